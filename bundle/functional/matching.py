@@ -1,0 +1,112 @@
+"""Optimal pairing of prototype sets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+_MAX_SUBSET_SIZE = 10
+_BLOCK_ELEMENTS = 1 << 22
+
+
+def best_assignment(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Bijection of rows to columns with the largest sum of scores, exactly, for P problems at once.
+
+    Up to 10 rows the problems are solved together by a dynamic program over the subsets of columns [1] in O(K 2^K)
+    steps for each; larger ones go one by one to scipy.
+
+    Args:
+        scores: shape (P, K, K), floating point, each problem with a bijection of finite sum; -inf forbids a pair.
+
+    Returns:
+        The sums, shape (P,), and the column of each row, shape (P, K), int64.
+
+    References:
+        [1] Bellman, "Dynamic programming treatment of the travelling salesman problem", J. ACM 1962 (the subsets).
+    """
+    n_problems, size = scores.shape[:2]
+    if size > _MAX_SUBSET_SIZE:
+        return _by_scipy(scores)
+    block = max(1, _BLOCK_ELEMENTS // (size * 2**size))
+    parts = [_by_subsets(scores[start : start + block]) for start in range(0, max(n_problems, 1), block)]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Similarity of P pairs of prototype sets: the mean cosine under the best bijection between their valid members.
+
+    ``max over sigma of mean_k cos(a_k, b_sigma(k))`` [1]; sets of different size match as many as the smaller one has.
+
+    Args:
+        a, b: L2-normalized prototypes, shape (P, K, d).
+        a_valid, b_valid: which of them exist, shape (P, K), bool.
+
+    Returns:
+        Similarity, shape (P,), in [-1, 1], -inf where a set is empty; and for each prototype of ``a`` its partner in
+        ``b``, shape (P, K), int64, -1 where it has none.
+
+    References:
+        [1] Yu, Lin, Xu, "SLPD", MICCAI 2023: similarity of slides.
+    """
+    cosines = torch.einsum("pkd,pld->pkl", torch.where(a_valid[..., None], a, 0), torch.where(b_valid[..., None], b, 0))
+    return assign_cosines(cosines, a_valid, b_valid)
+
+
+def assign_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`matched_similarity`, from cosines of shape (P, K, K)."""
+    n_a, n_b = a_valid.sum(1), b_valid.sum(1)
+    n_matched = torch.minimum(n_a, n_b)
+    both = a_valid[:, :, None] & b_valid[:, None, :]
+    # The larger set may leave members over: its valid members pair with the smaller set's invalid ones at no cost,
+    # while a member of the smaller set may not stay alone, so that every bijection matches exactly n_matched pairs.
+    alone_a = a_valid[:, :, None] & ~b_valid[:, None, :] & (n_a <= n_b)[:, None, None]
+    alone_b = ~a_valid[:, :, None] & b_valid[:, None, :] & (n_b <= n_a)[:, None, None]
+    scores = torch.where(both, cosines, 0.0).masked_fill_(alone_a | alone_b, -torch.inf)
+    total, partner = best_assignment(scores)
+    is_pair = both.gather(2, partner[..., None]).squeeze(2)
+    similarity = torch.where(n_matched > 0, total / n_matched.clamp(min=1), -torch.inf)
+    return similarity, torch.where(is_pair, partner, -1)
+
+
+@lru_cache(maxsize=16)
+def _transitions(size: int) -> list[tuple[Tensor, Tensor]]:
+    """For subsets of n = 1..size columns: position of each subset less one column, and that column, (C(size, n), n)."""
+    levels = []
+    position: dict[tuple[int, ...], int] = {(): 0}
+    for n_columns in range(1, size + 1):
+        subsets = list(combinations(range(size), n_columns))
+        previous = [[position[s[:i] + s[i + 1 :]] for i in range(n_columns)] for s in subsets]
+        levels.append((torch.tensor(previous), torch.tensor(subsets)))
+        position = {subset: i for i, subset in enumerate(subsets)}
+    return levels
+
+
+def _by_subsets(scores: Tensor) -> tuple[Tensor, Tensor]:
+    n_problems, size = scores.shape[:2]
+    by_pair = scores.permute(1, 2, 0).contiguous()
+    best = scores.new_zeros(1, n_problems)
+    levels = [(previous.to(scores.device), columns.to(scores.device)) for previous, columns in _transitions(size)]
+    choices = []
+    for row, (previous, columns) in enumerate(levels):
+        best, choice = (best[previous] + by_pair[row][columns]).max(1)
+        choices.append(choice)
+    partner = torch.empty(n_problems, size, dtype=torch.long, device=scores.device)
+    subset = torch.zeros(n_problems, dtype=torch.long, device=scores.device)
+    for row in range(size - 1, -1, -1):
+        choice = choices[row].gather(0, subset[None])[0]
+        previous, columns = levels[row]
+        partner[:, row] = columns[subset, choice]
+        subset = previous[subset, choice]
+    return best[0], partner
+
+
+def _by_scipy(scores: Tensor) -> tuple[Tensor, Tensor]:
+    host = scores.double().cpu().numpy()
+    columns = [linear_sum_assignment(problem, maximize=True)[1] for problem in host]
+    partner = torch.from_numpy(np.array(columns, dtype=np.int64).reshape(scores.shape[:2])).to(scores.device)
+    return scores.gather(2, partner[..., None]).sum((1, 2)), partner

@@ -1,0 +1,61 @@
+"""One dictionary an epoch with all that is worth knowing of it."""
+
+import time
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+
+class EpochRecordHandler:
+    """Collects ``engine.state.record`` at the end of an epoch: mean of each output, schedules, prototypes, validation.
+
+    Sums stay on the device, so that an epoch costs one host synchronization. Attach it after the validation handler
+    and before the handlers that write the record down.
+
+    Args:
+        evaluator: validation engine whose metrics are added when it ran in this epoch.
+    """
+
+    def __init__(self, evaluator: Engine | None = None) -> None:
+        self.evaluator = evaluator
+        self._sums: dict[str, torch.Tensor] = {}
+        self._n_iterations = 0
+        self._started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        engine.state.record = {}
+        engine.add_event_handler(Events.STARTED, self._measure_untrained)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _measure_untrained(self, engine: Engine) -> None:
+        """Record the evaluator's metrics before the first iteration, as epoch 0: what training has to beat."""
+        if self.evaluator is None or engine.state.epoch > 0:
+            return
+        self.evaluator.run()
+        engine.state.record = {"epoch": 0, **_numbers(self.evaluator.state.metrics)}
+        self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = -1, -1
+
+    def _start(self, engine: Engine) -> None:
+        self._sums, self._n_iterations, self._started = {}, 0, time.perf_counter()
+
+    def _add(self, engine: Engine) -> None:
+        for name, value in engine.state.output.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._n_iterations += 1
+
+    def __call__(self, engine: Engine) -> None:
+        record: dict[str, Any] = {"epoch": engine.state.epoch}
+        record |= {name: float(total) / self._n_iterations for name, total in self._sums.items()}
+        record |= getattr(engine.state, "schedules", {})
+        record |= _numbers(getattr(engine.state, "prototype_stats", {}))
+        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
+            record |= _numbers(self.evaluator.state.metrics)
+        record["seconds"] = time.perf_counter() - self._started
+        engine.state.record = record
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}

@@ -1,0 +1,40 @@
+"""Weights in the form in which others load them."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ..weights import save_atomically
+
+_log = logging.getLogger(__name__)
+
+
+class ExportHandler:
+    """Writes a module's state dict when the run is complete.
+
+    Args:
+        module: the teacher's encoder (``models/model.pt``, a bare state dict), or its backbone (stage one).
+        path: where it goes; None exports nothing.
+        envelope: further entries (architecture, normalization): the state dict then lies under ``teacher`` beside them.
+    """
+
+    def __init__(self, module: nn.Module, path: str | Path | None, envelope: Mapping[str, Any] | None = None) -> None:
+        self.module = module
+        self.path = None if path is None else Path(path)
+        self.envelope = envelope
+
+    def attach(self, engine: Engine) -> None:
+        if self.path is not None:
+            engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if idist.get_rank() != 0 or self.path is None:
+            return
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+        save_atomically(state if self.envelope is None else {"teacher": state, **self.envelope}, self.path)
+        _log.info("weights written to %s", self.path)

@@ -1,0 +1,57 @@
+"""The record of every epoch as a table, a line on the console, and a plot."""
+
+import csv
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+from ..reports import plot_training
+
+_log = logging.getLogger(__name__)
+_SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
+
+
+class HistoryHandler:
+    """Appends ``engine.state.record`` to ``history.csv`` after every epoch and draws ``training.png``.
+
+    A resumed run drops the rows of epochs that it repeats.
+
+    Args:
+        output_dir: where both files go.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self.path = self.output_dir / "history.csv"
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._recall)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _recall(self, engine: Engine) -> None:
+        self.rows = [engine.state.record] if engine.state.record else []
+        if self.path.exists() and engine.state.epoch > 0:
+            with self.path.open(newline="") as file:
+                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+
+    def __call__(self, engine: Engine) -> None:
+        record = engine.state.record
+        self.rows.append(record)
+        if idist.get_rank() != 0:
+            return
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        plot_training(self.rows, self.output_dir / "training.png")
+        spoken = [f"{k} {record[k]:.3g}" for k in _SPOKEN if k in record and math.isfinite(record[k])]
+        epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
+        _log.info("%s: %s, %.1f s", epoch, ", ".join(spoken), record["seconds"])

@@ -1,0 +1,93 @@
+"""When prototypes are made: clustering and cross-slide assignment at an epoch's start."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+
+class Prototypes(Protocol):
+    """What these handlers ask of a prototype bank."""
+
+    is_fitted: bool
+
+    def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, Any]: ...
+
+    def match(self) -> dict[str, Any]: ...
+
+
+class _AfterWarmup(ABC):
+    """Fires at the start of every epoch after ``warmup_epochs`` (epochs count from 1)."""
+
+    clock: str
+
+    def __init__(self, warmup_epochs: int) -> None:
+        self.warmup_epochs = int(warmup_epochs)
+
+    def attach(self, engine: Engine) -> None:
+        if not hasattr(engine.state, "prototype_stats"):
+            engine.state.prototype_stats = {}
+        engine.add_event_handler(Events.EPOCH_STARTED(event_filter=self._is_due), self)
+
+    def _is_due(self, engine: Engine, epoch: int) -> bool:
+        return epoch > self.warmup_epochs
+
+    def __call__(self, engine: Engine) -> None:
+        started = time.perf_counter()
+        engine.state.prototype_stats |= self.work() | {self.clock: time.perf_counter() - started}
+
+    @abstractmethod
+    def work(self) -> dict[str, Any]:
+        """Do it, and give the numbers that are worth a look."""
+
+
+class ReclusterHandler(_AfterWarmup):
+    """Clusters every slide's regions anew, from the teacher's features of this moment.
+
+    Args:
+        prototypes: the bank to fill.
+        features: gives the L2-normalized features of all regions, [N, d].
+        slide_index: slide of each region, LongTensor [N], sorted.
+        n_slides: number of slides.
+        warmup_epochs: epochs of plain DINO before the first clustering: 20 clusters first before the 21st.
+    """
+
+    clock = "recluster_seconds"
+
+    def __init__(
+        self,
+        prototypes: Prototypes,
+        features: Callable[[], Tensor],
+        slide_index: Tensor,
+        n_slides: int,
+        warmup_epochs: int = 20,
+    ) -> None:
+        super().__init__(warmup_epochs)
+        self.prototypes = prototypes
+        self.features = features
+        self.slide_index = slide_index
+        self.n_slides = n_slides
+
+    def work(self) -> dict[str, Any]:
+        return self.prototypes.fit(self.features(), self.slide_index, self.n_slides)
+
+
+class CrossSlideHandler(_AfterWarmup):
+    """Finds each slide's nearest slides and which prototype goes with which. Attach it after the re-clustering.
+
+    Args:
+        prototypes: the bank, just filled.
+        warmup_epochs: as for :class:`ReclusterHandler`.
+    """
+
+    clock = "matching_seconds"
+
+    def __init__(self, prototypes: Prototypes, warmup_epochs: int = 20) -> None:
+        super().__init__(warmup_epochs)
+        self.prototypes = prototypes
+
+    def work(self) -> dict[str, Any]:
+        return self.prototypes.match()

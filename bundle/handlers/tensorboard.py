@@ -1,0 +1,75 @@
+"""What TensorBoard shows of a run."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Pictures(Protocol):
+    """Gives name -> RGB uint8 [H, W, 3], and saves all of them in one PNG."""
+
+    def __call__(self) -> dict[str, np.ndarray]: ...
+
+    def save(self, path: str | Path) -> None: ...
+
+
+class TensorBoardHandler:
+    """Losses during the epoch; the whole record and pictures after it; ``prototypes.png`` at the end.
+
+    Args:
+        log_dir: where the event files go.
+        pictures: drawn every ``pictures_every`` epochs; None draws nothing.
+        every: iterations between points of the losses (each waits for the device).
+        pictures_every: epochs between pictures.
+    """
+
+    def __init__(
+        self,
+        log_dir: str,
+        pictures: Pictures | None = None,
+        every: int = 20,
+        pictures_every: int = 5,
+    ) -> None:
+        self.log_dir = str(log_dir)
+        self.pictures = pictures
+        self.every = int(every)
+        self.pictures_every = int(pictures_every)
+        self._writer: SummaryWriter | None = None
+
+    def attach(self, engine: Engine) -> None:
+        if idist.get_rank() != 0:
+            return
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self._write_losses)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
+
+    def _write_losses(self, engine: Engine) -> None:
+        for name, value in engine.state.output.items():
+            self._scalar(f"iteration/{name}", float(value), engine.state.iteration)
+
+    def __call__(self, engine: Engine) -> None:
+        record: dict[str, Any] = engine.state.record
+        for name, value in record.items():
+            self._scalar(f"epoch/{name}", value, engine.state.iteration)
+        is_due = engine.state.epoch % self.pictures_every == 0 or engine.state.epoch == engine.state.max_epochs
+        if self.pictures is not None and is_due and self._writer is not None:
+            for name, picture in self.pictures().items():
+                self._writer.add_image(name, picture, engine.state.iteration, dataformats="HWC")
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        if self._writer is not None:
+            self._writer.add_scalar(name, value, step)
+
+    def _close(self, engine: Engine) -> None:
+        if self.pictures is not None:
+            self.pictures.save(Path(self.log_dir) / "prototypes.png")
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,8 @@
+"""Objectives: what the student is asked to match."""
+
+from .center import Center
+from .dino import DINOLoss
+from .prototype import PrototypeLoss
+from .slpd import SLPDLoss
+
+__all__ = ["Center", "DINOLoss", "PrototypeLoss", "SLPDLoss"]

@@ -1,0 +1,57 @@
+"""The running mean of target logits that keeps one output from winning everywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .reduction import sum_over_ranks
+
+
+class Center(nn.Module):
+    """EMA of the mean target logits over the global batch, zero at the start [1].
+
+    The mean of logits is the logits of the mean bottleneck, ``mean(W h) = W mean(h)``, so d + 1 numbers cross the
+    processes and no logits are made. Ranks may hold different numbers of vectors.
+
+    Args:
+        out_dim: outputs K of the last layer.
+        momentum: share of the old center kept at each update, in [0, 1).
+
+    References:
+        [1] Caron et al., ICCV 2021, eq. 4.
+    """
+
+    value: Tensor
+
+    def __init__(self, out_dim: int, momentum: float = 0.9) -> None:
+        super().__init__()
+        if not 0.0 <= momentum < 1.0:
+            raise ValueError(f"center momentum must be in [0, 1): got {momentum}.")
+        self.momentum = momentum
+        self.register_buffer("value", torch.zeros(out_dim))
+
+    @torch.no_grad()
+    def moved(self, vectors: Tensor, teacher_weight: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return the center (K,) after one update, and leave the stored one alone.
+
+        Args:
+            vectors: bottlenecks of this rank, shape (..., d).
+            teacher_weight: last layer of the teacher, shape (K, d), rows normalized.
+            valid: which vectors count, shape (...), bool; all if None. Where no rank has one, the center stays.
+        """
+        dtype = self.value.dtype
+        rows = vectors.reshape(-1, vectors.shape[-1]).to(dtype)
+        keep = rows.new_ones(len(rows), 1) if valid is None else valid.reshape(-1, 1).to(dtype)
+        rows = torch.where(keep > 0, rows, 0.0)
+        total = sum_over_ranks(torch.cat([rows.sum(0), keep.sum(0)]))
+        count = total[-1]
+        with torch.autocast(vectors.device.type, enabled=False):
+            mean_logits = teacher_weight.to(dtype) @ (total[:-1] / count.clamp(min=1.0))
+        moved = self.value * self.momentum + mean_logits * (1.0 - self.momentum)
+        return torch.where(count > 0, moved, self.value)
+
+    @torch.no_grad()
+    def update(self, vectors: Tensor, teacher_weight: Tensor, valid: Tensor | None = None) -> None:
+        """Store what :meth:`moved` returns for the same arguments."""
+        self.value.copy_(self.moved(vectors, teacher_weight, valid))

@@ -1,0 +1,5 @@
+"""Metrics over slides."""
+
+from .slide_knn import SlideKNN
+
+__all__ = ["SlideKNN"]

@@ -1,0 +1,32 @@
+"""Networks: the two vision transformers, the projection head, student and teacher, patch encoders from files."""
+
+from .blocks import Block, ClassBlock
+from .distiller import Distiller, ema_update_, frozen_copy
+from .drop import keep_rows
+from .encoder import Encoder
+from .from_weights import load_encoder, load_region_encoder, make_student
+from .head import LastLayer, ProjectionHead
+from .patch_encoder import load_patch_encoder
+from .patch_tokenizer import PatchTokenizer
+from .positions import resized_positions
+from .vit import PatchViT, RegionViT
+
+__all__ = [
+    "Block",
+    "ClassBlock",
+    "Distiller",
+    "Encoder",
+    "LastLayer",
+    "PatchTokenizer",
+    "PatchViT",
+    "ProjectionHead",
+    "RegionViT",
+    "ema_update_",
+    "frozen_copy",
+    "keep_rows",
+    "load_encoder",
+    "load_patch_encoder",
+    "load_region_encoder",
+    "make_student",
+    "resized_positions",
+]

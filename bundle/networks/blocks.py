@@ -1,0 +1,125 @@
+"""Pre-norm transformer blocks under DINO's names; the last one works for CLS alone."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .drop import add_branch
+
+_EPS = 1e-6  # of every LayerNorm in DINO and HIPT
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention, shapes (B, heads, tokens, width of a head).
+
+    Fused everywhere, except in bfloat16 training on a CPU, where the fused kernel's backward is several times slower
+    than three plain operations.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and torch.is_grad_enabled():
+        weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).softmax(-1)
+        return torch.matmul(weights.to(v.dtype), v)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with ``qkv`` and ``proj`` (both with bias).
+
+    Args:
+        dim: width of a token, a multiple of ``n_heads``.
+        n_heads: number of heads.
+    """
+
+    def __init__(self, dim: int, n_heads: int) -> None:
+        super().__init__()
+        if dim % n_heads:
+            raise ValueError(f"dim must be a multiple of n_heads: got dim={dim}, n_heads={n_heads}.")
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Every token attends: (B, N, dim) -> (B, N, dim)."""
+        B, N, dim = x.shape
+        qkv = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
+        y = attend(qkv[0], qkv[1], qkv[2])
+        return self.proj(y.transpose(1, 2).reshape(B, N, dim))
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query of the first token (B, heads, 1, d), keys and values of all (B, heads, N, d)."""
+        B, N, dim = x.shape
+        weight, bias, d = self.qkv.weight, self.qkv.bias, dim // self.n_heads
+        q = F.linear(x[:, :1], weight[:dim], bias[:dim]).reshape(B, 1, self.n_heads, d).transpose(1, 2)
+        kv = F.linear(x, weight[dim:], bias[dim:]).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4)
+        return q, kv[0], kv[1]
+
+    def first(self, x: Tensor) -> Tensor:
+        """Only the first token attends: (B, N, dim) -> (B, 1, dim), equal to ``forward(x)[:, :1]``."""
+        q, k, v = self.split(x)
+        return self.proj(attend(q, k, v).transpose(1, 2).reshape(x.shape[0], 1, x.shape[2]))
+
+    def weights_of_first(self, x: Tensor) -> Tensor:
+        """How much the first token looks at each: (B, N, dim) -> (B, heads, N), rows sum to 1."""
+        q, k, _ = self.split(x)
+        return torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).float().softmax(-1).squeeze(2)
+
+
+class Mlp(nn.Module):
+    """``fc1``, GELU, ``fc2``."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., dim) -> (..., dim)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """``x + attn(norm1(x))``, then ``x + mlp(norm2(x))``.
+
+    Args:
+        dim: width of a token.
+        n_heads: attention heads.
+        mlp_ratio: width of the MLP over ``dim``.
+        drop_rate: probability of dropping a branch where ``forward`` is given rows, in [0, 1).
+    """
+
+    def __init__(self, dim: int, n_heads: int, mlp_ratio: float, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.keep = 1.0 - drop_rate
+        self.norm1 = nn.LayerNorm(dim, eps=_EPS)
+        self.attn = Attention(dim, n_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor, attn_rows: Tensor | None = None, mlp_rows: Tensor | None = None) -> Tensor:
+        """(B, N, dim) -> (B, N, dim); ``*_rows``: the samples that keep a branch (None: all, unscaled)."""
+        if attn_rows is None:
+            x = x + self.attn(self.norm1(x))
+        else:
+            x = add_branch(x, self.attn(self.norm1(x.index_select(0, attn_rows))), attn_rows, self.keep)
+        if mlp_rows is None:
+            return x + self.mlp(self.norm2(x))
+        return add_branch(x, self.mlp(self.norm2(x.index_select(0, mlp_rows))), mlp_rows, self.keep)
+
+
+class ClassBlock(Block):
+    """The last block of a network of which only the CLS token is used: same parameters, exact, less work.
+
+    Keys and values need all tokens; query, projection and MLP only CLS.
+    """
+
+    def forward(self, x: Tensor, attn_rows: Tensor | None = None, mlp_rows: Tensor | None = None) -> Tensor:
+        """(B, N, dim) -> (B, 1, dim), equal to ``Block.forward(x)[:, :1]``."""
+        cls = x[:, :1]
+        if attn_rows is None:
+            cls = cls + self.attn.first(self.norm1(x))
+        else:
+            cls = add_branch(cls, self.attn.first(self.norm1(x.index_select(0, attn_rows))), attn_rows, self.keep)
+        if mlp_rows is None:
+            return cls + self.mlp(self.norm2(cls))
+        return add_branch(cls, self.mlp(self.norm2(cls.index_select(0, mlp_rows))), mlp_rows, self.keep)

@@ -1,0 +1,105 @@
+"""Region encoders and students from files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..cohort import BundleError
+from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_weights, select_backbone
+from .distiller import Distiller
+from .encoder import Encoder
+from .head import LastLayer, ProjectionHead
+from .vit import RegionViT
+
+_log = logging.getLogger(__name__)
+
+
+def make_student(
+    encoder: Encoder, last_layer: LastLayer, weights: str | Path | None = None, device: torch.device | str = "cpu"
+) -> Distiller:
+    """The network that is trained, from its initialization or from a file.
+
+    Args:
+        encoder: backbone and head.
+        last_layer: loaded, too, where the file has one of the same shape.
+        weights: ``.pth`` of HIPT or DINO, a checkpoint of this bundle, ``model.pt``, ``patch_encoder.pt``, or None.
+        device: where it goes.
+
+    Raises:
+        BundleError: the file is missing or broken, or its backbone is of another architecture.
+    """
+    if weights is not None:
+        parts = load_encoder(encoder, weights)
+        if parts.last_layer:
+            _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
+            nn.init.ones_(last_layer.weight_g)
+    return Distiller(encoder, last_layer).to(device)
+
+
+def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:
+    """Load a file into an encoder: the backbone strictly, the head where the file has one of the same shape.
+
+    Args:
+        encoder: what to load into.
+        path: any file that :func:`~bundle.weights.select_backbone` understands.
+
+    Returns:
+        What the file holds, with the last layer if it has one.
+
+    Raises:
+        BundleError: the file is missing or broken, or its backbone is of another architecture.
+    """
+    parts = select_backbone(read_weights(path), source=path)
+    load_into(encoder.backbone, parts.backbone, source=path)
+    if parts.head:
+        _load_if_it_fits(encoder.head, parts.head, path, "projection head")
+    else:
+        _log.warning("%s has no projection head: it stays as it was initialized", path)
+    return parts
+
+
+def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device: torch.device | str = "cpu") -> Encoder:
+    """A region encoder of whatever size the file holds, in evaluation mode.
+
+    Args:
+        path: ``models/model.pt``, a checkpoint of this bundle, or HIPT's ``vit4k_xs_dino.pth``.
+        n_heads: attention heads, which a file does not tell; None: one per 32 values, as published.
+        device: where it goes.
+
+    Raises:
+        BundleError: the file is missing or broken, or holds no region encoder.
+    """
+    parts = select_backbone(read_weights(path), source=path)
+    found = infer_vit_architecture(parts.backbone, source=path)
+    if found.pop("kind") != "region":
+        raise BundleError(
+            f"{path} holds a patch encoder (pixels to tokens), not a region encoder (tokens to embeddings). "
+            "Give it as patch_encoder_ckpt, and a file like models/model.pt as region_encoder_ckpt."
+        )
+    backbone = RegionViT(**{**found, **({} if n_heads is None else {"n_heads": n_heads})})
+    load_into(backbone, parts.backbone, source=path)
+    return Encoder(backbone, _head_of(parts.head, found["dim"], path)).to(device).eval()
+
+
+def _head_of(weights: Mapping[str, Tensor], in_dim: int, path: str | Path) -> ProjectionHead:
+    if not weights:
+        _log.warning("%s has no projection head: bottlenecks and prototypes made with it mean nothing", path)
+        return ProjectionHead(in_dim)
+    try:
+        head = ProjectionHead(in_dim, weights["mlp.0.weight"].shape[0], weights["mlp.4.weight"].shape[0])
+    except KeyError as error:
+        raise BundleError(f"{path} has a head without {error}: expected DINO's, of three linear layers.") from error
+    load_into(head, weights, source=path)
+    return head
+
+
+def _load_if_it_fits(module: nn.Module, weights: Mapping[str, Tensor], path: str | Path, what: str) -> None:
+    try:
+        load_into(module, weights, source=path)
+    except BundleError as error:
+        _log.warning("the %s stays as it was initialized: %s", what, error)

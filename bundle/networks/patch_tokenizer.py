@@ -1,0 +1,64 @@
+"""From 8-bit patches to tokens, with the normalization that the encoder was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PatchTokenizer(nn.Module):
+    """A frozen patch encoder that knows its name, its width and how its pixels are normalized.
+
+    Args:
+        backbone: normalized images (B, 3, p, p) -> tokens (B, D).
+        dim: D.
+        mean, std: of the three channels, pixels in [0, 1].
+        name: what token files call it.
+        sha256: of its weights' file, 64 hexadecimal digits; empty for weights that come from no file.
+        amp: run in bfloat16 (autocast): about twice as fast where the processor has it, cosine above 0.9998.
+    """
+
+    mean_255: Tensor
+    std_255: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        dim: int,
+        *,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        name: str = "patch_encoder",
+        sha256: str = "",
+        amp: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"mean and std must be three numbers each, std above 0: got {list(mean)} and {list(std)}.")
+        self.backbone = backbone.eval().requires_grad_(False)
+        self.dim = dim
+        self.mean = tuple(float(value) for value in mean)
+        self.std = tuple(float(value) for value in std)
+        self.name = name
+        self.sha256 = sha256
+        self.amp = amp
+        self.register_buffer("mean_255", torch.tensor(self.mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std_255", torch.tensor(self.std).view(3, 1, 1) * 255, persistent=False)
+
+    @torch.inference_mode()
+    def forward(self, image: Tensor) -> Tensor:
+        """Pixels in [0, 255], uint8 (B, 3, p, p), -> tokens, float32 (B, D), on the encoder's device."""
+        image = image.to(self.mean_255.device, non_blocking=True)
+        pixels = (image.float() - self.mean_255) / self.std_255
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.amp):
+            tokens = self.backbone(pixels)
+        return tokens.float()
+
+    def train(self, mode: bool = True) -> PatchTokenizer:
+        """Stays in evaluation mode: it is frozen."""
+        return super().train(False)

@@ -1,0 +1,225 @@
+"""The two vision transformers of HIPT: pixels to a patch's token, tokens to a region's embedding."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import Block, ClassBlock
+from .drop import keep_rows
+from .positions import resized_positions
+
+_INIT_STD = 0.02
+
+
+class ClassTokenViT(nn.Module):
+    """What both share: CLS, positions, blocks, norm. Subclasses turn an image into a grid of vectors.
+
+    Args:
+        dim: width of a token.
+        depth: number of blocks.
+        n_heads: attention heads.
+        mlp_ratio: width of the MLP over ``dim``.
+        n_positions: cells on a side of the learned grid; other grids are interpolated.
+        drop_path: stochastic depth of the last block, in [0, 1); the blocks before rise to it linearly from 0.
+    """
+
+    def __init__(
+        self, dim: int, depth: int, n_heads: int, mlp_ratio: float, n_positions: int, drop_path: float
+    ) -> None:
+        super().__init__()
+        if depth < 1 or not 0 <= drop_path < 1:
+            raise ValueError(f"depth must be at least 1 and drop_path in [0, 1): got {depth} and {drop_path}.")
+        self.dim = dim
+        self.n_positions = n_positions
+        self.n_draws = 2 * depth
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+        self.drop_rates: list[float] = [rate for rate in rates for _ in range(2)]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + n_positions**2, dim))
+        kinds = [Block] * (depth - 1) + [ClassBlock]
+        self.blocks = nn.ModuleList(
+            kind(dim, n_heads, mlp_ratio, rate) for kind, rate in zip(kinds, rates, strict=True)
+        )
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def _initialize(self) -> None:
+        nn.init.trunc_normal_(self.cls_token, std=_INIT_STD)
+        nn.init.trunc_normal_(self.pos_embed, std=_INIT_STD)
+        self.apply(_initialize_linear)
+
+    def encode(self, grid: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Embedded cells (B, H, W, dim) -> CLS after the final norm (B, dim).
+
+        Args:
+            grid: embedded cells, without positions. Any crop of an embedded grid is one, too.
+            draws: uniforms (B, n_draws) for stochastic depth, on any device; None drops nothing.
+        """
+        x = self._sequence(grid)
+        if draws is None:
+            for block in self.blocks:
+                x = block(x)
+        else:
+            order, counts = keep_rows(draws, self.drop_rates)
+            order = order.to(x.device, non_blocking=True)
+            for i, block in enumerate(self.blocks):
+                if self.drop_rates[2 * i] > 0:
+                    x = block(x, order[: counts[2 * i], 2 * i], order[: counts[2 * i + 1], 2 * i + 1])
+                else:
+                    x = block(x)
+        return self.norm(x[:, 0])
+
+    def _sequence(self, grid: Tensor) -> Tensor:
+        positions = resized_positions(self.pos_embed, self.n_positions, grid.shape[1], grid.shape[2])
+        cls = (self.cls_token + positions[:, :1]).expand(grid.shape[0], -1, -1)
+        return torch.cat([cls, grid.flatten(1, 2) + positions[:, 1:]], 1)
+
+    def attend(self, grid: Tensor) -> Tensor:
+        """Where CLS looks in the last block: embedded cells (B, H, W, dim) -> (B, heads, H, W).
+
+        Non-negative; a head's weights sum to 1 minus what CLS gives to itself.
+        """
+        x = self._sequence(grid)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        last = self.blocks[-1]
+        weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
+        return weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+
+
+class RegionViT(ClassTokenViT):
+    """Region encoder (HIPT's ViT4096-256): token grid -> region embedding.
+
+    Args:
+        in_dim: values of a token, D.
+        dim, depth, n_heads, mlp_ratio, n_positions, drop_path: see :class:`ClassTokenViT`. ``n_positions`` counts
+            tokens; one token is one 256 px patch.
+
+    References:
+        Chen et al., "Scaling vision transformers to gigapixel images via hierarchical self-supervised learning",
+        CVPR 2022.
+    """
+
+    __jit_unused_properties__ = ["architecture"]
+
+    def __init__(
+        self,
+        in_dim: int = 384,
+        dim: int = 192,
+        depth: int = 6,
+        n_heads: int = 6,
+        mlp_ratio: float = 4.0,
+        n_positions: int = 14,
+        drop_path: float = 0.1,
+    ) -> None:
+        super().__init__(dim, depth, n_heads, mlp_ratio, n_positions, drop_path)
+        self.in_dim = in_dim
+        self.n_heads = n_heads
+        self.mlp_ratio = mlp_ratio
+        self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
+        self._initialize()
+
+    @property
+    def architecture(self) -> dict[str, int | float]:
+        """The arguments that make a network for the same weights."""
+        return {
+            "in_dim": self.in_dim,
+            "dim": self.dim,
+            "depth": len(self.blocks),
+            "n_heads": self.n_heads,
+            "mlp_ratio": self.mlp_ratio,
+            "n_positions": self.n_positions,
+        }
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Tokens (B, in_dim, H, W) -> (B, H, W, dim), each by itself: crop before or after, the result is the same."""
+        return self.phi(image.permute(0, 2, 3, 1))
+
+    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Token grids (B, in_dim, H, W) -> region embeddings (B, dim); ``draws`` as in ``encode``."""
+        return self.encode(self.embed(image), draws)
+
+    def attention(self, image: Tensor) -> Tensor:
+        """Where CLS looks: token grids (B, in_dim, H, W) -> (B, heads, H, W). Not in TorchScript."""
+        return self.attend(self.embed(image))
+
+
+class PatchViT(ClassTokenViT):
+    """Patch encoder (HIPT's ViT256-16, a ViT-S/16): pixels -> token.
+
+    Args:
+        image_size: px on a side of the images that the positions are learned on (224 for published weights).
+        patch_size: px on a side of what the ViT calls a patch.
+        dim, depth, n_heads, mlp_ratio, drop_path: see :class:`ClassTokenViT`.
+
+    References:
+        Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021.
+    """
+
+    __jit_unused_properties__ = ["architecture"]
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        patch_size: int = 16,
+        dim: int = 384,
+        depth: int = 12,
+        n_heads: int = 6,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.1,
+    ) -> None:
+        if image_size % patch_size:
+            raise ValueError(f"image_size must be a multiple of patch_size: got {image_size} and {patch_size}.")
+        super().__init__(dim, depth, n_heads, mlp_ratio, image_size // patch_size, drop_path)
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.n_heads = n_heads
+        self.mlp_ratio = mlp_ratio
+        self.patch_embed = PatchEmbedding(patch_size, dim)
+        self._initialize()
+
+    @property
+    def architecture(self) -> dict[str, int | float]:
+        """The arguments that make a network for the same weights."""
+        return {
+            "image_size": self.image_size,
+            "patch_size": self.patch_size,
+            "dim": self.dim,
+            "depth": len(self.blocks),
+            "n_heads": self.n_heads,
+            "mlp_ratio": self.mlp_ratio,
+        }
+
+    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Normalized images (B, 3, H, W), H and W multiples of ``patch_size``, -> (B, dim)."""
+        return self.encode(self.patch_embed(image), draws)
+
+    def attention(self, image: Tensor) -> Tensor:
+        """Where CLS looks: images (B, 3, H, W) -> (B, heads, H / patch_size, W / patch_size). Not in TorchScript."""
+        return self.attend(self.patch_embed(image))
+
+
+class PatchEmbedding(nn.Module):
+    """Cuts an image into squares and maps each linearly: (B, 3, H, W) -> (B, H / p, W / p, dim)."""
+
+    def __init__(self, patch_size: int, dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As one matrix product: quicker than the convolution of the same weights, on CPUs above all."""
+        B, C, H, W = image.shape
+        p = self.patch_size
+        if H % p != 0 or W % p != 0:
+            raise ValueError(f"image sides must be multiples of {p} px: got {H} x {W}.")
+        squares = image.reshape(B, C, H // p, p, W // p, p).permute(0, 2, 4, 1, 3, 5).reshape(B, H // p, W // p, -1)
+        return F.linear(squares, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def _initialize_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=_INIT_STD)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,226 @@
+"""The prototypes of all slides of a run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from bundle.cohort import BundleError
+from bundle.functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, nearest_slides
+
+from .faiss_clusters import faiss_kmeans
+from .identity import renamed_after
+from .sharing import own_slides, put_together
+from .statistics import clustering_stats, neighbor_stats
+
+_BACKENDS = {"batched": batched_kmeans, "faiss": faiss_kmeans}
+
+
+class PrototypeBank:
+    """Cluster each slide's regions, match slides, and tell each region which prototypes to match [1].
+
+    :meth:`fit` and then :meth:`match` at the start of an epoch, :meth:`targets` in each step.
+
+    Args:
+        n_prototypes: K, clusters of a slide; fewer where it has fewer distinct regions. At least 1.
+        n_neighbors: R, similar slides that lend a prototype. At least 0.
+        min_regions: slides with fewer regions get no prototypes. At least 1.
+        n_restarts: K-means runs, the best of which counts.
+        n_iterations: iterations of each.
+        seed: seed of K-means.
+        match: "assignment" (the paper) or "nearest", see :func:`bundle.functional.nearest_slides`.
+        backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
+
+    Attributes:
+        vectors: L2-normalized prototypes, shape (S, K, d).
+        valid: which of them exist, shape (S, K), bool.
+        assignment: prototype of each region, shape (N,), int64, -1 for none.
+        slide_index: slide of each region, shape (N,), int64.
+        neighbors: what :meth:`match` found, or None.
+
+    Raises:
+        BundleError: an argument outside its range.
+
+    References:
+        [1] Yu, Lin, Xu, "SLPD", MICCAI 2023.
+    """
+
+    def __init__(
+        self,
+        n_prototypes: int,
+        n_neighbors: int = 1,
+        min_regions: int = 2,
+        *,
+        n_restarts: int = 5,
+        n_iterations: int = 10,
+        seed: int = 0,
+        match: Literal["assignment", "nearest"] = "assignment",
+        backend: Literal["batched", "faiss"] = "batched",
+    ) -> None:
+        if backend not in _BACKENDS or match not in ("assignment", "nearest"):
+            raise BundleError(
+                f'prototypes need a backend of "batched" or "faiss" and a match of "assignment" or "nearest": got '
+                f"{backend!r} and {match!r}."
+            )
+        if min(n_prototypes, min_regions, n_restarts, n_iterations) < 1 or n_neighbors < 0:
+            raise BundleError(
+                f"n_prototypes, min_regions, n_restarts and n_iterations must be at least 1 and n_neighbors at least "
+                f"0: got {n_prototypes}, {min_regions}, {n_restarts}, {n_iterations} and {n_neighbors}."
+            )
+        self.n_prototypes, self.n_neighbors, self.min_regions = n_prototypes, n_neighbors, min_regions
+        self.n_restarts, self.n_iterations, self.seed = n_restarts, n_iterations, seed
+        self.matching, self.backend = match, backend
+        self._clear()
+
+    def _clear(self) -> None:
+        self.vectors = torch.zeros(0, self.n_prototypes, 0)
+        self.valid = torch.zeros(0, self.n_prototypes, dtype=torch.bool)
+        self.assignment = self.slide_index = torch.zeros(0, dtype=torch.long)
+        self.neighbors: Neighbors | None = None
+        self._is_matched = False
+        self._tables: tuple[torch.device, tuple[Tensor, ...]] | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there has been a clustering."""
+        return len(self.assignment) > 0
+
+    def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, float]:
+        """Cluster each slide; prototypes keep the numbers of the last fit of the same regions.
+
+        With several processes each clusters its share of the slides, and all end with the same result. Neighbors of an
+        earlier :meth:`match` are used no more until the next one, which compares itself with them.
+
+        Args:
+            features: L2-normalized bottlenecks of all N regions, shape (N, d), the same on every rank.
+            slide_index: slide of each region, shape (N,), int64 in [0, n_slides), ascending.
+            n_slides: S.
+
+        Returns:
+            See :func:`bundle.prototypes.clustering_stats`.
+
+        Raises:
+            BundleError: a feature is not finite.
+        """
+        if not bool(features.isfinite().all()):
+            raise BundleError(
+                f"clustering needs finite features: {int((~features.isfinite().all(1)).sum())} of {len(features)} "
+                f"regions have a NaN or an infinity, so training has diverged; lower lr, or turn amp off."
+            )
+        slide_index = slide_index.to(features.device)
+        clusters = self._clusters(features, slide_index, n_slides)
+        is_same = torch.equal(self.slide_index.to(features.device), slide_index) and len(self.valid) == n_slides
+        before = self.assignment.to(features.device) if self.is_fitted and is_same else None
+        if before is not None:
+            clusters = renamed_after(clusters, before, slide_index)
+        self.vectors = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
+        self.valid, self.assignment, self.slide_index = clusters.valid, clusters.assignment, slide_index
+        self._is_matched, self._tables = False, None
+        return clustering_stats(clusters, slide_index, before)
+
+    def _clusters(self, features: Tensor, slide_index: Tensor, n_slides: int) -> Clusters:
+        n_regions = torch.bincount(slide_index, minlength=n_slides)
+        is_clustered = (n_regions >= self.min_regions) & own_slides(n_regions)
+        clusters = _BACKENDS[self.backend](
+            features,
+            slide_index,
+            torch.where(is_clustered, self.n_prototypes, 0),
+            n_restarts=self.n_restarts,
+            n_iterations=self.n_iterations,
+            seed=self.seed,
+        )
+        missing = self.n_prototypes - clusters.valid.shape[1]
+        return Clusters(
+            put_together(pad(clusters.centroids, (0, 0, 0, missing))),
+            put_together(pad(clusters.valid, (0, missing)).int()).bool(),
+            put_together(clusters.assignment + 1) - 1,
+            put_together(clusters.inertia),
+        )
+
+    def match(self) -> dict[str, float]:
+        """Find the most similar slides of each slide; returns what :func:`bundle.prototypes.neighbor_stats` does.
+
+        Raises:
+            BundleError: there has been no :meth:`fit`.
+        """
+        if not self.is_fitted:
+            raise BundleError("slides cannot be matched before they are clustered: call fit first.")
+        before = self.neighbors
+        self.neighbors = nearest_slides(self.vectors, self.valid, self.n_neighbors, match=self.matching)
+        self._is_matched, self._tables = True, None
+        return neighbor_stats(self.neighbors, before if before is None else _on(before, self.vectors.device))
+
+    def targets(self, region_ids: Tensor, device: torch.device | str) -> PrototypeTargets:
+        """Prototypes that a batch of B regions shall match, on ``device``; between fit and match no neighbor's.
+
+        Args:
+            region_ids: position of each region in the features of :meth:`fit`, shape (B,), int64.
+            device: where the targets are wanted; tables are copied there once per clustering.
+
+        Raises:
+            BundleError: there has been no :meth:`fit`, or a region was not there.
+        """
+        if not self.is_fitted:
+            raise BundleError("there are no prototypes to match: call fit first.")
+        if region_ids.device.type == "cpu" and len(region_ids) and int(region_ids.max()) >= len(self.assignment):
+            raise BundleError(
+                f"region {int(region_ids.max())} has no prototype: only {len(self.assignment)} regions were clustered, "
+                f"so the token files have changed since; fit again, or start without the checkpoint's prototypes."
+            )
+        vectors, valid, assignment, slide_index, index, partner = self._on_device(torch.device(device))
+        regions = region_ids.to(vectors.device)
+        slide, own = slide_index[regions], assignment[regions]
+        is_assigned, own = own >= 0, own.clamp(min=0)
+        lender, lent = index[slide].T, partner[slide, :, own].T
+        slides = torch.cat([slide[None], lender.clamp(min=0)])
+        numbers = torch.cat([own[None], lent.clamp(min=0)])
+        exists = torch.cat([is_assigned[None], (lender >= 0) & (lent >= 0) & is_assigned])
+        return PrototypeTargets(vectors[slides, numbers], exists & valid[slides, numbers])
+
+    def _on_device(self, device: torch.device) -> tuple[Tensor, ...]:
+        if self._tables is None or self._tables[0] != device:
+            index = self.valid.new_full((len(self.valid), self.n_neighbors), -1, dtype=torch.long)
+            partner = index[..., None].expand(-1, -1, self.n_prototypes)
+            if self.neighbors is not None and self._is_matched:
+                index, partner = self.neighbors.index, self.neighbors.partner
+            tables = (self.vectors, self.valid, self.assignment, self.slide_index, index, partner)
+            self._tables = device, tuple(table.to(device) for table in tables)
+        return self._tables[1]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything :meth:`targets` needs, as CPU tensors; empty before the first fit."""
+        if not self.is_fitted:
+            return {}
+        names = ("vectors", "valid", "assignment", "slide_index")
+        state = {name: getattr(self, name).cpu() for name in names}
+        if self.neighbors is not None and self._is_matched:
+            state |= {f"neighbor_{name}": value.cpu() for name, value in self.neighbors._asdict().items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what :meth:`state_dict` gave.
+
+        Raises:
+            BundleError: the state holds another number of prototypes or neighbors than this bank was made for.
+        """
+        self._clear()
+        if not state:
+            return
+        found = (state["valid"].shape[1], state.get("neighbor_index", torch.zeros(0, self.n_neighbors)).shape[1])
+        if found != (self.n_prototypes, self.n_neighbors):
+            raise BundleError(
+                f"the saved prototypes do not fit: they have n_prototypes {found[0]} and n_neighbors {found[1]}, this "
+                f"run asks for {self.n_prototypes} and {self.n_neighbors}; use the saved numbers, or do not resume."
+            )
+        self.vectors, self.valid = state["vectors"], state["valid"]
+        self.assignment, self.slide_index = state["assignment"], state["slide_index"]
+        if "neighbor_index" in state:
+            self.neighbors = Neighbors(*(state[f"neighbor_{name}"] for name in Neighbors._fields))
+            self._is_matched = True
+
+
+def _on(neighbors: Neighbors, device: torch.device) -> Neighbors:
+    return Neighbors(*(value.to(device) for value in neighbors))

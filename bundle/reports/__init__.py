@@ -1,0 +1,16 @@
+"""Arrays to figures and tables."""
+
+from .prototype_map import PrototypePictures, draw_prototypes, prototype_colors
+from .slide_report import SlideRecord, format_slide_report, read_slide_report, write_slide_report
+from .training import plot_training
+
+__all__ = [
+    "PrototypePictures",
+    "SlideRecord",
+    "draw_prototypes",
+    "format_slide_report",
+    "plot_training",
+    "prototype_colors",
+    "read_slide_report",
+    "write_slide_report",
+]

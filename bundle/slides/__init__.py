@@ -1,0 +1,22 @@
+"""Slides: three readers behind one interface, tissue, regions, patches."""
+
+from .grid import RegionGrid, region_grid
+from .patches import PatchDataset
+from .regions import plan_slide, read_patches
+from .roi import roi_mask
+from .slide import Slide, open_slide
+from .thumbnails import Thumbnails
+from .tissue import tissue_mask
+
+__all__ = [
+    "PatchDataset",
+    "RegionGrid",
+    "Slide",
+    "Thumbnails",
+    "open_slide",
+    "plan_slide",
+    "read_patches",
+    "region_grid",
+    "roi_mask",
+    "tissue_mask",
+]

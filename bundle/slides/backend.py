@@ -1,0 +1,101 @@
+"""What each reader gives: levels, a resolution if the file names one, and rectangles of one level."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SlideError
+
+MIN_MPP, MAX_MPP = 0.01, 20.0
+_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
+_NUMBER = r"([-+0-9.eE]+)"
+
+
+class Backend(Protocol):
+    """A slide file opened by one library. Methods may be called from several threads at once."""
+
+    name: str
+    level_sizes: list[tuple[int, int]]
+    mpp: tuple[float, float] | None
+
+    def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
+        """RGB [height, width, 3] of a rectangle that lies within the level; x, y in px of that level."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class WrongReaderError(Exception):
+    """This library does not read this file; another may."""
+
+
+class Resolution(NamedTuple):
+    """um/px in x and y."""
+
+    x: float
+    y: float
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file starts as TIFF files do. Native readers complain on the console about others."""
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_MAGIC
+
+
+def mpp_of_description(description: str) -> Resolution | None:
+    """Resolution in a TIFF's ImageDescription: Aperio's ``MPP = 0.25``, or OME-XML's ``PhysicalSizeX``."""
+    aperio = re.search(rf"\bMPP\s*=\s*{_NUMBER}", description)
+    if aperio:
+        return _resolution(aperio[1], aperio[1])
+    x = re.search(rf'PhysicalSizeX="{_NUMBER}"', description)
+    y = re.search(rf'PhysicalSizeY="{_NUMBER}"', description)
+    unit = re.search(r'PhysicalSizeXUnit="([^"]*)"', description)
+    if x and (unit is None or unit[1] in ("µm", "um", "&#181;m", "μm")):
+        return _resolution(x[1], (y or x)[1])
+    return None
+
+
+def mpp_of_tags(tags: Any) -> Resolution | None:
+    """Resolution in a TIFF's tags, where it is that of a microscope and not of a screen or printer (72, 96, 300 dpi).
+
+    Args:
+        tags: ``tifffile.TiffTags`` of the first page.
+    """
+    unit = tags.get("ResolutionUnit")
+    pair = [tags.get(name) for name in ("XResolution", "YResolution")]
+    if unit is None or None in pair:
+        return None
+    um = _UM_PER_UNIT.get(getattr(unit.value, "name", str(unit.value)))
+    rates = [tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in pair]
+    if um is None or min(rates) <= 0:
+        return None
+    found = Resolution(um / rates[0], um / rates[1])
+    return found if max(found) <= MAX_MPP else None
+
+
+def _resolution(x: str, y: str) -> Resolution | None:
+    try:
+        return Resolution(float(x), float(y))
+    except ValueError:
+        return None
+
+
+def checked_mpp(mpp: float, slide_id: str, where: str) -> float:
+    """``mpp`` if a slide can have it.
+
+    Raises:
+        SlideError: it is not a number within (0.01, 20) um/px.
+    """
+    if math.isfinite(mpp) and MIN_MPP <= mpp <= MAX_MPP:
+        return float(mpp)
+    raise SlideError(
+        f"slide {slide_id}: {where} says {mpp:g} um/px, which no slide has ({MIN_MPP:g} to {MAX_MPP:g}): "
+        "give the true value in the column mpp of the slide table."
+    )

@@ -1,0 +1,57 @@
+"""Slides read by OpenSlide: NDPI, MRXS, DICOM and all else that it knows."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import Resolution, WrongReaderError
+
+
+class OpenslideBackend:
+    """OpenSlide; what it gives as transparent is white. After one failed read it refuses all, so damage is noticed."""
+
+    name = "openslide"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import openslide
+        except ImportError as error:
+            raise WrongReaderError(f"OpenSlide cannot be imported ({error})") from error
+        try:
+            self._slide = openslide.OpenSlide(str(path))
+        except (openslide.OpenSlideError, OSError) as error:
+            raise WrongReaderError(str(error)) from error
+        self._error = openslide.OpenSlideError
+        self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
+        self.mpp = self._resolution()
+
+    def _resolution(self) -> Resolution | None:
+        try:
+            x, y = (float(self._slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy")
+        except (KeyError, ValueError):
+            return None
+        if self._slide.properties.get("openslide.vendor") == "generic-tiff" and max(x, y) > 20:
+            return None  # a screen's or printer's resolution
+        return Resolution(x, y)
+
+    def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
+        """RGB of a rectangle within the level.
+
+        Raises:
+            RuntimeError: the rectangle does not decode.
+        """
+        downsample = self._slide.level_downsamples[level]
+        location = (round(x * downsample), round(y * downsample))  # it interpolates between pixels
+        try:
+            rgba = np.asarray(self._slide.read_region(location, level, (width, height)))
+        except self._error as error:
+            raise RuntimeError(str(error)) from error
+        if rgba[..., 3].min() == 255:
+            return rgba[..., :3]
+        alpha = rgba[..., 3:].astype(np.uint16)
+        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._slide.close()

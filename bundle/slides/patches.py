@@ -1,0 +1,161 @@
+"""Single patches of many slides, for stage one."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+from tqdm.auto import tqdm
+
+from ..cohort import BundleError, SlideError, SlideRef, SlideTable, as_bool
+from .regions import plan_slide, read_patches
+from .slide import Slide, open_slide
+
+_log = logging.getLogger(__name__)
+_MAX_OPEN_SLIDES = 16
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Tissue patches of all slides; item i -> ``image`` uint8 [3, p, p], ``region_id`` = i, ``slide``.
+
+    Every slide is planned once, at the start; a bad one is left out with a warning. A patch that does not decode later
+    is replaced by the next one that does.
+
+    Args:
+        slides: what :func:`~bundle.cohort.find_slides` gives.
+        table: slide table (mpp, roi), or None.
+        wsi_reader: auto, cucim, openslide or tifffile.
+        mpp: um/px at which patches are read.
+        default_mpp: um/px of slides that do not say theirs.
+        patch_size: px.
+        region_patches: patches on the side of the regions by which slides are planned.
+        min_tissue, min_tissue_patches: see :func:`~bundle.slides.region_grid`.
+        patches_per_slide: patches drawn from each slide without replacement; None: all.
+        cache: decode all patches once and keep them (3 p^2 bytes each), in memory that forked workers share.
+        seed: of the draw.
+
+    Attributes:
+        slide_ids: one a slide that has patches.
+
+    Raises:
+        BundleError: no slide has a patch.
+    """
+
+    def __init__(
+        self,
+        slides: Sequence[SlideRef],
+        *,
+        table: SlideTable | None = None,
+        wsi_reader: str = "auto",
+        mpp: float = 0.5,
+        default_mpp: float | None = None,
+        patch_size: int = 256,
+        region_patches: int = 16,
+        min_tissue: float = 0.1,
+        min_tissue_patches: int = 8,
+        patches_per_slide: int | None = None,
+        cache: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._open = {"reader": wsi_reader, "default_mpp": default_mpp}
+        self._plan = {"min_tissue": min_tissue, "min_tissue_patches": min_tissue_patches}
+        self._read = {"mpp": mpp, "patch_size": patch_size, "region_patches": region_patches}
+        self._table = SlideTable({}) if table is None else table
+        self._handles: OrderedDict[int, Slide] = OrderedDict()
+        self._handles_of: int | None = None
+        self._slides: list[SlideRef] = []
+        places = []
+        for ref in tqdm(slides, desc="tissue", unit="slide", leave=False, disable=None):
+            try:
+                found = self._places_in(ref, patches_per_slide, seed)
+            except BundleError as error:
+                _log.warning("left out: %s", error)
+                continue
+            places.append(np.column_stack([np.full(len(found), len(self._slides)), found]))
+            self._slides.append(ref)
+        if not places:
+            raise BundleError(f"none of {len(slides)} slides has a patch to learn from; the warnings above say why.")
+        self._places = np.concatenate(places)
+        self.slide_ids = [ref.slide_id for ref in self._slides]
+        self._cache = self._decode_all() if as_bool(cache) else None
+
+    def _places_in(self, ref: SlideRef, n: int | None, seed: int) -> NDArray[np.int64]:
+        """Region corner and cell of the slide's patches, [n, 4]: x, y, row, column; near ones stay together."""
+        with self._opened(ref) as slide:
+            grid = plan_slide(slide, roi=self._row(ref).roi, **self._plan, **self._read)
+        regions, rows, columns = np.nonzero(grid.mask)
+        places = np.column_stack([grid.coords[regions], rows, columns])
+        if n is None or n >= len(places):
+            return places
+        key = [seed, *ref.slide_id.encode()]
+        return places[np.sort(np.random.default_rng(key).choice(len(places), n, replace=False))]
+
+    def _row(self, ref: SlideRef) -> Any:
+        return self._table.row(ref.slide_id, ref.path)
+
+    def _opened(self, ref: SlideRef) -> Slide:
+        return open_slide(ref.path, mpp=self._row(ref).mpp, slide_id=ref.slide_id, **self._open)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        slide = int(self._places[index, 0])
+        image = self._cache[index] if self._cache is not None else self._decode(index)
+        return {"image": image, "region_id": index, "slide": slide}
+
+    def _decode(self, index: int) -> Tensor:
+        for other in range(index, index + len(self)):
+            try:
+                return self._patches(np.array([other % len(self)]))[0]
+            except SlideError as error:
+                _log.warning("another patch instead: %s", error)
+        raise BundleError("no patch of any slide can be decoded any more: have the slides been moved?")
+
+    def _patches(self, indices: NDArray[np.int64]) -> Tensor:
+        """Patches of one region, uint8 [n, 3, p, p]."""
+        slide, x, y = self._places[indices[0], :3]
+        mask = np.zeros((self._read["region_patches"],) * 2, bool)  # type: ignore[call-overload]
+        mask[tuple(self._places[indices, 3:].T)] = True
+        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read)  # type: ignore[arg-type]
+        return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
+
+    def _decode_all(self) -> Tensor:
+        """Region by region: each tile is decoded about once."""
+        size = int(self._read["patch_size"])
+        cache = torch.empty((len(self), 3, size, size), dtype=torch.uint8)
+        starts = np.flatnonzero((np.diff(self._places[:, :3], axis=0, prepend=-(2**40)) != 0).any(1))
+        kept = np.ones(len(self), bool)
+        groups = np.split(np.arange(len(self)), starts[1:])
+        for group in tqdm(groups, desc="patches", unit="region", leave=False, disable=None):
+            try:
+                cache[group] = self._patches(group)
+            except SlideError as error:
+                _log.warning("a region is left out: %s", error)
+                kept[group] = False
+        self._close_handles()
+        self._places = self._places[kept]
+        return cache.share_memory_() if kept.all() else cache[torch.from_numpy(kept)].share_memory_()
+
+    def _handle(self, slide: int) -> Slide:
+        """An open slide; each process opens its own, and keeps a few."""
+        worker = get_worker_info()
+        owner = -1 if worker is None else worker.id
+        if owner != self._handles_of:
+            self._handles, self._handles_of = OrderedDict(), owner
+        if slide not in self._handles:
+            self._handles[slide] = self._opened(self._slides[slide])
+            if len(self._handles) > _MAX_OPEN_SLIDES:
+                self._handles.popitem(last=False)[1].close()
+        self._handles.move_to_end(slide)
+        return self._handles[slide]
+
+    def _close_handles(self) -> None:
+        for slide in self._handles.values():
+            slide.close()
+        self._handles.clear()

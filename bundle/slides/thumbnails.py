@@ -1,0 +1,38 @@
+"""Thumbnails by slide id, for pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SlideError, SlideRef, SlideTable, find_slides
+from .slide import open_slide
+
+
+class Thumbnails:
+    """Call with a slide id: its thumbnail and um/px, or None where the slide is not at hand.
+
+    Args:
+        slides_dir: folder of slides; None: no slide is at hand.
+        table: mpp of slides that do not say theirs.
+        mpp: um/px wanted.
+        max_px: longest side.
+    """
+
+    def __init__(
+        self, slides_dir: str | Path | None, table: SlideTable | None = None, mpp: float = 16.0, max_px: int = 1024
+    ) -> None:
+        self.table = SlideTable({}) if table is None else table
+        self.mpp, self.max_px = mpp, max_px
+        found = [] if slides_dir is None else find_slides(slides_dir)
+        self._refs: dict[str, SlideRef] = {ref.slide_id: ref for ref in found}
+
+    def __call__(self, slide_id: str) -> tuple[NDArray[np.uint8], float] | None:
+        ref = self._refs.get(slide_id)
+        if ref is None:
+            return None
+        try:
+            with open_slide(ref.path, mpp=self.table.row(slide_id, ref.path).mpp, slide_id=slide_id) as slide:
+                return slide.thumbnail(self.mpp, self.max_px)
+        except SlideError:
+            return None

@@ -1,0 +1,53 @@
+"""Writes a picture as a pyramidal, tiled JPEG TIFF that cuCIM, OpenSlide and tifffile read, resolution included."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+TILE_PX = 256
+SMALLEST_LEVEL_PX = 128
+
+
+def write_pyramid(path: Path, picture: NDArray[np.uint8], mpp: float, *, jpeg_quality: int) -> None:
+    """Writes `picture` and its halvings, each half the width of the one before, to one file.
+
+    Args:
+        path: of the file; it appears under this name only when it is complete.
+        picture: [height, width, 3].
+        mpp: um per px of `picture`; stored as pixels per centimeter, and in words in the description.
+        jpeg_quality: 1 to 100.
+    """
+    partial = path.with_name(path.name + ".partial")
+    with tifffile.TiffWriter(partial) as file:
+        downsample = 1
+        while downsample == 1 or min(picture.shape[:2]) >= SMALLEST_LEVEL_PX:
+            per_cm = 1e4 / (mpp * downsample)
+            file.write(
+                picture,
+                tile=(TILE_PX, TILE_PX),
+                photometric="rgb",
+                compression="jpeg",
+                compressionargs={"level": jpeg_quality},
+                subfiletype=0 if downsample == 1 else 1,
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                description=f"synthetic demo slide|MPP = {mpp * downsample:g}" if downsample == 1 else None,
+                software="pathology-slpd",
+                metadata=None,
+                maxworkers=1,
+            )
+            picture, downsample = _halved(picture), 2 * downsample
+    os.replace(partial, path)
+
+
+def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of 2 x 2 pixels; an odd last row or column is left out."""
+    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+    total = np.full((height // 2, width // 2, 3), 2, dtype=np.uint16)
+    for row in (0, 1):
+        for column in (0, 1):
+            total += picture[row:height:2, column:width:2]
+    return (total >> 2).astype(np.uint8)

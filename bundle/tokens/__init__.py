@@ -1,0 +1,25 @@
+"""The token store: one HDF5 file a slide, written once, read at random."""
+
+from .dataset import RegionBatch, TokenDataset, collate_regions
+from .files import find_token_files
+from .memory import available_memory
+from .sampler import RegionBatchSampler
+from .store import FORMAT_VERSION, TokenFile, TokenHeader, encoder_key, read_token_header
+from .writer import NoRoomError, TokenFileWriter, remove_stale_parts
+
+__all__ = [
+    "FORMAT_VERSION",
+    "NoRoomError",
+    "RegionBatch",
+    "RegionBatchSampler",
+    "TokenDataset",
+    "TokenFile",
+    "TokenFileWriter",
+    "TokenHeader",
+    "available_memory",
+    "collate_regions",
+    "encoder_key",
+    "find_token_files",
+    "read_token_header",
+    "remove_stale_parts",
+]

@@ -1,0 +1,13 @@
+"""Views of a batch, made on the batch's device, every random number keyed by (seed, epoch, id, view)."""
+
+from .image_crops import RandImageCrops, RandImageCropsd
+from .token_crops import CenterTokenCrop, CenterTokenCropd, RandTokenCrops, RandTokenCropsd
+
+__all__ = [
+    "CenterTokenCrop",
+    "CenterTokenCropd",
+    "RandImageCrops",
+    "RandImageCropsd",
+    "RandTokenCrops",
+    "RandTokenCropsd",
+]

@@ -1,0 +1,18 @@
+"""Weights as files: read without unpickling, taken apart by name, loaded strictly, written atomically."""
+
+from .architecture import infer_vit_architecture
+from .atomic import save_atomically
+from .loading import load_into
+from .reading import is_torchscript, read_weights, sha256_of
+from .selection import EncoderWeights, select_backbone
+
+__all__ = [
+    "EncoderWeights",
+    "infer_vit_architecture",
+    "is_torchscript",
+    "load_into",
+    "read_weights",
+    "save_atomically",
+    "select_backbone",
+    "sha256_of",
+]

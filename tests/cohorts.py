@@ -1,0 +1,39 @@
+"""Small cohorts of token files for tests."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bundle.tokens import TokenFileWriter
+
+
+def write_cohort(folder: Path, regions=(3, 4, 1, 5), dim=12, seed=0, encoder="test", labels=("a", "b", "a", "b")) -> Path:
+    """Token files with two kinds of regions a slide, and ``slide_table.csv`` beside them."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = rng.normal(size=(4, dim))
+    for slide, n_regions in enumerate(regions):
+        mask = np.ones((n_regions, 16, 16), bool)
+        mask[:, :, :2] = False
+        attributes = {
+            "slide_id": f"slide_{slide}",
+            "slide_path": f"slide_{slide}.tif",
+            "level0_mpp": 0.5,
+            "mpp": 0.5,
+            "region_size_px": 4096,
+            "region_size_level0": 4096,
+            "patch_size_px": 256,
+            "level0_width": 4096 * n_regions,
+            "level0_height": 4096,
+            "encoder": encoder,
+            "reader": "test",
+        }
+        coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions)], 1)
+        path = folder / f"slide_{slide}.h5"
+        with TokenFileWriter(path, region_patches=16, dim=dim, coords=coords, mask=mask, attributes=attributes) as file:
+            for region in range(n_regions):
+                kind = kinds[(region + 2 * (slide % 2)) % 4]
+                file.write(region, (kind + rng.normal(size=(16, 16, dim))) * mask[region, ..., None])
+    rows = [f"slide_{slide},{labels[slide % len(labels)]},p{slide}" for slide in range(len(regions))]
+    (folder / "slide_table.csv").write_text("\n".join(["slide,label,patient", *rows, ""]))
+    return folder

@@ -1,0 +1,71 @@
+"""Most similar slides."""
+
+import pytest
+import reference
+import torch
+
+from bundle.functional import nearest_slides, neighbors
+
+
+def _slides(n_slides, size, dim=6, share_valid=1.0):
+    prototypes = torch.nn.functional.normalize(torch.randn(n_slides, size, dim, dtype=torch.float64), dim=-1)
+    return prototypes, torch.rand(n_slides, size) < share_valid
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("share_valid", [1.0, 0.6])
+@pytest.mark.parametrize("n_neighbors", [1, 3, 30])
+@pytest.mark.parametrize("block", [4, 1024])
+def test_search_equals_enumeration(monkeypatch, size, share_valid, n_neighbors, block):
+    """Bounds and blocks lose nothing: the lists are those of all permutations, with missing prototypes and large R."""
+    torch.manual_seed(size)
+    monkeypatch.setitem(neighbors._BLOCK_ROWS, "cpu", block)
+    prototypes, valid = _slides(14, size, share_valid=share_valid)
+    found = nearest_slides(prototypes, valid, n_neighbors)
+    for slide, truth in enumerate(reference.nearest_slides(prototypes, valid, n_neighbors)):
+        rest = n_neighbors - len(truth)
+        assert found.index[slide].tolist() == [other for _, other, _ in truth] + [-1] * rest
+        assert found.partner[slide].tolist() == [partner for *_, partner in truth] + [[-1] * size] * rest
+        got = found.similarity[slide].tolist()
+        assert got == pytest.approx([similarity for similarity, *_ in truth] + [-torch.inf] * rest, abs=1e-10)
+
+
+@pytest.mark.parametrize("n_slides", [0, 1])
+def test_a_lonely_slide_has_no_neighbor(n_slides):
+    """No slide and one slide give -1 everywhere."""
+    found = nearest_slides(*_slides(n_slides, 2), 2)
+    assert found.index.tolist() == [[-1, -1]] * n_slides
+    assert found.partner.shape == (n_slides, 2, 2) and bool((found.partner == -1).all())
+
+
+def test_equal_slides_come_in_order():
+    """Among equally similar slides the lower index is first, and no slide is its own neighbor."""
+    prototypes, valid = _slides(1, 3)
+    found = nearest_slides(prototypes.expand(5, -1, -1), valid.expand(5, -1), 2)
+    assert found.index.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
+
+
+def test_a_similarity_of_zero_is_a_similarity():
+    """Orthogonal slides are neighbors with similarity 0; 0 used to stand for "no prototypes"."""
+    found = nearest_slides(torch.eye(2).view(2, 1, 2), torch.ones(2, 1, dtype=torch.bool), 1)
+    assert found.index.tolist() == [[1], [0]] and found.similarity.tolist() == [[0.0], [0.0]]
+
+
+def test_nearest_lets_two_prototypes_share_a_partner():
+    """match="nearest" gives each prototype its most similar one, while the neighbors stay those of the assignment."""
+    a = torch.tensor([[1.0, 0.0], [0.9, 0.436]])
+    b = torch.tensor([[1.0, 0.1], [-1.0, 0.2]])
+    prototypes = torch.nn.functional.normalize(torch.stack([a, b]), dim=-1)
+    valid = torch.ones(2, 2, dtype=torch.bool)
+    paper, shared = (nearest_slides(prototypes, valid, 1, match=match) for match in ("assignment", "nearest"))
+    assert sorted(paper.partner[0, 0].tolist()) == [0, 1]
+    assert shared.partner[0, 0].tolist() == [0, 0]
+    assert torch.equal(paper.similarity, shared.similarity)
+
+
+def test_unknown_options_are_refused():
+    """A misspelled match and a negative R raise."""
+    with pytest.raises(ValueError, match="assignment"):
+        nearest_slides(*_slides(2, 2), 1, match="greedy")
+    with pytest.raises(ValueError, match="at least 0"):
+        nearest_slides(*_slides(2, 2), -1)

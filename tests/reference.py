@@ -1,0 +1,184 @@
+"""Every equation once more, slowly: loops that can be checked by eye against the papers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+
+def target_distribution(vector: Tensor, weight: Tensor, center: Tensor, temperature: float) -> Tensor:
+    """q = softmax((W h - center) / temperature), shape (K,)."""
+    logits = (weight @ vector - center) / temperature
+    exponentials = (logits - logits.max()).exp()
+    return exponentials / exponentials.sum()
+
+
+def cross_entropy(target: Tensor, vector: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """H(q, z) = -sum q log softmax(z / temperature)."""
+    logits = weight @ vector / temperature
+    return -(target * (logits - logits.logsumexp(0))).sum()
+
+
+def dino_loss(
+    student: Tensor,
+    student_weight: Tensor,
+    teacher: Tensor,
+    teacher_weight: Tensor,
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+    skip_same_view: bool = True,
+) -> Tensor:
+    """The double loop over teacher views and student views, mean over regions and pairs."""
+    total, n_terms = student.sum() * 0, 0
+    for iq in range(len(teacher)):
+        for v in range(len(student)):
+            if skip_same_view and v == iq:
+                continue
+            for b in range(student.shape[1]):
+                q = target_distribution(teacher[iq, b], teacher_weight, center, teacher_temperature)
+                total = total + cross_entropy(q, student[v, b], student_weight, student_temperature)
+                n_terms += 1
+    return total / n_terms
+
+
+def prototype_loss(
+    student: Tensor,
+    student_weight: Tensor,
+    vectors: Tensor,
+    valid: Tensor,
+    teacher_weight: Tensor,
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+    skip_first_view: bool = False,
+) -> Tensor:
+    """Mean over views and over the valid prototypes (r, b); 0 if there is none."""
+    total, n_terms = student.sum() * 0, 0
+    for r in range(len(vectors)):
+        for b in range(student.shape[1]):
+            if not valid[r, b]:
+                continue
+            q = target_distribution(vectors[r, b], teacher_weight, center, teacher_temperature)
+            for v in range(1 if skip_first_view else 0, len(student)):
+                total = total + cross_entropy(q, student[v, b], student_weight, student_temperature)
+                n_terms += 1
+    return total / max(n_terms, 1)
+
+
+def updated_center(center: Tensor, vectors: list[Tensor], weight: Tensor, momentum: float = 0.9) -> Tensor:
+    """center <- momentum center + (1 - momentum) mean of logits; no vector, no update."""
+    if not vectors:
+        return center
+    mean = sum(weight @ vector for vector in vectors) / len(vectors)
+    return momentum * center + (1 - momentum) * mean
+
+
+def kmeans(points: Tensor, n_clusters: int, uniforms: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, float]:
+    """One run of Lloyd from k-means++ seeds drawn with ``uniforms``: centroids, assignment, inertia."""
+    weights = [1.0] * len(points)
+    seeds: list[int] = []
+    for k in range(n_clusters):
+        threshold, running, chosen = float(uniforms[k]) * sum(weights), 0.0, -1
+        for i, share in enumerate(weights):
+            running += share
+            if chosen < 0 and running > threshold:
+                chosen = i
+        seeds.append(chosen)
+        weights = [min(float((point - points[s]).square().sum()) for s in seeds) for point in points]
+    centroids = [points[s] for s in seeds]
+    for _ in range(n_iterations):
+        nearest = nearest_centroid(points, centroids)
+        for k in range(n_clusters):
+            members = [points[i] for i in range(len(points)) if nearest[i] == k]
+            centroids[k] = torch.stack(members).mean(0)
+    nearest = nearest_centroid(points, centroids)
+    inertia = sum(float((points[i] - centroids[k]).square().sum()) for i, k in enumerate(nearest))
+    return torch.stack(centroids), torch.tensor(nearest), inertia
+
+
+def nearest_centroid(points: Tensor, centroids: list[Tensor]) -> list[int]:
+    """Index of the closest centroid (L2) of each point."""
+    distances = [[float((point - centroid).square().sum()) for centroid in centroids] for point in points]
+    return [row.index(min(row)) for row in distances]
+
+
+def least_inertia(points: Tensor, n_clusters: int) -> float:
+    """The optimum over all partitions."""
+    best = math.inf
+    for labels in itertools.product(range(n_clusters), repeat=len(points)):
+        inertia = 0.0
+        for k in set(labels):
+            members = torch.stack([points[i] for i, label in enumerate(labels) if label == k])
+            inertia += float((members - members.mean(0)).square().sum())
+        best = min(best, inertia)
+    return best
+
+
+def match(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -> tuple[float, list[int]]:
+    """Mean cosine under the best of all injections of the smaller set into the larger; partner of each member of a."""
+    left, right = a_valid.nonzero()[:, 0].tolist(), b_valid.nonzero()[:, 0].tolist()
+    best, partner = -math.inf, [-1] * len(a)
+    n_matched = min(len(left), len(right))
+    if n_matched == 0:
+        return best, partner
+    for some_left in itertools.permutations(left, n_matched):
+        for some_right in itertools.combinations(right, n_matched):
+            pairs = list(zip(some_left, some_right, strict=True))
+            similarity = sum(float(a[i] @ b[j]) for i, j in pairs) / n_matched
+            if similarity > best + 1e-12:
+                best, partner = similarity, [dict(pairs).get(i, -1) for i in range(len(a))]
+    return best, partner
+
+
+def nearest_slides(prototypes: Tensor, valid: Tensor, n_neighbors: int) -> list[list[tuple[float, int, list[int]]]]:
+    """(similarity, slide, partners) of the most similar other slides of each slide, best first."""
+    lists = []
+    for i in range(len(prototypes)):
+        found = []
+        for j in range(len(prototypes)):
+            if i != j and valid[i].any() and valid[j].any():
+                similarity, partner = match(prototypes[i], valid[i], prototypes[j], valid[j])
+                found.append((similarity, j, partner))
+        lists.append(sorted(found, key=lambda entry: (-entry[0], entry[1]))[:n_neighbors])
+    return lists
+
+
+def warmup_cosine(step: int, total: int, start: float, end: float, warmup: int, warmup_start: float) -> float:
+    """The table of all values, then the entry."""
+    ramp = [warmup_start + (start - warmup_start) * i / warmup for i in range(warmup)]
+    n_rest = max(total - warmup, 0)
+    wave = [end + (start - end) / 2 * (1 + math.cos(math.pi * i / n_rest)) for i in range(n_rest)]
+    return (ramp + wave + [end] * (step + 1))[step]
+
+
+def splitmix_uniform(seed: int, epoch: int, region: int, stream: int, position: int) -> float:
+    """One number of the keyed generator, in Python integers."""
+    word, golden = (1 << 64) - 1, 0x9E3779B97F4A7C15
+
+    def mix(z: int) -> int:
+        z &= word
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & word
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & word
+        return z ^ (z >> 31)
+
+    key = 0
+    for part in (seed, epoch, stream):
+        key = mix((key + golden) & word ^ mix(part + golden))
+    state = mix(region * golden & word ^ key)
+    return (mix(state + (position + 1) * golden) >> 40) / (1 << 24)
+
+
+def knn_votes(train: Tensor, labels: Tensor, query: Tensor, k: int, n_classes: int) -> list[list[float]]:
+    """Share of each class among the k most similar vectors, weighted by their cosines where positive."""
+    shares = []
+    for vector in query:
+        cosines = [float(vector @ other / vector.norm() / other.norm()) for other in train]
+        votes = [0.0] * n_classes
+        for i in sorted(range(len(train)), key=lambda i: -cosines[i])[:k]:
+            votes[int(labels[i])] += max(cosines[i], 0.0)
+        shares.append([vote / sum(votes) if sum(votes) else 1 / n_classes for vote in votes])
+    return shares

@@ -1,0 +1,80 @@
+"""Pictures and tables of a run."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.cohort import BundleError
+from bundle.reports import PrototypePictures, draw_prototypes, plot_training, prototype_colors
+from bundle.reports.learning import learning_table, read_history
+
+
+def test_regions_are_tinted_where_they_lie():
+    """Each square has its prototype's color at its border, regions without one are gray, the rest is untouched."""
+    coords = np.array([[0, 0], [100, 0], [0, 100]])
+    picture = draw_prototypes(coords, 100, np.array([0, 1, -1]), np.full((30, 30, 3), 255, np.uint8), 10.0)
+    colors = prototype_colors(2)
+    assert picture[0, 0].tolist() == colors[0].tolist()
+    assert picture[0, 10].tolist() == colors[1].tolist()
+    assert picture[10, 0].tolist() == [190, 190, 190]
+    assert picture[25, 25].tolist() == [255, 255, 255]
+
+
+class Bank:
+    """Two slides, one region each."""
+
+    is_fitted = True
+    assignment = np.array([0, 1])
+
+
+def test_pictures_use_the_thumbnail_where_there_is_one(tmp_path):
+    """A slide that is not at hand is drawn on paper; negative coordinates (small biopsies) do no harm."""
+    thumbnail = np.full((20, 20, 3), 10, np.uint8)
+    pictures = PrototypePictures(
+        Bank(),
+        ["a", "b"],
+        np.array([0, 1]),
+        np.array([[-50, -50], [0, 0]]),
+        [100, 100],
+        [0.5, 0.5],
+        thumbnail=lambda name: (thumbnail, 5.0) if name == "a" else None,
+        captions=["nested", None],
+    )
+    drawn = pictures()
+    assert drawn["prototypes/a"].shape == (20, 20, 3)
+    assert drawn["prototypes/a"][19, 19].tolist() == [10, 10, 10]
+    assert drawn["prototypes/b"].shape == (32, 32, 3)
+    pictures.save(tmp_path / "prototypes.png")
+    assert np.asarray(Image.open(tmp_path / "prototypes.png")).std() > 5
+
+
+def test_nothing_is_drawn_before_the_first_clustering(tmp_path):
+    """No empty picture."""
+    bank = Bank()
+    bank.is_fitted = False
+    pictures = PrototypePictures(bank, ["a"], np.array([0]), np.array([[0, 0]]), [1], [1.0])
+    pictures.save(tmp_path / "prototypes.png")
+    assert pictures() == {} and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_plotted(tmp_path):
+    """Also when columns appear only later, as those of prototypes do."""
+    rows = [{"epoch": 0, "knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
+    plot_training(rows, tmp_path / "training.png")
+    assert np.asarray(Image.open(tmp_path / "training.png")).std() > 5
+
+
+def test_the_learning_table_has_mean_and_spread():
+    """Baselines from epoch 0, results from the last epoch."""
+    start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
+    runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
+    table = learning_table(runs)
+    assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
+    assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
+    assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
+
+
+def test_a_missing_history_is_named(tmp_path):
+    """The file, and why it may be missing."""
+    with pytest.raises(BundleError, match="history.csv does not exist"):
+        read_history(tmp_path / "history.csv")

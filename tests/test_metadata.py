@@ -1,0 +1,70 @@
+"""What configs/metadata.json promises to MONAI and the Model Zoo."""
+
+import json
+import logging.handlers
+import tomllib
+from configparser import ConfigParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+from packaging.requirements import Requirement
+
+import bundle
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
+METADATA = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
+
+
+def _pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def test_metadata_passes_the_schema():
+    """The metadata is valid under MONAI's bundle schema 20240725."""
+    if not SCHEMA.exists():
+        pytest.skip(f"no copy of the schema at ../shared/zoo/{SCHEMA.name}: metadata NOT validated")
+    jsonschema.validate(METADATA, json.loads(SCHEMA.read_text(encoding="utf-8")))
+
+
+def test_network_format_is_the_region_encoders():
+    """Input `image` [B, 384, 16, 16] float32, output `pred` [B, 192] without space, as the Zoo checks them."""
+    formats = METADATA["network_data_format"]
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    assert (image["num_channels"], image["spatial_shape"], image["dtype"]) == (384, [16, 16], "float32")
+    assert (pred["num_channels"], pred["spatial_shape"], pred["dtype"]) == (192, [], "float32")
+
+
+def test_one_version_everywhere():
+    """Package, project file, metadata, its changelog, CHANGELOG.md and CITATION.cff name the same version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == METADATA["version"] == bundle.__version__
+    assert bundle.__version__ in METADATA["changelog"]
+    assert f"## {bundle.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"version: {bundle.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_metadata_versions_are_the_tested_ones():
+    """Every version in the metadata is the pin in constraints.txt, and every pin lies in pyproject's range."""
+    pins = _pins()
+    named = METADATA["required_packages_version"] | {
+        "monai": METADATA["monai_version"],
+        "torch": METADATA["pytorch_version"],
+        "numpy": METADATA["numpy_version"],
+    }
+    assert named == {name: pins.get(name) for name in named}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(r for e in ("cpu", "dev") for r in project["optional-dependencies"][e])]
+    lower = {name.lower(): version for name, version in pins.items()}
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(lower[requirement.name.lower()]), requirement
+
+
+def test_logging_needs_only_the_standard_library():
+    """configs/logging.conf can be read anywhere: its handlers are the standard library's."""
+    config = ConfigParser()
+    config.read(ROOT / "configs" / "logging.conf")
+    handlers = [config[f"handler_{name.strip()}"]["class"] for name in config["handlers"]["keys"].split(",")]
+    assert handlers and all(hasattr(logging, name) or hasattr(logging.handlers, name) for name in handlers)

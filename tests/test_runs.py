@@ -1,0 +1,163 @@
+"""Runs through MONAI's command line, as users start them: killed, resumed, on two processes, from elsewhere."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from cohorts import write_cohort
+
+ROOT = Path(__file__).parents[1]
+TRAIN = str(ROOT / "configs" / "train.yaml")
+MULTI = str(ROOT / "configs" / "multi_gpu_train.yaml")
+TINY = {
+    "embed_dim": 24,
+    "depth": 2,
+    "n_heads": 3,
+    "out_dim": 64,
+    "hidden_dim": 16,
+    "bottleneck_dim": 8,
+    "n_local": 2,
+    "batch_size": 6,
+    "max_epochs": 4,
+    "lr": 0.05,
+    "lr_warmup_epochs": 1,
+    "prototype_warmup_epochs": 1,
+    "n_prototypes": 2,
+    "checkpoint_interval": 1,
+    "device": "cpu",
+}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(tokens, output, *launcher, config=TRAIN, **ids):
+    """The command line of a training run."""
+    ids = {**TINY, "bundle_root": ROOT, "dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt", **ids}
+    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", "--config_file", config, *words]
+
+
+def run(words, cwd=ROOT):
+    """Run a command to its end."""
+    return subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def losses(output):
+    """The `self`, `intra` and `inter` columns of a run's history."""
+    header, *rows = [line.split(",") for line in (output / "history.csv").read_text().splitlines()]
+    columns = [header.index(name) for name in ("loss", "self", "intra", "inter")]
+    return torch.tensor([[float(row[c]) for c in columns] for row in rows if row[columns[0]]], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Twelve slides with 1 to 5 regions each."""
+    return write_cohort(tmp_path_factory.mktemp("tokens"), regions=(3, 4, 1, 5, 4, 4, 3, 5, 4, 2, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tokens, tmp_path_factory):
+    """Output folder of a run that nobody disturbed."""
+    output = tmp_path_factory.mktemp("unbroken")
+    table = tokens / "slide_table.csv"
+    done = run(command(tokens, output, slide_table=table))
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_a_run_leaves_what_was_promised(unbroken):
+    """Weights, checkpoints, history with kNN and prototype statistics, plot, TensorBoard events, a picture."""
+    names = {path.name for path in unbroken.iterdir()}
+    assert {"last.pt", "best.pt", "epoch_0004.pt", "history.csv", "training.png", "prototypes.png", "model.pt"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    header = (unbroken / "history.csv").read_text().splitlines()[0]
+    for column in ("knn_accuracy", "mean_token_knn_accuracy", "dead_share", "neighbor_agreement", "kl", "teacher_momentum"):
+        assert column in header
+    assert bool((losses(unbroken)[1:, 2:] > 0).all()), "prototype losses after the warm-up"
+    assert losses(unbroken)[0, 2:].tolist() == [0, 0], "none before"
+
+
+def test_a_killed_run_resumed_ends_with_the_same_weights(tokens, unbroken, tmp_path):
+    """SIGKILL in the middle, --resume true: student, teacher, optimizer, centers and prototypes are bit for bit the same."""
+    table = tokens / "slide_table.csv"
+    process = subprocess.Popen(
+        command(tokens, tmp_path, slide_table=table), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.time() + 120
+    while not (tmp_path / "epoch_0002.pt").exists() and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / "epoch_0002.pt").exists()
+    assert not (tmp_path / "model.pt").exists(), "killed too late: the run was complete"
+    done = run(command(tokens, tmp_path, slide_table=table, resume="true"))
+    assert done.returncode == 0, done.stderr
+    assert "resumed" in done.stdout + done.stderr
+    ours = torch.load(tmp_path / "last.pt", weights_only=True)
+    theirs = torch.load(unbroken / "last.pt", weights_only=True)
+    assert equal(ours, theirs)
+
+
+def equal(a, b):
+    """Nested dictionaries and lists of tensors, bit for bit."""
+    if torch.is_tensor(a):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def test_two_processes_have_the_losses_of_one(tokens, unbroken, tmp_path):
+    """The same global batch on two gloo processes: every loss of every epoch agrees to 1e-5; then one process goes on."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    config, table = f"['{TRAIN}','{MULTI}']", tokens / "slide_table.csv"
+    words = command(tokens, tmp_path, *launcher, config=config, slide_table=table)
+    done = run(words)
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(losses(tmp_path), losses(unbroken), rtol=1e-5, atol=1e-5)
+    (tmp_path / "epoch_0002.pt").rename(tmp_path / "last.pt")
+    done = run(command(tokens, tmp_path, slide_table=table, resume=True))
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(losses(tmp_path), losses(unbroken), rtol=1e-5, atol=1e-5)
+
+
+def test_it_runs_from_another_folder(tokens, tmp_path):
+    """Absolute config path and --bundle_root are enough."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = run(command(tokens, tmp_path / "out", max_epochs=1), cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "model.pt").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ({"dataset_dir": "nowhere/at/all"}, "nowhere/at/all"),
+        ({"batchsize": 3}, "--batchsize is no id of"),
+        ({"slide_table": "no_table.csv"}, "no_table.csv"),
+        ({"region_encoder_ckpt": "no_weights.pt"}, "no_weights.pt"),
+        ({"resume": "perhaps"}, "'perhaps' is no yes-or-no value"),
+    ],
+)
+def test_a_user_s_mistake_is_one_message(tokens, tmp_path, ids, message):
+    """Non-zero exit, the name of what is wrong, no traceback."""
+    done = run(command(tokens, tmp_path, **ids))
+    assert done.returncode != 0
+    assert "Stopped: " in done.stderr and message in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_an_empty_folder_is_one_message(tmp_path):
+    """No token files: the folder is named, and how to make some."""
+    (tmp_path / "empty").mkdir()
+    done = run(command(tmp_path / "empty", tmp_path / "out"))
+    assert done.returncode != 0
+    assert str(tmp_path / "empty") in done.stderr and "Traceback" not in done.stderr
