@@ -36,13 +36,15 @@ class SlideTable:
         self.rows = rows
         self.columns = list(columns)
         self.path = path
+        self._by_stem = {Path(name).stem: row for name, row in rows.items() if Path(name).suffix}
 
     @classmethod
     def read(cls, path: str | Path | None) -> "SlideTable":
         """Read a CSV with a column ``slide`` and any of ``mpp``, ``patient``, ``site``, ``roi``, labels; None: no rows.
 
         Raises:
-            BundleError: no such file, no column ``slide``, a row twice, an mpp that is none, a missing roi file.
+            BundleError: no such file, no column ``slide`` or nothing in it, a row twice, an mpp that is none, a missing
+                roi file.
         """
         if path is None:
             return cls({})
@@ -55,11 +57,16 @@ class SlideTable:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise BundleError(f"the slide table {path} cannot be read ({error}): give a CSV file.") from error
         if "slide" not in columns:
-            raise BundleError(f"{path} has no column 'slide' (found: {', '.join(columns) or 'nothing'}); add it: file name or id.")
+            found = ", ".join(columns) or "nothing"
+            raise BundleError(f"{path} has no column 'slide' (found: {found}); add it: file name or id.")
         rows: dict[str, SlideRow] = {}
         for line, record in enumerate(records, start=2):
-            values = {(k or "").strip(): (v or "").strip() for k, v in record.items() if isinstance(v, str) or v is None}
+            values = {k.strip(): (v or "").strip() for k, v in record.items() if k is not None}
             name = values["slide"]
+            if not any(values.values()):
+                continue
+            if not name:
+                raise BundleError(f"{path}, line {line}: the column 'slide' is empty; give a file name or an id.")
             if name in rows:
                 raise BundleError(f"{path}, line {line}: slide {name!r} stands there twice; keep one row a slide.")
             rows[name] = _row(values, path, line)
@@ -71,7 +78,7 @@ class SlideTable:
         for name in names:
             if name in self.rows:
                 return self.rows[name]
-        return self._by_stem().get(slide_id, SlideRow())
+        return self._by_stem.get(slide_id, SlideRow())
 
     def labels(self, slide_ids: Sequence[str], column: str) -> list[str | None]:
         """A column's value for each slide, None where it is empty.
@@ -79,6 +86,8 @@ class SlideTable:
         Raises:
             BundleError: the table has no such column.
         """
+        if self.path is None:
+            raise BundleError(f"the column {column!r} is asked for, but no slide table is given: pass --slide_table.")
         if column not in self.columns:
             raise BundleError(f"{self.path} has no column {column!r} (found: {', '.join(self.columns)}).")
         return [self.row(slide_id).values.get(column) or None for slide_id in slide_ids]
@@ -93,9 +102,6 @@ class SlideTable:
         strangers = [name for name in self.rows if name not in ids and Path(name).stem not in ids]
         if strangers:
             _log.warning("%s: %d rows match no slide, such as %s", self.path, len(strangers), ", ".join(strangers[:3]))
-
-    def _by_stem(self) -> dict[str, SlideRow]:
-        return {Path(name).stem: row for name, row in self.rows.items() if Path(name).suffix}
 
 
 def _row(values: dict[str, str], path: Path, line: int) -> SlideRow:

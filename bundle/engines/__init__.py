@@ -4,5 +4,18 @@ from .embedding_evaluator import EmbeddingEvaluator
 from .optimizer import make_optimizer
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
+from .tokenizer import TokenizingEvaluator, TokenizingProgress
+from .tokenizer_jobs import Piece, SlideJob
+from .tokenizer_stream import PatchStream
 
-__all__ = ["EmbeddingEvaluator", "RegionFeatures", "SlpdTrainer", "make_optimizer"]
+__all__ = [
+    "EmbeddingEvaluator",
+    "PatchStream",
+    "Piece",
+    "RegionFeatures",
+    "SlideJob",
+    "SlpdTrainer",
+    "TokenizingEvaluator",
+    "TokenizingProgress",
+    "make_optimizer",
+]

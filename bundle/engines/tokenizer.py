@@ -188,7 +188,8 @@ class TokenizingEvaluator(Evaluator):
             write_slide_report(records, self.output_dir / "slides.csv")
         logger.info("%s", format_slide_report(records))
         rate = self._n_patches / max(seconds, 1e-9)
-        logger.info("%s patches in %.1f s, %.0f patches/s", f"{self._n_patches:,}", seconds, rate)
+        who = "" if self.world_size == 1 else f"process {self.rank} of {self.world_size}: "
+        logger.info("%s%s patches in %.1f s, %.0f patches/s", who, f"{self._n_patches:,}", seconds, rate)
         return records
 
 

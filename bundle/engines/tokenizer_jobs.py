@@ -43,6 +43,10 @@ class SlideJob:
     n_patches: int = 0
     n_written: int = 0
 
+    def start(self) -> None:
+        """The encoder gets to the slide; ``seconds`` count from the first time."""
+        self.started_s = self.started_s or time.monotonic()
+
     def finish(self) -> None:
         """The token file has its name."""
         self.status = "done"

@@ -1,7 +1,6 @@
 """Slides in, batches of patches out: threads read the next regions while the network works on the last ones."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from ..slides import Slide, open_slide, plan_slide, read_patches
 from .tokenizer_jobs import Piece, SlideJob
 
 _SLIDES_PLANNED_AHEAD = 2
+_MPP_TOLERANCE = 0.02  # a level that is so near is read as it is
 
 
 class _Open:
@@ -165,6 +165,7 @@ class PatchStream:
                 read = reads.popleft()
                 patches = self._wait_for(read)
                 if patches is not None:
+                    read.opened.job.start()
                     yield read.opened.job, read.region, patches
 
     def _open(self, job: SlideJob, plan: Future) -> _Open | None:
@@ -207,7 +208,6 @@ class PatchStream:
 
     def _plan(self, job: SlideJob) -> Slide:
         """Open a slide and find its regions (in a thread)."""
-        job.started_s = time.monotonic()
         slide = open_slide(
             job.ref.path,
             reader=self.wsi_reader,
@@ -255,6 +255,7 @@ class PatchStream:
             "level0_width": slide.width,
             "level0_height": slide.height,
             "mpp": self.mpp,
+            "read_mpp": self._read_mpp(slide),
             "patch_size_px": self.patch_size,
             "region_size_px": region_size,
             "region_size_level0": round(region_size * self.mpp / slide.mpp),
@@ -263,3 +264,9 @@ class PatchStream:
             "min_tissue_patches": self.min_tissue_patches,
             "encode_background": self.encode_background,
         }
+
+    def _read_mpp(self, slide: Slide) -> float:
+        """The resolution that patches really have: a near level's own, else what was asked for."""
+        levels = [slide.mpp * downsample for downsample in slide.level_downsamples]
+        near = [mpp for mpp in levels if abs(mpp / self.mpp - 1) <= _MPP_TOLERANCE]
+        return max(near, default=self.mpp)

@@ -40,7 +40,9 @@ class PatchTokenizer(nn.Module):
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean and std must be three numbers each, std above 0: got {list(mean)} and {list(std)}.")
-        self.backbone = backbone.eval().requires_grad_(False)
+        self.backbone = backbone.eval()
+        for parameter in self.backbone.parameters():  # TorchScript modules have no requires_grad_
+            parameter.requires_grad_(False)
         self.dim = dim
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)

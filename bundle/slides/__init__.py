@@ -1,10 +1,11 @@
 """Slides: three readers behind one interface, tissue, regions, patches."""
 
 from .grid import RegionGrid, region_grid
+from .opening import open_slide
 from .patches import PatchDataset
 from .regions import plan_slide, read_patches
 from .roi import roi_mask
-from .slide import Slide, open_slide
+from .slide import Slide
 from .thumbnails import Thumbnails
 from .tissue import tissue_mask
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from ..cohort import SlideError
 MIN_MPP, MAX_MPP = 0.01, 20.0
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
+_UM_PER_OME_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 _NUMBER = r"([-+0-9.eE]+)"
 
 
@@ -36,6 +38,10 @@ class WrongReaderError(Exception):
     """This library does not read this file; another may."""
 
 
+class DamagedFileError(Exception):
+    """No library can read this file."""
+
+
 class Resolution(NamedTuple):
     """um/px in x and y."""
 
@@ -57,9 +63,9 @@ def mpp_of_description(description: str) -> Resolution | None:
     x = re.search(rf'PhysicalSizeX="{_NUMBER}"', description)
     y = re.search(rf'PhysicalSizeY="{_NUMBER}"', description)
     unit = re.search(r'PhysicalSizeXUnit="([^"]*)"', description)
-    if x and (unit is None or unit[1] in ("µm", "um", "&#181;m", "μm")):
-        return _resolution(x[1], (y or x)[1])
-    return None
+    um = 1.0 if unit is None else _UM_PER_OME_UNIT.get(unescape(unit[1]))
+    found = _resolution(x[1], (y or x)[1]) if x else None
+    return None if found is None or um is None else Resolution(found.x * um, found.y * um)
 
 
 def mpp_of_tags(tags: Any) -> Resolution | None:

@@ -2,22 +2,24 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backend import WrongReaderError, is_tiff
 from .tiff_pages import TiffPages
+from .tile_guard import JPEG, JPEG2000, TileGuard
 
-_JPEG, _JPEG2000 = 7, (33003, 33005)
-_FIRST_BYTES = {_JPEG: b"\xff\xd8", **dict.fromkeys(_JPEG2000, b"\xff\x4f")}
 _READING_THREADS = 2
 
 
 class CucimBackend:
-    """cuCIM gives garbage for a tile that does not decode, so the tiles' first and last bytes are looked at first.
+    """cuCIM for tiles in JPEG and JPEG 2000; other compressions are for the other readers.
 
-    Damage in the middle of a tile's data passes unseen: the tile is decoded as far as possible.
+    Where a JPEG tile does not decode, cuCIM prints and goes on with garbage, or crashes; where a deflated one does not,
+    it ends the process. So tiles are looked at before it sees them. A tile that the file leaves out, which cuCIM makes
+    black, is white.
     """
 
     name = "cucim"
@@ -25,27 +27,27 @@ class CucimBackend:
     def __init__(self, path: Path) -> None:
         if not is_tiff(path):
             raise WrongReaderError("cuCIM reads TIFF and SVS")
-        os.environ.setdefault("ENABLE_CUSLIDE2", "0")  # silences a plugin that needs a GPU
-        try:
-            from cucim import CuImage
-        except ImportError as error:
-            raise WrongReaderError(f"cuCIM cannot be imported ({error})") from error
         self._pages = TiffPages(path)
-        if not all(page.is_tiled for page in self._pages.levels):
-            raise WrongReaderError("cuCIM reads tiled files")
         try:
-            self._image = CuImage(str(path))
-        except (RuntimeError, ValueError) as error:
-            raise WrongReaderError(str(error)) from error
-        sizes = [tuple(size) for size in self._image.resolutions["level_dimensions"]]
+            self._image = _opened(path, self._pages)
+            self._match_levels()
+        except WrongReaderError:
+            self._pages.file.close()
+            raise
+        self.mpp = self._pages.mpp
+        self._guard = TileGuard(path, self._pages)
+
+    def _match_levels(self) -> None:
+        """Pair cuCIM's levels with the file's pages, by size."""
+        resolutions = self._image.resolutions
+        sizes = [tuple(size) for size in resolutions["level_dimensions"]]
         if self._image.dims != "YXC" or sizes[0] != self._pages.sizes[0]:
             raise WrongReaderError(f"cuCIM sees {self._image.dims} {sizes[0]}, the file says {self._pages.sizes[0]}")
         by_size = dict(zip(self._pages.sizes, self._pages.levels, strict=True))
         self._indices = [index for index, size in enumerate(sizes) if size in by_size]
+        self._downsamples = [resolutions["level_downsamples"][index] for index in self._indices]
         self.level_sizes = [sizes[index] for index in self._indices]
         self._pages.levels = [by_size[size] for size in self.level_sizes]
-        self.mpp = self._pages.mpp
-        self._file = os.open(path, os.O_RDONLY)
 
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """RGB of a rectangle within the level.
@@ -53,29 +55,38 @@ class CucimBackend:
         Raises:
             RuntimeError, ValueError: a tile is damaged.
         """
-        self._look_at_tiles(x, y, width, height, level)
-        index = self._indices[level]
-        downsample = self._image.resolutions["level_downsamples"][index]
+        left_out = self._guard.look_at(x, y, width, height, level)
+        downsample = self._downsamples[level]
         # cuCIM takes a corner in level-0 px and truncates: aim at the middle of the wanted pixel
         location = (x, y) if level == 0 else (int((x + 0.5) * downsample), int((y + 0.5) * downsample))
         n_threads = _READING_THREADS if width * height > 1 << 20 else 1
-        return np.asarray(self._image.read_region(location, (width, height), index, num_workers=n_threads))[..., :3]
-
-    def _look_at_tiles(self, x: int, y: int, width: int, height: int, level: int) -> None:
-        page = self._pages.levels[level]
-        expected = _FIRST_BYTES.get(int(page.compression))
-        if expected is None:
-            return
-        for index, column, row in self._pages.tiles_in(x, y, width, height, level):
-            offset, size = page.dataoffsets[index], page.databytecounts[index]
-            if size == 0:
-                continue  # by convention a tile without tissue
-            ends_well = int(page.compression) != _JPEG or os.pread(self._file, 2, offset + size - 2) == b"\xff\xd9"
-            if os.pread(self._file, 2, offset) != expected or not ends_well:
-                raise ValueError(f"the tile in column {column}, row {row} of level {level} is damaged")
+        found = self._image.read_region(location, (width, height), self._indices[level], num_workers=n_threads)
+        picture: NDArray[np.uint8] = np.asarray(found)[..., :3]
+        if left_out:
+            picture = picture.copy()
+            for left, top, right, bottom in left_out:
+                picture[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x] = 255
+        return picture
 
     def close(self) -> None:
         """Close the file."""
         self._image.close()
-        self._pages.file.close()
-        os.close(self._file)
+        self._guard.close()
+
+
+def _opened(path: Path, pages: TiffPages) -> Any:
+    """The file as a ``CuImage``, if cuCIM reads it well."""
+    if not all(page.is_tiled for page in pages.levels):
+        raise WrongReaderError("cuCIM reads tiled files")
+    kinds = {int(page.compression) for page in pages.levels} - {JPEG, *JPEG2000}
+    if kinds:
+        raise WrongReaderError(f"cuCIM is asked for JPEG and JPEG 2000 alone, not for TIFF compression {kinds.pop()}")
+    os.environ.setdefault("ENABLE_CUSLIDE2", "0")  # silences a plugin that needs a GPU
+    try:
+        from cucim import CuImage  # type: ignore[attr-defined,unused-ignore]
+    except ImportError as error:
+        raise WrongReaderError(f"cuCIM cannot be imported ({error})") from error
+    try:
+        return CuImage(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise WrongReaderError(str(error)) from error

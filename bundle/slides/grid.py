@@ -26,6 +26,7 @@ def region_grid(
     slide_height: int,
     level0_mpp: float,
     mpp: float = 0.5,
+    read_mpp: float | None = None,
     region_patches: int = 16,
     patch_size: int = 256,
     min_tissue: float = 0.1,
@@ -42,7 +43,8 @@ def region_grid(
         tissue_mpp: um/px of the mask.
         slide_width, slide_height: level-0 px.
         level0_mpp: um/px of level 0.
-        mpp: um/px at which regions are read.
+        mpp: um/px of which the grid is made.
+        read_mpp: um/px at which patches are really read, if another (a level within the reader's tolerance).
         region_patches: patches P on a region's side.
         patch_size: px on a patch's side.
         min_tissue: share of a patch that must be tissue, in (0, 1].
@@ -51,10 +53,12 @@ def region_grid(
     Returns:
         The regions; none where there is no tissue.
     """
-    patch = patch_size * mpp / level0_mpp
-    size = region_patches * patch
+    patch = patch_size * (read_mpp or mpp) / level0_mpp
+    size = region_patches * patch_size * mpp / level0_mpp
     xs, ys = _starts(slide_width, size), _starts(slide_height, size)
-    share = _area_share(tissue, tissue_mpp / level0_mpp, _edges(xs, patch, region_patches), _edges(ys, patch, region_patches))
+    share = _area_share(
+        tissue, tissue_mpp / level0_mpp, _edges(xs, patch, region_patches), _edges(ys, patch, region_patches)
+    )
     share = share.reshape(len(ys), region_patches, len(xs), region_patches).swapaxes(1, 2)
     share = share.reshape(-1, region_patches, region_patches)
     mask = share >= max(min_tissue, 1e-9)

@@ -5,11 +5,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Resolution, WrongReaderError
+from .backend import Resolution, WrongReaderError, is_tiff
+from .tiff_pages import tiff_mpp
+from .tile_guard import guard_of
 
 
 class OpenslideBackend:
-    """OpenSlide; what it gives as transparent is white. After one failed read it refuses all, so damage is noticed."""
+    """OpenSlide; what it gives as transparent is white. After one failed read it refuses all.
+
+    It decodes some damaged JPEG tiles without a word, so those of a TIFF are looked at first.
+    """
 
     name = "openslide"
 
@@ -24,7 +29,8 @@ class OpenslideBackend:
             raise WrongReaderError(str(error)) from error
         self._error = openslide.OpenSlideError
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
-        self.mpp = self._resolution()
+        self._guard = guard_of(path, self.level_sizes) if is_tiff(path) else None
+        self.mpp = self._resolution() or (tiff_mpp(path) if is_tiff(path) else None)
 
     def _resolution(self) -> Resolution | None:
         try:
@@ -39,8 +45,10 @@ class OpenslideBackend:
         """RGB of a rectangle within the level.
 
         Raises:
-            RuntimeError: the rectangle does not decode.
+            RuntimeError, ValueError: the rectangle does not decode.
         """
+        if self._guard is not None:
+            self._guard.look_at(x, y, width, height, level)
         downsample = self._slide.level_downsamples[level]
         location = (round(x * downsample), round(y * downsample))  # it interpolates between pixels
         try:
@@ -55,3 +63,5 @@ class OpenslideBackend:
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
+        if self._guard is not None:
+            self._guard.close()

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset, get_worker_info
 from tqdm.auto import tqdm
 
 from ..cohort import BundleError, SlideError, SlideRef, SlideTable, as_bool
+from .opening import open_slide
 from .regions import plan_slide, read_patches
-from .slide import Slide, open_slide
+from .slide import Slide
 
 _log = logging.getLogger(__name__)
 _MAX_OPEN_SLIDES = 16
@@ -62,9 +63,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
         cache: bool = False,
         seed: int = 0,
     ) -> None:
-        self._open = {"reader": wsi_reader, "default_mpp": default_mpp}
-        self._plan = {"min_tissue": min_tissue, "min_tissue_patches": min_tissue_patches}
-        self._read = {"mpp": mpp, "patch_size": patch_size, "region_patches": region_patches}
+        self._open: dict[str, Any] = {"reader": wsi_reader, "default_mpp": default_mpp}
+        self._plan: dict[str, Any] = {"min_tissue": min_tissue, "min_tissue_patches": min_tissue_patches}
+        self._read: dict[str, Any] = {"mpp": mpp, "patch_size": patch_size, "region_patches": region_patches}
         self._table = SlideTable({}) if table is None else table
         self._handles: OrderedDict[int, Slide] = OrderedDict()
         self._handles_of: int | None = None
@@ -99,7 +100,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return self._table.row(ref.slide_id, ref.path)
 
     def _opened(self, ref: SlideRef) -> Slide:
-        return open_slide(ref.path, mpp=self._row(ref).mpp, slide_id=ref.slide_id, **self._open)  # type: ignore[arg-type]
+        return open_slide(ref.path, mpp=self._row(ref).mpp, slide_id=ref.slide_id, **self._open)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -120,14 +121,14 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def _patches(self, indices: NDArray[np.int64]) -> Tensor:
         """Patches of one region, uint8 [n, 3, p, p]."""
         slide, x, y = self._places[indices[0], :3]
-        mask = np.zeros((self._read["region_patches"],) * 2, bool)  # type: ignore[call-overload]
+        mask = np.zeros((self._read["region_patches"],) * 2, bool)
         mask[tuple(self._places[indices, 3:].T)] = True
-        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read)  # type: ignore[arg-type]
+        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read)
         return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 
     def _decode_all(self) -> Tensor:
         """Region by region: each tile is decoded about once."""
-        size = int(self._read["patch_size"])
+        size = self._read["patch_size"]
         cache = torch.empty((len(self), 3, size, size), dtype=torch.uint8)
         starts = np.flatnonzero((np.diff(self._places[:, :3], axis=0, prepend=-(2**40)) != 0).any(1))
         kept = np.ones(len(self), bool)
@@ -154,6 +155,10 @@ class PatchDataset(Dataset[dict[str, Any]]):
                 self._handles.popitem(last=False)[1].close()
         self._handles.move_to_end(slide)
         return self._handles[slide]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files stay behind when the dataset is sent to a spawned worker."""
+        return {**self.__dict__, "_handles": OrderedDict(), "_handles_of": None}
 
     def _close_handles(self) -> None:
         for slide in self._handles.values():

@@ -38,7 +38,9 @@ def plan_slide(
         BundleError: the GeoJSON is none.
     """
     if slide.mpp > mpp * 1.02:
-        _log.warning("slide %s is enlarged: its finest level has %g um/px, asked for are %g", slide.slide_id, slide.mpp, mpp)
+        _log.warning(
+            "slide %s is enlarged: its finest level has %g um/px, asked for are %g", slide.slide_id, slide.mpp, mpp
+        )
     picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
     tissue = tissue_mask(picture, tissue_mpp)
     where = ""
@@ -52,15 +54,17 @@ def plan_slide(
         slide_height=slide.height,
         level0_mpp=slide.mpp,
         mpp=mpp,
+        read_mpp=slide.read_mpp(mpp),
         region_patches=region_patches,
         patch_size=patch_size,
         min_tissue=min_tissue,
         min_tissue_patches=min_tissue_patches,
     )
     if not len(grid.coords):
+        size = f"{picture.shape[1]} x {picture.shape[0]}"
         raise SlideError(
-            f"slide {slide.slide_id} ({slide.path.name}) has no tissue{where}: a {picture.shape[1]} x {picture.shape[0]} px "
-            f"thumbnail at {tissue_mpp:g} um/px shows none. Look at it; leave it out, or draw its tissue as a roi."
+            f"slide {slide.slide_id} ({slide.path.name}) has no tissue{where}: a thumbnail of {size} px "
+            f"at {tissue_mpp:g} um/px shows none. Look at it; leave it out, or draw its tissue as a roi."
         )
     return grid
 
@@ -93,7 +97,7 @@ def read_patches(
     if not len(rows):
         return np.empty((0, patch_size, patch_size, 3), np.uint8)
     first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
-    step = patch_size * mpp / slide.mpp
+    step = patch_size * slide.read_mpp(mpp) / slide.mpp
     x, y = (int(round(corner + start * step)) for corner, start in zip(np.asarray(xy), first[::-1], strict=True))
     n_rows, n_columns = last[0] - first[0], last[1] - first[1]
     picture, _ = slide.read(x, y, n_columns * patch_size, n_rows * patch_size, mpp)

@@ -1,23 +1,18 @@
 """One interface to a slide, whoever reads it: any rectangle at any resolution."""
 
-import logging
 import math
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..cohort import SlideError
-from .backend import Backend, WrongReaderError, checked_mpp
-from .cucim_backend import CucimBackend
-from .openslide_backend import OpenslideBackend
-from .tifffile_backend import TifffileBackend
+from .backend import Backend
+from .resample import reduced, resampled, whole_factor
 
-_BACKENDS: dict[str, type] = {"cucim": CucimBackend, "openslide": OpenslideBackend, "tifffile": TifffileBackend}
+_MPP_TOLERANCE = 0.02
 _MAX_BLOCK_PX = 4096
-_log = logging.getLogger(__name__)
 
 
 class Slide:
@@ -45,7 +40,7 @@ class Slide:
         return float(whole) if spare < whole else ratio
 
     def read(
-        self, x: int, y: int, width_px: int, height_px: int, mpp: float, *, mpp_tolerance: float = 0.02
+        self, x: int, y: int, width_px: int, height_px: int, mpp: float, *, mpp_tolerance: float = _MPP_TOLERANCE
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """A rectangle at a resolution.
 
@@ -65,10 +60,7 @@ class Slide:
             SlideError: the rectangle does not decode.
         """
         level = self._level_for(mpp, mpp_tolerance)
-        level_mpp = self.mpp * self.level_downsamples[level]
-        if abs(level_mpp / mpp - 1) <= mpp_tolerance:
-            mpp = level_mpp
-        scale = mpp / self.mpp
+        scale = self.read_mpp(mpp, mpp_tolerance) / self.mpp
         columns, rows = _inside(x, width_px, scale, self.width), _inside(y, height_px, scale, self.height)
         picture = np.full((height_px, width_px, 3), 255, np.uint8)
         inside = np.zeros((height_px, width_px), bool)
@@ -77,6 +69,11 @@ class Slide:
             picture[window] = self._read_inside(x, y, columns, rows, scale, level)
             inside[window] = True
         return picture, inside
+
+    def read_mpp(self, mpp: float, mpp_tolerance: float = _MPP_TOLERANCE) -> float:
+        """um/px that :meth:`read` really gives for ``mpp``: that of a level within the tolerance, else ``mpp``."""
+        level_mpp = self.mpp * self.level_downsamples[self._level_for(mpp, mpp_tolerance)]
+        return level_mpp if abs(level_mpp / mpp - 1) <= mpp_tolerance else mpp
 
     def _level_for(self, mpp: float, tolerance: float) -> int:
         fine = [i for i, d in enumerate(self.level_downsamples) if self.mpp * d <= mpp * (1 + tolerance)]
@@ -88,26 +85,36 @@ class Slide:
         """Target pixels [rows, columns], all of which have their middle inside the slide."""
         size, downsample = self._backend.level_sizes[level], self.level_downsamples[level]
         size_px = (columns[1] - columns[0], rows[1] - rows[0])
-        edges = [
-            tuple(np.clip((corner + np.array(span) * scale) / downsample, 0, limit))
-            for corner, span, limit in ((x, columns, size[0]), (y, rows, size[1]))
-        ]
+        corner = [(start + span[0] * scale) / downsample for start, span in ((x, columns), (y, rows))]
         if math.isclose(scale, downsample, rel_tol=1e-9):
-            left, top = (min(round(edge[0]), limit - n) for edge, limit, n in zip(edges, size, size_px, strict=True))
+            left, top = (min(max(_nearest(c), 0), limit - n) for c, limit, n in zip(corner, size, size_px, strict=True))
             if left >= 0 and top >= 0:
                 return self._decode(left, top, *size_px, level)
-        (x0, x1), (y0, y1) = edges
-        left, top = math.floor(x0), math.floor(y0)
-        raw = self._decode(left, top, math.ceil(x1) - left, math.ceil(y1) - top, level)
-        return _resampled(raw, size_px, (x0 - left, y0 - top, x1 - left, y1 - top))
+        factor = scale / downsample
+        whole = whole_factor(factor)
+        margin = 0 if whole else math.ceil(max(factor, 1.0))
+        if whole:
+            corner = [_nearest(c) for c in corner]
+        first = [math.floor(c) for c in corner]
+        last = [math.ceil(c + n * factor - 1e-6) for c, n in zip(corner, size_px, strict=True)]
+        left, top = (max(start - margin, 0) for start in first)
+        right, bottom = (min(end + margin, limit) for end, limit in zip(last, size, strict=True))
+        raw = self._decode(left, top, right - left, bottom - top, level)
+        # half of a pixel at the slide's border may lie outside: the border's color goes on
+        beyond = (max(-first[1], 0), max(last[1] - size[1], 0)), (max(-first[0], 0), max(last[0] - size[0], 0)), (0, 0)
+        raw = np.pad(raw, beyond, "edge") if any(map(any, beyond)) else raw
+        if whole:
+            return reduced(raw, whole)
+        x0, y0 = corner[0] - left + beyond[1][0], corner[1] - top + beyond[0][0]
+        return resampled(raw, size_px, (x0, y0, x0 + size_px[0] * factor, y0 + size_px[1] * factor))
 
     def _decode(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         try:
             return self._backend.read(x, y, width, height, level)
-        except (RuntimeError, ValueError, OSError, IndexError, MemoryError) as error:
+        except Exception as error:  # on damaged files the libraries raise whatever they stumble over
             raise SlideError(
                 f"slide {self.slide_id} ({self.path.name}): {self.reader} cannot decode {width} x {height} px at "
-                f"({x}, {y}) of level {level}: {error}. The file is damaged there; copy or scan it again, or leave it out."
+                f"({x}, {y}) of level {level}: {error}. Copy or scan it again, or leave it out."
             ) from error
 
     def thumbnail(self, mpp: float = 16.0, max_px: int = 4096) -> tuple[NDArray[np.uint8], float]:
@@ -142,84 +149,13 @@ class Slide:
         self.close()
 
 
+def _nearest(place: float) -> int:
+    """Rounded, halves always upward, so that neighbors keep their distance."""
+    return math.floor(place + 0.5)
+
+
 def _inside(corner: int, n_px: int, scale: float, limit: int) -> tuple[int, int]:
     """First and one-past-last target pixel whose middle lies inside [0, limit) of level 0."""
     first = math.ceil(-corner / scale - 0.5)
     end = math.ceil((limit - corner) / scale - 0.5)
     return min(max(first, 0), n_px), min(max(end, 0), n_px)
-
-
-def _resampled(
-    raw: NDArray[np.uint8], size: tuple[int, int], box: tuple[float, float, float, float]
-) -> NDArray[np.uint8]:
-    """Pillow's filters widen with the reduction, so nothing aliases; BOX is the exact mean of whole factors."""
-    factors = ((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
-    is_whole = all(factor >= 1 and abs(factor - round(factor)) < 1e-6 for factor in factors)
-    kind = Image.Resampling.BOX if is_whole else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(np.ascontiguousarray(raw)).resize(size, kind, box=box))
-
-
-def open_slide(
-    path: str | Path,
-    *,
-    reader: str = "auto",
-    mpp: float | None = None,
-    default_mpp: float | None = None,
-    slide_id: str | None = None,
-) -> Slide:
-    """Open a slide with the first reader that knows its format.
-
-    Args:
-        path: the file.
-        reader: ``auto`` (cuCIM, then OpenSlide, then tifffile), or one of them.
-        mpp: um/px of level 0, whatever the file says.
-        default_mpp: um/px where the file says nothing.
-        slide_id: name in messages; the file's stem if None.
-
-    Raises:
-        SlideError: no reader opens it, or its resolution is unknown or impossible.
-    """
-    path = Path(path)
-    name = slide_id or path.stem
-    backend = _open_backend(path, reader, name)
-    try:
-        return Slide(backend, path, name, _mpp_of(backend, name, mpp, default_mpp))
-    except SlideError:
-        backend.close()
-        raise
-
-
-def _open_backend(path: Path, reader: str, name: str) -> Backend:
-    if reader != "auto" and reader not in _BACKENDS:
-        raise SlideError(f"there is no reader {reader!r}: choose auto, {', '.join(_BACKENDS)}.")
-    if not path.is_file():
-        raise SlideError(f"slide {name}: {path} is no file.")
-    if path.stat().st_size == 0:
-        raise SlideError(f"slide {name}: {path.name} is empty (0 bytes); copy it again, or leave it out.")
-    reasons = []
-    for kind, backend in _BACKENDS.items():
-        if reader in ("auto", kind):
-            try:
-                return backend(path)
-            except WrongReaderError as error:
-                reasons.append(f"{kind}: {error}")
-    raise SlideError(
-        f"slide {name}: {path.name} cannot be opened ({'; '.join(reasons)}). It is damaged, cut short or no slide: "
-        "copy it again, or leave it out."
-    )
-
-
-def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> float:
-    if mpp is not None:
-        return checked_mpp(mpp, name, "the slide table")
-    if backend.mpp is not None:
-        x, y = backend.mpp
-        if abs(x - y) > 0.02 * max(x, y):
-            _log.warning("slide %s has oblong pixels, %g x %g um: their mean is used", name, x, y)
-        return checked_mpp((x + y) / 2, name, "its file")
-    if default_mpp is not None:
-        return checked_mpp(default_mpp, name, "default_mpp")
-    raise SlideError(
-        f"slide {name}: its file does not say its resolution. Pass --default_mpp (um/px, for all slides that do not "
-        "say), or give it in the column mpp of the slide table."
-    )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideError, SlideRef, SlideTable, find_slides
-from .slide import open_slide
+from .opening import open_slide
 
 
 class Thumbnails:
@@ -28,6 +28,7 @@ class Thumbnails:
         self._refs: dict[str, SlideRef] = {ref.slide_id: ref for ref in found}
 
     def __call__(self, slide_id: str) -> tuple[NDArray[np.uint8], float] | None:
+        """RGB uint8 [h, w, 3] and um/px, or None."""
         ref = self._refs.get(slide_id)
         if ref is None:
             return None

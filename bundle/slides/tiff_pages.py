@@ -1,11 +1,14 @@
-"""The levels of a tiled TIFF, and where its tiles lie."""
+"""The levels of a TIFF, and where its tiles lie."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import tifffile
 
-from .backend import Resolution, WrongReaderError, mpp_of_description, mpp_of_tags
+from .backend import DamagedFileError, Resolution, WrongReaderError, mpp_of_description, mpp_of_tags
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about becomes an error here
 
 
 class TiffPages:
@@ -14,25 +17,38 @@ class TiffPages:
     Args:
         path: the file.
 
+    Attributes:
+        mpp: um/px of the finest level, None where the file does not name it.
+
     Raises:
         WrongReaderError: it is no TIFF, or its first page is no RGB image of 8 bits.
+        DamagedFileError: the file ends before its tiles or pages do.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self.file = tifffile.TiffFile(path)
-            first = self.file.series[0]
-            self.levels: list[Any] = [level.keyframe for level in first.levels]
-        except (tifffile.TiffFileError, OSError, IndexError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # on damaged headers it raises whatever it stumbles over
             raise WrongReaderError(str(error) or type(error).__name__) from error
-        page = self.levels[0]
-        if page.samplesperpixel not in (3, 4) or page.bitspersample != 8 or page.planarconfig != 1:
+        try:
+            self.levels: list[Any] = self._find_levels()
+            self._check_extents()
+            self.mpp = self._resolution()
+        except (WrongReaderError, DamagedFileError):
             self.file.close()
+            raise
+        except Exception as error:
+            self.file.close()
+            raise WrongReaderError(f"its pages make no sense ({type(error).__name__}: {error})") from error
+
+    def _find_levels(self) -> list[Any]:
+        levels = [level.keyframe for level in self.file.series[0].levels]
+        first = levels[0]
+        if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
             raise WrongReaderError(
-                f"an image of {page.samplesperpixel} channels with {page.bitspersample} bits is no RGB slide"
+                f"an image of {first.samplesperpixel} channels with {first.bitspersample} bits is no RGB slide"
             )
-        if len(self.levels) == 1:
-            self.levels += self._loose_levels(page)
+        return levels if len(levels) > 1 else levels + self._loose_levels(first)
 
     def _loose_levels(self, first: Any) -> list[Any]:
         """Smaller pages of the same shape that the file does not declare as a pyramid."""
@@ -45,14 +61,32 @@ class TiffPages:
                 found.append(page)
         return sorted(found, key=lambda page: -page.imagewidth)
 
+    def _check_extents(self) -> None:
+        """Native readers notice a missing end late, or print; NDPI has offsets of its own kind and is left to them."""
+        if self.file.is_ndpi:
+            raise WrongReaderError("NDPI is for OpenSlide")
+        for page in self.levels:
+            if page.is_tiled and len(page.dataoffsets) != -(-page.imagewidth // page.tilewidth) * -(
+                -page.imagelength // page.tilelength
+            ):
+                raise WrongReaderError("its tiles do not cover its levels")
+        size = self.file.filehandle.size
+        ends = [max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) for page in self.levels]
+        if max(ends) > size:
+            raise DamagedFileError(f"its tiles reach to byte {max(ends)}, but it ends at {size}")
+        len(self.file.pages)  # follows the chain of pages to its end
+        place = self.file.pages.next_page_offset
+        self.file.filehandle.seek(place or 0)
+        following = self.file.filehandle.read(self.file.tiff.offsetsize)
+        if place and int.from_bytes(following, "little" if self.file.byteorder == "<" else "big"):
+            raise DamagedFileError("its chain of pages is broken")
+
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) of each level."""
         return [(page.imagewidth, page.imagelength) for page in self.levels]
 
-    @property
-    def mpp(self) -> Resolution | None:
-        """um/px of the finest level, where the file names it."""
+    def _resolution(self) -> Resolution | None:
         description = str(self.levels[0].description or "")
         ome = self.file.ome_metadata if self.file.is_ome else None
         return mpp_of_description(ome or description) or mpp_of_tags(self.levels[0].tags)
@@ -66,3 +100,13 @@ class TiffPages:
             for row in range(y // page.tilelength, -(-(y + height) // page.tilelength))
             for column in range(x // page.tilewidth, -(-(x + width) // page.tilewidth))
         ]
+
+
+def tiff_mpp(path: Path) -> Resolution | None:
+    """um/px that a TIFF names, None for any other file."""
+    try:
+        pages = TiffPages(path)
+    except (WrongReaderError, DamagedFileError):
+        return None
+    pages.file.close()
+    return pages.mpp

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backend import WrongReaderError, is_tiff
+from .jpeg_tiles import jpeg_damage
 from .tiff_pages import TiffPages
+from .tile_guard import JPEG
 
 _MAX_UNTILED_PX = 20_000 * 20_000
 
@@ -58,6 +60,9 @@ class TifffileBackend:
         with self._lock:
             self._pages.file.filehandle.seek(page.dataoffsets[index])
             data = self._pages.file.filehandle.read(size)
+        damage = jpeg_damage(data, page.tilewidth, page.tilelength) if page.compression == JPEG else None
+        if damage is not None:
+            raise ValueError(f"tile {index} is damaged ({damage})")
         decoded = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
         return None if decoded is None else decoded[0, ..., :3]
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from ..cohort import BundleError
 from .fields import Floats, smooth_noise
-from .layout import CELL_UM, DIAGNOSES, REGION_UM, draw_layout
+from .layout import CELL_UM, DIAGNOSES, REGION_UM, Layout, draw_layout
 from .nuclei import place_nuclei
 from .pyramid import write_pyramid
 from .render import Drawing, draw_block
-from .stain import draw_look
+from .stain import Look, draw_look
 
 _logger = logging.getLogger(__name__)
 
 BLOCK_PX = 1024
-TISSUE_SHARE = 0.66
+TISSUE_SHARE = 0.70
 BIOPSY_CELLS = (56, 88)
 """Height and width of the needle biopsy's slide: 0.9 x 1.4 mm, smaller than a region."""
 
@@ -51,8 +51,8 @@ def make_demo_slides(
 ) -> Path:
     """Draws a cohort of slides and writes it with its `slide_table.csv` (slide, label, patient, site).
 
-    The label is in how tissues are arranged. Stain, scanner, size, marker ink, patient and site do not depend on it. One
-    slide is a biopsy smaller than a region. The same arguments give the same files, bit by bit, on one machine.
+    The label is in how tissues are arranged. Stain, scanner, size, marker ink, patient and site do not depend on it.
+    One slide is a biopsy smaller than a region. The same arguments give the same files, bit by bit, on one machine.
 
     Args:
         output_dir: made if missing; files of the same names are replaced.
@@ -89,8 +89,10 @@ def make_demo_slides(
 
 
 def plan_demo_cohort(n_slides: int, seed: int, regions: int) -> list[DemoSlide]:
-    """Who the slides belong to: labels in equal numbers; in each label every fourth patient has two slides, the sites take
-    turns, and one patient in five was marked with ink. Names and their order say nothing about the label."""
+    """Who the slides belong to: labels in equal numbers; names and their order say nothing about the label.
+
+    In each label every fourth patient has two slides, the sites take turns, and one patient in five is marked with ink.
+    """
     rng = np.random.default_rng([seed, 0])
     owners: list[tuple[str, int, int]] = []  # of each slide: label, patient, patient counted within the label
     for label, n_own in zip(DIAGNOSES, (n_slides - n_slides // 2, n_slides // 2), strict=True):
@@ -103,7 +105,7 @@ def plan_demo_cohort(n_slides: int, seed: int, regions: int) -> list[DemoSlide]:
     names, biopsy = rng.permutation(n_patients), int(rng.integers(n_slides))
     cohort = []
     for i, (label, patient, in_label) in enumerate(owners[k] for k in rng.permutation(n_slides)):
-        area, aspect = regions * rng.uniform(0.75, 1.2) / 0.85, np.exp(rng.uniform(-0.25, 0.25))
+        area, aspect = regions * rng.uniform(0.75, 1.2) / 0.97, np.exp(rng.uniform(-0.25, 0.25))
         sides = np.sqrt([area / aspect, area * aspect]) * REGION_UM / CELL_UM
         cells = BIOPSY_CELLS if i == biopsy else (int(sides[0]), int(sides[1]))
         name, site = f"patient_{names[patient]:02d}", f"site_{'abc'[in_label % 3]}"
@@ -111,12 +113,16 @@ def plan_demo_cohort(n_slides: int, seed: int, regions: int) -> list[DemoSlide]:
     return cohort
 
 
+def compose_slide(slide: DemoSlide) -> tuple[np.random.Generator, Look, Layout]:
+    """A slide's look and layout, and its random numbers as they stand after those: all that is cheap about a slide."""
+    rng = np.random.default_rng(slide.seed)
+    look = draw_look(rng, np.random.default_rng([slide.seed[0], 2, *slide.site.encode()]))
+    return rng, look, draw_layout(rng, slide.cells, slide.label, TISSUE_SHARE)
+
+
 def draw_slide(slide: DemoSlide, mpp: float) -> tuple[NDArray[np.uint8], Drawing]:
     """The picture [height, width, 3] of one slide, and what it was drawn from."""
-    rng = np.random.default_rng(slide.seed)
-    site = np.random.default_rng([slide.seed[0], 2, *slide.site.encode()])
-    look = draw_look(rng, site)
-    layout = draw_layout(rng, slide.cells, slide.label, TISSUE_SHARE)
+    rng, look, layout = compose_slide(slide)
     ink = _pen_stroke(rng, layout.scores.tissue) if slide.has_ink else None
     drawing = Drawing(layout, place_nuclei(rng, layout, mpp), look, ink, mpp)
     height, width = (round(n * CELL_UM / mpp) for n in slide.cells)

@@ -74,7 +74,7 @@ def jittered_points(
     jitter: float = 0.3,
     within: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Points [n, 2] (row, column) on a hexagonal lattice, each moved by up to `jitter` of the spacing: packed, not stacked.
+    """Points [n, 2] (row, column) on a hexagonal lattice, each moved a little: packed, not stacked.
 
     Args:
         rng: source of the jitter.

@@ -18,9 +18,9 @@ REGION_UM = 2048.0
 REGION_CELLS = int(REGION_UM / CELL_UM)
 
 PATTERNS = ("solid", "glandular", "cords", "follicular", "fatty")
-"""Arrangements of a region. solid: large nests parted by septa, necrotic in the middle; glandular: rings around a lumen in
-stroma; cords: thin strands threaded through stroma; follicular: lymphoid follicles beside small nests; fatty: fat cells
-with strands of stroma."""
+"""Arrangements of a region. solid: large nests parted by septa, necrotic in the middle; glandular: rings around a
+lumen in stroma; cords: thin strands threaded through stroma; follicular: lymphoid follicles beside small nests; fatty:
+fat cells with strands of stroma."""
 
 DIAGNOSES: dict[str, tuple[float, ...]] = {
     "nested": (0.48, 0.16, 0.06, 0.15, 0.15),

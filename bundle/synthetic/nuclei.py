@@ -71,7 +71,7 @@ def _turns(rng: np.random.Generator, layout: Layout, name: str, points: NDArray[
     angle = rng.uniform(0, np.pi, len(points))
     if name in {"fibroblast", "epithelial"}:
         field = layout.fiber if name == "fibroblast" else layout.scores.tumor
-        down, right = (sample(slope, points) for slope in np.gradient(field))
+        down, right = (sample(np.asarray(slope), points) for slope in np.gradient(field))
         across = np.arctan2(right, down)
         angle = across + (np.pi / 2 if name == "fibroblast" else 0.0) + rng.normal(0, 0.22, len(points))
     return np.floor(np.mod(angle, np.pi) / np.pi * N_TURNS).astype(np.int64) % N_TURNS

@@ -48,8 +48,10 @@ def planted_tokens(
     background: float = 0.15,
     region_patches: int = 16,
 ) -> PlantedCohort:
-    """Plants a cohort. Prototypes come in pairs (0, 1), (2, 3), ...: the first lays its token types out in large patches,
-    the second in small ones. Slides of label 0 are mostly made of even prototypes, slides of label 1 of odd ones.
+    """Plants a cohort of token grids.
+
+    Prototypes come in pairs (0, 1), (2, 3), ...: the first lays its token types out in large patches, the second in
+    small ones. Slides of label 0 are mostly made of even prototypes, slides of label 1 of odd ones.
 
     Args:
         n_slides: labels alternate 0, 1, 0, 1, ...
@@ -72,7 +74,8 @@ def planted_tokens(
     if n_prototypes < 2 or n_prototypes % 2 or not 0 <= background < 1 or n_slides < 1 or n_types < 2:
         raise BundleError(
             f"tokens cannot be planted with n_slides={n_slides}, n_types={n_types}, n_prototypes={n_prototypes}, "
-            f"background={background}; n_prototypes must be even and at least 2, n_types at least 2, background below 1."
+            f"background={background}; n_prototypes must be even and at least 2, n_types at least 2, "
+            "n_slides at least 1, background in [0, 1)."
         )
     rng = np.random.default_rng(seed)
     types = _unit(rng.standard_normal((n_types, dim)))

@@ -67,7 +67,7 @@ class Window(NamedTuple):
         return tile[row : row + self.height, column : column + self.width]
 
     def cells(self, field: Floats, scale: float) -> tuple[Floats, tuple[float, float, float, float]]:
-        """The cells of a field around the block, edges repeated, and the block's box in them (left, upper, right, lower)."""
+        """The cells of a field around the block, edges repeated, and its box in them (left, upper, right, lower)."""
         first = (int(np.floor(self.row * scale)) - 3, int(np.floor(self.column * scale)) - 3)
         last = (int((self.row + self.height) * scale) + 4, int((self.column + self.width) * scale) + 4)
         spans = (np.clip(np.arange(a, b), 0, n - 1) for a, b, n in zip(first, last, field.shape, strict=True))

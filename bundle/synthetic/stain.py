@@ -28,7 +28,7 @@ class Look(NamedTuple):
 
 
 def draw_look(slide: np.random.Generator, site: np.random.Generator) -> Look:
-    """A random stain and scanner within what one sees between laboratories: half the site's habit, half this slide's day.
+    """A random stain and scanner within what laboratories show: half the site's habit, half this slide's day.
 
     Args:
         slide: random numbers of this slide.

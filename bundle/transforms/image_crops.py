@@ -25,7 +25,7 @@ _TRIES = 10  # boxes drawn until one fits into the image
 _N_DRAWS = 2 * _TRIES + 2 + 1 + 1 + 4 + 1 + 2 + 1
 _LOG_ASPECT = math.log(4 / 3)
 _NO_BLUR = 0.05  # px: a Gaussian this narrow changes nothing
-_CHUNK = 16  # samples at a time on a CPU, so that a view stays in the cache
+_CHUNK = 64  # samples at a time on a CPU, which bounds the memory of intermediate results
 
 
 class RandImageCrops(KeyedRandomizable, Transform):

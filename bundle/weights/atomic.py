@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -37,14 +38,19 @@ def save_atomically(obj: Any, path: str | Path) -> None:
         os.replace(part, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-        part.unlink(missing_ok=True)
+        _discard(part)
         before = "The file of before is intact. " if path.exists() else ""
         raise BundleError(
             f"{path} cannot be written ({_reason(error)}). {before}Free some space, or choose another folder."
         ) from error
     except BaseException:
-        part.unlink(missing_ok=True)
+        _discard(part)
         raise
+
+
+def _discard(part: Path) -> None:
+    with contextlib.suppress(OSError):  # the error that led here is the one to report
+        part.unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:

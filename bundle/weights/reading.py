@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,14 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _explain(path: Path, error: Exception) -> str:
     reason = " ".join(str(error).split())
-    marker = "Unsupported global: GLOBAL "
-    if marker in reason:
-        name = reason.split(marker)[1].split(" ")[0]
+    refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
+    if refused:
         return (
-            f"{path} was refused: it holds an object of type {name}, which could run code while it is loaded. "
+            f"{path} was refused: it holds an object of type {refused[1]}, which could run code while it is loaded. "
             "Save the state dict alone, in an environment you trust, or convert it to safetensors."
         )
+    if "Weights only load failed" in reason:  # torch's advice in this text is to load without the check
+        reason = "not the format of torch.save"
     return (
         f"{path} cannot be read as weights ({type(error).__name__}: {reason[:200]}). "
         "It is broken, half copied or no PyTorch file: copy or download it again."

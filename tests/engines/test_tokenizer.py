@@ -250,6 +250,7 @@ tokenizer(Path(sys.argv[3]), Path(sys.argv[4])).run()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_slides(slides, tmp_path):
     """Under torchrun's variables each process makes its own slides, and the last one merges the tables."""
     paths = [str(ROOT), str(ROOT / "tests"), str(slides), str(tmp_path)]

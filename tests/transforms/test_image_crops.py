@@ -19,6 +19,7 @@ UNIT = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 
 @pytest.fixture
 def images():
+    """Four smooth images of 40 px."""
     torch.manual_seed(0)
     smooth = F.interpolate(torch.rand(4, 3, 6, 6), size=(40, 40), mode="bicubic").clamp(0, 1)
     return (smooth * 255).byte()
@@ -124,10 +125,10 @@ def test_a_view_depends_on_its_key_alone(images):
 
 def test_more_samples_than_a_chunk(images):
     """Batches are worked off in pieces on a CPU; the seams do not show."""
-    many, ids = images.repeat(10, 1, 1, 1), torch.arange(40)
+    many, ids = images.repeat(18, 1, 1, 1), torch.arange(72)
     crops = RandImageCrops(**SMALL)
-    whole, alone = crops(many, ids, 0)[0], crops(many[17:18], ids[17:18], 0)[0]
-    torch.testing.assert_close(whole[:, 17:18], alone, atol=1e-5, rtol=1e-5)
+    whole, alone = crops(many, ids, 0)[0], crops(many[65:66], ids[65:66], 0)[0]
+    torch.testing.assert_close(whole[:, 65:66], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_shares_of_flips_gray_and_solarization():
@@ -148,15 +149,15 @@ def test_shares_of_flips_gray_and_solarization():
 
 def test_blur_probability_is_by_kind_of_view():
     """The first global view is always blurred, the second seldom, local ones half of the time."""
-    n, ids = 400, torch.arange(400)
+    n, ids = 200, torch.arange(200)
     stripes = (torch.arange(24) % 2 * 255).byte().expand(n, 3, 24, 24).contiguous()
-    settings = {**PLAIN, **UNIT, "blur_prob": (1.0, 0.1, 0.5), "blur_sigma": (4.0, 4.1)}
+    settings = {**PLAIN, **UNIT, "blur_prob": (1.0, 0.1, 0.5), "blur_sigma": (3.0, 3.1)}
     views = RandImageCrops(
-        global_size=48, local_size=48, n_local=1, global_scale=(0.2, 0.3), local_scale=(0.2, 0.3), **settings
+        global_size=32, local_size=32, n_local=1, global_scale=(0.2, 0.3), local_scale=(0.2, 0.3), **settings
     )(stripes, ids, 0)
     contrast = [v.amax((2, 3, 4)) - v.amin((2, 3, 4)) for v in views]
     is_soft = [float((c < 0.9).float().mean()) for c in (contrast[0][0], contrast[0][1], contrast[1][0])]
-    assert is_soft[0] > 0.95 and abs(is_soft[1] - 0.1) < 0.06 and abs(is_soft[2] - 0.5) < 0.1
+    assert is_soft[0] > 0.95 and abs(is_soft[1] - 0.1) < 0.08 and abs(is_soft[2] - 0.5) < 0.14
 
 
 def test_device_path_gives_the_same_views(images):

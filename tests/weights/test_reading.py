@@ -1,7 +1,7 @@
 """Reading weight files: what is understood, what is refused, and how that is said."""
 
 import hashlib
-from pathlib import Path
+import os
 
 import hipt_files
 import pytest
@@ -14,13 +14,13 @@ from bundle.weights import is_torchscript, read_weights, sha256_of
 
 
 class _Trap:
-    """Would create a file if it were unpickled."""
+    """Would make a folder if it were unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def __reduce__(self):
-        return (Path.touch, (Path(self.path),))
+        return (os.mkdir, (self.path,))
 
 
 def test_dino_checkpoints_are_read(tmp_path):
@@ -49,7 +49,7 @@ def test_safetensors_are_read(tmp_path):
 def test_code_is_refused_and_not_run(tmp_path):
     """A file that would run code is refused by the name of its object, and the code does not run."""
     torch.save({"teacher": {"w": torch.zeros(1)}, "x": _Trap(str(tmp_path / "sprung"))}, tmp_path / "trap.pt")
-    with pytest.raises(BundleError, match="trap.pt was refused: it holds an object of type pathlib"):
+    with pytest.raises(BundleError, match="trap.pt was refused: it holds an object of type posix.mkdir"):
         read_weights(tmp_path / "trap.pt")
     assert not (tmp_path / "sprung").exists()
 
