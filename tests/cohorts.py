@@ -7,7 +7,9 @@ import numpy as np
 from bundle.tokens import TokenFileWriter
 
 
-def write_cohort(folder: Path, regions=(3, 4, 1, 5), dim=12, seed=0, encoder="test", labels=("a", "b", "a", "b")) -> Path:
+def write_cohort(
+    folder: Path, regions=(3, 4, 1, 5), dim=12, seed=0, encoder="test", labels=("a", "b", "a", "b")
+) -> Path:
     """Token files with two kinds of regions a slide, and ``slide_table.csv`` beside them."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,15 @@ from monai.bundle import ConfigWorkflow
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-TINY = {"embed_dim": 24, "depth": 2, "n_heads": 3, "out_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8, "device": "cpu"}
+TINY = {
+    "embed_dim": 24,
+    "depth": 2,
+    "n_heads": 3,
+    "out_dim": 64,
+    "hidden_dim": 16,
+    "bottleneck_dim": 8,
+    "device": "cpu",
+}
 MIXINS = {"multi_gpu_train.yaml", "paper_nsclc.yaml", "paper_brca.yaml", "demo_patch_encoder.yaml", "demo_train.yaml"}
 TRAIN = ["train.yaml"]
 

@@ -24,7 +24,7 @@ TINY = {
     "n_local": 2,
     "batch_size": 6,
     "max_epochs": 4,
-    "lr": 0.05,
+    "lr": 0.01,
     "lr_warmup_epochs": 1,
     "prototype_warmup_epochs": 1,
     "n_prototypes": 2,
@@ -36,7 +36,14 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 def command(tokens, output, *launcher, config=TRAIN, **ids):
     """The command line of a training run."""
-    ids = {**TINY, "bundle_root": ROOT, "dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt", **ids}
+    ids = {
+        **TINY,
+        "bundle_root": ROOT,
+        "dataset_dir": tokens,
+        "output_dir": output,
+        "model_path": output / "model.pt",
+        **ids,
+    }
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     return [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", "--config_file", config, *words]
 
@@ -75,7 +82,14 @@ def test_a_run_leaves_what_was_promised(unbroken):
     assert {"last.pt", "best.pt", "epoch_0004.pt", "history.csv", "training.png", "prototypes.png", "model.pt"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     header = (unbroken / "history.csv").read_text().splitlines()[0]
-    for column in ("knn_accuracy", "mean_token_knn_accuracy", "dead_share", "neighbor_agreement", "kl", "teacher_momentum"):
+    for column in (
+        "knn_accuracy",
+        "mean_token_knn_accuracy",
+        "dead_share",
+        "neighbor_agreement",
+        "kl",
+        "teacher_momentum",
+    ):
         assert column in header
     assert bool((losses(unbroken)[1:, 2:] > 0).all()), "prototype losses after the warm-up"
     assert losses(unbroken)[0, 2:].tolist() == [0, 0], "none before"
@@ -85,7 +99,11 @@ def test_a_killed_run_resumed_ends_with_the_same_weights(tokens, unbroken, tmp_p
     """SIGKILL in the middle, --resume true: student, teacher, optimizer, centers and prototypes are bit for bit the same."""
     table = tokens / "slide_table.csv"
     process = subprocess.Popen(
-        command(tokens, tmp_path, slide_table=table), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(tokens, tmp_path, slide_table=table),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 120
     while not (tmp_path / "epoch_0002.pt").exists() and time.time() < deadline:

@@ -23,4 +23,3 @@ def make_optimizer(network: nn.Module, lr: float = 5e-4, weight_decay: float = 0
         {"params": exempt, "weight_decay": 0.0, "decays": False},
     ]
     return torch.optim.AdamW(groups, lr=lr, fused=True)
-

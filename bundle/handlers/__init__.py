@@ -7,6 +7,7 @@ from .export import ExportHandler
 from .gradients import FreezeHandler, GradientClipHandler
 from .history import HistoryHandler
 from .recluster import CrossSlideHandler, ReclusterHandler
+from .run_state import RunState
 from .schedule import ScheduleHandler
 from .teacher import TeacherUpdateHandler
 from .tensorboard import TensorBoardHandler
@@ -23,6 +24,7 @@ __all__ = [
     "HistoryHandler",
     "ReclusterHandler",
     "ResumeHandler",
+    "RunState",
     "ScheduleHandler",
     "TeacherUpdateHandler",
     "TensorBoardHandler",

@@ -28,11 +28,7 @@ class TensorBoardHandler:
     """
 
     def __init__(
-        self,
-        log_dir: str,
-        pictures: Pictures | None = None,
-        every: int = 20,
-        pictures_every: int = 5,
+        self, log_dir: str, pictures: Pictures | None = None, every: int = 20, pictures_every: int = 5
     ) -> None:
         self.log_dir = str(log_dir)
         self.pictures = pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bundle.cohort import as_bool
 from bundle.functional import PrototypeTargets, distillation
 
 from .dino import DINOLoss

@@ -27,7 +27,10 @@ def demo_summary(demo: Path, models: Path) -> str:
     untrained, trained = rows[0], rows[-1]
     lines = ["", "Made:"]
     lines += [f"  {demo / name!s:<38} {text}" for name, text in _MADE if (demo / name).exists()]
-    lines += [f"  {models / name!s:<38} {text}" for name, text in (("patch_encoder.pt", "the patch encoder"), ("model.pt", "the region encoder"))]
+    lines += [
+        f"  {models / name!s:<38} {text}"
+        for name, text in (("patch_encoder.pt", "the patch encoder"), ("model.pt", "the region encoder"))
+    ]
     lines += ["", "Slide-level kNN on the two tissue architectures (accuracy, AUC; leave one patient out):"]
     for title, row, prefix in (
         ("mean patch token", untrained, "mean_token_"),

@@ -110,7 +110,9 @@ class PrototypePictures:
                 axes.imshow(pictures[slide])
                 caption = self.captions[slide] if self.captions else None
                 axes.set_title(self.slide_ids[slide] + (f"\n{caption}" if caption else ""), fontsize=8)
-        figure.suptitle("Regions by the prototype of their own slide (colors do not compare between slides)", fontsize=10)
+        figure.suptitle(
+            "Regions by the prototype of their own slide (colors do not compare between slides)", fontsize=10
+        )
         figure.savefig(path, dpi=110)
 
     def _draw(self, slide: int) -> np.ndarray:

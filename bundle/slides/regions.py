@@ -98,7 +98,7 @@ def read_patches(
         return np.empty((0, patch_size, patch_size, 3), np.uint8)
     first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
     step = patch_size * slide.read_mpp(mpp) / slide.mpp
-    x, y = (int(round(corner + start * step)) for corner, start in zip(np.asarray(xy), first[::-1], strict=True))
+    x, y = (float(corner + start * step) for corner, start in zip(np.asarray(xy), first[::-1], strict=True))
     n_rows, n_columns = last[0] - first[0], last[1] - first[1]
     picture, _ = slide.read(x, y, n_columns * patch_size, n_rows * patch_size, mpp)
     tiles = picture.reshape(n_rows, patch_size, n_columns, patch_size, 3).swapaxes(1, 2)

@@ -40,7 +40,7 @@ class Slide:
         return float(whole) if spare < whole else ratio
 
     def read(
-        self, x: int, y: int, width_px: int, height_px: int, mpp: float, *, mpp_tolerance: float = _MPP_TOLERANCE
+        self, x: float, y: float, width_px: int, height_px: int, mpp: float, *, mpp_tolerance: float = _MPP_TOLERANCE
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """A rectangle at a resolution.
 
@@ -48,7 +48,7 @@ class Slide:
         within the tolerance is taken as it is. Where the slide has no such level, its finest is enlarged.
 
         Args:
-            x, y: top-left corner in level-0 px; may lie outside the slide.
+            x, y: top-left corner in level-0 px; may lie outside the slide, or between px.
             width_px, height_px: size in px of ``mpp``.
             mpp: um/px.
             mpp_tolerance: relative.
@@ -80,7 +80,7 @@ class Slide:
         return max(fine, key=lambda i: self.level_downsamples[i]) if fine else 0
 
     def _read_inside(
-        self, x: int, y: int, columns: tuple[int, int], rows: tuple[int, int], scale: float, level: int
+        self, x: float, y: float, columns: tuple[int, int], rows: tuple[int, int], scale: float, level: int
     ) -> NDArray[np.uint8]:
         """Target pixels [rows, columns], all of which have their middle inside the slide."""
         size, downsample = self._backend.level_sizes[level], self.level_downsamples[level]
@@ -151,11 +151,11 @@ class Slide:
 
 def _nearest(place: float) -> int:
     """Rounded, halves always upward, so that neighbors keep their distance."""
-    return math.floor(place + 0.5)
+    return math.floor(place + 0.5 + 1e-9)
 
 
-def _inside(corner: int, n_px: int, scale: float, limit: int) -> tuple[int, int]:
+def _inside(corner: float, n_px: int, scale: float, limit: int) -> tuple[int, int]:
     """First and one-past-last target pixel whose middle lies inside [0, limit) of level 0."""
-    first = math.ceil(-corner / scale - 0.5)
-    end = math.ceil((limit - corner) / scale - 0.5)
+    first = math.ceil(-corner / scale - 0.5 - 1e-9)
+    end = math.ceil((limit - corner) / scale - 0.5 - 1e-9)
     return min(max(first, 0), n_px), min(max(end, 0), n_px)

@@ -42,7 +42,10 @@ class TiffPages:
             raise WrongReaderError(f"its pages make no sense ({type(error).__name__}: {error})") from error
 
     def _find_levels(self) -> list[Any]:
-        levels = [level.keyframe for level in self.file.series[0].levels]
+        try:
+            levels = [level.keyframe for level in self.file.series[0].levels]
+        except (KeyError, AttributeError):  # an OME-XML that lacks what the standard asks for
+            levels = [self.file.pages.first]
         first = levels[0]
         if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
             raise WrongReaderError(

@@ -16,7 +16,8 @@ def config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--batch_size", "3"], ["--batch_size=3"], ["--train::trainer", "2"], ["--train#trainer=2"], ["--meta_file", "m"]]
+    "words",
+    [["--batch_size", "3"], ["--batch_size=3"], ["--train::trainer", "2"], ["--train#trainer=2"], ["--meta_file", "m"]],
 )
 def test_known_ids_pass(config, words):
     """Ids of the config, nested ones and MONAI's own arguments are accepted."""

@@ -21,6 +21,7 @@ from bundle.handlers import (
     HistoryHandler,
     ReclusterHandler,
     ResumeHandler,
+    RunState,
     ScheduleHandler,
     TeacherUpdateHandler,
     TensorBoardHandler,
@@ -46,7 +47,9 @@ def test_the_schedule_is_the_paper_s_and_reaches_the_right_groups():
     )
     seen = []
     engine = make_engine(
-        lambda e, b: seen.append((optimizer.param_groups[0]["lr"], [g["weight_decay"] for g in optimizer.param_groups])),
+        lambda e, b: seen.append(
+            (optimizer.param_groups[0]["lr"], [g["weight_decay"] for g in optimizer.param_groups])
+        ),
         [
             ScheduleHandler("lr", 1.0, 0.1, warmup_epochs=1, optimizer=optimizer),
             ScheduleHandler("weight_decay", 0.04, 0.4, optimizer=optimizer, decayed_only=True),
@@ -56,7 +59,9 @@ def test_the_schedule_is_the_paper_s_and_reaches_the_right_groups():
     engine.run(range(5), max_epochs=4)
     expected = [slow_schedule(step, 20, 1.0, 0.1, 5, 0.0) for step in range(20)]
     assert [lr for lr, _ in seen] == pytest.approx(expected)
-    assert [decay[0] for _, decay in seen] == pytest.approx([slow_schedule(s, 20, 0.04, 0.4, 0, 0.0) for s in range(20)])
+    assert [decay[0] for _, decay in seen] == pytest.approx(
+        [slow_schedule(s, 20, 0.04, 0.4, 0, 0.0) for s in range(20)]
+    )
     assert all(decay[1] == 0.0 for _, decay in seen)
     assert engine.state.teacher_momentum == engine.state.schedules["teacher_momentum"]
 
@@ -174,8 +179,9 @@ def run_with_checkpoints(folder, network, epochs, resume=False, identity=None):
             network.weight.add_(1.0)
         return outputs()
 
-    saver = CheckpointHandler(folder, {"student": network}, identity or {"seed": 0}, every=2)
-    handlers = [ResumeHandler(saver, resume), EpochRecordHandler(), HistoryHandler(folder), saver]
+    run_state = RunState(folder, {"student": network}, identity or {"seed": 0})
+    saver = CheckpointHandler(run_state, every=2)
+    handlers = [ResumeHandler(run_state, resume), EpochRecordHandler(), HistoryHandler(folder), saver]
     engine = make_engine(step, handlers)
     return engine.run(range(3), max_epochs=epochs)
 
@@ -210,7 +216,7 @@ def test_a_finished_run_resumed_does_nothing(tmp_path):
 def test_a_run_is_not_written_over(tmp_path):
     """Starting again in the same folder used to be the way to lose a week."""
     run_with_checkpoints(tmp_path, fresh(), 1)
-    with pytest.raises(BundleError, match="holds a run that got to epoch 1: pass --resume true"):
+    with pytest.raises(BundleError, match="holds a run: pass --resume true"):
         run_with_checkpoints(tmp_path, fresh(), 2)
 
 

@@ -1,0 +1,88 @@
+"""What a run is made of, as a file and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine
+
+from ..cohort import BundleError
+from ..weights import read_weights, save_atomically
+
+
+class RunState:
+    """All that a run needs to go on, and what must be equal for that to make sense.
+
+    Args:
+        output_dir: where its files go.
+        objects: name -> object with ``state_dict`` and ``load_state_dict``.
+        identity: numbers and words that must not change between the runs.
+        evaluator: validation engine with a key metric, or None.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        objects: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        evaluator: Engine | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.objects = dict(objects)
+        self.identity = dict(identity)
+        self.evaluator = evaluator
+
+    @property
+    def last(self) -> Path:
+        """The file of the last complete epoch."""
+        return self.output_dir / "last.pt"
+
+    def save(self, engine: Engine, name: str) -> None:
+        """Write ``output_dir/name`` under a temporary name and rename it: a kill or a full disk spares the old file."""
+        best = {}
+        if self.evaluator is not None:
+            state = self.evaluator.state
+            best = {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}
+        contents = {
+            "trainer": {"epoch": engine.state.epoch, "iteration": engine.state.iteration},
+            "identity": self.identity,
+            "best": best,
+            **{name: thing.state_dict() for name, thing in self.objects.items()},
+        }
+        save_atomically(contents, self.output_dir / name)
+
+    def load(self, engine: Engine) -> None:
+        """Take everything from :attr:`last`.
+
+        Raises:
+            BundleError: the file is broken, of another run, or of another architecture.
+        """
+        saved = read_weights(self.last)
+        self._check_identity(saved.get("identity", {}))
+        for name, thing in self.objects.items():
+            try:
+                thing.load_state_dict(saved[name])
+            except (KeyError, RuntimeError, ValueError) as error:
+                raise BundleError(
+                    f"{self.last} is of another architecture: {name} does not fit ({_first_lines(error)}). "
+                    "Start with the settings of that run, or a new run with another --output_dir."
+                ) from error
+        engine.state.epoch = saved["trainer"]["epoch"]
+        engine.state.iteration = saved["trainer"]["iteration"]
+        if self.evaluator is not None and saved["best"]:
+            self.evaluator.state.best_metric = saved["best"]["metric"]
+            self.evaluator.state.best_metric_epoch = saved["best"]["epoch"]
+
+    def _check_identity(self, then: Mapping[str, Any]) -> None:
+        now = self.identity
+        changed = [f"{k}: {then.get(k)!r} then, {now[k]!r} now" for k in now if then.get(k) != now[k]]
+        if changed:
+            raise BundleError(
+                f"{self.last} cannot be resumed, the run has changed: {'; '.join(changed)}. "
+                "Restore these, or start a new run with another --output_dir."
+            )
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]

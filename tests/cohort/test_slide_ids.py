@@ -1,0 +1,89 @@
+"""Which files are slides, and what they are called."""
+
+import logging
+
+import pytest
+
+from bundle.cohort import BundleError, SlideTable, find_slides
+
+
+def touch(folder, *names):
+    """Empty files."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_slides_are_found_in_depth(tmp_path):
+    """Known suffixes in any case, in any depth, sorted; other and hidden files are not slides."""
+    touch(tmp_path, "b.SVS", "x/y/a.tiff", "a.ndpi", "notes.txt", "x/t.csv", ".hidden.svs", "TCGA-1.2.3.svs")
+    found = find_slides(tmp_path)
+    assert [slide.path.relative_to(tmp_path).as_posix() for slide in found] == [
+        "TCGA-1.2.3.svs",
+        "a.ndpi",
+        "b.SVS",
+        "x/y/a.tiff",
+    ]
+
+
+def test_ids_are_stems(tmp_path):
+    """The id is the name without its last suffix."""
+    touch(tmp_path, "TCGA-1.2.3.svs", "x/y/a.tiff", "b.SVS")
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == ["TCGA-1.2.3", "b", "a"]
+
+
+def test_duplicates_get_their_path(tmp_path, caplog):
+    """Two files with one name get their relative paths, joined by __, and a warning; others keep their names."""
+    touch(tmp_path, "x/a.svs", "y/z/a.tif", "c.svs")
+    with caplog.at_level(logging.WARNING):
+        found = find_slides(tmp_path)
+    assert {slide.slide_id for slide in found} == {"c", "x__a", "y__z__a"}
+    assert "1 slide ids stand for several files (a)" in caplog.text
+
+
+def test_ids_are_always_distinct(tmp_path):
+    """Even two formats of one slide in one folder."""
+    touch(tmp_path, "a.svs", "a.tif", "x/a.tif")
+    ids = [slide.slide_id for slide in find_slides(tmp_path)]
+    assert len(set(ids)) == 3
+
+
+def test_a_dicom_series_is_one_slide(tmp_path):
+    """The files of a folder of DICOM files are one slide with the folder's name."""
+    touch(tmp_path, "one/1.dcm", "one/2.dcm", "two/1.dcm", "c.svs")
+    found = find_slides(tmp_path)
+    assert [slide.slide_id for slide in found] == ["c", "one", "two"]
+    assert found[1].path.name == "1.dcm"
+
+
+def test_mrxs_companions_are_none(tmp_path):
+    """Of an MRXS slide and its folder of data only the slide is one."""
+    touch(tmp_path, "a.mrxs", "a/Slidedat.ini", "a/Data0000.dat", "a/Index.dat")
+    assert [slide.slide_id for slide in find_slides(tmp_path)] == ["a"]
+
+
+def test_one_file_is_allowed(tmp_path):
+    """A path to a file is that slide."""
+    touch(tmp_path, "x/a.svs", "x/b.svs")
+    found = find_slides(tmp_path / "x" / "a.svs")
+    assert [slide.slide_id for slide in found] == ["a"] and found[0].path == tmp_path / "x" / "a.svs"
+
+
+def test_nothing_found_is_an_error(tmp_path):
+    """It says what was looked for and what was there."""
+    with pytest.raises(BundleError, match=r"no slide found in .*\.svs, \.tif, .*it holds no file at all"):
+        find_slides(tmp_path)
+    touch(tmp_path, "a.png", "b.png", "c.txt")
+    with pytest.raises(BundleError, match=r"it holds 2 x \.png, 1 x \.txt"):
+        find_slides(tmp_path)
+    with pytest.raises(BundleError, match="gone does not exist: give the folder"):
+        find_slides(tmp_path / "gone")
+
+
+def test_rows_without_a_slide_are_warned_about(tmp_path, caplog):
+    """A table's rows that match no slide are counted, with examples; file names match too."""
+    touch(tmp_path, "a.svs", "b.svs")
+    (tmp_path / "t.csv").write_text("slide\na\nb.svs\nc\nd\n")
+    find_slides(tmp_path, SlideTable.read(tmp_path / "t.csv"))
+    assert "2 rows match no slide, such as c, d" in caplog.text

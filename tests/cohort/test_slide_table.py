@@ -1,0 +1,77 @@
+"""What users say of their slides, and mistakes they make in saying it."""
+
+import pytest
+
+from bundle.cohort import BundleError, SlideTable
+
+
+def table_of(tmp_path, text):
+    """A table read from a CSV of this text."""
+    path = tmp_path / "slides.csv"
+    path.write_text(text, encoding="utf-8")
+    return SlideTable.read(path)
+
+
+def test_rows_are_found_by_id_or_file_name(tmp_path):
+    """A slide's row is that of its id, of its file name, or of its id with any suffix; spaces do not matter."""
+    table = table_of(tmp_path, "slide, mpp ,patient,site,subtype\na,0.25, p1 ,s1,x\nb.svs,,p2,,y\nc.x.tif,0.5,,,\n")
+    row = table.row("a", "folder/a.svs")
+    assert (row.mpp, row.patient, row.site, row.roi) == (0.25, "p1", "s1", None) and row.values["subtype"] == "x"
+    assert table.row("b", "b.svs").patient == "p2" and table.row("b").mpp is None
+    assert table.row("c.x").mpp == 0.5 and table.row("q__b", "q/b.svs").patient == "p2"
+    assert table.row("stranger") == SlideTable.read(None).row("a") and table.row("stranger").values == {}
+
+
+def test_labels_and_patients(tmp_path):
+    """A label is None where it is empty or the slide unknown; a slide without a patient is its own."""
+    table = table_of(tmp_path, "slide,patient,label\na,p1,x\nb,,\n\n,,\n")
+    assert table.labels(["b", "a", "q"], "label") == [None, "x", None]
+    assert table.patients(["b", "a", "q"]) == ["b", "p1", "q"]
+    with pytest.raises(BundleError, match=r"slides.csv has no column 'grade' \(found: slide, patient, label\)"):
+        table.labels(["a"], "grade")
+    with pytest.raises(BundleError, match="column 'label' is asked for, but no slide table is given"):
+        SlideTable.read(None).labels(["a"], "label")
+
+
+def test_spreadsheet_files_are_read(tmp_path):
+    """A byte-order mark and quoted commas, as spreadsheets write them."""
+    assert table_of(tmp_path, '\ufeffslide,note\na,"x, y"\n').row("a").values["note"] == "x, y"
+
+
+def test_roi_is_relative_to_the_table(tmp_path):
+    """A region of interest is looked for beside the table, and missed with its line."""
+    (tmp_path / "a.geojson").touch()
+    assert table_of(tmp_path, "slide,roi\na,a.geojson\nb,\n").row("a").roi == tmp_path / "a.geojson"
+    with pytest.raises(BundleError, match=r"slides.csv, line 3: the region of interest .*b.geojson is no file"):
+        table_of(tmp_path, "slide,roi\na,a.geojson\nb,b.geojson\n")
+
+
+@pytest.mark.parametrize("mpp", ["0,25", "none", "-1", "0", "0.005", "40", "nan", "inf"])
+def test_a_wrong_mpp_is_an_error(tmp_path, mpp):
+    """It names file, line and value."""
+    with pytest.raises(BundleError, match=rf"slides.csv, line 2: mpp '{mpp}' is no resolution"):
+        table_of(tmp_path, f'slide,mpp\na,"{mpp}"\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,mpp\na,1\n", r"has no column 'slide' \(found: name, mpp\)"),
+        ("", r"has no column 'slide' \(found: nothing\)"),
+        ("slide\na\nb\na\n", "line 4: slide 'a' stands there twice"),
+        ("slide,label\na,x\n,y\n", "line 3: the column 'slide' is empty"),
+    ],
+)
+def test_other_mistakes(tmp_path, text, message):
+    """Each names the file and what to mend."""
+    with pytest.raises(BundleError, match=f"slides.csv.* {message}"):
+        table_of(tmp_path, text)
+
+
+def test_a_file_that_is_no_table(tmp_path):
+    """Missing, or not text."""
+    with pytest.raises(BundleError, match="gone.csv cannot be read"):
+        SlideTable.read(tmp_path / "gone.csv")
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(BundleError, match="t.csv cannot be read"):
+        SlideTable.read(tmp_path / "t.csv")

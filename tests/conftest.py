@@ -1,0 +1,28 @@
+"""What several folders of tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL_SLIDE = "CMU-1-Small-Region.svs"
+
+
+@pytest.fixture(scope="session")
+def real_slide() -> Path:
+    """A real Aperio slide in ``$SLIDES_DIR``, or in ``../shared/slides`` beside the repository; else the test skips."""
+    beside = Path(__file__).parents[2] / "shared" / "slides"
+    path = Path(os.environ.get("SLIDES_DIR", beside)) / REAL_SLIDE
+    if not path.is_file():
+        pytest.skip(f"{REAL_SLIDE} (OpenSlide's test data) is neither in $SLIDES_DIR nor in ../shared/slides")
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four small synthetic slides, two of each diagnosis, at 4 um/px."""
+    from bundle.synthetic import make_demo_slides
+
+    folder = tmp_path_factory.mktemp("demo_slides")
+    make_demo_slides(folder, n_slides=4, seed=1, mpp=4.0, regions=2)
+    return folder
