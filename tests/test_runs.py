@@ -96,7 +96,7 @@ def test_a_run_leaves_what_was_promised(unbroken):
 
 
 def test_a_killed_run_resumed_ends_with_the_same_weights(tokens, unbroken, tmp_path):
-    """SIGKILL in the middle, --resume true: student, teacher, optimizer, centers and prototypes are bit for bit the same."""
+    """SIGKILL in the middle, then --resume true: networks, optimizer, centers, prototypes are the same bit for bit."""
     table = tokens / "slide_table.csv"
     process = subprocess.Popen(
         command(tokens, tmp_path, slide_table=table),
@@ -132,7 +132,7 @@ def equal(a, b):
 
 
 def test_two_processes_have_the_losses_of_one(tokens, unbroken, tmp_path):
-    """The same global batch on two gloo processes: every loss of every epoch agrees to 1e-5; then one process goes on."""
+    """The same global batch on two gloo processes: the losses of all epochs agree to 1e-5; then one process goes on."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     config, table = f"['{TRAIN}','{MULTI}']", tokens / "slide_table.csv"
     words = command(tokens, tmp_path, *launcher, config=config, slide_table=table)

@@ -2,42 +2,57 @@
 
 import ast
 import difflib
+import inspect
 import logging
+import pydoc
+import re
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
-from .errors import BundleError
+from .errors import BundleError, SettingError
+from .settings import as_number, as_whole, check_device
 
+_INTERRUPTED = (
+    "interrupted. Finished slides, and epochs up to the last checkpoint, are kept: the same command goes on with the "
+    "next slide, training with --resume true."
+)
 _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
 
-def begin(seed: int = 0) -> None:
+def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
     """Start a run: refuse unknown ids on the command line, print user errors as one message, seed torch.
 
     MONAI takes an unknown flat id silently, so that a typing error would change nothing and say nothing.
 
     Args:
         seed: seed of torch's generators; the networks' first weights come from it.
+        device: where the run will compute.
 
     Raises:
-        BundleError: the command line names an id that no config file has.
+        BundleError: the command line names an id that no config file has, or gives a word for a number; there is no
+            such device.
     """
     sys.excepthook = _say_user_errors_plainly
+    threading.excepthook = _leave_out_what_will_be_said_again
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
     if _is_bundle_command(sys.argv):
         check_command_line(sys.argv[1:])
-    torch.manual_seed(int(seed))
+    check_device(device)
+    torch.manual_seed(as_whole(seed, "seed"))
 
 
 def check_command_line(arguments: Sequence[str]) -> None:
-    """Compare every ``--id`` with the top-level ids of the config files named in ``arguments``.
+    """Compare every ``--id`` with what the config files named in ``arguments`` hold under that id.
 
     Raises:
-        BundleError: an id is unknown; the message names the nearest known ones.
+        BundleError: an id is unknown, at the top or nested (``--train#trainer#max_epochs``): the message names the
+            nearest known ones. Or a number is expected and something else is given.
     """
     from monai.bundle import ConfigParser  # takes seconds; processes that only want a BundleError need not wait
 
@@ -45,33 +60,95 @@ def check_command_line(arguments: Sequence[str]) -> None:
     files = given.get("config_file")
     if files is None:
         return
-    known = set(ConfigParser.load_config_files(_as_literal(files)))
+    config = ConfigParser.load_config_files(_as_literal(files))
+    known = set(config)
     if "args_file" in given:
         given |= {str(name): "" for name in ConfigParser.load_config_files(_as_literal(given["args_file"]))}
-    for name in given:
-        top = name.replace("::", "#").split("#")[0]
-        if top in known | _RUN_ARGUMENTS:
+    for name, value in given.items():
+        top, *below = name.replace("::", "#").split("#")
+        if top in _RUN_ARGUMENTS:
             continue
-        near = difflib.get_close_matches(top, known, n=3)
-        hint = f"did you mean --{' or --'.join(near)}?" if near else f"known ids: {', '.join(sorted(known))}."
-        raise BundleError(f"--{top} is no id of {files}; {hint}")
+        if top not in known:
+            raise BundleError(f"--{top} is no id of {files}; {_hint(top, known)}")
+        _check_number(name, value, _default(config[top], top, below))
+
+
+def _default(node: Any, path: str, below: Sequence[str]) -> Any:
+    """What the config holds under a nested id; None for an argument of a component that the config leaves out."""
+    if not below:
+        return node
+    name, *rest = below
+    if isinstance(node, list):
+        if not name.isdecimal() or int(name) >= len(node):
+            raise BundleError(f"--{path}#{name}: {path} is a list; give a number from 0 to {len(node) - 1}.")
+        return _default(node[int(name)], f"{path}#{name}", rest)
+    if not isinstance(node, dict):
+        raise BundleError(f"--{path}#{name}: {path} is {node!r} and has nothing below it; change the id it stands for.")
+    if name in node:
+        return _default(node[name], f"{path}#{name}", rest)
+    arguments = _arguments_of(node)
+    if name.startswith("_") or arguments is None or (name in arguments and not rest):
+        return None
+    raise BundleError(f"--{path}#{name} is no id of the config; {_hint(name, {*node, *arguments}, f'{path}#')}")
+
+
+def _arguments_of(node: dict[str, Any]) -> set[str] | None:
+    """Arguments that a ``_target_`` takes; none for a plain dictionary; None: any, or nobody knows."""
+    if "_target_" not in node:
+        return set()
+    target = pydoc.locate(str(node["_target_"]))
+    try:
+        parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}
+
+
+def _check_number(name: str, value: str, default: Any) -> None:
+    is_number = isinstance(default, int | float) and not isinstance(default, bool)
+    if not is_number or value.startswith(("$", "@", "%")) or value == "None":
+        return
+    try:
+        as_number(value, f"--{name}")
+    except SettingError as error:
+        raise SettingError(f"--{name} is {value!r}; give a number, such as {default}.") from error
+
+
+def _hint(name: str, known: set[str], path: str = "") -> str:
+    near = [f"--{path}{match}" for match in difflib.get_close_matches(name, known, n=3)]
+    return f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(sorted(known))}."
 
 
 def user_error(error: BaseException | None) -> BundleError | None:
-    """The user's mistake at the root of an error that MONAI or a worker process may have wrapped, or None."""
+    """The user's mistake at the root of an error that MONAI or a worker process may have wrapped, or None.
+
+    Where another library's part (a ``DataLoader``, say) refuses its arguments, these are the config's, not our code's.
+    """
     while error is not None:
         if isinstance(error, BundleError):
             return error
-        error = error.__cause__ or error.__context__
+        cause = error.__cause__ or error.__context__
+        part = re.match(r"Failed to instantiate component '([\w.]+)'", str(error))
+        if part and not part[1].startswith("bundle.") and isinstance(cause, TypeError | ValueError):
+            return BundleError(f"the config's {part[1]} cannot be made: {cause}")
+        error = cause
     return None
 
 
 def _say_user_errors_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     mistake = user_error(error)
-    if mistake is None:
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"\nStopped: {_INTERRUPTED}", file=sys.stderr, flush=True)
+    elif mistake is None:
         sys.__excepthook__(kind, error, trace)
     else:
         print(f"\nStopped: {mistake}", file=sys.stderr, flush=True)
+
+
+def _leave_out_what_will_be_said_again(error: threading.ExceptHookArgs) -> None:
+    """A thread that keeps its exception (TensorBoard's writer on a full disk) has an owner who raises it once more."""
+    if error.exc_value is None or getattr(error.thread, "exception", None) is not error.exc_value:
+        threading.__excepthook__(error)
 
 
 def _is_bundle_command(argv: Sequence[str]) -> bool:

@@ -84,13 +84,22 @@ class SlideTable:
         """A column's value for each slide, None where it is empty.
 
         Raises:
-            BundleError: the table has no such column.
+            BundleError: the table has no such column, or none of these slides a value in it.
         """
         if self.path is None:
             raise BundleError(f"the column {column!r} is asked for, but no slide table is given: pass --slide_table.")
         if column not in self.columns:
-            raise BundleError(f"{self.path} has no column {column!r} (found: {', '.join(self.columns)}).")
-        return [self.row(slide_id).values.get(column) or None for slide_id in slide_ids]
+            raise BundleError(
+                f"{self.path} has no column {column!r} (found: {', '.join(self.columns)}); give --label one of these."
+            )
+        labels = [self.row(slide_id).values.get(column) or None for slide_id in slide_ids]
+        if slide_ids and not any(labels):
+            raise BundleError(
+                f"no slide has a value in column {column!r} of {self.path}: its rows are "
+                f"{', '.join(list(self.rows)[:3]) or 'none'}, the slides are {', '.join(slide_ids[:3])}. Name slides "
+                "by file or id, or leave --slide_table out."
+            )
+        return labels
 
     def patients(self, slide_ids: Sequence[str]) -> list[str]:
         """The patient of each slide; the slide itself where none is given."""
@@ -112,7 +121,9 @@ def _row(values: dict[str, str], path: Path, line: int) -> SlideRow:
         except ValueError:
             mpp = math.nan
         if not 0.01 < mpp < 20:
-            raise BundleError(f"{path}, line {line}: mpp {values['mpp']!r} is no resolution in um/px (0.01 to 20).")
+            raise BundleError(
+                f"{path}, line {line}: mpp {values['mpp']!r} is no resolution in um/px (0.01 to 20); correct it."
+            )
     roi = None
     if values.get("roi"):
         roi = Path(values["roi"])

@@ -52,7 +52,7 @@ class RegionFeatures:
             return local.cpu()
         longest = len(shares[0])
         padded = torch.nn.functional.pad(local, (0, 0, 0, longest - len(local)))
-        parts = idist.all_gather(padded).split(longest)  # type: ignore[union-attr]
+        parts = idist.all_gather(padded).split(longest)
         return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)]).cpu()
 
     def _embed(self, dataset: Dataset) -> Tensor:

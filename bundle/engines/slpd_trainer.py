@@ -22,7 +22,9 @@ class PrototypeSource(Protocol):
 
     is_fitted: bool
 
-    def targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets: ...
+    def targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets:
+        """Prototypes for the regions of a batch."""
+        ...
 
 
 class SlpdTrainer(Trainer):
@@ -43,7 +45,7 @@ class SlpdTrainer(Trainer):
         teacher: same architecture, without gradients.
         optimizer: over the student's parameters.
         loss_function: a :class:`~bundle.losses.SLPDLoss`.
-        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is the teacher's.
+        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the teacher sees the first group.
         inferer: runs the student on the views.
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
@@ -106,10 +108,11 @@ class SlpdTrainer(Trainer):
         terms["loss"].backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.optimizer.step()
-        self.loss_function.update_centers(teacher, teacher_weight, targets)
+        self.loss_function.update_centers(teacher, teacher_weight, targets)  # type: ignore[operator]
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         spread = 1 - teacher.float().flatten(0, 1).mean(0).square().sum()
-        return {**{name: value.detach() for name, value in terms.items()}, "teacher_spread": spread}
+        watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": spread}  # type: ignore[operator]
+        return {name: value.detach() for name, value in watched.items()}
 
     def _prototype_targets(self, region_ids: Tensor) -> PrototypeTargets | None:
         if self.prototypes is None or not self.prototypes.is_fitted:
@@ -121,7 +124,7 @@ class SlpdTrainer(Trainer):
 
         They are drawn where the loader leaves ``region_ids``, on the CPU: which rows a block keeps decides shapes.
         """
-        n_draws = self.teacher.encoder.backbone.n_draws  # type: ignore[union-attr]
+        n_draws: int = self.teacher.encoder.backbone.n_draws  # type: ignore[assignment,union-attr]
         draws: list[Tensor] = []
         view = 0
         for group in views:
@@ -135,6 +138,6 @@ class SlpdTrainer(Trainer):
 
 def _start_epoch(engine: SlpdTrainer) -> None:
     """Hand the epoch to the sampler: its order is a function of seed and epoch alone."""
-    sampler = getattr(engine.data_loader, "batch_sampler", None)
-    if hasattr(sampler, "set_epoch"):
-        sampler.set_epoch(engine.state.epoch)
+    set_epoch = getattr(getattr(engine.data_loader, "batch_sampler", None), "set_epoch", None)
+    if set_epoch is not None:
+        set_epoch(engine.state.epoch)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from monai.engines import Evaluator
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
-from ..cohort import BundleError, as_bool
+from ..cohort import BundleError, SettingError, as_bool, check_folder
 from ..reports import SlideRecord, format_slide_report, read_slide_report, write_slide_report
 from .tokenizer_jobs import Piece, settle_finished
 from .tokenizer_sink import TokenSink
@@ -71,6 +70,8 @@ class TokenizingEvaluator(Evaluator):
         self.network = network.to(device)
         self.output_dir = Path(output_dir)
         self.inferer = SimpleInferer() if inferer is None else inferer
+        if dtype not in ("float16", "float32"):
+            raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
         self.overwrite, self.dtype = as_bool(overwrite), dtype
         self.rank, self.world_size = val_data_loader.rank, val_data_loader.world_size
         self.sink: TokenSink | None = None
@@ -89,6 +90,7 @@ class TokenizingEvaluator(Evaluator):
 
     def run(self, global_epoch: int = 1) -> None:
         """Tokenize every slide that has no file yet."""
+        check_folder(self.output_dir, "the table of slides", "output_dir")
         self._report_path(self.rank).unlink(missing_ok=True)
         self._prepare()
         started_s = time.monotonic()
@@ -125,7 +127,7 @@ class TokenizingEvaluator(Evaluator):
         }
         tokens_dirs = {job.token_path.parent for job in self.stream.jobs}
         for folder in tokens_dirs:
-            _insist_on_writing(folder)
+            check_folder(folder, "token files", "tokens_dir")
             settle_finished(self.stream.jobs, folder, kind, self.overwrite)
         self.sink = TokenSink(tokens.shape[1], self.dtype, {**attributes, **self._recorded()})
 
@@ -215,17 +217,6 @@ def _own_device(device: torch.device) -> torch.device:
     if device.type != "cuda" or device.index is not None or not torch.cuda.is_available():
         return device
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-
-
-def _insist_on_writing(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise BundleError(
-            f"token files cannot be written to {folder}: {error.strerror}. Choose another tokens_dir."
-        ) from error
 
 
 def _insist_on_one(records: Sequence[SlideRecord]) -> None:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cohort import SlideRef, SlideTable, as_bool
-from ..slides import Slide, open_slide, plan_slide, read_patches
+from ..cohort import SlideRef, SlideTable, as_bool, as_whole
+from ..slides import ReadSettings, Slide, open_slide, plan_slide, read_patches
 from .tokenizer_jobs import Piece, SlideJob
 
 _SLIDES_PLANNED_AHEAD = 2
@@ -62,6 +62,9 @@ class PatchStream:
         num_workers: reading threads, at least one.
         pin_memory: page-locked batches, for quicker copies to a GPU.
         rank, world_size: this process takes every ``world_size``-th slide; by default as torchrun says.
+
+    Raises:
+        SettingError: a setting is out of its range.
     """
 
     def __init__(
@@ -85,11 +88,14 @@ class PatchStream:
         world_size: int | None = None,
     ) -> None:
         table = SlideTable.read(None) if table is None else table
-        self.wsi_reader, self.mpp, self.default_mpp = wsi_reader, float(mpp), default_mpp
-        self.region_patches, self.patch_size = int(region_patches), int(patch_size)
-        self.min_tissue, self.min_tissue_patches = float(min_tissue), int(min_tissue_patches)
+        given = (wsi_reader, mpp, default_mpp, region_patches, patch_size, min_tissue, min_tissue_patches)
+        how = ReadSettings(*given).checked()
+        self.wsi_reader, self.mpp, self.default_mpp = how.wsi_reader, how.mpp, how.default_mpp
+        self.region_patches, self.patch_size = how.region_patches, how.patch_size
+        self.min_tissue, self.min_tissue_patches = how.min_tissue, how.min_tissue_patches
         self.encode_background = as_bool(encode_background)
-        self.batch_size, self.num_workers = int(batch_size), max(1, int(num_workers))
+        self.batch_size = as_whole(batch_size, "batch_size", 1)
+        self.num_workers = max(1, as_whole(num_workers, "num_workers"))
         self.pin_memory = as_bool(pin_memory)
         self.n_ahead = self.num_workers + 2
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else int(rank)

@@ -5,14 +5,14 @@ import logging
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
-from ..cohort import BundleError, as_bool
+from ..cohort import BundleError, as_bool, as_whole
 from .run_state import RunState
 
 _log = logging.getLogger(__name__)
 
 
 class CheckpointHandler:
-    """Writes ``last.pt`` after every epoch, ``epoch_NNNN.pt`` every ``every`` epochs, ``best.pt`` when validation says so.
+    """Writes ``last.pt`` after every epoch, ``epoch_NNNN.pt`` every so many, ``best.pt`` when validation says so.
 
     Attach it after the handlers whose work it must contain.
 
@@ -23,7 +23,7 @@ class CheckpointHandler:
 
     def __init__(self, run_state: RunState, every: int = 0) -> None:
         self.run_state = run_state
-        self.every = int(every)
+        self.every = as_whole(every, "checkpoint_interval")
 
     def attach(self, engine: Engine) -> None:
         """Fire after every epoch."""
@@ -64,6 +64,8 @@ class ResumeHandler:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            self.run_state.check_writable()
         path = self.run_state.last
         if not path.exists():
             if self.resume:

@@ -8,32 +8,38 @@ from ignite.engine import Engine, Events
 from ..cohort import BundleError
 
 _TRY = (
-    "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the token files "
-    "hold what they should. The last checkpoint is from before this epoch."
+    "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
+    "holds what it should. The last checkpoint is from before this epoch."
 )
 
 
 class DivergenceHandler:
     """Raises when the loss is not finite, or when the teacher has collapsed for ``patience`` epochs.
 
-    Collapse has two faces, both seen in the epoch's record: the teacher gives every region the same vector
-    (``teacher_spread``), or puts all probability on one output (``teacher_entropy``).
+    Collapse has three faces, all seen in the epoch's record: the teacher gives every region the same vector
+    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``).
 
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
         patience: epochs in a row before the run is stopped.
         min_spread: collapsed below this spread, in [0, 1].
-        min_entropy: collapsed below this share of ``log(out_dim)``.
+        min_entropy, max_entropy: collapsed outside these shares of ``log(out_dim)``.
         every: iterations between looks at the loss; each look waits for the device.
     """
 
     def __init__(
-        self, out_dim: int, patience: int = 3, min_spread: float = 1e-5, min_entropy: float = 1e-4, every: int = 50
+        self,
+        out_dim: int,
+        patience: int = 3,
+        min_spread: float = 1e-5,
+        min_entropy: float = 1e-4,
+        max_entropy: float = 0.9995,
+        every: int = 50,
     ) -> None:
         self.out_dim = int(out_dim)
         self.patience = int(patience)
         self.min_spread = float(min_spread)
-        self.min_entropy = float(min_entropy)
+        self.entropies = (float(min_entropy), float(max_entropy))
         self.every = int(every)
         self.collapsed_epochs = 0
 
@@ -54,10 +60,12 @@ class DivergenceHandler:
         if not math.isfinite(record["loss"]):
             raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
         entropy = record["teacher_entropy"] / math.log(self.out_dim)
-        is_collapsed = record["teacher_spread"] < self.min_spread or entropy < self.min_entropy
+        is_collapsed = (
+            record["teacher_spread"] < self.min_spread or not self.entropies[0] <= entropy <= self.entropies[1]
+        )
         self.collapsed_epochs = self.collapsed_epochs + 1 if is_collapsed else 0
         if self.collapsed_epochs >= self.patience:
             raise BundleError(
                 f"the teacher has collapsed for {self.collapsed_epochs} epochs: spread {record['teacher_spread']:.1e} "
-                f"(0 = all regions alike), entropy {entropy:.1%} of a uniform teacher's. {_TRY}"
+                f"(0 = all regions alike), entropy {entropy:.2%} of a uniform teacher's. {_TRY}"
             )

@@ -9,13 +9,14 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch import nn
 
+from ..cohort import BundleError, check_folder
 from ..weights import save_atomically
 
 _log = logging.getLogger(__name__)
 
 
 class ExportHandler:
-    """Writes a module's state dict when the run is complete.
+    """Writes a module's state dict when the run is complete; whether it can is looked at when the run starts.
 
     Args:
         module: the teacher's encoder (``models/model.pt``, a bare state dict), or its backbone (stage one).
@@ -30,7 +31,15 @@ class ExportHandler:
 
     def attach(self, engine: Engine) -> None:
         if self.path is not None:
+            engine.add_event_handler(Events.STARTED, self._check)
             engine.add_event_handler(Events.COMPLETED, self)
+
+    def _check(self, engine: Engine) -> None:
+        if idist.get_rank() != 0 or self.path is None:
+            return
+        check_folder(self.path.parent, "the trained weights", "model_path")
+        if self.path.is_dir():
+            raise BundleError(f"model_path is the folder {self.path}; give the name of a file, such as model.pt.")
 
     def __call__(self, engine: Engine) -> None:
         if idist.get_rank() != 0 or self.path is None:

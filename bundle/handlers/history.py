@@ -1,6 +1,7 @@
 """The record of every epoch as a table, a line on the console, and a plot."""
 
 import csv
+import io
 import logging
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from ..cohort import BundleError, write_text
 from ..reports import plot_training
 
 _log = logging.getLogger(__name__)
@@ -18,7 +20,8 @@ _SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_shar
 class HistoryHandler:
     """Appends ``engine.state.record`` to ``history.csv`` after every epoch and draws ``training.png``.
 
-    A resumed run drops the rows of epochs that it repeats.
+    A resumed run drops the rows of epochs that it repeats. Where nothing can be written (a full disk) the old table
+    stays, and the run goes on with a warning: its checkpoint matters more.
 
     Args:
         output_dir: where both files go.
@@ -36,22 +39,34 @@ class HistoryHandler:
     def _recall(self, engine: Engine) -> None:
         self.rows = [engine.state.record] if engine.state.record else []
         if self.path.exists() and engine.state.epoch > 0:
-            with self.path.open(newline="") as file:
-                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+            try:
+                with self.path.open(newline="") as file:
+                    rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+                self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                raise BundleError(
+                    f"{self.path} is no history of a run ({type(error).__name__}: {error}); the resumed run would "
+                    "write over it. Move it away, then run again."
+                ) from error
 
     def __call__(self, engine: Engine) -> None:
         record = engine.state.record
         self.rows.append(record)
         if idist.get_rank() != 0:
             return
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        plot_training(self.rows, self.output_dir / "training.png")
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, self._as_csv())
+            plot_training(self.rows, self.output_dir / "training.png")
+        except OSError as error:
+            _log.warning("%s and its plot are not up to date: %s", self.path, error)
         spoken = [f"{k} {record[k]:.3g}" for k in _SPOKEN if k in record and math.isfinite(record[k])]
         epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
         _log.info("%s: %s, %.1f s", epoch, ", ".join(spoken), record["seconds"])
+
+    def _as_csv(self) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in self.rows for name in row)))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ignite.engine import Engine
 
-from ..cohort import BundleError
+from ..cohort import BundleError, check_folder
 from ..weights import read_weights, save_atomically
 
 
@@ -37,6 +37,14 @@ class RunState:
         """The file of the last complete epoch."""
         return self.output_dir / "last.pt"
 
+    def check_writable(self) -> None:
+        """Make the folder, and make sure that files can be written there.
+
+        Raises:
+            BundleError: they cannot.
+        """
+        check_folder(self.output_dir, "checkpoints", "output_dir")
+
     def save(self, engine: Engine, name: str) -> None:
         """Write ``output_dir/name`` under a temporary name and rename it: a kill or a full disk spares the old file."""
         best = {}
@@ -57,8 +65,8 @@ class RunState:
         Raises:
             BundleError: the file is broken, of another run, or of another architecture.
         """
-        saved = read_weights(self.last)
-        self._check_identity(saved.get("identity", {}))
+        saved = self._read()
+        self._check_identity(saved["identity"])
         for name, thing in self.objects.items():
             try:
                 thing.load_state_dict(saved[name])
@@ -72,6 +80,21 @@ class RunState:
         if self.evaluator is not None and saved["best"]:
             self.evaluator.state.best_metric = saved["best"]["metric"]
             self.evaluator.state.best_metric_epoch = saved["best"]["epoch"]
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            saved = read_weights(self.last)
+        except BundleError as error:
+            older = sorted(path.name for path in self.output_dir.glob("epoch_*.pt"))
+            way_out = f"copy {older[-1]} over it" if older else "remove it to start anew"
+            raise BundleError(f"{error} To go on without it, {way_out}.") from error
+        if not isinstance(saved.get("identity"), dict) or not isinstance(saved.get("trainer"), dict):
+            found = ", ".join(map(str, list(saved)[:4])) or "nothing"
+            raise BundleError(
+                f"{self.last} is no checkpoint of a run (it holds {found}). "
+                "Give weights alone as region_encoder_ckpt or patch_encoder_ckpt, and another --output_dir."
+            )
+        return saved
 
     def _check_identity(self, then: Mapping[str, Any]) -> None:
         now = self.identity

@@ -1,11 +1,15 @@
 """Numbers that change over a run, as pure functions of the iteration."""
 
+import math
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
+from ..cohort import SettingError, as_number
 from ..functional import warmup_cosine
+
+_RANGES = {"teacher_momentum": (0.0, 1.0), "teacher_temperature": (1e-4, 1e4)}  # of all others: 0 and more
 
 
 class ScheduleHandler:
@@ -22,6 +26,9 @@ class ScheduleHandler:
         warmup_start: value at the first iteration of the warm-up.
         optimizer: whose groups get the value; None: the engine's state.
         decayed_only: leave groups alone that ``make_optimizer`` marked as not decayed.
+
+    Raises:
+        SettingError: a value outside its range; (at ``attach``) a run without an epoch.
     """
 
     def __init__(
@@ -35,14 +42,19 @@ class ScheduleHandler:
         decayed_only: bool = False,
     ) -> None:
         self.name = name
-        self.start = float(start)
-        self.end = float(end)
-        self.warmup_epochs = float(warmup_epochs)
-        self.warmup_start = float(warmup_start)
+        low, high = _RANGES.get(name, (0.0, math.inf))
+        self.start = as_number(start, f"{name} after its warm-up", low, high)
+        self.end = as_number(end, f"{name} at the end", low, high)
+        self.warmup_epochs = as_number(warmup_epochs, f"the warm-up of {name}, in epochs,", 0)
+        self.warmup_start = as_number(
+            warmup_start, f"{name} at the start", low if self.warmup_epochs else -math.inf, high
+        )
         self.optimizer = optimizer
         self.decayed_only = decayed_only
 
     def attach(self, engine: Engine) -> None:
+        if engine.state.max_epochs is not None and engine.state.max_epochs < 1:
+            raise SettingError(f"max_epochs is {engine.state.max_epochs}; give a whole number of at least 1.")
         if not hasattr(engine.state, "schedules"):
             engine.state.schedules = {}
         engine.add_event_handler(Events.ITERATION_STARTED, self)

@@ -1,5 +1,7 @@
 """What TensorBoard shows of a run."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,6 +9,8 @@ import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
+
+_log = logging.getLogger(__name__)
 
 
 class Pictures(Protocol):
@@ -19,6 +23,8 @@ class Pictures(Protocol):
 
 class TensorBoardHandler:
     """Losses during the epoch; the whole record and pictures after it; ``prototypes.png`` at the end.
+
+    Where nothing can be written (a full disk) it says so once and the run goes on without it.
 
     Args:
         log_dir: where the event files go.
@@ -45,7 +51,10 @@ class TensorBoardHandler:
         engine.add_event_handler(Events.COMPLETED, self._close)
 
     def _open(self, engine: Engine) -> None:
-        self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
+        try:
+            self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
+        except OSError as error:
+            self._give_up(error)
 
     def _write_losses(self, engine: Engine) -> None:
         for name, value in engine.state.output.items():
@@ -58,14 +67,29 @@ class TensorBoardHandler:
         is_due = engine.state.epoch % self.pictures_every == 0 or engine.state.epoch == engine.state.max_epochs
         if self.pictures is not None and is_due and self._writer is not None:
             for name, picture in self.pictures().items():
-                self._writer.add_image(name, picture, engine.state.iteration, dataformats="HWC")
+                self._write(self._writer.add_image, name, picture, engine.state.iteration, dataformats="HWC")
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer is not None:
-            self._writer.add_scalar(name, value, step)
+            self._write(self._writer.add_scalar, name, value, step)
+
+    def _write(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
+        if self._writer is None:
+            return
+        try:
+            call(*arguments, **options)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        _log.warning("TensorBoard's events in %s end here: %s", self.log_dir, error)
+        self._writer = None
 
     def _close(self, engine: Engine) -> None:
         if self.pictures is not None:
-            self.pictures.save(Path(self.log_dir) / "prototypes.png")
+            try:
+                self.pictures.save(Path(self.log_dir) / "prototypes.png")
+            except OSError as error:
+                _log.warning("prototypes.png is not written: %s", error)
         if self._writer is not None:
-            self._writer.close()
+            self._write(self._writer.close)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bundle.cohort import SettingError
+
 from .reduction import sum_over_ranks
 
 
@@ -27,7 +29,7 @@ class Center(nn.Module):
     def __init__(self, out_dim: int, momentum: float = 0.9) -> None:
         super().__init__()
         if not 0.0 <= momentum < 1.0:
-            raise ValueError(f"center momentum must be in [0, 1): got {momentum}.")
+            raise SettingError(f"center momentum must be in [0, 1): got {momentum}.")
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(out_dim))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bundle.cohort import SettingError
 from bundle.functional import distillation
 
 from .center import Center
@@ -73,7 +74,7 @@ class DINOLoss(nn.Module):
             pairs[view, view] = 0.0
         n_pairs = n_teacher * n_student - n_same
         if n_pairs == 0:
-            raise ValueError(
+            raise SettingError(
                 f"no pair of views left to compare: got {n_teacher} teacher and {n_student} student view(s) with "
                 f"skip_same_view={self.skip_same_view}; add a second view, or set skip_same_view=False."
             )

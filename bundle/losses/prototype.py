@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bundle.cohort import SettingError
 from bundle.functional import PrototypeTargets, distillation
 
 from .center import Center
@@ -87,7 +88,7 @@ class PrototypeLoss(nn.Module):
         """
         n_views, first = len(student), int(self.skip_same_view)
         if n_views == first:
-            raise ValueError(
+            raise SettingError(
                 f"no student view left to compare with prototypes: got {n_views} view(s) with "
                 f"skip_same_view={self.skip_same_view}; add a view, or set skip_same_view=False."
             )

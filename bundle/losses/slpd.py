@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bundle.cohort import as_bool
+from bundle.cohort import SettingError, as_bool, as_number
 from bundle.functional import PrototypeTargets, distillation
 
 from .dino import DINOLoss
@@ -45,16 +45,16 @@ class SLPDLoss(nn.Module):
     ) -> None:
         super().__init__()
         if min(intra_weight, inter_weight) < 0:
-            raise ValueError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
+            raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
         self.dino = DINOLoss(out_dim, student_temperature=student_temperature, center_momentum=center_momentum)
         self.prototype = PrototypeLoss(
             out_dim,
             student_temperature=student_temperature,
             center_momentum=center_momentum,
-            skip_same_view=skip_same_view_prototypes,
-            update_per_loss=update_per_loss,
+            skip_same_view=as_bool(skip_same_view_prototypes),
+            update_per_loss=as_bool(update_per_loss),
         )
-        self.student_temperature = student_temperature
+        self.student_temperature = as_number(student_temperature, "student_temperature", low=1e-4)
         self.intra_weight, self.inter_weight = intra_weight, inter_weight
 
     def forward(
@@ -125,6 +125,13 @@ class SLPDLoss(nn.Module):
             torch.cat([centers, self.prototype.centers(prototypes, teacher_weight)]),
             torch.cat([pairs, self.prototype.pair_weight(student, prototypes.valid, total[1:])]),
         )
+
+    def center_norms(self) -> dict[str, Tensor]:
+        """Lengths of both centers, ``center_norm`` and ``prototype_center_norm``: they settle in a healthy run."""
+        return {
+            "center_norm": self.dino.center.value.norm(),
+            "prototype_center_norm": self.prototype.center.value.norm(),
+        }
 
     def update_centers(self, teacher: Tensor, teacher_weight: Tensor, prototypes: PrototypeTargets | None) -> None:
         """Move both centers, once per step and after :meth:`forward`; arguments as there, on every rank.

@@ -64,8 +64,8 @@ class SlideKNN(Metric):
         """Votes [n, classes] that sum to 1, and classes [n], of the labelled slides that have regions."""
         assert self._sums is not None, "no batch was seen"
         sums, counts = idist.all_reduce(self._sums.clone()), idist.all_reduce(self._counts.clone())
-        used = (counts.cpu() > 0) & (self.targets >= 0)  # type: ignore[union-attr]
-        embeddings = (sums / counts.clamp(min=1).unsqueeze(1)).cpu()[used]  # type: ignore[union-attr,operator]
+        used = (counts.cpu() > 0) & (self.targets >= 0)
+        embeddings = (sums / counts.clamp(min=1).unsqueeze(1)).cpu()[used]
         owners, targets = self.owners[used], self.targets[used]
         same_patient = owners[:, None] == owners[None, :]
         votes = knn_predict(embeddings, targets, embeddings, self.k, n_classes=len(self.classes), exclude=same_patient)

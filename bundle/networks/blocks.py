@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cohort import SettingError
 from .drop import add_branch
 
 _EPS = 1e-6  # of every LayerNorm in DINO and HIPT
@@ -34,7 +35,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, n_heads: int) -> None:
         super().__init__()
         if dim % n_heads:
-            raise ValueError(f"dim must be a multiple of n_heads: got dim={dim}, n_heads={n_heads}.")
+            raise SettingError(f"embed_dim must be a multiple of n_heads: got {dim} and {n_heads}.")
         self.n_heads = n_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..cohort import SettingError
 from .encoder import Encoder
 from .head import LastLayer
 
@@ -61,7 +62,7 @@ def ema_update_(teacher: nn.Module, student: nn.Module, momentum: float) -> None
         ValueError: the two have different numbers of parameters, or ``momentum`` is out of range.
     """
     if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must lie in [0, 1]: got {momentum}.")
+        raise SettingError(f"momentum must lie in [0, 1]: got {momentum}.")
     targets, sources = _floats(teacher), _floats(student)
     if len(targets) != len(sources):
         raise ValueError(f"teacher and student differ: {len(targets)} and {len(sources)} tensors.")

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cohort import as_whole
+
 
 class ProjectionHead(nn.Module):
     """Three linear layers with GELU between, then L2 normalization: the "bottleneck" in which prototypes live.
@@ -21,6 +23,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, in_dim: int = 192, hidden: int = 2048, bottleneck: int = 256) -> None:
         super().__init__()
+        hidden, bottleneck = as_whole(hidden, "hidden_dim", 1), as_whole(bottleneck, "bottleneck_dim", 1)
         self.mlp = nn.Sequential(
             nn.Linear(in_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
         )
@@ -48,6 +51,7 @@ class LastLayer(nn.Module):
 
     def __init__(self, bottleneck: int = 256, out_dim: int = 65536) -> None:
         super().__init__()
+        bottleneck, out_dim = as_whole(bottleneck, "bottleneck_dim", 1), as_whole(out_dim, "out_dim", 2)
         bound = bottleneck**-0.5  # torch's default for a linear layer, which DINO leaves as it is
         self.weight_v = nn.Parameter(torch.empty(out_dim, bottleneck).uniform_(-bound, bound))
         self.weight_g = nn.Parameter(torch.ones(out_dim, 1), requires_grad=False)

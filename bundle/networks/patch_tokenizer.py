@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..cohort import SettingError
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -39,7 +41,9 @@ class PatchTokenizer(nn.Module):
     ) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"mean and std must be three numbers each, std above 0: got {list(mean)} and {list(std)}.")
+            raise SettingError(
+                f"mean and std must be three numbers each, std above 0: got {list(mean)} and {list(std)}."
+            )
         self.backbone = backbone.eval()
         for parameter in self.backbone.parameters():  # TorchScript modules have no requires_grad_
             parameter.requires_grad_(False)

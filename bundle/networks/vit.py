@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cohort import SettingError
 from .blocks import Block, ClassBlock
 from .drop import keep_rows
 from .positions import resized_positions
@@ -29,8 +30,11 @@ class ClassTokenViT(nn.Module):
         self, dim: int, depth: int, n_heads: int, mlp_ratio: float, n_positions: int, drop_path: float
     ) -> None:
         super().__init__()
-        if depth < 1 or not 0 <= drop_path < 1:
-            raise ValueError(f"depth must be at least 1 and drop_path in [0, 1): got {depth} and {drop_path}.")
+        if min(dim, depth, n_heads) < 1 or not 0 <= drop_path < 1:
+            raise SettingError(
+                f"embed_dim, depth and n_heads must be at least 1 and drop_path in [0, 1): got {dim}, {depth}, "
+                f"{n_heads} and {drop_path}."
+            )
         self.dim = dim
         self.n_positions = n_positions
         self.n_draws = 2 * depth
@@ -169,8 +173,11 @@ class PatchViT(ClassTokenViT):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
     ) -> None:
-        if image_size % patch_size:
-            raise ValueError(f"image_size must be a multiple of patch_size: got {image_size} and {patch_size}.")
+        if patch_size < 1 or image_size < patch_size or image_size % patch_size:
+            raise SettingError(
+                f"the image size of a ViT (global_size) must be a multiple of its patch size (vit_patch_size): got "
+                f"{image_size} and {patch_size} px."
+            )
         super().__init__(dim, depth, n_heads, mlp_ratio, image_size // patch_size, drop_path)
         self.image_size = image_size
         self.patch_size = patch_size

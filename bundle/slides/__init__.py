@@ -5,12 +5,14 @@ from .opening import open_slide
 from .patches import PatchDataset
 from .regions import plan_slide, read_patches
 from .roi import roi_mask
+from .settings import ReadSettings
 from .slide import Slide
 from .thumbnails import Thumbnails
 from .tissue import tissue_mask
 
 __all__ = [
     "PatchDataset",
+    "ReadSettings",
     "RegionGrid",
     "Slide",
     "Thumbnails",

@@ -4,13 +4,14 @@ import logging
 from pathlib import Path
 
 from ..cohort import SlideError
-from .backend import Backend, DamagedFileError, WrongReaderError, checked_mpp
+from .backend import MAX_MPP, Backend, DamagedFileError, WrongReaderError, checked_mpp
 from .cucim_backend import CucimBackend
 from .openslide_backend import OpenslideBackend
 from .slide import Slide
 from .tifffile_backend import TifffileBackend
 
 _BACKENDS: dict[str, type] = {"cucim": CucimBackend, "openslide": OpenslideBackend, "tifffile": TifffileBackend}
+READERS = ("auto", *_BACKENDS)
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +80,7 @@ def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float |
     if default_mpp is not None:
         return checked_mpp(default_mpp, name, "default_mpp")
     raise SlideError(
-        f"slide {name}: its file does not say its resolution. Pass --default_mpp (um/px, for all slides that do not "
-        "say), or give it in the column mpp of the slide table."
+        f"slide {name}: its file does not say its resolution, or says one beyond {MAX_MPP:g} um/px, as a screen or "
+        "printer has. Pass --default_mpp (um/px, for all slides that do not say), or give it in the column mpp of the "
+        "slide table."
     )

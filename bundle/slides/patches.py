@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from tqdm.auto import tqdm
 
-from ..cohort import BundleError, SlideError, SlideRef, SlideTable, as_bool
+from ..cohort import BundleError, SlideError, SlideRef, SlideTable, as_bool, as_whole
 from .opening import open_slide
 from .regions import plan_slide, read_patches
+from .settings import ReadSettings
 from .slide import Slide
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         slide_ids: one a slide that has patches.
 
     Raises:
-        BundleError: no slide has a patch.
+        BundleError: a setting is out of its range, or no slide has a patch.
     """
 
     def __init__(
@@ -63,24 +64,32 @@ class PatchDataset(Dataset[dict[str, Any]]):
         cache: bool = False,
         seed: int = 0,
     ) -> None:
-        self._open: dict[str, Any] = {"reader": wsi_reader, "default_mpp": default_mpp}
-        self._plan: dict[str, Any] = {"min_tissue": min_tissue, "min_tissue_patches": min_tissue_patches}
-        self._read: dict[str, Any] = {"mpp": mpp, "patch_size": patch_size, "region_patches": region_patches}
+        given = (wsi_reader, mpp, default_mpp, region_patches, patch_size, min_tissue, min_tissue_patches)
+        how = ReadSettings(*given).checked()
+        n_patches = None if patches_per_slide is None else as_whole(patches_per_slide, "patches_per_slide", 1)
+        self._open: dict[str, Any] = {"reader": how.wsi_reader, "default_mpp": how.default_mpp}
+        self._plan: dict[str, Any] = {"min_tissue": how.min_tissue, "min_tissue_patches": how.min_tissue_patches}
+        self._read: dict[str, Any] = {
+            "mpp": how.mpp,
+            "patch_size": how.patch_size,
+            "region_patches": how.region_patches,
+        }
         self._table = SlideTable({}) if table is None else table
         self._handles: OrderedDict[int, Slide] = OrderedDict()
         self._handles_of: int | None = None
         self._slides: list[SlideRef] = []
-        places = []
+        places, reasons = [], []
         for ref in tqdm(slides, desc="tissue", unit="slide", leave=False, disable=None):
             try:
-                found = self._places_in(ref, patches_per_slide, seed)
+                found = self._places_in(ref, n_patches, seed)
             except BundleError as error:
                 _log.warning("left out: %s", error)
+                reasons.append(str(error))
                 continue
             places.append(np.column_stack([np.full(len(found), len(self._slides)), found]))
             self._slides.append(ref)
         if not places:
-            raise BundleError(f"none of {len(slides)} slides has a patch to learn from; the warnings above say why.")
+            raise BundleError(f"none of {len(slides)} slides has a patch to learn from. The first: {reasons[0]}")
         self._places = np.concatenate(places)
         self.slide_ids = [ref.slide_id for ref in self._slides]
         self._cache = self._decode_all() if as_bool(cache) else None
@@ -141,7 +150,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
                 kept[group] = False
         self._close_handles()
         self._places = self._places[kept]
-        return cache.share_memory_() if kept.all() else cache[torch.from_numpy(kept)].share_memory_()
+        cache = cache if kept.all() else cache[torch.from_numpy(kept)]
+        try:
+            return cache.share_memory_()
+        except RuntimeError as error:
+            _log.warning("/dev/shm has no room for the patches in memory (%s): spawned workers get copies", error)
+            return cache
 
     def _handle(self, slide: int) -> Slide:
         """An open slide; each process opens its own, and keeps a few."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from ..cohort import BundleError
+from ..cohort import BundleError, as_whole
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ class RegionBatchSampler(Sampler[list[int]]):
         shuffle: bool = True,
         drop_last: bool = True,
     ) -> None:
-        self.n_items, self.batch_size = int(n_items), int(batch_size)
+        self.n_items, self.batch_size = int(n_items), as_whole(batch_size, "batch_size", 1)
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
         self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = 0
         smallest = min(self.n_items, self.batch_size)
-        if self.batch_size < 1 or smallest < self.world_size:
+        if smallest < self.world_size:
             raise BundleError(
                 f"batches of {self.batch_size} out of {self.n_items} items do not give each of {self.world_size} "
                 "processes an item; add slides, raise batch_size, or start fewer processes."

@@ -84,7 +84,7 @@ class TokenFileWriter:
             remove_stale_parts(self.path.parent)
             self._offsets = self._lay_out()
             self._file = open(self._part, "r+b", buffering=0)
-            self._reserve()
+            _reserve(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
         except (OSError, RuntimeError) as error:
             self.abort()
             raise self._as_bundle_error(error) from error
@@ -162,18 +162,11 @@ class TokenFileWriter:
 
     def _check_room(self) -> None:
         # HDF5 does not recover from a full disk, so it is not let run into one
-        needed = int(np.prod(self._shape)) * self.dtype.itemsize + self._mask.nbytes + self._coords.nbytes + (1 << 20)
-        if shutil.disk_usage(self.path.parent).free < needed:
+        needed = int(np.prod(self._shape)) * self.dtype.itemsize + self._mask.nbytes + self._coords.nbytes
+        if shutil.disk_usage(self.path.parent).free < needed + (1 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _reserve(self) -> None:
-        if not hasattr(os, "posix_fallocate"):  # macOS
-            return
-        try:
-            os.posix_fallocate(self._file.fileno(), 0, os.fstat(self._file.fileno()).st_size)
-        except OSError as error:
-            if error.errno not in _CANNOT_RESERVE:
-                raise
+        with self._part.open("wb") as file:  # a quota shows only when the space is asked for
+            _reserve(file.fileno(), needed + (1 << 14))
 
     def _pwrite(self, view: memoryview, offset: int) -> None:
         while view:
@@ -184,11 +177,22 @@ class TokenFileWriter:
         needed = int(np.prod(self._shape)) * self.dtype.itemsize / 1e6
         if getattr(error, "errno", None) in _NO_ROOM or "No space left" in str(error):
             return NoRoomError(
-                f"no room to write {self.path} ({needed:.1f} MB needed): the disk is full or a quota is reached. What "
+                f"no room to write {self.path} ({max(needed, 0.1):.1f} MB needed): the disk is full or a quota is reached. What "
                 "was written of it is removed and finished slides are kept; make room or choose another folder, then "
                 "run again."
             )
         return BundleError(f"token file {self.path} cannot be written: {error}.")
+
+
+def _reserve(handle: int, n_bytes: int) -> None:
+    """Make the file system promise the space, where it can."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(handle, 0, n_bytes)
+    except OSError as error:
+        if error.errno not in _CANNOT_RESERVE:
+            raise
 
 
 class NoRoomError(BundleError):

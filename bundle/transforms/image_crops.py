@@ -16,6 +16,7 @@ from monai.config import KeysCollection
 from monai.transforms import Transform
 from torch import Tensor
 
+from ..cohort import SettingError
 from ..functional import keyed_uniform
 from .color import LUMA, apply_color, gray_matrix, jitter_matrices
 from .keyed import KeyedRandomizable, RandViewsd
@@ -74,6 +75,7 @@ class RandImageCrops(KeyedRandomizable, Transform):
         super().__init__(seed)
         self.groups = [(int(n_global), int(global_size), global_scale), (int(n_local), int(local_size), local_scale)]
         self._check(jitter, blur_prob, solarize_prob, blur_sigma)
+        _check_channels(mean, std)
         self.flip_prob = float(flip_prob)
         self.jitter = (float(jitter[0]), float(jitter[1]), float(jitter[2]), float(jitter[3]))
         self.jitter_prob = float(jitter_prob)
@@ -88,15 +90,16 @@ class RandImageCrops(KeyedRandomizable, Transform):
         self, jitter: Sequence[float], blur: Sequence[float], solarize: Sequence[float], sigma: Sequence[float]
     ) -> None:
         for n_views, size, scale in self.groups:
-            if n_views < 0 or size < 1 or len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-                raise ValueError(
+            is_pair = isinstance(scale, Sequence) and len(scale) == 2
+            if n_views < 0 or size < 1 or not is_pair or not 0 < scale[0] <= scale[1] <= 1:
+                raise SettingError(
                     "a group of views needs a number >= 0, a size >= 1 px and a scale (from, to) with 0 < from <= to "
-                    f"<= 1: got {n_views}, {size}, {tuple(scale)}."
+                    f"<= 1: got {n_views}, {size}, {scale}."
                 )
         if self.groups[0][0] < 1:
-            raise ValueError("n_global must be at least 1: the teacher sees the global views.")
+            raise SettingError("n_global must be at least 1: the teacher sees the global views.")
         if len(jitter) != 4 or len(blur) != 3 or len(solarize) != 3 or len(sigma) != 2 or sigma[0] <= 0:
-            raise ValueError(
+            raise SettingError(
                 "jitter takes 4 numbers, blur_prob and solarize_prob 3 (first global, other global, local), blur_sigma "
                 f"2 above 0: got {tuple(jitter)}, {tuple(blur)}, {tuple(solarize)}, {tuple(sigma)}."
             )
@@ -175,6 +178,12 @@ class RandImageCropsd(RandViewsd):
 
     def __init__(self, keys: KeysCollection = "image", **options: Any) -> None:
         super().__init__(keys, RandImageCrops(**options))
+
+
+def _check_channels(mean: Sequence[float], std: Sequence[float]) -> None:
+    is_three = all(isinstance(values, Sequence) and len(values) == 3 for values in (mean, std))
+    if not is_three or min(std) <= 0:
+        raise SettingError(f"mean and std must be three numbers each, std above 0: got {mean} and {std}.")
 
 
 def draw_boxes(draws: Tensor, height: int, width: int, scale: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

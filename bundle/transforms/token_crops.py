@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
-from ..cohort import BundleError
+from ..cohort import BundleError, SettingError
 from ..functional import keyed_uniform
 from .keyed import KeyedRandomizable, RandViewsd
 
@@ -48,7 +48,7 @@ class RandTokenCrops(KeyedRandomizable, Transform):
     ) -> None:
         super().__init__(seed)
         if n_global < 1 or n_local < 0 or min(global_size, local_size) < 1 or not 0 <= flip_prob <= 1:
-            raise ValueError(
+            raise SettingError(
                 "RandTokenCrops needs n_global >= 1, n_local >= 0, sizes >= 1 and flip_prob in [0, 1]: got "
                 f"{n_global}, {n_local}, {global_size}, {local_size}, {flip_prob}."
             )

@@ -90,6 +90,10 @@ def _explain(path: Path, error: Exception) -> str:
             f"{path} was refused: it holds an object of type {refused[1]}, which could run code while it is loaded. "
             "Save the state dict alone, in an environment you trust, or convert it to safetensors."
         )
+    if path.stat().st_size == 0:
+        reason = "it is empty"
+    elif "PytorchStreamReader" in reason or isinstance(error, OSError):
+        reason = "it is cut short"
     if "Weights only load failed" in reason:  # torch's advice in this text is to load without the check
         reason = "not the format of torch.save"
     return (
