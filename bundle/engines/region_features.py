@@ -44,16 +44,16 @@ class RegionFeatures:
 
     @torch.inference_mode()
     def __call__(self) -> Tensor:
-        """Features of all regions, float32 [N, d] on the CPU, the same on every rank."""
+        """Features of all regions, float32 [N, d] on the device, the same on every rank."""
         n_regions = len(self.dataset)  # type: ignore[arg-type]
         shares = torch.arange(n_regions).tensor_split(idist.get_world_size())
         local = self._embed(Subset(self.dataset, shares[idist.get_rank()].tolist()))
         if idist.get_world_size() == 1:
-            return local.cpu()
+            return local
         longest = len(shares[0])
         padded = torch.nn.functional.pad(local, (0, 0, 0, longest - len(local)))
         parts = idist.all_gather(padded).split(longest)
-        return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)]).cpu()
+        return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)])
 
     def _embed(self, dataset: Dataset) -> Tensor:
         loader = DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..cohort import as_bool
 from ..functional import PrototypeTargets, keyed_uniform
+from ..losses import sum_over_ranks
 
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
 
@@ -45,7 +46,7 @@ class SlpdTrainer(Trainer):
         teacher: same architecture, without gradients.
         optimizer: over the student's parameters.
         loss_function: a :class:`~bundle.losses.SLPDLoss`.
-        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the teacher sees the first group.
+        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is for both.
         inferer: runs the student on the views.
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
@@ -110,8 +111,7 @@ class SlpdTrainer(Trainer):
         self.optimizer.step()
         self.loss_function.update_centers(teacher, teacher_weight, targets)  # type: ignore[operator]
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        spread = 1 - teacher.float().flatten(0, 1).mean(0).square().sum()
-        watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": spread}  # type: ignore[operator]
+        watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
         return {name: value.detach() for name, value in watched.items()}
 
     def _prototype_targets(self, region_ids: Tensor) -> PrototypeTargets | None:
@@ -141,3 +141,10 @@ def _start_epoch(engine: SlpdTrainer) -> None:
     set_epoch = getattr(getattr(engine.data_loader, "batch_sampler", None), "set_epoch", None)
     if set_epoch is not None:
         set_epoch(engine.state.epoch)
+
+
+def _spread(bottlenecks: Tensor) -> Tensor:
+    """``1 - |mean|^2`` over the unit vectors [T, B, d] of all ranks."""
+    rows = bottlenecks.detach().float().flatten(0, 1)
+    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+    return 1 - (total[:-1] / total[-1]).square().sum()

@@ -4,12 +4,13 @@ import math
 
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 from ..cohort import BundleError
 
 _TRY = (
     "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
-    "holds what it should. The last checkpoint is from before this epoch."
+    "holds what it should. last.pt is of the epoch before; after a collapse, epoch_NNNN.pt may be healthier."
 )
 
 
@@ -25,6 +26,7 @@ class DivergenceHandler:
         min_spread: collapsed below this spread, in [0, 1].
         min_entropy, max_entropy: collapsed outside these shares of ``log(out_dim)``.
         every: iterations between looks at the loss; each look waits for the device.
+        network: its weights are looked at after every epoch, before they are saved.
     """
 
     def __init__(
@@ -33,9 +35,11 @@ class DivergenceHandler:
         patience: int = 3,
         min_spread: float = 1e-5,
         min_entropy: float = 1e-4,
-        max_entropy: float = 0.9995,
+        max_entropy: float = 0.99999,
         every: int = 50,
+        network: nn.Module | None = None,
     ) -> None:
+        self.network = network
         self.out_dim = int(out_dim)
         self.patience = int(patience)
         self.min_spread = float(min_spread)
@@ -59,6 +63,8 @@ class DivergenceHandler:
         record = engine.state.record
         if not math.isfinite(record["loss"]):
             raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
+        if self.network is not None and not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
         entropy = record["teacher_entropy"] / math.log(self.out_dim)
         is_collapsed = (
             record["teacher_spread"] < self.min_spread or not self.entropies[0] <= entropy <= self.entropies[1]

@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 class EpochRecordHandler:
     """Collects ``engine.state.record`` at the end of an epoch: mean of each output, schedules, prototypes, validation.
 
-    Sums stay on the device, so that an epoch costs one host synchronization. Attach it after the validation handler
+    Sums stay on the device, so that iterations cost no host synchronization. Attach it after the validation handler
     and before the handlers that write the record down.
 
     Args:
@@ -36,7 +36,8 @@ class EpochRecordHandler:
             return
         self.evaluator.run()
         engine.state.record = {"epoch": 0, **_numbers(self.evaluator.state.metrics)}
-        self.evaluator.state.best_metric, self.evaluator.state.best_metric_epoch = -1, -1
+        state = self.evaluator.state
+        state.epoch, state.best_metric, state.best_metric_epoch = 0, -1, -1  # it has not validated an epoch yet
 
     def _start(self, engine: Engine) -> None:
         self._sums, self._n_iterations, self._started = {}, 0, time.perf_counter()

@@ -55,6 +55,8 @@ class TensorBoardHandler:
             self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
         except OSError as error:
             self._give_up(error)
+        for name, value in engine.state.record.items():  # epoch 0: the untrained encoder
+            self._scalar(f"epoch/{name}", value, engine.state.iteration)
 
     def _write_losses(self, engine: Engine) -> None:
         for name, value in engine.state.output.items():
@@ -68,6 +70,8 @@ class TensorBoardHandler:
         if self.pictures is not None and is_due and self._writer is not None:
             for name, picture in self.pictures().items():
                 self._write(self._writer.add_image, name, picture, engine.state.iteration, dataformats="HWC")
+        if self._writer is not None:
+            self._write(self._writer.flush)  # a run that stops with an error closes nothing
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer is not None:

@@ -67,6 +67,8 @@ class SlideKNN(Metric):
         used = (counts.cpu() > 0) & (self.targets >= 0)
         embeddings = (sums / counts.clamp(min=1).unsqueeze(1)).cpu()[used]
         owners, targets = self.owners[used], self.targets[used]
+        if len(targets) < 2:
+            return torch.empty(len(targets), len(self.classes)), targets
         same_patient = owners[:, None] == owners[None, :]
         votes = knn_predict(embeddings, targets, embeddings, self.k, n_classes=len(self.classes), exclude=same_patient)
         return votes, targets
@@ -74,7 +76,7 @@ class SlideKNN(Metric):
     def compute(self) -> float:
         """Accuracy in [0, 1]; NaN without labelled slides."""
         votes, targets = self.scores()
-        return float((votes.argmax(1) == targets).float().mean()) if len(targets) else float("nan")
+        return float((votes.argmax(1) == targets).float().mean()) if len(targets) > 1 else float("nan")
 
     def auc(self) -> float:
         """Area under the ROC curve, NaN where a class is missing."""

@@ -20,7 +20,11 @@ _log = logging.getLogger(__name__)
 
 
 def make_student(
-    encoder: Encoder, last_layer: LastLayer, weights: str | Path | None = None, device: torch.device | str = "cpu"
+    encoder: Encoder,
+    last_layer: LastLayer,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    has_background: bool = True,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
@@ -29,16 +33,36 @@ def make_student(
         last_layer: loaded, too, where the file has one of the same shape.
         weights: ``.pth`` of HIPT or DINO, a checkpoint of this bundle, ``model.pt``, ``patch_encoder.pt``, or None.
         device: where it goes.
+        has_background: the tokens hold encoded background, which HIPT's region encoder has seen in training.
 
     Raises:
         BundleError: the file is missing or broken, or its backbone is of another architecture.
     """
     if weights is not None:
         parts = load_encoder(encoder, weights)
+        warn_of_missing_background(weights, has_background)
         if parts.last_layer:
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
             nn.init.ones_(last_layer.weight_g)
     return Distiller(encoder, last_layer).to(device)
+
+
+def warn_of_missing_background(weights: str | Path | None, has_background: bool) -> None:
+    """Warn where published weights meet tokens of another kind.
+
+    HIPT's region encoder was trained on regions whose background was encoded, too; its file is told from this
+    bundle's by the arguments of the training script in it.
+
+    Args:
+        weights: file that training starts from, or None.
+        has_background: the tokens hold encoded background.
+    """
+    if weights is not None and not has_background and "args" in read_weights(weights):
+        _log.warning(
+            "%s has seen encoded background in training, these tokens hold zeros there: tokenize with "
+            "--encode_background true to match it",
+            weights,
+        )
 
 
 def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
@@ -94,26 +95,35 @@ class PrototypePictures:
         """Name -> RGB picture; empty before the first clustering."""
         if not self.prototypes.is_fitted:
             return {}
-        return {f"prototypes/{self.slide_ids[slide]}": self._draw(slide) for slide in range(self.n_slides)}
+        return {f"prototypes/{self.slide_ids[slide]}": self._draw(slide) for slide in self._chosen()}
 
     def save(self, path: str | Path) -> None:
         """Write all pictures to one PNG; nothing before the first clustering."""
-        pictures = list(self().values())
+        pictures = self()
         if not pictures:
             return
         columns = min(4, len(pictures))
         rows = -(-len(pictures) // columns)
         figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout="constrained")
-        for slide, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in panels:
             axes.set_axis_off()
-            if slide < len(pictures):
-                axes.imshow(pictures[slide])
-                caption = self.captions[slide] if self.captions else None
-                axes.set_title(self.slide_ids[slide] + (f"\n{caption}" if caption else ""), fontsize=8)
+        for axes, slide, picture in zip(panels, self._chosen(), pictures.values(), strict=False):
+            caption = self.captions[slide] if self.captions else None
+            axes.imshow(picture)
+            axes.set_title(self.slide_ids[slide] + (f"\n{caption}" if caption else ""), fontsize=8)
         figure.suptitle(
             "Regions by the prototype of their own slide (colors do not compare between slides)", fontsize=10
         )
         figure.savefig(path, dpi=110)
+
+    def _assignment(self) -> np.ndarray:
+        return torch.as_tensor(self.prototypes.assignment).cpu().numpy()
+
+    def _chosen(self) -> list[int]:
+        """The first slides that have prototypes, then those that have none."""
+        clustered = set(self.slide_index[self._assignment() >= 0].tolist())
+        return sorted(range(len(self.slide_ids)), key=lambda slide: slide not in clustered)[: self.n_slides]
 
     def _draw(self, slide: int) -> np.ndarray:
         rows = self.slide_index == slide
@@ -125,5 +135,5 @@ class PrototypePictures:
             background = np.full((height, width, 3), _PAPER, np.uint8)
         else:
             background, downsample = found[0], found[1] / self.level0_mpps[slide]
-        assignment = np.asarray(self.prototypes.assignment)[rows]
+        assignment = self._assignment()[rows]
         return draw_prototypes(coords, size, assignment, background, downsample)

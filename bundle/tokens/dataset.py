@@ -1,5 +1,6 @@
 """All regions of a folder of token files as one map-style data set."""
 
+import hashlib
 import logging
 import os
 import threading
@@ -92,6 +93,18 @@ class TokenDataset(Dataset[dict[str, Any]]):
     def token_dim(self) -> int:
         """Length D of a token."""
         return self.headers[0].dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of which slides and regions these are, in their order."""
+        digest = hashlib.sha256("\n".join(self.slide_ids).encode())
+        digest.update(self.slide_index.numpy().tobytes() + self.coords.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def has_background(self) -> bool:
+        """Whether background patches were encoded, in all files."""
+        return all(bool(header.attributes.get("encode_background", False)) for header in self.headers)
 
     @property
     def region_patches(self) -> int:

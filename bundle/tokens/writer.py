@@ -177,9 +177,9 @@ class TokenFileWriter:
         needed = int(np.prod(self._shape)) * self.dtype.itemsize / 1e6
         if getattr(error, "errno", None) in _NO_ROOM or "No space left" in str(error):
             return NoRoomError(
-                f"no room to write {self.path} ({max(needed, 0.1):.1f} MB needed): the disk is full or a quota is reached. What "
-                "was written of it is removed and finished slides are kept; make room or choose another folder, then "
-                "run again."
+                f"no room to write {self.path} ({max(needed, 0.1):.1f} MB needed): the disk is full or a quota is "
+                "reached. What was written of it is removed and finished slides are kept; make room or choose another "
+                "folder, then run again."
             )
         return BundleError(f"token file {self.path} cannot be written: {error}.")
 

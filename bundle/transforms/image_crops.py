@@ -47,6 +47,7 @@ class RandImageCrops(KeyedRandomizable, Transform):
         solarize_prob: probabilities of inverting the upper half of the values.
         mean, std: normalization of values in [0, 1].
         seed: first part of the key.
+        multiple_of: px; sizes must be multiples of what the network calls a patch.
 
     References:
         Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021; Grill et al., "Bootstrap
@@ -71,11 +72,17 @@ class RandImageCrops(KeyedRandomizable, Transform):
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
         seed: int = 0,
+        multiple_of: int = 1,
     ) -> None:
         super().__init__(seed)
         self.groups = [(int(n_global), int(global_size), global_scale), (int(n_local), int(local_size), local_scale)]
         self._check(jitter, blur_prob, solarize_prob, blur_sigma)
         _check_channels(mean, std)
+        if int(global_size) % int(multiple_of) or int(local_size) % int(multiple_of):
+            raise SettingError(
+                f"global_size and local_size must be multiples of the network's patches (vit_patch_size, {multiple_of} "
+                f"px): got {global_size} and {local_size}."
+            )
         self.flip_prob = float(flip_prob)
         self.jitter = (float(jitter[0]), float(jitter[1]), float(jitter[2]), float(jitter[3]))
         self.jitter_prob = float(jitter_prob)
