@@ -4,7 +4,7 @@ from .blocks import Block, ClassBlock
 from .distiller import Distiller, ema_update_, frozen_copy
 from .drop import keep_rows
 from .encoder import Encoder
-from .from_weights import load_encoder, load_region_encoder, make_student
+from .from_weights import load_encoder, load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
@@ -29,4 +29,5 @@ __all__ = [
     "load_region_encoder",
     "make_student",
     "resized_positions",
+    "warn_of_missing_background",
 ]

@@ -270,3 +270,40 @@ def test_tensorboard_gets_losses_records_and_pictures(tmp_path):
     assert len(events.Scalars("epoch/teacher_entropy")) == 2
     assert events.Tags()["images"] == ["prototypes/a"]
     assert (tmp_path / "prototypes.png").exists()
+
+
+def test_an_epoch_has_only_the_metrics_of_its_own_validation():
+    """The untrained encoder's kNN is epoch 0's; with an interval of 2 it used to stand in epoch 1's row, too."""
+    values = iter([0.25, 0.5, 0.75])
+    evaluator = Engine(lambda e, b: None)
+    evaluator.state.best_metric, evaluator.state.best_metric_epoch = -1, -1
+
+    def run(epoch=1):
+        evaluator.state.metrics = {"knn_accuracy": next(values)}
+        evaluator.state.epoch = epoch
+
+    evaluator.run = run
+    engine = make_engine(lambda e, b: outputs(), [])
+    records = []
+    handler = EpochRecordHandler(evaluator)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda e: run(e.state.epoch))
+    handler.attach(engine)
+    engine.add_event_handler(Events.STARTED, lambda e: records.append(e.state.record))
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: records.append(e.state.record))
+    engine.run([0], max_epochs=3)
+    assert [record.get("knn_accuracy") for record in records] == [0.25, None, 0.5, None]
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """An infinite gradient in an epoch's last step leaves the losses finite and the weights NaN."""
+    network = fresh()
+
+    def step(engine, batch):
+        network.weight.data[0, 0] = float("nan")
+        return outputs()
+
+    run_state = RunState(tmp_path, {"student": network}, {})
+    handlers = [EpochRecordHandler(), DivergenceHandler(out_dim=100, network=network), CheckpointHandler(run_state)]
+    with pytest.raises(BundleError, match="the weights are not finite after epoch 1"):
+        make_engine(step, handlers).run([0], max_epochs=1)
+    assert list(tmp_path.iterdir()) == []

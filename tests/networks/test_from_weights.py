@@ -19,6 +19,7 @@ from bundle.networks import (
     load_patch_encoder,
     load_region_encoder,
     make_student,
+    warn_of_missing_background,
 )
 from bundle.weights import read_weights, save_atomically, select_backbone, sha256_of
 
@@ -171,3 +172,17 @@ def test_tokenizer_is_frozen_and_bf16_is_close(tmp_path):
     assert not exact.train().training and not any(p.requires_grad for p in exact.parameters())
     assert exact(image).dtype == fast(image).dtype == torch.float32
     assert torch.cosine_similarity(exact(image), fast(image)).min() > 0.999
+
+
+def test_published_region_weights_on_tokens_without_background_are_warned_of(tmp_path, caplog):
+    """HIPT's weights have seen encoded background; this bundle's own checkpoints pass in silence."""
+    body, top = hipt_files.region_backbone(32, 1, 8), hipt_files.head(32, 64, 16, 40)
+    hipt_files.save_checkpoint(tmp_path / "hipt.pth", body, top)
+    warn_of_missing_background(tmp_path / "hipt.pth", has_background=True)
+    assert caplog.text == ""
+    warn_of_missing_background(tmp_path / "hipt.pth", has_background=False)
+    assert "--encode_background true" in caplog.text
+    caplog.clear()
+    save_atomically({"teacher": body}, tmp_path / "ours.pt")
+    warn_of_missing_background(tmp_path / "ours.pt", has_background=False)
+    assert caplog.text == ""
