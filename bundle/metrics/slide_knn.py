@@ -11,6 +11,7 @@ from ignite.metrics import Metric
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ..cohort import as_whole
 from ..functional import knn_predict
 
 
@@ -44,7 +45,7 @@ class SlideKNN(Metric):
         self.targets = torch.tensor([place[label] if label is not None else -1 for label in labels])
         owner = {patient: i for i, patient in enumerate(dict.fromkeys(patients))}
         self.owners = torch.tensor([owner[patient] for patient in patients])
-        self.k = int(k)
+        self.k = as_whole(k, "k_neighbors", 1)
         super().__init__(output_transform=lambda output: (output[key], output["slide"]), device=device)
 
     def reset(self) -> None:

@@ -50,7 +50,7 @@ def draw_prototypes(
         window = picture[max(round(top), 0) : max(round(bottom), 0), max(round(left), 0) : max(round(right), 0)]
         inside = window[1:-1, 1:-1].copy()
         window[:] = color
-        window[1:-1, 1:-1] = 0.55 * inside + 0.45 * color
+        window[1:-1, 1:-1] = 0.68 * inside + 0.32 * color
     return picture.astype(np.uint8)
 
 

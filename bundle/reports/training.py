@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss [nats]", ("self", "intra", "inter")),
@@ -11,7 +12,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("teacher spread (0 = collapsed)", ("teacher_spread",)),
     ("prototypes: stay / dead [share]", ("agreement", "neighbor_agreement", "dead_share")),
     ("kNN over slides", ("knn_accuracy", "mean_token_knn_accuracy", "knn_auc")),
-    ("learning rate", ("lr",)),
+    ("length of the centers", ("center_norm", "prototype_center_norm")),
 )
 
 
@@ -26,6 +27,7 @@ def plot_training(rows: Sequence[Mapping[str, float]], path: str | Path) -> None
     for axes, (title, names) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         drawn = False
         for name in names:
