@@ -1,0 +1,74 @@
+"""The main job, whole: slides to patch encoder to tokens to region encoder, by the commands that the README names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bundle.networks import load_region_encoder
+from bundle.tokens import TokenDataset
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(task, configs, **ids):
+    """One command of the README, from the root."""
+    files = [f"configs/{name}.yaml" for name in configs]
+    config = files[0] if len(files) == 1 else str(files)
+    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", config, *words]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_slides_become_a_region_encoder(demo_slides, tmp_path):
+    """Every step leaves what the next one reads; the last one's weights embed the tokens; tokenizing again skips all."""
+    encoder, tokens, model = tmp_path / "patch_encoder.pt", tmp_path / "tokens", tmp_path / "model.pt"
+    table, size = demo_slides / "slide_table.csv", {"mpp": 4.0, "patch_size": 32}
+    run(
+        "training",
+        ["train_patch_encoder", "demo_patch_encoder"],
+        dataset_dir=demo_slides,
+        output_dir=tmp_path / "stage_one",
+        model_path=encoder,
+        slide_table=table,
+        **size,
+        patches_per_slide=8,
+        batch_size=8,
+        global_size=32,
+        local_size=16,
+        max_epochs=1,
+        depth=1,
+        embed_dim=24,
+    )
+    reading = {"dataset_dir": demo_slides, "tokens_dir": tokens, "output_dir": tmp_path / "tokenize", **size}
+    said = run("tokenizing", ["tokenize"], patch_encoder_ckpt=encoder, **reading)
+    assert "4 slides: 4 done" in said
+    assert "4 slides: 4 skipped" in run("tokenizing", ["tokenize"], patch_encoder_ckpt=encoder, **reading)
+    run(
+        "training",
+        ["train", "demo_train"],
+        dataset_dir=tokens,
+        output_dir=tmp_path / "slpd",
+        model_path=model,
+        slide_table=table,
+        slides_dir=demo_slides,
+        max_epochs=2,
+        prototype_warmup_epochs=1,
+        min_regions=2,
+        batch_size=4,
+    )
+    data = TokenDataset(tokens)
+    assert len(data.slide_ids) == 4 and data.token_dim == 24
+    features = torch.stack([data[i]["features"] for i in range(len(data))]).float().permute(0, 3, 1, 2)
+    embeddings = load_region_encoder(model)(features)
+    assert embeddings.shape == (len(data), 96) and bool(embeddings.isfinite().all())
+    assert {"history.csv", "training.png", "prototypes.png", "last.pt"} <= {
+        p.name for p in (tmp_path / "slpd").iterdir()
+    }
