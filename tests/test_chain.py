@@ -28,7 +28,7 @@ def run(task, configs, **ids):
 
 @pytest.mark.slow
 def test_slides_become_a_region_encoder(demo_slides, tmp_path):
-    """Every step leaves what the next one reads; the last one's weights embed the tokens; tokenizing again skips all."""
+    """Each step leaves what the next one reads; the last weights embed the tokens; tokenizing again skips all."""
     encoder, tokens, model = tmp_path / "patch_encoder.pt", tmp_path / "tokens", tmp_path / "model.pt"
     table, size = demo_slides / "slide_table.csv", {"mpp": 4.0, "patch_size": 32}
     run(
