@@ -1,0 +1,42 @@
+"""The documents name only what there is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """Every relative link of a page is a file."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    """Configs, scripts and modules in code spans are there (placeholders such as <name> and globs aside)."""
+    named = re.findall(r"`((?:configs|scripts|bundle|tests|docs)/[\w./]+\.?\w*)`", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def commands():
+    """Every `monai.bundle run` command of the documents and configs."""
+    texts = [page.read_text() for page in PAGES] + [path.read_text() for path in (ROOT / "configs").glob("*.yaml")]
+    joined = "\n".join(texts).replace("\\\n", " ")
+    return sorted(set(re.findall(r"-m monai\.bundle run [^`\n]*configs/[^`\n]*", joined)))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_use_configs_and_ids_that_exist(command):
+    """The config files are there, and each --id is one of theirs."""
+    files = [ROOT / name for name in re.findall(r"configs/\w+\.yaml", command)]
+    assert files and all(path.exists() for path in files)
+    ids = {"config_file", *(name for path in files for name in yaml.safe_load(path.read_text()))}
+    given = [word[2:] for word in shlex.split(command.replace("#", "")) if word.startswith("--")]
+    assert [name for name in given if name not in ids] == []
