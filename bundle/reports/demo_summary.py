@@ -39,7 +39,7 @@ def demo_summary(demo: Path, models: Path) -> str:
     ):
         lines.append(f"  {title:<26} {row[prefix + 'knn_accuracy']:.2f}  {row[prefix + 'knn_auc']:.2f}")
     lines += [
-        "  24 slides and a few minutes: a sign that all parts work, no benchmark. docs/learning.md has three seeds.",
+        "  24 slides and minutes of training: all parts work, nothing is learned yet to speak of (docs/learning.md).",
         "",
         "Next:",
         f"  .venv/bin/tensorboard --logdir {demo}",

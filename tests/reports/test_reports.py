@@ -6,6 +6,7 @@ from PIL import Image
 
 from bundle.cohort import BundleError
 from bundle.reports import PrototypePictures, draw_prototypes, plot_training, prototype_colors
+from bundle.reports.demo_summary import demo_summary
 from bundle.reports.learning import learning_table, read_history
 
 
@@ -72,6 +73,19 @@ def test_the_learning_table_has_mean_and_spread():
     assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
     assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
     assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
+
+
+def test_the_demo_says_what_it_made_and_what_comes_next(tmp_path):
+    """Only what is there is named; the kNN of mean tokens, of the untrained encoder and of the last epoch."""
+    (tmp_path / "slpd").mkdir()
+    columns = "epoch,knn_accuracy,knn_auc,mean_token_knn_accuracy,mean_token_knn_auc"
+    (tmp_path / "slpd" / "history.csv").write_text(f"{columns}\n0,0.5,0.4,0.6,0.7\n1,0.9,0.8,0.6,0.7\n")
+    text = demo_summary(tmp_path, tmp_path / "models")
+    assert "history.csv" in text and "prototypes.png" not in text
+    for title, numbers in (("mean patch token", "0.60  0.70"), ("untrained region encoder", "0.50  0.40")):
+        assert any(title in line and numbers in line for line in text.splitlines())
+    assert any("SLPD" in line and "0.90  0.80" in line for line in text.splitlines())
+    assert "tensorboard --logdir" in text
 
 
 def test_a_missing_history_is_named(tmp_path):
