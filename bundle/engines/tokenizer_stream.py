@@ -190,14 +190,15 @@ class PatchStream:
         return _Read(opened, region, self._submit(self._read, opened.slide, opened.job, region))
 
     def _wait_for(self, read: _Read) -> NDArray[np.uint8] | None:
-        job, patches = read.opened.job, None
+        job = read.opened.job
         if job.status == "failed":
             read.future.cancel()
         try:
             patches = read.future.result()
-        except CancelledError:
-            pass
+        except CancelledError:  # its slide has failed before
+            patches = None
         except Exception as error:  # whatever is wrong with a slide is that slide's problem
+            patches = None
             job.fail(error)
         read.opened.n_reading -= 1
         self._let_go(read.opened)
