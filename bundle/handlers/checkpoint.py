@@ -66,6 +66,7 @@ class ResumeHandler:
     def __call__(self, engine: Engine) -> None:
         if idist.get_rank() == 0:
             self.run_state.check_writable()
+        self.run_state.check_ranks()
         path = self.run_state.last
         if not path.exists():
             if self.resume:

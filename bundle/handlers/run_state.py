@@ -1,9 +1,11 @@
 """What a run is made of, as a file and back."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine
 
 from ..cohort import BundleError, check_folder
@@ -44,6 +46,23 @@ class RunState:
             BundleError: they cannot.
         """
         check_folder(self.output_dir, "checkpoints", "output_dir")
+
+    def check_ranks(self) -> None:
+        """Make sure that all processes have the same identity: a rank that could not read a file has other regions.
+
+        Raises:
+            BundleError: they have not; on every rank, before the first of them waits for another.
+        """
+        if idist.get_world_size() == 1:
+            return
+        mine = hashlib.sha256(repr(sorted(self.identity.items())).encode()).hexdigest()
+        differing = [rank for rank, other in enumerate(idist.all_gather(mine)) if other != mine]
+        if differing:
+            raise BundleError(
+                f"process {idist.get_rank()} has other input or settings than process {differing[0]}: "
+                f"{self.identity}. Make sure that every machine reads the same files (the warnings above name those "
+                "that could not be read), and start again."
+            )
 
     def save(self, engine: Engine, name: str) -> None:
         """Write ``output_dir/name`` under a temporary name and rename it: a kill or a full disk spares the old file."""
