@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 from ..cohort import as_bool
+from ..tokens import collate_regions
 from ..transforms import CenterTokenCrop
 
 
@@ -56,7 +57,9 @@ class RegionFeatures:
         return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)])
 
     def _embed(self, dataset: Dataset) -> Tensor:
-        loader = DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)
+        loader = DataLoader(
+            dataset, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=collate_regions
+        )
         features = []
         quiet = len(loader) < 50 or idist.get_rank() != 0
         with eval_mode(self.encoder):

@@ -17,7 +17,6 @@ from ..slides import ReadSettings, Slide, open_slide, plan_slide, read_patches
 from .tokenizer_jobs import Piece, SlideJob
 
 _SLIDES_PLANNED_AHEAD = 2
-_MPP_TOLERANCE = 0.02  # a level that is so near is read as it is
 
 
 class _Open:
@@ -262,7 +261,7 @@ class PatchStream:
             "level0_width": slide.width,
             "level0_height": slide.height,
             "mpp": self.mpp,
-            "read_mpp": self._read_mpp(slide),
+            "read_mpp": slide.read_mpp(self.mpp),
             "patch_size_px": self.patch_size,
             "region_size_px": region_size,
             "region_size_level0": round(region_size * self.mpp / slide.mpp),
@@ -271,9 +270,3 @@ class PatchStream:
             "min_tissue_patches": self.min_tissue_patches,
             "encode_background": self.encode_background,
         }
-
-    def _read_mpp(self, slide: Slide) -> float:
-        """The resolution that patches really have: a near level's own, else what was asked for."""
-        levels = [slide.mpp * downsample for downsample in slide.level_downsamples]
-        near = [mpp for mpp in levels if abs(mpp / self.mpp - 1) <= _MPP_TOLERANCE]
-        return max(near, default=self.mpp)

@@ -76,12 +76,13 @@ class SlideKNN(Metric):
 
     def compute(self) -> float:
         """Accuracy in [0, 1]; NaN without labelled slides."""
-        votes, targets = self.scores()
+        return self._accuracy(*self.scores())
+
+    def _accuracy(self, votes: Tensor, targets: Tensor) -> float:
         return float((votes.argmax(1) == targets).float().mean()) if len(targets) > 1 else float("nan")
 
-    def auc(self) -> float:
+    def _auc(self, votes: Tensor, targets: Tensor) -> float:
         """Area under the ROC curve, NaN where a class is missing."""
-        votes, targets = self.scores()
         if len(targets.unique()) < 2:
             return float("nan")
         if len(self.classes) == 2:
@@ -92,7 +93,8 @@ class SlideKNN(Metric):
         return float(roc_auc_score(targets.numpy(), chosen, multi_class="ovr", labels=seen))
 
     def completed(self, engine: Engine, name: Any) -> None:
-        """Write accuracy and area under the curve to the engine's metrics."""
-        super().completed(engine, name)
+        """Write accuracy and area under the curve to the engine's metrics; slides vote once for both."""
+        votes, targets = self.scores()
+        engine.state.metrics[name] = self._accuracy(votes, targets)
         if "accuracy" in str(name):
-            engine.state.metrics[str(name).replace("accuracy", "auc")] = self.auc()
+            engine.state.metrics[str(name).replace("accuracy", "auc")] = self._auc(votes, targets)

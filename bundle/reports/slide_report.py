@@ -1,14 +1,14 @@
 """The table that a run over slides ends with: a line a slide, as CSV and for the console."""
 
 import csv
+import io
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..cohort import BundleError
+from ..cohort import BundleError, write_text
 
 
 class SlideRecord(NamedTuple):
@@ -31,19 +31,16 @@ def write_slide_report(records: Sequence[SlideRecord], path: str | Path) -> None
         BundleError: the folder cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(SlideRecord._fields)
+    for record in sorted(records):
+        mpp = "" if math.isnan(record.mpp) else f"{record.mpp:.6g}"
+        writer.writerow(record._replace(seconds=round(record.seconds, 2), mpp=mpp))  # type: ignore[arg-type]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(SlideRecord._fields)
-            for record in sorted(records):
-                mpp = "" if math.isnan(record.mpp) else f"{record.mpp:.6g}"
-                writer.writerow(record._replace(seconds=round(record.seconds, 2), mpp=mpp))  # type: ignore[arg-type]
-        os.replace(part, path)
+        write_text(path, text.getvalue())
     except OSError as error:
-        if part.is_file():
-            part.unlink()
         raise BundleError(f"the table of slides {path} cannot be written: {error.strerror}.") from error
 
 
