@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 
+def unit_rows(weight: Tensor) -> Tensor:
+    """Weight norm with a gain of 1."""
+    return weight / weight.square().sum(1, keepdim=True).sqrt()
+
+
 def target_distribution(vector: Tensor, weight: Tensor, center: Tensor, temperature: float) -> Tensor:
     """q = softmax((W h - center) / temperature), shape (K,)."""
-    logits = (weight @ vector - center) / temperature
+    logits = (unit_rows(weight) @ vector - center) / temperature
     exponentials = (logits - logits.max()).exp()
     return exponentials / exponentials.sum()
 
 
 def cross_entropy(target: Tensor, vector: Tensor, weight: Tensor, temperature: float) -> Tensor:
     """H(q, z) = -sum q log softmax(z / temperature)."""
-    logits = weight @ vector / temperature
+    logits = unit_rows(weight) @ vector / temperature
     return -(target * (logits - logits.logsumexp(0))).sum()
 
 
@@ -73,7 +78,7 @@ def updated_center(center: Tensor, vectors: list[Tensor], weight: Tensor, moment
     """center <- momentum center + (1 - momentum) mean of logits; no vector, no update."""
     if not vectors:
         return center
-    mean = sum(weight @ vector for vector in vectors) / len(vectors)
+    mean = sum(unit_rows(weight) @ vector for vector in vectors) / len(vectors)
     return momentum * center + (1 - momentum) * mean
 
 

@@ -1,11 +1,25 @@
-"""Arithmetic: tensors in, tensors out, no state, no files, no processes."""
+"""Arithmetic: tensors (or arrays) in, tensors out, no state, no files, no processes."""
 
+from .candidates import neighbors_of, rank_candidates
+from .curves import (
+    Reliability,
+    RocBand,
+    SurvivalCurve,
+    discordant_share,
+    holm,
+    log_rank_p,
+    mean_roc,
+    reliability,
+    roc_points,
+    survival_curve,
+    upper_half,
+)
 from .entropy import Distillation, distillation
 from .keyed_random import keyed_uniform
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict
 from .matching import assign_cosines, best_assignment, matched_similarity
-from .neighbors import Neighbors, nearest_slides
+from .neighbors import Neighbors, nearest_slides, partners_of
 from .prototype_targets import PrototypeTargets
 from .schedules import warmup_cosine
 
@@ -14,13 +28,27 @@ __all__ = [
     "Distillation",
     "Neighbors",
     "PrototypeTargets",
+    "Reliability",
+    "RocBand",
+    "SurvivalCurve",
     "assign_cosines",
     "batched_kmeans",
     "best_assignment",
+    "discordant_share",
     "distillation",
+    "holm",
     "keyed_uniform",
     "knn_predict",
+    "log_rank_p",
     "matched_similarity",
+    "mean_roc",
     "nearest_slides",
+    "neighbors_of",
+    "partners_of",
+    "rank_candidates",
+    "reliability",
+    "roc_points",
+    "survival_curve",
+    "upper_half",
     "warmup_cosine",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 25}
+from .output_chunks import Chunks, RunningSoftmax, part
 
 
 class Distillation(NamedTuple):
@@ -37,20 +36,23 @@ def distillation(
     """Pull student bottlenecks to the distributions that the teacher's last layer gives for target bottlenecks.
 
     ``loss[t] = sum_{s,b} pair_weight[t,s,b] * H(q[t,b], p[s,b])`` with ``q = softmax((W_teacher target - center) /
-    teacher_temperature)``, ``p = softmax(W_student student / student_temperature)``, ``H(q, p) = -sum_k q_k log p_k``.
+    teacher_temperature)``, ``p = softmax(W_student student / student_temperature)``, ``H(q, p) = -sum_k q_k log p_k``,
+    rows of both W scaled to unit length.
 
     H is linear in log p, so ``H(q, p) = logsumexp(z) - (W_student^T q) . student / student_temperature``: pairs meet
-    in the d bottleneck dimensions, never in the K outputs. Logits exist only in chunks of outputs and are made again
-    for the gradient; memory beyond the weight's gradient grows neither with views nor with the batch times K.
+    in the d bottleneck dimensions, never in the K outputs. Logits exist only in chunks of outputs. For the gradient
+    they are made again, save the first 40 MiB of them (1 GiB on a GPU): memory beyond the weight's gradient is bounded,
+    for any number of views and regions.
 
     Under autocast to bfloat16 the matrix products run in bfloat16, sums and exponentials in float32. Gradients flow to
     ``student`` and ``student_weight`` only.
 
     Args:
         student: bottlenecks of S views of B regions, shape (S, B, d).
-        student_weight: last layer of the student, shape (K, d), rows already normalized.
+        student_weight: last layer of the student, shape (K, d). Only the directions of its rows count: they are
+            normalized chunk by chunk, and the gradient is that of the weight as it is given.
         targets: bottlenecks (or prototypes) that become distributions, shape (T, B, d), all finite.
-        teacher_weight: last layer of the teacher, shape (K, d), rows already normalized.
+        teacher_weight: last layer of the teacher, shape (K, d), taken in the same way.
         centers: what is taken from the targets' logits, shape (T, K) or (1, K).
         pair_weight: weight of each pair, shape (T, S, B); 0 leaves a pair out.
         student_temperature: above 0.
@@ -84,74 +86,27 @@ def distillation(
     return Distillation(loss, entropy)
 
 
-class _Chunks:
-    """Scaled logits of students and targets, a range of outputs at a time."""
+class _Kept(NamedTuple):
+    """Exponentials (S B + T B, C) of a range, made when the largest logit of each row so far was ``peak``."""
 
-    def __init__(self, tensors: tuple[Tensor, ...], temperatures: tuple[float, float]) -> None:
-        student, self.student_weight, targets, self.teacher_weight, centers = tensors
-        device = student.device.type
-        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-        self.sum_dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
-        self.product_dtype = torch.bfloat16 if autocast else self.sum_dtype
-        self.student = self.operand(student.flatten(0, 1) / temperatures[0])
-        self.targets = self.operand(targets.flatten(0, 1) / temperatures[1])
-        self.centers = centers.to(self.sum_dtype) / temperatures[1]
-        self.n_targets = len(targets)
-        rows = max(1, len(self.student) + len(self.targets))
-        self.width = max(64, _CHUNK_ELEMENTS.get(device, _CHUNK_ELEMENTS["cuda"]) // rows)
-
-    def operand(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().to(self.product_dtype)
-
-    def product(self, left: Tensor, right: Tensor) -> Tensor:
-        return (self.operand(left) @ self.operand(right)).to(self.sum_dtype)
-
-    def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield the range, the student's weights in it (C, d), student logits (S B, C) and target logits (T B, C)."""
-        n_outputs = self.student_weight.shape[0]
-        for start in range(0, n_outputs, self.width):
-            outputs = slice(start, min(start + self.width, n_outputs))
-            weight = self.operand(self.student_weight[outputs])
-            guesses = self.product(self.student, weight.T)
-            logits = self.product(self.targets, self.operand(self.teacher_weight[outputs]).T)
-            logits.view(self.n_targets, -1, logits.shape[1]).sub_(self.centers[:, None, outputs])
-            yield outputs, weight, guesses, logits
-
-
-class _RunningSoftmax:
-    """Normalizer of rows whose logits arrive in chunks, with the largest logit so far taken out."""
-
-    def __init__(self, n_rows: int, like: Tensor, dtype: torch.dtype) -> None:
-        self.peak = torch.full((n_rows, 1), -torch.inf, dtype=dtype, device=like.device)
-        self.total = torch.zeros_like(self.peak)
-
-    def add(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Overwrite ``logits`` by exp(logits - peak); return them and the factor for what was summed before."""
-        peak = torch.maximum(self.peak, logits.amax(1, keepdim=True))
-        decay = (self.peak - peak).exp_()
-        self.peak = peak
-        exponentials = logits.sub_(peak).exp_()
-        self.total = self.total * decay + exponentials.sum(1, keepdim=True)
-        return exponentials, decay
-
-    def log_normalizer(self) -> Tensor:
-        return self.peak + self.total.log()
+    exponentials: Tensor
+    peak: Tensor
 
 
 class _Distillation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         student, student_weight, targets, teacher_weight, centers, pair_weight, *temperatures = inputs
-        chunks = _Chunks((student, student_weight, targets, teacher_weight, centers), tuple(temperatures))
+        chunks = Chunks((student, student_weight, targets, teacher_weight, centers), tuple(temperatures))
         with torch.autocast(student.device.type, enabled=False):
-            guess_norm, target_norm, pulled, entropy = _forward_pass(chunks)
+            norms, pulled, entropy, kept = _forward_pass(chunks)
             pulled = pulled.view(targets.shape) / temperatures[0]
             weight = pair_weight.to(chunks.sum_dtype)
             gathered = torch.einsum("tsb,sbd->tbd", weight, student.to(chunks.sum_dtype))
-            total = torch.einsum("tsb,sb->t", weight, guess_norm.view(student.shape[:2]))
+            total = torch.einsum("tsb,sb->t", weight, norms[: chunks.n_guesses].view(student.shape[:2]))
             loss = total - (gathered * pulled).sum((1, 2))
         ctx.save_for_backward(student, student_weight, targets, teacher_weight, weight, pulled)
-        ctx.chunks, ctx.norms, ctx.temperature = chunks, (guess_norm, target_norm), temperatures[0]
+        ctx.chunks, ctx.norms, ctx.kept, ctx.temperature = chunks, norms, kept, temperatures[0]
         entropy = entropy.view(targets.shape[:2])
         ctx.mark_non_differentiable(entropy)
         return loss, entropy
@@ -163,11 +118,13 @@ class _Distillation(torch.autograd.Function):
         with torch.autocast(student.device.type, enabled=False):
             weight = weight * (grad_loss / ctx.temperature)[:, None, None]
             rows = student.to(weight.dtype)
+            scaled_rows = (weight.sum(0)[..., None] * rows).flatten(0, 1)
+            gathered = torch.einsum("tsb,sbd->tbd", weight, rows).flatten(0, 1)
             grad_student, grad_weight = _backward_pass(
                 ctx.chunks,
                 ctx.norms,
-                scaled_rows=(weight.sum(0)[..., None] * rows).flatten(0, 1),
-                gathered=torch.einsum("tsb,sbd->tbd", weight, rows).flatten(0, 1),
+                ctx.kept,
+                torch.cat([scaled_rows, -gathered]),
                 needs=(ctx.needs_input_grad[0], ctx.needs_input_grad[1]),
             )
             if grad_student is not None:
@@ -179,34 +136,67 @@ class _Distillation(torch.autograd.Function):
         return grad_student, grad_weight, None, None, None, None, None, None
 
 
-def _forward_pass(chunks: _Chunks) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-normalizers (S B, 1) and (T B, 1), the pull ``W_student^T q`` (T B, d) and the entropy of q (T B)."""
-    guess = _RunningSoftmax(len(chunks.student), chunks.student, chunks.sum_dtype)
-    target = _RunningSoftmax(len(chunks.targets), chunks.targets, chunks.sum_dtype)
+def _forward_pass(chunks: Chunks) -> tuple[Tensor, Tensor, Tensor, list[_Kept]]:
+    """Log-normalizers (S B + T B, 1), the pull ``W_student^T q`` (T B, d), the entropy of q (T B), and what is kept."""
+    softmax = RunningSoftmax(chunks.n_rows, chunks.student, chunks.sum_dtype)
     pulled = torch.zeros_like(chunks.targets, dtype=chunks.sum_dtype)
-    expected = torch.zeros_like(target.total)
-    for _, weight, guesses, logits in chunks:
-        guess.add(guesses)
-        values = logits.clone()
-        exponentials, decay = target.add(logits)
-        pulled = pulled * decay + chunks.product(exponentials, weight)
-        expected = expected * decay + torch.einsum("rk,rk->r", exponentials, values)[:, None]
-    target_norm = target.log_normalizer()
-    entropy = target_norm - expected / target.total
-    return guess.log_normalizer(), target_norm, pulled / target.total, entropy.squeeze(1)
+    expected = torch.zeros_like(softmax.peak[chunks.n_guesses :])
+    weights = [chunks.workspace(chunks.width * pulled.shape[1]) for _ in range(2)]
+    memory, exponents = chunks.workspace(chunks.n_rows * chunks.width), chunks.workspace(chunks.n_rows * chunks.width)
+    product = chunks.workspace(pulled.numel())
+    kept: list[_Kept] = []
+    for outputs in chunks.ranges():
+        weight, _, _ = weights[0].unit_rows(chunks.student_weight[outputs])
+        logits = chunks.logits(outputs, weight, weights[1], memory)
+        is_kept = len(kept) < chunks.n_kept
+        # What is kept needs memory of its own where it is multiplied as it is.
+        fresh = is_kept and chunks.product_dtype == chunks.sum_dtype
+        exponentials = torch.empty_like(logits) if fresh else part(exponents.sums, logits.shape)
+        decay = softmax.add(logits, out=exponentials)[chunks.n_guesses :]
+        if is_kept:
+            kept.append(_Kept(chunks.operand(exponentials), softmax.peak))
+            factors = kept[-1].exponentials[chunks.n_guesses :]
+        else:
+            factors = exponents.holding(exponentials[chunks.n_guesses :])
+        pulled.mul_(decay).add_(product.product(factors, weight))
+        wanted = slice(chunks.n_guesses, None)
+        expected = expected * decay + torch.einsum("rk,rk->r", exponentials[wanted], logits[wanted])[:, None]
+    total = softmax.total[chunks.n_guesses :]
+    norms = softmax.log_normalizer()
+    return norms, pulled / total, (norms[chunks.n_guesses :] - expected / total).squeeze(1), kept
 
 
 def _backward_pass(
-    chunks: _Chunks, norms: tuple[Tensor, Tensor], scaled_rows: Tensor, gathered: Tensor, needs: tuple[bool, bool]
+    chunks: Chunks, norms: Tensor, kept: list[_Kept], rows: Tensor, needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """``W_student^T p`` of the students (S B, d), and the weight's gradient (K, d)."""
+    """``W_student^T p`` of the students (S B, d), and the weight's gradient (K, d).
+
+    Args:
+        chunks: last layers and logits.
+        norms: log-normalizers, (S B + T B, 1).
+        kept: exponentials of the first ranges, which need not be made again.
+        rows: what each row's probabilities pull the weight to, (S B + T B, d).
+        needs: which of the two gradients.
+    """
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
     grad_weight = torch.empty_like(chunks.student_weight, dtype=chunks.sum_dtype) if needs[1] else None
-    for outputs, weight, guesses, logits in chunks:
-        probabilities = guesses.sub_(norms[0]).exp_()
+    weights = [chunks.workspace(chunks.width * rows.shape[1]) for _ in range(2)]
+    memory = chunks.workspace(chunks.n_rows * chunks.width)
+    product = chunks.workspace(max(chunks.student.numel(), chunks.width * rows.shape[1]))
+    pulls = chunks.workspace(rows.numel())
+    for number, outputs in enumerate(chunks.ranges()):
+        weight, exact, norm = weights[0].unit_rows(chunks.student_weight[outputs])
+        if number < len(kept):
+            exponentials, scale = kept[number].exponentials, (kept[number].peak - norms).exp_()
+        else:
+            logits = chunks.logits(outputs, weight, weights[1], memory)
+            exponentials, scale = memory.holding(logits.sub_(norms).exp_()), torch.ones_like(norms)
         if expected is not None:
-            expected += chunks.product(probabilities, weight)
+            expected.addcmul_(product.product(exponentials[: chunks.n_guesses], weight), scale[: chunks.n_guesses])
         if grad_weight is not None:
-            grad_weight[outputs] = chunks.product(probabilities.T, scaled_rows)
-            grad_weight[outputs] -= chunks.product(logits.sub_(norms[1]).exp_().T, gathered)
+            scaled = pulls.holding(torch.mul(rows, scale, out=part(pulls.sums, rows.shape)))
+            pull = product.product(exponentials.T, scaled)
+            radial = torch.einsum("cd,cd->c", pull, exact)[:, None]
+            pull.addcmul_(exact, radial, value=-1)  # a row's length does not count
+            torch.mul(pull, norm.reciprocal(), out=grad_weight[outputs])
     return expected, grad_weight

@@ -88,11 +88,16 @@ def batched_kmeans(
         place = torch.arange(length, device=points.device)
         inside = place < lengths[slides, None]
         rows = (offsets[slides, None] + place).clamp(max=len(points) - 1)
-        bucket = _Bucket(points[rows], inside, n_clusters[slides], uniforms)
+        bucket = _Bucket(
+            points.index_select(0, rows.flatten()).view(*rows.shape, -1), inside, n_clusters[slides], uniforms
+        )
         bucket.run(n_iterations)
-        best, membership = bucket.best()
-        result.centroids[slides] = bucket.centroids(membership)
-        result.valid[slides], result.inertia[slides] = best.valid, best.inertia
+        best = bucket.best()
+        result.centroids[slides], result.valid[slides], result.inertia[slides] = (
+            best.centroids,
+            best.valid,
+            best.inertia,
+        )
         result.assignment[rows[inside]] = best.assignment[inside]
     return result
 
@@ -111,25 +116,43 @@ def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int, n_restarts: int) -> 
     return buckets
 
 
+_NOWHERE = 255  # cluster of what pads a slide
+_MOST_COMPARED = 16  # clusters up to which one after the other is compared
+
+
 class _Best(NamedTuple):
     assignment: Tensor
     valid: Tensor
     inertia: Tensor
+    centroids: Tensor
 
 
 class _Bucket:
-    """b slides of at most n points, r restarts, k clusters; the first axis of every tensor is the slide."""
+    """b slides of at most n points, r restarts, k clusters; the first axis of every tensor is the slide.
+
+    Args:
+        points: shape (b, n, d); overwritten.
+        inside: which of them are the slide's own, shape (b, n).
+        n_clusters: wanted, shape (b,).
+        uniforms: for the seeds, shape (b, r, k).
+    """
 
     def __init__(self, points: Tensor, inside: Tensor, n_clusters: Tensor, uniforms: Tensor) -> None:
-        self.points, self.inside, self.n_clusters, self.uniforms = points, inside, n_clusters, uniforms
+        self.inside, self.n_clusters, self.uniforms = inside, n_clusters, uniforms
         self.n_restarts, self.size = uniforms.shape[1:]
-        largest = (points.square().sum(2) * inside).amax(1)
-        mean = (points * inside[..., None]).sum(1, keepdim=True) / inside.sum(1).clamp(min=1)[:, None, None]
-        self.features = (points - mean) * inside[..., None]
-        self.norms = self.features.square().sum(2)
-        self.same = _SAME_RELATIVE * self.norms.amax(1) + _SAME_ROUNDING * largest
-        self.gram = self.features @ self.features.mT if points.shape[1] < points.shape[2] else None
         self.ones = inside[:, None].to(points.dtype)
+        self.padding = (~inside[:, None]).to(torch.uint8).mul_(_NOWHERE)
+        self.mean = (self.ones @ points) / self.ones.sum(2, keepdim=True).clamp(min=1)
+        self.features = points.sub_(self.mean).mul_(inside[..., None])
+        self.gram: Tensor | None = None
+        if points.shape[1] < points.shape[2]:
+            self.gram = self.features @ self.features.mT
+            self.norms = self.gram.diagonal(dim1=1, dim2=2).contiguous()
+        else:
+            self.norms = torch.einsum("bnd,bnd->bn", self.features, self.features)
+        spread = self.norms.amax(1)
+        largest = (self.mean.norm(dim=2).squeeze(1) + spread.sqrt()).square()
+        self.same = _SAME_RELATIVE * spread + _SAME_ROUNDING * largest
 
     def products(self, weights: Tensor) -> Tensor:
         """Inner products of each weighted sum of points (b, m, n) with each point, shape (b, m, n)."""
@@ -148,8 +171,7 @@ class _Bucket:
             drawn = self.uniforms[:, :, k, None] * running[..., -1:]
             chosen = torch.searchsorted(running, drawn, right=True)
             chosen = torch.minimum(chosen, closest.argmax(2, keepdim=True).maximum(self._last(closest)))
-            weights = torch.zeros_like(running).scatter_(2, chosen, 1.0)
-            score = self.products(weights)
+            score = self._products_of(chosen)
             square = self.norms.gather(1, chosen.squeeze(2))
             distance = self.norms[:, None] - 2.0 * score + square[..., None]
             distance = torch.where(distance > self.same[:, None, None], distance, 0.0) * self.ones
@@ -161,58 +183,81 @@ class _Bucket:
         self.exists = torch.stack(exists, 2)
         return torch.stack(scores, 2), torch.stack(squares, 2)
 
+    def _products_of(self, chosen: Tensor) -> Tensor:
+        """Inner products of single points (b, r, 1) with each point, shape (b, r, n)."""
+        if self.gram is not None:
+            return self.gram.gather(1, chosen.expand(-1, -1, self.gram.shape[2]))
+        rows = self.features.gather(1, chosen.expand(-1, -1, self.features.shape[2]))
+        return rows @ self.features.mT
+
     def _last(self, closest: Tensor) -> Tensor:
         """Last point of positive weight, shape (b, r, 1): rounding may draw beyond it."""
         place = torch.arange(closest.shape[2], device=closest.device)
         return torch.where(closest > 0, place, 0).amax(2, keepdim=True)
 
     def nearest(self, scores: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared distance to the nearest centroid and its index, both (b, r, n)."""
+        """Squared distance to the nearest centroid less the point's own square, and its index, both (b, r, n)."""
         squares = squares.masked_fill(~self.exists, torch.inf)
-        distance, assignment = torch.add(squares[..., None], scores, alpha=-2.0).min(2)
-        return (distance + self.norms[:, None]).clamp_(min=0.0) * self.ones, assignment
+        costs = torch.add(squares[..., None], scores, alpha=-2.0)
+        if self.size > _MOST_COMPARED:
+            least, assignment = costs.min(2)
+        else:  # a reduction with indices over a short axis in the middle is slow
+            least, assignment = costs[:, :, 0].clone(), self.padding.expand(-1, self.n_restarts, -1)
+            for k in range(1, self.size):
+                # Places in ascending order: the largest k that was closer than all before is the nearest.
+                is_closer = (costs[:, :, k] < least).view(torch.uint8)
+                assignment = torch.maximum(assignment, is_closer.mul_(k))
+                torch.minimum(least, costs[:, :, k], out=least)
+            return least, assignment
+        return least, torch.where(self.inside[:, None], assignment, self.size)
+
+    def distances(self, least: Tensor) -> Tensor:
+        """Squared distances (b, r, n), 0 for padding."""
+        return (least + self.norms[:, None]).clamp_(min=0.0) * self.ones
 
     def membership(self, assignment: Tensor) -> Tensor:
         """Indicator of each cluster's points, shape (b, r, k, n)."""
-        clusters = torch.arange(self.size, device=assignment.device)[:, None]
-        return (assignment[:, :, None] == clusters).to(self.ones.dtype) * self.ones[:, :, None]
+        clusters = torch.arange(self.size, device=assignment.device, dtype=assignment.dtype)[:, None]
+        return (assignment[:, :, None] == clusters).to(self.ones.dtype)
 
     def repaired(self, distance: Tensor, assignment: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
         """Give each empty cluster the point farthest from its centroid in a cluster of several."""
+        moved = assignment.long().clamp_(max=self.size - 1)  # padding lies beyond
         for _ in range(self.size):
             counts = members.sum(3)
             is_empty = (counts == 0) & self.exists
             if not bool(is_empty.any()):
                 break
-            donors = (counts > 1).gather(2, assignment) & (self.ones > 0)
+            donors = (counts > 1).gather(2, moved) & self.inside[:, None]
             far = torch.where(donors, distance, -1.0).argmax(2, keepdim=True)
             first = is_empty.to(torch.uint8).argmax(2, keepdim=True)
             takes = is_empty.any(2, keepdim=True) & donors.any(2, keepdim=True)
-            assignment = assignment.scatter(2, far, torch.where(takes, first, assignment.gather(2, far)))
+            moved = moved.scatter(2, far, torch.where(takes, first, moved.gather(2, far)))
             distance = distance.scatter(2, far, torch.where(takes, 0.0, distance.gather(2, far)))
-            members = self.membership(assignment)
-        return assignment, members
+            members = self.membership(moved) * self.ones[:, :, None]
+        return torch.where(self.inside[:, None], moved.to(assignment.dtype), assignment), members
 
     def run(self, n_iterations: int) -> None:
         scores, squares = self.seed()
-        distance, assignment = self.nearest(scores, squares)
+        least, assignment = self.nearest(scores, squares)
         for _ in range(n_iterations):
-            members = self.membership(assignment)
-            kept, members = self.repaired(distance, assignment, members)
-            weights = members / members.sum(3, keepdim=True).clamp(min=1.0)
+            kept, members = assignment, self.membership(assignment)
+            counts = members.sum(3)
+            if bool(((counts == 0) & self.exists).any()):
+                kept, members = self.repaired(self.distances(least), assignment, members)
+                counts = members.sum(3)
+            weights = members.div_(counts.clamp_(min=1.0)[..., None])
             scores = self.products(weights.flatten(1, 2)).view_as(weights)
-            squares = (weights * scores).sum(3)
-            distance, assignment = self.nearest(scores, squares)
+            squares = torch.linalg.vecdot(weights, scores)
+            least, assignment = self.nearest(scores, squares)
             if torch.equal(assignment, kept):
                 break
-        self.weights, self.distance, self.assignment = weights, distance, assignment
+        self.weights, self.distance, self.assignment = weights, self.distances(least), assignment
 
-    def best(self) -> tuple[_Best, Tensor]:
-        """Restart of the least inertia: what it found, and its centroids as weights of points (b, k, n)."""
+    def best(self) -> _Best:
+        """What the restart of the least inertia found."""
         inertia, restart = self.distance.sum(2).min(1)
         slides = torch.arange(len(restart), device=restart.device)
-        found = _Best(self.assignment[slides, restart], self.exists[slides, restart], inertia)
-        return found, self.weights[slides, restart]
-
-    def centroids(self, weights: Tensor) -> Tensor:
-        return weights @ self.points
+        weights = self.weights[slides, restart]
+        centroids = weights @ self.features + self.mean * (weights.sum(2, keepdim=True) > 0)
+        return _Best(self.assignment[slides, restart].long(), self.exists[slides, restart], inertia, centroids)

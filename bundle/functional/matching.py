@@ -43,7 +43,7 @@ def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -
     ``max over sigma of mean_k cos(a_k, b_sigma(k))`` [1]; sets of different size match as many as the smaller one has.
 
     Args:
-        a, b: L2-normalized prototypes, shape (P, K, d).
+        a, b: L2-normalized prototypes, shape (P, K, d); what stands where they are not valid is never used.
         a_valid, b_valid: which of them exist, shape (P, K), bool.
 
     Returns:
@@ -53,8 +53,7 @@ def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -
     References:
         [1] Yu, Lin, Xu, "SLPD", MICCAI 2023: similarity of slides.
     """
-    cosines = torch.einsum("pkd,pld->pkl", torch.where(a_valid[..., None], a, 0), torch.where(b_valid[..., None], b, 0))
-    return assign_cosines(cosines, a_valid, b_valid)
+    return assign_cosines(torch.einsum("pkd,pld->pkl", a, b), a_valid, b_valid)
 
 
 def assign_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,11 +62,12 @@ def nearest_slides(
     similarity = torch.full((n_slides, n_neighbors), -torch.inf, dtype=dtype, device=prototypes.device)
     n_found = min(n_neighbors, len(members) - 1)
     if n_found > 0:
-        search = _Search(prototypes[members].to(dtype), valid[members], n_found)
+        is_all = len(members) == n_slides
+        search = _Search(prototypes.to(dtype) if is_all else prototypes[members].to(dtype), valid[members], n_found)
         search.run()
         index[members, :n_found] = members[search.index]
         similarity[members, :n_found] = search.similarity
-    return Neighbors(index, similarity, _partners(prototypes.to(dtype), valid, index, match))
+    return Neighbors(index, similarity, partners_of(prototypes.to(dtype), valid, index, match))
 
 
 class _Search:
@@ -76,7 +77,7 @@ class _Search:
         self.n_slides, self.size, _ = prototypes.shape
         self.valid, self.n_valid = valid, valid.sum(1)
         self.all_valid = bool(valid.all())
-        self.prototypes = torch.where(valid[..., None], prototypes, 0)
+        self.prototypes = prototypes if self.all_valid else torch.where(valid[..., None], prototypes, 0)
         self.by_prototype = self.prototypes.transpose(0, 1).contiguous()
         self.block = max(1, _BLOCK_ROWS.get(prototypes.device.type, _BLOCK_ROWS["cuda"]) // self.size)
         self.index = torch.zeros(self.n_slides, n_neighbors, dtype=torch.long, device=prototypes.device)
@@ -96,11 +97,11 @@ class _Search:
         n_neighbors = self.index.shape[1]
         threshold = means.new_empty(self.n_slides)
         for start in range(0, self.n_slides, self.block):
-            rows = torch.arange(start, min(start + self.block, self.n_slides), device=means.device)
+            rows = slice(start, min(start + self.block, self.n_slides))
             scores = means[rows] @ means.T
-            scores[rows - start, rows] = -torch.inf
+            scores[:, rows].fill_diagonal_(-torch.inf)
             found = scores.topk(n_neighbors, dim=1).indices
-            worst = means.new_full((len(rows),), torch.inf)
+            worst = means.new_full((len(scores),), torch.inf)
             for column in found.unbind(1):
                 exact, _ = matched_similarity(
                     self.prototypes[rows], self.valid[rows], self.prototypes[column], self.valid[column]
@@ -155,8 +156,8 @@ class _Search:
         self.threshold[touched] = torch.maximum(self.threshold[touched], self.similarity[touched, -1])
 
 
-def _partners(prototypes: Tensor, valid: Tensor, index: Tensor, match: str) -> Tensor:
-    """Partner (S, R, K) of each prototype in each neighbor ``index`` (S, R)."""
+def partners_of(prototypes: Tensor, valid: Tensor, index: Tensor, match: str) -> Tensor:
+    """Partner (S, R, K) of each prototype in each neighbor of ``index`` (S, R): see :func:`nearest_slides`."""
     partner = torch.full((*index.shape, valid.shape[1]), -1, dtype=torch.long, device=index.device)
     slides, ranks = (index >= 0).nonzero(as_tuple=True)
     block = max(1, (1 << 21) // max(1, prototypes[0].numel() if len(prototypes) else 1))

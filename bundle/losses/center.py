@@ -39,7 +39,7 @@ class Center(nn.Module):
 
         Args:
             vectors: bottlenecks of this rank, shape (..., d).
-            teacher_weight: last layer of the teacher, shape (K, d), rows normalized.
+            teacher_weight: last layer of the teacher, shape (K, d); the directions of its rows count.
             valid: which vectors count, shape (...), bool; all if None. Where no rank has one, the center stays.
         """
         dtype = self.value.dtype
@@ -49,7 +49,8 @@ class Center(nn.Module):
         total = sum_over_ranks(torch.cat([rows.sum(0), keep.sum(0)]))
         count = total[-1]
         with torch.autocast(vectors.device.type, enabled=False):
-            mean_logits = teacher_weight.to(dtype) @ (total[:-1] / count.clamp(min=1.0))
+            norm = torch.linalg.vector_norm(teacher_weight, dim=1, dtype=dtype).clamp_(min=1e-12)
+            mean_logits = teacher_weight.to(dtype) @ (total[:-1] / count.clamp(min=1.0)) / norm
         moved = self.value * self.momentum + mean_logits * (1.0 - self.momentum)
         return torch.where(count > 0, moved, self.value)
 

@@ -44,7 +44,7 @@ class DINOLoss(nn.Module):
     def forward(
         self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor, temperature: float
     ) -> Tensor:
-        """Bottlenecks (S, B, d) and (T, B, d), normalized weights (K, d) in, scalar nats out. Leaves the center alone.
+        """Bottlenecks (S, B, d) and (T, B, d), last layers (K, d) in, scalar nats out. Leaves the center alone.
 
         With several ranks the result is this rank's share times the number of ranks.
         """

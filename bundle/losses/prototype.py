@@ -56,7 +56,7 @@ class PrototypeLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the intra- and the inter-slide loss, scalar nats. Leaves the center alone.
 
-        Bottlenecks (S, B, d), normalized weights (K, d), prototypes (1 + R, B, d). With several ranks the results are
+        Bottlenecks (S, B, d), weights (K, d), prototypes (1 + R, B, d). With several ranks the results are
         this rank's share times the number of ranks.
         """
         losses = distillation(

@@ -70,9 +70,9 @@ class SLPDLoss(nn.Module):
 
         Args:
             student: L2-normalized bottlenecks of S views of B regions, shape (S, B, d).
-            student_weight: last layer of the student, shape (K, d), rows normalized.
+            student_weight: last layer of the student, shape (K, d); the directions of its rows count.
             teacher: L2-normalized bottlenecks of the first T views, shape (T, B, d).
-            teacher_weight: last layer of the teacher, shape (K, d), rows normalized.
+            teacher_weight: last layer of the teacher, shape (K, d); the directions of its rows count.
             teacher_temperature: above 0.
             prototypes: targets of the B regions; None (on every rank) before the first clustering.
 

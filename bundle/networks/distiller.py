@@ -35,14 +35,15 @@ class Distiller(nn.Module):
                 synchronization of another device.
 
         Returns:
-            Bottlenecks (sum of v, B, d) of unit length and the last layer's normalized weight (K, d), both float32.
+            Bottlenecks (sum of v, B, d) of unit length, float32, and the last layer's weight (K, d) as it is: losses
+            normalize its rows where they read them.
         """
         embeddings = []
         for i, group in enumerate(views):
             rows = None if draws is None else draws[i].flatten(0, 1)
             embeddings.append(self.encoder.backbone(group.flatten(0, 1), rows))
         bottlenecks = self.encoder.head(torch.cat(embeddings))
-        return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.normalized()
+        return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:

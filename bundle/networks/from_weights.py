@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..cohort import BundleError
+from ..cohort import BundleError, as_bool
 from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_weights, select_backbone
 from .distiller import Distiller
 from .encoder import Encoder
@@ -25,6 +25,7 @@ def make_student(
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     has_background: bool = True,
+    compiled: bool = False,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
@@ -34,6 +35,7 @@ def make_student(
         weights: ``.pth`` of HIPT or DINO, a checkpoint of this bundle, ``model.pt``, ``patch_encoder.pt``, or None.
         device: where it goes.
         has_background: the tokens hold encoded background, which HIPT's region encoder has seen in training.
+        compiled: ``torch.compile`` the backbone, in place (names of weights stay); needs a C++ compiler on a CPU.
 
     Raises:
         BundleError: the file is missing or broken, or its backbone is of another architecture.
@@ -44,6 +46,8 @@ def make_student(
         if parts.last_layer:
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
             nn.init.ones_(last_layer.weight_g)
+    if as_bool(compiled):
+        encoder.backbone.compile(dynamic=True)  # stochastic depth changes shapes in every step
     return Distiller(encoder, last_layer).to(device)
 
 

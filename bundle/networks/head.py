@@ -40,7 +40,8 @@ class ProjectionHead(nn.Module):
 class LastLayer(nn.Module):
     """Weight-normed linear layer without bias; its gain ``weight_g`` is kept for the file format and fixed at 1.
 
-    The product with it is the loss's business, which can then fuse it with what follows.
+    The product with it, and the normalization of its rows, are the loss's business, which fuses them with what follows:
+    a normalized copy would be as large as the layer, at every step, for student and teacher, with a gradient as well.
 
     Args:
         bottleneck: width d of its input.
@@ -55,7 +56,3 @@ class LastLayer(nn.Module):
         bound = bottleneck**-0.5  # torch's default for a linear layer, which DINO leaves as it is
         self.weight_v = nn.Parameter(torch.empty(out_dim, bottleneck).uniform_(-bound, bound))
         self.weight_g = nn.Parameter(torch.ones(out_dim, 1), requires_grad=False)
-
-    def normalized(self) -> Tensor:
-        """Rows of unit length, float32 (out_dim, bottleneck)."""
-        return F.normalize(self.weight_v.float(), dim=-1)

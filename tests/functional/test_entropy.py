@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from reference import unit_rows
 
-from bundle.functional import distillation, entropy
+from bundle.functional import distillation, output_chunks
 
 
 def _unit(*shape, dtype=torch.float64):
@@ -12,8 +13,8 @@ def _unit(*shape, dtype=torch.float64):
 
 def _case(n_views=4, n_targets=3, n_regions=3, dim=8, n_outputs=50, dtype=torch.float64):
     student = _unit(n_views, n_regions, dim, dtype=dtype).requires_grad_()
-    weight = _unit(n_outputs, dim, dtype=dtype).requires_grad_()
-    targets, teacher_weight = _unit(n_targets, n_regions, dim, dtype=dtype), _unit(n_outputs, dim, dtype=dtype)
+    weight = torch.randn(n_outputs, dim, dtype=dtype).requires_grad_()
+    targets, teacher_weight = _unit(n_targets, n_regions, dim, dtype=dtype), torch.randn(n_outputs, dim, dtype=dtype)
     centers = torch.randn(n_targets, n_outputs, dtype=dtype) * 0.1
     pairs = torch.rand(n_targets, n_views, n_regions, dtype=dtype)
     return student, weight, targets, teacher_weight, centers, pairs
@@ -21,8 +22,8 @@ def _case(n_views=4, n_targets=3, n_regions=3, dim=8, n_outputs=50, dtype=torch.
 
 def _at_once(student, weight, targets, teacher_weight, centers, pairs, student_temperature, teacher_temperature):
     """The same from all logits, by autograd."""
-    guess = (student @ weight.T / student_temperature).log_softmax(-1)
-    target = ((targets @ teacher_weight.T - centers[:, None]) / teacher_temperature).softmax(-1)
+    guess = (student @ unit_rows(weight).T / student_temperature).log_softmax(-1)
+    target = ((targets @ unit_rows(teacher_weight).T - centers[:, None]) / teacher_temperature).softmax(-1)
     loss = -(pairs[..., None] * target[:, None] * guess[None]).sum((1, 2, 3))
     return loss, -torch.xlogy(target, target).sum(-1)
 
@@ -32,13 +33,16 @@ def _gradients(function, case, temperatures, upstream):
     return loss, target_entropy, *torch.autograd.grad((loss * upstream).sum(), case[:2])
 
 
+@pytest.mark.parametrize("kept", [0, 1 << 14, 1 << 25])
 @pytest.mark.parametrize("chunk", [1 << 4, 1 << 10, 1 << 18])
 @pytest.mark.parametrize("temperatures", [(0.1, 0.04), (1.0, 0.7), (0.003, 0.001)])
 @pytest.mark.parametrize("n_regions", [0, 1, 3])
-def test_streaming_changes_nothing(monkeypatch, chunk, temperatures, n_regions):
-    """Loss, entropy and gradients equal those from all logits at once, for any chunk, temperature and batch."""
+def test_streaming_changes_nothing(monkeypatch, chunk, kept, temperatures, n_regions):
+    """Loss, entropy and gradients equal those from all logits at once, for any chunk, temperature and batch,
+    whether none, some or all of the exponentials are kept for the gradient."""
     torch.manual_seed(0)
-    monkeypatch.setitem(entropy._CHUNK_ELEMENTS, "cpu", chunk)
+    monkeypatch.setitem(output_chunks.CHUNK_ELEMENTS, "cpu", chunk)
+    monkeypatch.setitem(output_chunks.KEPT_BYTES, "cpu", kept)
     case = _case(n_regions=n_regions, n_outputs=150)
     upstream = torch.tensor([1.0, -0.5, 0.0], dtype=torch.float64)
     got = _gradients(distillation, case, temperatures, upstream)

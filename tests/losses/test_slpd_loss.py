@@ -18,7 +18,7 @@ def _unit(*shape, dtype):
 def _case(n_teacher=2, n_student=4, n_regions=3, n_rows=2, share_valid=1.0, dtype=torch.float64):
     torch.manual_seed(n_teacher + 10 * n_student + 100 * n_regions)
     student = _unit(n_student, n_regions, 6, dtype=dtype).requires_grad_()
-    weight, teacher_weight = _unit(40, 6, dtype=dtype).requires_grad_(), _unit(40, 6, dtype=dtype)
+    weight, teacher_weight = torch.randn(40, 6, dtype=dtype).requires_grad_(), torch.randn(40, 6, dtype=dtype)
     teacher, vectors = _unit(n_teacher, n_regions, 6, dtype=dtype), _unit(n_rows, n_regions, 6, dtype=dtype)
     prototypes = PrototypeTargets(vectors, torch.rand(n_rows, n_regions) < share_valid)
     return student, weight, teacher, teacher_weight, prototypes

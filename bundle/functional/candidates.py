@@ -1,0 +1,114 @@
+"""Most similar slides among given ones, for cohorts too large to compare every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .matching import assign_cosines
+
+_BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
+
+
+@torch.no_grad()
+def rank_candidates(
+    prototypes: Tensor, valid: Tensor, queries: Tensor, candidates: Tensor, n_neighbors: int
+) -> tuple[Tensor, Tensor]:
+    """The ``n_neighbors`` most similar of each query's candidates, by exact matching of prototypes.
+
+    Args:
+        prototypes: L2-normalized, shape (S, K, d), finite.
+        valid: which of them exist, shape (S, K), bool.
+        queries: slides, shape (Q,), int64.
+        candidates: slides to compare each with, shape (Q, T), int64; the query itself and -1 are passed over.
+        n_neighbors: R, at most T.
+
+    Returns:
+        Slides (Q, R), best first, -1 where there are no more; their similarities (Q, R), -inf there.
+    """
+    index = torch.full((len(queries), n_neighbors), -1, dtype=torch.long, device=queries.device)
+    similarity = prototypes.new_full((len(queries), n_neighbors), -torch.inf)
+    per_query = candidates.shape[1] * prototypes[0].numel()
+    for rows in _blocks(len(queries), per_query, prototypes.device):
+        chosen = candidates[rows].clamp(min=0)
+        cosines = torch.einsum("qkd,qtld->qtkl", prototypes[queries[rows]], prototypes[chosen])
+        usable = (candidates[rows] >= 0) & (candidates[rows] != queries[rows, None])
+        scores = _similarities(cosines, valid[queries[rows]], valid[chosen], usable, n_neighbors)
+        best, place = scores.topk(n_neighbors, dim=1)
+        similarity[rows] = best
+        index[rows] = torch.where(best > -torch.inf, chosen.gather(1, place), -1)
+    return index, similarity
+
+
+@torch.no_grad()
+def neighbors_of(prototypes: Tensor, valid: Tensor, queries: Tensor, n_neighbors: int) -> Tensor:
+    """The most similar slides (Q, R) of a few queries among all, exactly: what a search by candidates is judged by.
+
+    Arguments as for :func:`rank_candidates`.
+    """
+    index = torch.full((len(queries), n_neighbors), -1, dtype=torch.long, device=queries.device)
+    similarity = prototypes.new_full((len(queries), n_neighbors), -torch.inf)
+    size = prototypes.shape[1]
+    for slides in _blocks(len(prototypes), len(queries) * size**2, prototypes.device):
+        cosines = torch.einsum("qkd,tld->qtkl", prototypes[queries], prototypes[slides])
+        number = torch.arange(slides.start, slides.start + cosines.shape[1], device=queries.device)
+        usable = number != queries[:, None]
+        there = valid[slides].expand(len(queries), -1, -1)
+        scores = _similarities(cosines, valid[queries], there, usable, n_neighbors, similarity[:, -1:])
+        scores = torch.cat([similarity, scores], 1)
+        numbers = torch.cat([index, number.expand(len(queries), -1)], 1)
+        similarity, place = scores.topk(n_neighbors, dim=1)
+        index = numbers.gather(1, place)
+    return torch.where(similarity > -torch.inf, index, -1)
+
+
+def _blocks(n: int, elements: int, device: torch.device) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"]) // max(1, elements))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def _similarities(
+    cosines: Tensor, a_valid: Tensor, b_valid: Tensor, usable: Tensor, n_neighbors: int, least: Tensor | None = None
+) -> Tensor:
+    """Similarities (q, t), -inf for pairs that are not usable or cannot be among the best R of their query.
+
+    Args:
+        cosines: (q, t, K, K).
+        a_valid: of the queries, (q, K).
+        b_valid: of the others, (q, t, K).
+        usable: (q, t).
+        n_neighbors: R.
+        least: a similarity (q, 1) that counts no more, or None.
+    """
+    a_valid = a_valid[:, None].expand_as(b_valid)
+    bound = _bound(cosines, a_valid, b_valid).masked_fill_(~usable, -torch.inf)
+    found = torch.full_like(bound, -torch.inf)
+    first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
+    rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)
+    exact, _ = assign_cosines(
+        cosines[rows, first].flatten(0, 1), *(v[rows, first].flatten(0, 1) for v in (a_valid, b_valid))
+    )
+    exact = exact.view_as(first).masked_fill(~usable[rows, first], -torch.inf)
+    found[rows, first] = exact
+    threshold = exact.amin(1, keepdim=True)
+    if least is not None:
+        threshold = torch.maximum(threshold, least)
+    wanted = (bound >= threshold) & (bound > -torch.inf)
+    wanted[rows, first] = False
+    i, j = wanted.nonzero(as_tuple=True)
+    found[i, j] = assign_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])[0]
+    return found
+
+
+def _bound(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
+    """Upper bound of similarities: the smaller of the summed row maxima and column maxima, with room for rounding."""
+    n_a, n_b = a_valid.sum(-1), b_valid.sum(-1)
+    row = cosines.masked_fill(~b_valid[..., None, :], -torch.inf).amax(-1).masked_fill(~a_valid, 0.0).sum(-1)
+    column = cosines.masked_fill(~a_valid[..., None], -torch.inf).amax(-2).masked_fill(~b_valid, 0.0).sum(-1)
+    # Only the members of the smaller set are sure to be matched, so only their maxima bound the sum.
+    least = torch.minimum(row.masked_fill(n_a > n_b, torch.inf), column.masked_fill(n_b > n_a, torch.inf))
+    n_matched = torch.minimum(n_a, n_b)
+    return torch.where(n_matched > 0, least / n_matched.clamp(min=1) + 1e-5, -torch.inf)

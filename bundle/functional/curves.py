@@ -1,0 +1,206 @@
+"""Points of the curves that an evaluation is shown by: ROC, calibration, survival; all numpy, nothing drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2, norm
+
+Floats = NDArray[np.float64]
+
+
+class RocBand(NamedTuple):
+    """Mean ROC curve: ``fpr`` and ``tpr`` [G], ``sd`` [G] over its ``n_curves`` curves (0 for a single one)."""
+
+    fpr: Floats
+    tpr: Floats
+    sd: Floats
+    n_curves: int
+
+
+class Reliability(NamedTuple):
+    """Bins that hold predictions: mean confidence, share of hits and rows [B]; ``error``: the ECE over all of them."""
+
+    confidence: Floats
+    accuracy: Floats
+    n_rows: NDArray[np.int64]
+    error: float
+
+
+class SurvivalCurve(NamedTuple):
+    """A step function: from ``time`` [S] on, ``survival`` [S] with its 95 % bounds ``low`` and ``high`` [S]."""
+
+    time: Floats
+    survival: Floats
+    low: Floats
+    high: Floats
+
+
+def roc_points(positive: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates at every threshold, from (0, 0) to (1, 1); equal scores are one step.
+
+    Args:
+        positive: bool [n], both kinds present.
+        scores: [n], higher means more likely positive.
+
+    Raises:
+        ValueError: only one kind of rows.
+    """
+    positive, scores = np.asarray(positive, bool), np.asarray(scores, np.float64)
+    n_positive = int(positive.sum())
+    if n_positive in (0, len(positive)):
+        raise ValueError(f"a ROC curve needs rows of both kinds: got {n_positive} positive of {len(positive)}.")
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(positive[order])[last_of_ties]
+    alarms = last_of_ties + 1 - hits
+    return np.append(0.0, alarms / (len(positive) - n_positive)), np.append(0.0, hits / n_positive)
+
+
+def mean_roc(tests: Sequence[tuple[NDArray[Any], Floats]], n_points: int = 101) -> RocBand | None:
+    """Vertical mean of the ROC curves of several test sets.
+
+    With two classes a test set gives the curve of class 1; with more the mean of its one-vs-rest curves.
+
+    Args:
+        tests: class index [n] and scores [n, C] of each test set.
+        n_points: false positive rates at which the curves are read.
+
+    Returns:
+        None where no test set holds two classes.
+    """
+    grid = np.linspace(0, 1, n_points)
+    curves = []
+    for targets, scores in tests:
+        present = np.unique(targets)
+        if len(present) < 2:
+            continue
+        classes = [1] if scores.shape[1] == 2 else present.tolist()
+        points = [roc_points(targets == c, scores[:, c]) for c in classes]
+        curves.append(np.mean([np.interp(grid, fpr, tpr) for fpr, tpr in points], axis=0))
+    if not curves:
+        return None
+    stacked = np.stack(curves)
+    sd = stacked.std(0, ddof=1) if len(curves) > 1 else np.zeros_like(grid)
+    # every curve starts in the origin, even one that rises at once
+    return RocBand(np.append(0.0, grid), np.append(0.0, stacked.mean(0)), np.append(0.0, sd), len(curves))
+
+
+def reliability(confidence: ArrayLike, correct: ArrayLike, n_bins: int = 15, equal_sizes: bool = False) -> Reliability:
+    """How often predictions of each confidence are right, and the expected calibration error.
+
+    Args:
+        confidence: probability of the predicted class, [n] in [0, 1].
+        correct: bool [n].
+        n_bins: bins of equal width, each open below and closed above (the first holds 0 too).
+        equal_sizes: bins that hold equally many predictions instead, in the order of their confidence: steadier to
+            look at where there are few.
+    """
+    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if equal_sizes:
+        index = np.empty(len(confidence), int)
+        index[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * n_bins // max(len(confidence), 1)
+    else:
+        index = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    n_rows = np.bincount(index, minlength=n_bins)
+    used = n_rows > 0
+    mean_confidence = np.bincount(index, confidence, n_bins)[used] / n_rows[used]
+    accuracy = np.bincount(index, correct, n_bins)[used] / n_rows[used]
+    gap = np.abs(accuracy - mean_confidence)
+    error = float(np.average(gap, weights=n_rows[used])) if used.any() else float("nan")
+    return Reliability(mean_confidence, accuracy, n_rows[used], error)
+
+
+def survival_curve(time: ArrayLike, event: ArrayLike) -> SurvivalCurve:
+    """Kaplan and Meier's estimate with Greenwood's variance on the log-log scale.
+
+    Args:
+        time: [n], positive.
+        event: bool [n]; False: censored at that time.
+
+    Returns:
+        Steps from time 0 (survival 1) over each time with an event to the last time seen. Bounds are NaN where
+        survival is 0.
+    """
+    time, event = np.asarray(time, np.float64), np.asarray(event, bool)
+    times, deaths = np.unique(time[event], return_counts=True)
+    at_risk = len(time) - np.searchsorted(np.sort(time), times)
+    survival = np.cumprod(1 - deaths / at_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        greenwood = np.cumsum(deaths / (at_risk * (at_risk - deaths)))
+        spread = norm.ppf(0.975) * np.sqrt(greenwood) / np.abs(np.log(survival))
+        low, high = survival ** np.exp(spread), survival ** np.exp(-spread)
+    steps = [np.append(1.0, values) for values in (survival, low, high)]
+    times = np.append(0.0, times)
+    if len(time) and time.max() > times[-1]:
+        times, steps = np.append(times, time.max()), [np.append(values, values[-1]) for values in steps]
+    return SurvivalCurve(times, *steps)
+
+
+def log_rank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike, strata: ArrayLike | None = None) -> float:
+    """Two-sided p-value that two groups have one survival curve; NaN where it cannot be told.
+
+    Args:
+        time: [n].
+        event: bool [n].
+        group: bool [n].
+        strata: [n]; patients are compared within a stratum only. None: all with all.
+    """
+    time, event, group = np.asarray(time, np.float64), np.asarray(event, bool), np.asarray(group, bool)
+    strata = np.zeros(len(time)) if strata is None else np.asarray(strata)
+    excess = variance = 0.0
+    for stratum in np.unique(strata):
+        mine = strata == stratum
+        for now in np.unique(time[mine & event]):
+            waiting = mine & (time >= now)
+            n, n_group = int(waiting.sum()), int((waiting & group).sum())
+            deaths = int((mine & event & (time == now)).sum())
+            excess += int((mine & event & group & (time == now)).sum()) - deaths * n_group / n
+            if n > 1:
+                variance += deaths * (n - deaths) * n_group * (n - n_group) / (n * n * (n - 1))
+    return float(chi2.sf(excess * excess / variance, 1)) if variance > 0 else float("nan")
+
+
+def upper_half(values: ArrayLike, groups: ArrayLike) -> NDArray[np.bool_]:
+    """Which values [n] lie above the median of their own group [n]: risks of two models share no scale."""
+    values, groups = np.asarray(values, np.float64), np.asarray(groups)
+    upper = np.zeros(len(values), bool)
+    for group in np.unique(groups):
+        mine = groups == group
+        upper[mine] = values[mine] > np.median(values[mine])
+    return upper
+
+
+def discordant_share(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """How far each patient stands from its place: the share of its comparable pairs that the risk orders wrongly.
+
+    A pair is comparable where the one with the shorter time had the event (Harrell). Equal risks count one half.
+
+    Args:
+        time: [n].
+        event: bool [n].
+        risk: [n], higher means earlier.
+
+    Returns:
+        Shares [n], NaN without comparable pair, and the number of comparable pairs [n].
+    """
+    time, event, risk = np.asarray(time, np.float64), np.asarray(event, bool), np.asarray(risk, np.float64)
+    first = (time[:, None] < time[None, :]) & event[:, None]
+    wrong = np.where(risk[:, None] < risk[None, :], 1.0, 0.5 * (risk[:, None] == risk[None, :])) * first
+    pairs = first.sum(0) + first.sum(1)
+    with np.errstate(invalid="ignore"):
+        return (wrong.sum(0) + wrong.sum(1)) / pairs, pairs
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Holm's adjustment of p-values [n] for their number; NaN stays NaN and does not count."""
+    p_values = np.asarray(p_values, np.float64)
+    adjusted = np.full_like(p_values, np.nan)
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted

@@ -1,0 +1,123 @@
+"""The last layers of student and teacher, worked through a range of outputs at a time, in memory that is used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}
+KEPT_BYTES = {"cpu": 40 << 20, "cuda": 1 << 30}
+_LEAST_NORM = 1e-12  # as torch.nn.functional.normalize has it
+
+
+class Chunks:
+    """Last layers and scaled logits, a range of C outputs at a time; rows are student views (S B), then targets (T B).
+
+    Args:
+        tensors: student bottlenecks, student weight, targets, teacher weight, centers: see ``distillation``.
+        temperatures: of student and teacher.
+    """
+
+    def __init__(self, tensors: tuple[Tensor, ...], temperatures: tuple[float, float]) -> None:
+        student, self.student_weight, targets, self.teacher_weight, centers = tensors
+        device = student.device.type
+        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+        self.sum_dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+        self.product_dtype = torch.bfloat16 if autocast else self.sum_dtype
+        self.student = self.operand(student.flatten(0, 1) / temperatures[0])
+        self.targets = self.operand(targets.flatten(0, 1) / temperatures[1])
+        self.centers = centers.to(self.sum_dtype) / temperatures[1]
+        self.n_guesses, (self.n_targets, self.n_regions) = len(self.student), targets.shape[:2]
+        self.n_rows = self.n_guesses + len(self.targets)
+        self.width = max(64, CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows))
+        self.width = min(self.width, len(self.student_weight))
+        kept_bytes = KEPT_BYTES.get(device, KEPT_BYTES["cuda"])
+        self.n_kept = kept_bytes // (max(1, self.n_rows) * self.width * self.product_dtype.itemsize)
+
+    def operand(self, tensor: Tensor) -> Tensor:
+        """In the dtype in which matrices are multiplied."""
+        return tensor.detach().to(self.product_dtype)
+
+    def workspace(self, size: int) -> Workspace:
+        """Memory for products of up to ``size`` elements."""
+        return Workspace(size, self.student, self.sum_dtype)
+
+    def ranges(self) -> Iterator[slice]:
+        """The outputs, a chunk at a time."""
+        n_outputs = len(self.student_weight)
+        for start in range(0, n_outputs, self.width):
+            yield slice(start, min(start + self.width, n_outputs))
+
+    def logits(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
+        """Logits (S B + T B, C) in ``memory``, given the student's rows of unit length (C, d)."""
+        products = part(memory.operands, torch.Size((self.n_rows, len(weight))))
+        torch.mm(self.student, weight.T, out=products[: self.n_guesses])
+        torch.mm(self.targets, teacher.unit_rows(self.teacher_weight[outputs])[0].T, out=products[self.n_guesses :])
+        found = memory.sum_of(products)
+        wanted = found[self.n_guesses :].unflatten(0, (self.n_targets, self.n_regions))
+        wanted.sub_(self.centers[:, None, outputs])
+        return found
+
+
+class Workspace:
+    """Memory for one tensor after the other: fresh memory can cost more than what is done in it.
+
+    Args:
+        size: elements of the largest tensor.
+        like: has the dtype in which matrices are multiplied.
+        sum_dtype: dtype of products when they are handed out.
+    """
+
+    def __init__(self, size: int, like: Tensor, sum_dtype: torch.dtype) -> None:
+        self.operands = like.new_empty(size)
+        self.sums = self.operands if like.dtype == sum_dtype else like.new_empty(size, dtype=sum_dtype)
+
+    def holding(self, tensor: Tensor) -> Tensor:
+        """The tensor itself where it can be multiplied as it is, else a copy."""
+        if tensor.dtype == self.operands.dtype:
+            return tensor.detach()
+        return part(self.operands, tensor.shape).copy_(tensor.detach())
+
+    def product(self, left: Tensor, right: Tensor) -> Tensor:
+        """``left @ right``."""
+        shape = torch.Size((left.shape[0], right.shape[1]))
+        return self.sum_of(torch.mm(left, right, out=part(self.operands, shape)))
+
+    def sum_of(self, product: Tensor) -> Tensor:
+        """A product that lies in ``operands``, in the dtype of sums."""
+        return product if self.sums is self.operands else part(self.sums, product.shape).copy_(product)
+
+    def unit_rows(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows (C, d) over their lengths, ready to be multiplied; the same in the dtype of sums; the lengths (C, 1)."""
+        rows = rows.detach()
+        norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=self.sums.dtype).clamp_(min=_LEAST_NORM)
+        exact = torch.mul(rows, norm.reciprocal(), out=part(self.sums, rows.shape))
+        return self.holding(exact), exact, norm
+
+
+def part(memory: Tensor, shape: torch.Size) -> Tensor:
+    """The first elements of flat memory, in a shape."""
+    return memory[: shape.numel()].view(shape)
+
+
+class RunningSoftmax:
+    """Normalizer of rows whose logits arrive in chunks, with the largest logit so far taken out."""
+
+    def __init__(self, n_rows: int, like: Tensor, dtype: torch.dtype) -> None:
+        self.peak = torch.full((n_rows, 1), -torch.inf, dtype=dtype, device=like.device)
+        self.total = torch.zeros_like(self.peak)
+
+    def add(self, logits: Tensor, out: Tensor) -> Tensor:
+        """Write exp(logits - peak) to ``out``; return the factor for what was summed before."""
+        peak = torch.maximum(self.peak, logits.amax(1, keepdim=True))
+        decay = (self.peak - peak).exp_()
+        self.peak = peak
+        torch.sub(logits, peak, out=out).exp_()
+        self.total = self.total * decay + out.sum(1, keepdim=True)
+        return decay
+
+    def log_normalizer(self) -> Tensor:
+        """Log of the sum of exponentials of each row, (n_rows, 1)."""
+        return self.peak + self.total.log()
