@@ -3,19 +3,32 @@
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
 from .files import write_text
+from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
 from .flags import as_bool
+from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .settings import as_number, as_whole, check_device, check_folder
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides
 from .slide_table import SlideRow, SlideTable
+from .split_files import SplitFile, read_splits
+from .splits import check_split, check_splits, fraction_of, patient_folds
 
 __all__ = [
+    "Arm",
     "BundleError",
+    "Comparison",
+    "Evaluation",
+    "Interval",
+    "PatientRows",
+    "Predictions",
+    "Result",
     "SLIDE_SUFFIXES",
     "SettingError",
     "SlideError",
     "SlideRef",
     "SlideRow",
     "SlideTable",
+    "Split",
+    "SplitFile",
     "as_bool",
     "as_number",
     "as_whole",
@@ -23,6 +36,15 @@ __all__ = [
     "check_command_line",
     "check_device",
     "check_folder",
+    "check_split",
+    "check_splits",
+    "duplicates_across",
+    "find_duplicates",
     "find_slides",
+    "fingerprint_of",
+    "fraction_of",
+    "patient_folds",
+    "pool_patients",
+    "read_splits",
     "write_text",
 ]

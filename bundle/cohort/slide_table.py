@@ -7,9 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import BundleError
 
 _log = logging.getLogger(__name__)
+_UNKNOWN = {"", "na", "n/a", "nan", "none"}
+# with the words of cBioPortal's tables, which many cohorts come in
+_EVENT = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "1:deceased"), 1.0),
+    **dict.fromkeys(("0", "0.0", "false", "no", "censored", "alive", "living", "0:living"), 0.0),
+}
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,7 @@ class SlideTable:
         Raises:
             BundleError: the table has no such column, or none of these slides a value in it.
         """
-        if self.path is None:
-            raise BundleError(f"the column {column!r} is asked for, but no slide table is given: pass --slide_table.")
-        if column not in self.columns:
-            raise BundleError(
-                f"{self.path} has no column {column!r} (found: {', '.join(self.columns)}); give --label one of these."
-            )
+        self._check_column(column, "label")
         labels = [self.row(slide_id).values.get(column) or None for slide_id in slide_ids]
         if slide_ids and not any(labels):
             raise BundleError(
@@ -104,6 +108,62 @@ class SlideTable:
     def patients(self, slide_ids: Sequence[str]) -> list[str]:
         """The patient of each slide; the slide itself where none is given."""
         return [self.row(slide_id).patient or slide_id for slide_id in slide_ids]
+
+    def sites(self, slide_ids: Sequence[str]) -> list[str | None]:
+        """The site of each slide, None where none is given."""
+        return [self.row(slide_id).site for slide_id in slide_ids]
+
+    def survival(self, slide_ids: Sequence[str], time: str = "time", event: str = "event") -> NDArray[np.float64]:
+        """Time and event of each slide, [n, 2]; both NaN where either is empty (or NA).
+
+        Args:
+            slide_ids: n slides.
+            time: column of the time to the event or to the end of observation, above 0, in any unit.
+            event: column that says whether the event was seen (1, true, dead) or not (0, false, alive, censored).
+
+        Raises:
+            BundleError: no such column, a time that is no positive number, an event that is none of the words; no slide
+                has both, or none an event.
+        """
+        self._check_column(time, "time")
+        self._check_column(event, "event")
+        rows = [self.row(slide_id).values for slide_id in slide_ids]
+        found = [self._outcome(s, r.get(time, ""), r.get(event, "")) for s, r in zip(slide_ids, rows, strict=True)]
+        outcomes = np.array(found, dtype=np.float64).reshape(len(rows), 2)
+        if rows and not (outcomes[:, 1] == 1).any():
+            n_known = int(np.isfinite(outcomes[:, 1]).sum())
+            raise BundleError(
+                f"no event in {self.path}: {n_known} of {len(rows)} slides have {time!r} and {event!r}, none of them "
+                f"an event. Its rows are {', '.join(list(self.rows)[:3]) or 'none'}, the slides are "
+                f"{', '.join(slide_ids[:3])}."
+            )
+        return outcomes
+
+    def _outcome(self, slide_id: str, time: str, event: str) -> tuple[float, float]:
+        is_known = [word.lower() not in _UNKNOWN for word in (time, event)]
+        try:
+            months = float(time) if is_known[0] else math.nan
+        except ValueError:
+            months = math.inf
+        if is_known[0] and not 0 < months < math.inf:
+            raise BundleError(
+                f"{self.path}: slide {slide_id} has the time {time!r}; give a number above 0, or nothing."
+            )
+        if is_known[1] and event.lower() not in _EVENT:
+            raise BundleError(
+                f"{self.path}: slide {slide_id} has the event {event!r}; give 1, true, yes or dead for an event, 0, "
+                "false, no, alive or censored for none, or nothing."
+            )
+        return (months, _EVENT[event.lower()]) if all(is_known) else (math.nan, math.nan)
+
+    def _check_column(self, column: str, option: str) -> None:
+        if self.path is None:
+            raise BundleError(f"the column {column!r} is asked for, but no slide table is given: pass --slide_table.")
+        if column not in self.columns:
+            raise BundleError(
+                f"{self.path} has no column {column!r} (found: {', '.join(self.columns)}); give --{option} one of "
+                "these."
+            )
 
     def warn_of_strangers(self, slide_ids: Iterable[str]) -> None:
         """Warn of rows that match none of these slides."""

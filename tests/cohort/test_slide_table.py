@@ -1,5 +1,8 @@
 """What users say of their slides, and mistakes they make in saying it."""
 
+import math
+
+import numpy as np
 import pytest
 
 from bundle.cohort import BundleError, SlideTable
@@ -75,3 +78,46 @@ def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(BundleError, match="t.csv cannot be read"):
         SlideTable.read(tmp_path / "t.csv")
+
+
+def test_sites(tmp_path):
+    """A site is None where it is empty or the slide unknown."""
+    table = table_of(tmp_path, "slide,site\na,s1\nb,\n")
+    assert table.sites(["b", "a", "q"]) == [None, "s1", None]
+
+
+def test_survival(tmp_path):
+    """Times and events in the words that tables use; both unknown where one is."""
+    rows = ["a,5,1", "b,2.5,FALSE", "c,,1", "d,3,NA", "e,12,Dead", "f,7,alive", "g,8,1:DECEASED", "h,9,0:LIVING"]
+    table = table_of(tmp_path, "\n".join(["slide,os,died", *rows, ""]))
+    got = table.survival([*"abcdefgh", "stranger"], "os", "died")
+    nan = [math.nan, math.nan]
+    np.testing.assert_equal(got, [[5, 1], [2.5, 0], nan, nan, [12, 1], [7, 0], [8, 1], [9, 0], nan])
+    assert table.survival([], "os", "died").shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,-3,1", "slide a has the time '-3'; give a number above 0"),
+        ("a,0,1", "slide a has the time '0'"),
+        ("a,inf,1", "slide a has the time 'inf'"),
+        ("a,soon,1", "slide a has the time 'soon'"),
+        ("a,3,2", "slide a has the event '2'; give 1, true, yes or dead"),
+        ("a,3,0", "no event in .*: 1 of 1 slides have 'time' and 'event', none of them an event"),
+        ("b,3,1", "no event in .*: 0 of 1 slides .* Its rows are b, the slides are a"),
+    ],
+)
+def test_wrong_survival_data(tmp_path, row, message):
+    """The message has file, slide, value and what is allowed."""
+    with pytest.raises(BundleError, match=message) as raised:
+        table_of(tmp_path, f"slide,time,event\n{row}\n").survival(["a"])
+    assert "slides.csv" in str(raised.value)
+
+
+def test_missing_survival_columns(tmp_path):
+    """The column is named, with the id by which another is chosen."""
+    with pytest.raises(BundleError, match="no column 'event' .*give --event one of these"):
+        table_of(tmp_path, "slide,time\na,1\n").survival(["a"])
+    with pytest.raises(BundleError, match="column 'time' is asked for, but no slide table"):
+        SlideTable.read(None).survival(["a"])
