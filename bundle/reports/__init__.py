@@ -1,10 +1,12 @@
 """Arrays to figures and tables."""
 
+from .evaluation_report import EvaluationReport
 from .prototype_map import PrototypePictures, draw_prototypes, prototype_colors
 from .slide_report import SlideRecord, format_slide_report, read_slide_report, write_slide_report
 from .training import plot_training
 
 __all__ = [
+    "EvaluationReport",
     "PrototypePictures",
     "SlideRecord",
     "draw_prototypes",
