@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     0: {"functional", "cohort"},
     1: {"slides", "tokens", "transforms", "weights", "synthetic"},
-    2: {"networks", "losses", "prototypes", "metrics", "reports", "search"},
+    2: {"networks", "losses", "prototypes", "metrics", "protocols", "reports", "search"},
     3: {"handlers", "engines", "apps"},
+    4: {"benchmarks"},
 }
 FLOOR_OF = {package: floor for floor, packages in FLOORS.items() for package in packages}
 MODULES = sorted((ROOT / "bundle").rglob("*.py"))

@@ -21,7 +21,10 @@ _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
 class PrototypeSource(Protocol):
     """What the trainer asks of prototypes: targets of regions, once there are any."""
 
-    is_fitted: bool
+    @property
+    def is_fitted(self) -> bool:
+        """There are prototypes."""
+        ...
 
     def targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets:
         """Prototypes for the regions of a batch."""

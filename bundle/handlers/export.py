@@ -1,7 +1,7 @@
 """Weights in the form in which others load them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from ..cohort import BundleError, check_folder
 from ..weights import save_atomically
+from ..weights.pretraining import write_pretraining
 
 _log = logging.getLogger(__name__)
 
@@ -22,12 +23,21 @@ class ExportHandler:
         module: the teacher's encoder (``models/model.pt``, a bare state dict), or its backbone (stage one).
         path: where it goes; None exports nothing.
         envelope: further entries (architecture, normalization): the state dict then lies under ``teacher`` beside them.
+        slides: ids of the slides it was trained on: they go into a .json beside ``path``, by which an evaluation sees
+            whether it tests on them.
     """
 
-    def __init__(self, module: nn.Module, path: str | Path | None, envelope: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        path: str | Path | None,
+        envelope: Mapping[str, Any] | None = None,
+        slides: Sequence[str] | None = None,
+    ) -> None:
         self.module = module
         self.path = None if path is None else Path(path)
         self.envelope = envelope
+        self.slides = slides
 
     def attach(self, engine: Engine) -> None:
         if self.path is not None:
@@ -46,4 +56,6 @@ class ExportHandler:
             return
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
         save_atomically(state if self.envelope is None else {"teacher": state, **self.envelope}, self.path)
+        if self.slides is not None:
+            write_pretraining(self.path, self.slides)
         _log.info("weights written to %s", self.path)

@@ -12,7 +12,10 @@ from torch import Tensor
 class Prototypes(Protocol):
     """What these handlers ask of a prototype bank."""
 
-    is_fitted: bool
+    @property
+    def is_fitted(self) -> bool:
+        """There are prototypes."""
+        ...
 
     def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, Any]: ...
 

@@ -2,12 +2,14 @@
 
 from .evaluation_report import EvaluationReport
 from .prototype_map import PrototypePictures, draw_prototypes, prototype_colors
+from .results_files import ResultsFiles
 from .slide_report import SlideRecord, format_slide_report, read_slide_report, write_slide_report
 from .training import plot_training
 
 __all__ = [
     "EvaluationReport",
     "PrototypePictures",
+    "ResultsFiles",
     "SlideRecord",
     "draw_prototypes",
     "format_slide_report",

@@ -3,6 +3,7 @@
 from .architecture import infer_vit_architecture
 from .atomic import save_atomically
 from .loading import load_into
+from .pretraining import pretraining_file, read_pretraining, write_pretraining
 from .reading import is_torchscript, read_weights, sha256_of
 from .selection import EncoderWeights, select_backbone
 
@@ -11,8 +12,11 @@ __all__ = [
     "infer_vit_architecture",
     "is_torchscript",
     "load_into",
+    "pretraining_file",
+    "read_pretraining",
     "read_weights",
     "save_atomically",
     "select_backbone",
     "sha256_of",
+    "write_pretraining",
 ]

@@ -1,0 +1,34 @@
+"""Standardized features in the space that the training rows span."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SAME = 1e-6  # a direction whose spread is less than this share of the largest is rounding
+
+
+class Standardizer:
+    """Learn means, deviations and principal axes from the training rows; call with rows to get their coordinates.
+
+    Without ``n_components`` distances between training rows stay as they are, and so does everything with an L2
+    penalty.
+
+    Args:
+        train: [n, d], n at least 1.
+        n_components: axes of the largest spread to keep; None: all that the rows span.
+    """
+
+    def __init__(self, train: NDArray[np.float32], n_components: int | None = None) -> None:
+        values = np.asarray(train, np.float64)
+        self.mean = values.mean(0)
+        spread = values.std(0)
+        # a feature that is the same everywhere tells nothing; dividing by its rounding noise would blow that up
+        self.scale = np.where(spread > _SAME * max(float(spread.max(initial=0)), 1e-30), spread, np.inf)
+        _, singular, axes = np.linalg.svd((values - self.mean) / self.scale, full_matrices=False)
+        n_kept = max(1, int((singular > _SAME * singular.max(initial=0)).sum()))
+        self.axes = axes[: n_kept if n_components is None else min(n_kept, n_components)]
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Coordinates of rows [m, d] on the axes, [m, p]."""
+        return ((np.asarray(values, np.float64) - self.mean) / self.scale) @ self.axes.T

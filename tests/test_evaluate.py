@@ -1,0 +1,121 @@
+"""The evaluation through MONAI's command line, as users start it."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cohorts import write_cohort
+from monai.bundle import ConfigWorkflow
+from region_models import write_encoder, write_table
+
+ROOT = Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs" / "evaluate.yaml")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Twenty slides of as many patients, two of them at each of ten sites; an untrained encoder."""
+    root = tmp_path_factory.mktemp("cohort")
+    write_cohort(root / "tokens", (2, 3) * 10)
+    rows = [
+        {
+            "slide": f"slide_{i}",
+            "label": "ab"[i % 2],
+            "patient": f"p{i}",
+            "site": i // 2,
+            "months": 1 + i,
+            "died": i % 3 > 0,
+        }
+        for i in range(20)
+    ]
+    write_table(root / "table.csv", rows)
+    write_encoder(root / "model.pt")
+    return root
+
+
+def run(cohort, output, **ids):
+    """One evaluation, to its end."""
+    ids = {
+        "bundle_root": ROOT,
+        "dataset_dir": cohort / "tokens",
+        "slide_table": cohort / "table.csv",
+        "output_dir": output,
+        "encoders": {"SLPD": str(cohort / "model.pt")},
+        "device": "cpu",
+        **ids,
+    }
+    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", CONFIG, *words]
+    return subprocess.run(command, cwd=output, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def test_an_evaluation_leaves_what_was_promised(cohort, tmp_path):
+    """Ten folds of classes with every protocol: report, tables, JSON, HParams; the console has a line an arm."""
+    done = run(cohort, tmp_path, protocols="['knn','mil']", train_fractions="[1.0]")
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"report.html", "results.csv", "results.json", "predictions.csv", "hparams", "features"} <= names
+    rows = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    arms = {(r["encoder"], r["features"], r["protocol"]) for r in rows}
+    assert arms == {
+        (encoder, features, protocol)
+        for encoder, vector in (("tokens", "mean_token"), ("SLPD", "region_embedding"))
+        for features, protocol in ((vector, "knn"), ("regions", "mil"), ("prototypes", "knn"))
+    }
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found["splits"]) == 10 and found["settings"]["n_folds"] == 10
+    assert any("is not known" in warning for warning in found["warnings"])
+    knn = [r for r in found["results"] if r["protocol"] == "knn" and r["features"] == "mean_token"]
+    assert knn[0]["summary"]["auc"]["value"] == 1.0, "the two kinds of slides have other tokens"
+    assert "auc of label, 20 patients" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_survival_by_a_file_of_splits(cohort, tmp_path):
+    """Two columns and a CSV on the command line are enough."""
+    file = write_table(
+        tmp_path / "s.csv", [{"patient": f"p{i}", "split": ("train", "test")[i % 4 == 0]} for i in range(20)]
+    )
+    done = run(cohort, tmp_path, time="months", event="died", splits=file)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert (found["task"], found["split_kind"]) == ("survival", "fixed")
+    assert {r["protocol"] for r in found["results"]} == {"cox"}
+
+
+def test_a_user_s_mistake_is_one_message(cohort, tmp_path):
+    """Too few patients of a class for the folds: how many there are and what to do; no traceback, nothing embedded."""
+    done = run(cohort, tmp_path, n_folds=11)
+    assert done.returncode != 0
+    assert "Stopped: " in done.stderr and "too few for 11 folds" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize(
+    "ids", [{}, {"preserve_sites": True}, {"ordered": "true", "classes": ["b", "a"]}, {"encoders": {}}]
+)
+def test_it_has_all_that_monai_asks_for(cohort, tmp_path, ids):
+    """check_properties finds nothing missing, and every part is built."""
+    made = ConfigWorkflow(
+        config_file=CONFIG,
+        workflow_type="infer",
+        logging_file=False,
+        **{
+            "bundle_root": str(ROOT),
+            "dataset_dir": str(cohort / "tokens"),
+            "slide_table": str(cohort / "table.csv"),
+            "output_dir": str(tmp_path),
+            "encoders": {"SLPD": str(cohort / "model.pt")},
+            "device": "cpu",
+            **ids,
+        },
+    )
+    made.initialize()
+    assert made.check_properties() == []
+    assert len(made.evaluator.splits.splits) == 10
+    assert made.evaluator.rows.task == ("ordinal" if "ordered" in ids else "classification")
