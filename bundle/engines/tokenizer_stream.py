@@ -106,6 +106,7 @@ class PatchStream:
         self._pool: ThreadPoolExecutor | None = None
         self._plans: deque[tuple[SlideJob, Future]] = deque()
         self._in_use: list[_Open] = []
+        self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self._pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="read")
@@ -126,6 +127,7 @@ class PatchStream:
                 plan.result().close()
         self._in_use.clear()
         self._plans.clear()
+        self._spare.clear()
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         image, pieces, n_filled = self._empty_batch(), [], 0
@@ -149,7 +151,10 @@ class PatchStream:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
 
     def _regions(self) -> Iterator[tuple[SlideJob, int, NDArray[np.uint8]]]:
-        """Regions in order, read ahead by the threads; those of failed slides are left out."""
+        """Regions in order, read ahead by the threads; those of failed slides are left out.
+
+        Patches are good until the next region is asked for: their memory is used again.
+        """
         waiting = deque(job for job in self.jobs if job.status == "waiting")
         plans = self._plans
         reads: deque[_Read] = deque()
@@ -168,10 +173,12 @@ class PatchStream:
                 continue
             if reads:
                 read = reads.popleft()
-                patches = self._wait_for(read)
-                if patches is not None:
-                    read.opened.job.start()
-                    yield read.opened.job, read.region, patches
+                memory = self._wait_for(read)
+                if memory is not None:
+                    job = read.opened.job
+                    job.start()
+                    yield job, read.region, memory[: job.encoded[read.region].sum()]
+                    self._spare.append(memory)
 
     def _open(self, job: SlideJob, plan: Future) -> _Open | None:
         try:
@@ -193,15 +200,15 @@ class PatchStream:
         if job.status == "failed":
             read.future.cancel()
         try:
-            patches = read.future.result()
+            memory = read.future.result()
         except CancelledError:  # its slide has failed before
-            patches = None
+            memory = None
         except Exception as error:  # whatever is wrong with a slide is that slide's problem
-            patches = None
+            memory = None
             job.fail(error)
         read.opened.n_reading -= 1
         self._let_go(read.opened)
-        return None if job.status == "failed" else patches
+        return None if job.status == "failed" else memory
 
     def _let_go(self, opened: _Open) -> None:
         if not opened.has_more and not opened.n_reading and opened in self._in_use:
@@ -242,15 +249,21 @@ class PatchStream:
         return slide
 
     def _read(self, slide: Slide, job: SlideJob, region: int) -> NDArray[np.uint8]:
-        """The encoded patches of one region, [n, p, p, 3] (in a thread)."""
-        return read_patches(
+        """Memory of a region, [P * P, p, p, 3], that begins with its encoded patches (in a thread)."""
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = np.empty((self.region_patches**2, self.patch_size, self.patch_size, 3), np.uint8)
+        read_patches(
             slide,
             job.coords[region],
             job.encoded[region],
             mpp=self.mpp,
             patch_size=self.patch_size,
             region_patches=self.region_patches,
+            out=memory,
         )
+        return memory
 
     def _attributes(self, job: SlideJob, slide: Slide) -> dict[str, Any]:
         region_size = self.region_patches * self.patch_size
@@ -266,6 +279,7 @@ class PatchStream:
             "region_size_px": region_size,
             "region_size_level0": round(region_size * self.mpp / slide.mpp),
             "reader": slide.reader,
+            "decoder": slide.patch_decoder(self.mpp),
             "min_tissue": self.min_tissue,
             "min_tissue_patches": self.min_tissue_patches,
             "encode_background": self.encode_background,

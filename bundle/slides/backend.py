@@ -29,6 +29,21 @@ class Backend(Protocol):
         """RGB [height, width, 3] of a rectangle that lies within the level; x, y in px of that level."""
         ...
 
+    def tile_size(self, level: int) -> tuple[int, int] | None:
+        """(width, height) in px of the level's tiles if :meth:`read_tile` gives them, else None."""
+        ...
+
+    def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
+        """Decode a tile into ``out`` [tile height, tile width, 3], contiguous; False where the file leaves it out.
+
+        Only what lies within the level is meant: a tile at its border may end there or go on.
+        """
+        ...
+
+    def tile_decoder(self, level: int) -> str:
+        """The library that decodes in :meth:`read_tile`, for the record."""
+        ...
+
     def close(self) -> None:
         """Give the file back."""
         ...

@@ -60,6 +60,22 @@ class OpenslideBackend:
         alpha = rgba[..., 3:].astype(np.uint16)
         return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
+    def tile_size(self, level: int) -> tuple[int, int] | None:
+        """None: OpenSlide knows rectangles, not tiles."""
+        return None
+
+    def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
+        """Not for OpenSlide.
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError("OpenSlide gives no tiles")
+
+    def tile_decoder(self, level: int) -> str:
+        """OpenSlide."""
+        return self.name
+
     def close(self) -> None:
         """Close the file."""
         self._slide.close()

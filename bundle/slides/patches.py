@@ -127,12 +127,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
                 _log.warning("another patch instead: %s", error)
         raise BundleError("no patch of any slide can be decoded any more: have the slides been moved?")
 
-    def _patches(self, indices: NDArray[np.int64]) -> Tensor:
+    def _patches(self, indices: NDArray[np.int64], n_threads: int = 1) -> Tensor:
         """Patches of one region, uint8 [n, 3, p, p]."""
         slide, x, y = self._places[indices[0], :3]
         mask = np.zeros((self._read["region_patches"],) * 2, bool)
         mask[tuple(self._places[indices, 3:].T)] = True
-        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read)
+        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read, n_threads=n_threads)
         return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 
     def _decode_all(self) -> Tensor:
@@ -144,7 +144,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         groups = np.split(np.arange(len(self)), starts[1:])
         for group in tqdm(groups, desc="patches", unit="region", leave=False, disable=None):
             try:
-                cache[group] = self._patches(group)
+                cache[group] = self._patches(group, torch.get_num_threads())
             except SlideError as error:
                 _log.warning("a region is left out: %s", error)
                 kept[group] = False

@@ -77,10 +77,12 @@ def read_patches(
     mpp: float = 0.5,
     patch_size: int = 256,
     region_patches: int = 16,
+    n_threads: int = 1,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """The patches of one region that ``mask`` names, in row-major order, uint8 [n, patch_size, patch_size, 3].
 
-    Only the rows and columns of patches that are asked for are decoded.
+    Only what lies under these patches is decoded, where the file has tiles.
 
     Args:
         slide: an open slide.
@@ -89,17 +91,27 @@ def read_patches(
         mpp: um/px.
         patch_size: px.
         region_patches: P.
+        n_threads: tiles decoded at a time.
+        out: contiguous uint8 [at least n, patch_size, patch_size, 3]: its first n are filled and given back. New
+            memory, 50 MB a region, costs up to a tenth of the time that decoding takes.
 
     Raises:
         SlideError: the region does not decode.
+        ValueError: ``out`` is too small, or another kind of array.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
-        return np.empty((0, patch_size, patch_size, 3), np.uint8)
-    first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
+    cells = np.argwhere(mask)
+    if out is not None:
+        fits = out.shape[1:] == (patch_size, patch_size, 3) and len(out) >= len(cells)
+        if not (fits and out.dtype == np.uint8 and out.flags.c_contiguous):
+            raise ValueError(
+                f"out must be contiguous uint8 [{len(cells)} or more, {patch_size}, {patch_size}, 3], it is "
+                f"{out.dtype} {list(out.shape)}"
+            )
+    patches = np.empty((len(cells), patch_size, patch_size, 3), np.uint8) if out is None else out[: len(cells)]
+    if not len(cells):
+        return patches
+    first = cells.min(0)
     step = patch_size * slide.read_mpp(mpp) / slide.mpp
     x, y = (float(corner + start * step) for corner, start in zip(np.asarray(xy), first[::-1], strict=True))
-    n_rows, n_columns = last[0] - first[0], last[1] - first[1]
-    picture, _ = slide.read(x, y, n_columns * patch_size, n_rows * patch_size, mpp)
-    tiles = picture.reshape(n_rows, patch_size, n_columns, patch_size, 3).swapaxes(1, 2)
-    return np.ascontiguousarray(tiles[mask[first[0] : last[0], first[1] : last[1]]])
+    slide.read_patches(x, y, cells - first, patch_size, mpp, patches, n_threads=n_threads)
+    return patches

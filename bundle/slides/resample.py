@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+_POWERS = {2: 2, 4: 4, 8: 6, 16: 8}  # factor: bits of its square; their sums fit into 16 bits
+_STRIP = 256  # rows of the result at a time, so that sums stay in the processor's cache
+
 
 def whole_factor(factor: float) -> int:
     """``factor`` as a whole number above 1 if it is one to a millionth, else 0."""
@@ -13,7 +16,28 @@ def whole_factor(factor: float) -> int:
 
 def reduced(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """The mean of every ``factor`` x ``factor`` px, rounded once: uint8 [h * factor, w * factor, 3] -> [h, w, 3]."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).reduce(factor))
+    if factor not in _POWERS:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).reduce(factor))
+    height, width = picture.shape[0] // factor, picture.shape[1] // factor
+    out = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        strip = np.ascontiguousarray(picture[top * factor : (top + _STRIP) * factor])
+        _mean(strip.reshape(-1, factor, width, factor, 3), _POWERS[factor], out[top : top + _STRIP])
+    return out
+
+
+def _mean(px: NDArray[np.uint8], bits: int, out: NDArray[np.uint8]) -> None:
+    """Mean over axes 1 and 3 of [h, 2**n, w, 2**n, 3], bits = 2 n: the same as Pillow's, in half of its time."""
+    rows = px.reshape(*px.shape[:2], -1)
+    down = rows[:, 0].astype(np.uint16)
+    for i in range(1, px.shape[1]):
+        down += rows[:, i]
+    down = down.reshape(len(px), *px.shape[2:])
+    for color in range(3):  # NumPy would take the three colors for its innermost loop
+        across = down[:, :, 0, color] + (1 << bits >> 1)
+        for i in range(1, px.shape[3]):
+            across += down[:, :, i, color]
+        out[..., color] = across >> bits
 
 
 def resampled(

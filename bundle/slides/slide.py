@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..cohort import SlideError
 from .backend import Backend
 from .resample import reduced, resampled, whole_factor
+from .tile_patches import Placement, TilePatches
 
 _MPP_TOLERANCE = 0.02
 _MAX_BLOCK_PX = 4096
@@ -70,6 +71,78 @@ class Slide:
             inside[window] = True
         return picture, inside
 
+    def read_patches(
+        self,
+        x: float,
+        y: float,
+        cells: NDArray[np.intp],
+        patch_size: int,
+        mpp: float,
+        out: NDArray[np.uint8],
+        *,
+        n_threads: int = 1,
+    ) -> None:
+        """Square parts of a rectangle as :meth:`read` would give it, without decoding what lies between them.
+
+        Tiles go straight into the patches where the file has tiles and ``mpp`` is a level's or a whole multiple of it.
+        Otherwise the rectangle around the patches is read and cut up.
+
+        Args:
+            x, y: level-0 px at which patch (0, 0) begins.
+            cells: row and column of each patch, at least 0, [n, 2]; n at least 1.
+            patch_size: px of ``mpp`` on a patch's side, p.
+            mpp: um/px.
+            out: uint8 [n, p, p, 3], filled.
+            n_threads: tiles decoded at a time.
+
+        Raises:
+            SlideError: a patch does not decode.
+        """
+        n_rows, n_columns = (cells.max(0) + 1).tolist()
+        placement = self._placement(x, y, n_columns * patch_size, n_rows * patch_size, mpp)
+        if placement is None or not TilePatches.fit(self._backend, placement):
+            picture, _ = self.read(x, y, n_columns * patch_size, n_rows * patch_size, mpp)
+            parts = picture.reshape(n_rows, patch_size, n_columns, patch_size, 3).swapaxes(1, 2)
+            for patch, (row, column) in enumerate(cells):
+                out[patch] = parts[row, column]
+            return
+        try:
+            TilePatches(self._backend, placement, patch_size).read(cells, out, n_threads)
+        except Exception as error:  # on damaged files the libraries raise whatever they stumble over
+            where = f"{len(cells)} patches of {patch_size} px from ({x:g}, {y:g}) on"
+            raise self._undecodable(where, error) from error
+
+    def patch_decoder(self, mpp: float) -> str:
+        """The library that decodes in :meth:`read_patches`: the reader, or one that gives the same px sooner."""
+        level, factor = self._level_for(mpp, _MPP_TOLERANCE), self._whole_factor(mpp)
+        return self._backend.tile_decoder(level) if factor and self._backend.tile_size(level) else self.reader
+
+    def _whole_factor(self, mpp: float) -> int:
+        """Px of the level that is read along one of ``mpp``, 0 if they are no whole number."""
+        scale = self.read_mpp(mpp) / self.mpp
+        downsample = self.level_downsamples[self._level_for(mpp, _MPP_TOLERANCE)]
+        return 1 if math.isclose(scale, downsample, rel_tol=1e-9) else whole_factor(scale / downsample)
+
+    def _placement(self, x: float, y: float, width_px: int, height_px: int, mpp: float) -> Placement | None:
+        """How target pixels lie on those of a level; None where they have to be interpolated."""
+        level, factor = self._level_for(mpp, _MPP_TOLERANCE), self._whole_factor(mpp)
+        if not factor:
+            return None
+        size, downsample = self._backend.level_sizes[level], self.level_downsamples[level]
+        scale = self.read_mpp(mpp) / self.mpp
+        starts: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for corner, n_px, extent, limit in ((x, width_px, self.width, size[0]), (y, height_px, self.height, size[1])):
+            first, end = _inside(corner, n_px, scale, extent)
+            start = _nearest((corner + first * scale) / downsample)
+            if factor == 1:
+                start = min(max(start, 0), limit - (end - first))
+            if start < 0 or start + (end - first) * factor - limit >= factor:
+                return None  # pixels that lie on no tile at all
+            starts.append(start - first * factor)
+            spans.append((first, end))
+        return Placement(level, factor, starts[0], starts[1], spans[0], spans[1])
+
     def read_mpp(self, mpp: float, mpp_tolerance: float = _MPP_TOLERANCE) -> float:
         """um/px that :meth:`read` really gives for ``mpp``: that of a level within the tolerance, else ``mpp``."""
         level_mpp = self.mpp * self.level_downsamples[self._level_for(mpp, mpp_tolerance)]
@@ -112,10 +185,13 @@ class Slide:
         try:
             return self._backend.read(x, y, width, height, level)
         except Exception as error:  # on damaged files the libraries raise whatever they stumble over
-            raise SlideError(
-                f"slide {self.slide_id} ({self.path.name}): {self.reader} cannot decode {width} x {height} px at "
-                f"({x}, {y}) of level {level}: {error}. Copy or scan it again, or leave it out."
-            ) from error
+            raise self._undecodable(f"{width} x {height} px at ({x}, {y}) of level {level}", error) from error
+
+    def _undecodable(self, what: str, error: Exception) -> SlideError:
+        return SlideError(
+            f"slide {self.slide_id} ({self.path.name}): {self.reader} cannot decode {what}: {error}. "
+            "Copy or scan it again, or leave it out."
+        )
 
     def thumbnail(self, mpp: float = 16.0, max_px: int = 4096) -> tuple[NDArray[np.uint8], float]:
         """The whole slide, RGB uint8 [h, w, 3], and its um/px: ``mpp``, or coarser where it would pass ``max_px``.

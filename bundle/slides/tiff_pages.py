@@ -94,15 +94,19 @@ class TiffPages:
         ome = self.file.ome_metadata if self.file.is_ome else None
         return mpp_of_description(ome or description) or mpp_of_tags(self.levels[0].tags)
 
-    def tiles_in(self, x: int, y: int, width: int, height: int, level: int) -> list[tuple[int, int, int]]:
-        """(index, column, row) of the tiles that a rectangle of a tiled level touches."""
+    def tiles_in(self, x: int, y: int, width: int, height: int, level: int) -> list[tuple[int, int]]:
+        """(column, row) of the tiles that a rectangle of a tiled level touches."""
         page = self.levels[level]
-        columns = -(-page.imagewidth // page.tilewidth)
         return [
-            (row * columns + column, column, row)
+            (column, row)
             for row in range(y // page.tilelength, -(-(y + height) // page.tilelength))
             for column in range(x // page.tilewidth, -(-(x + width) // page.tilewidth))
         ]
+
+    def tile_index(self, column: int, row: int, level: int) -> int:
+        """Number of a tile in the file's tables."""
+        page = self.levels[level]
+        return int(row * -(-page.imagewidth // page.tilewidth) + column)
 
 
 def tiff_mpp(path: Path) -> Resolution | None:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backend import WrongReaderError, is_tiff
-from .jpeg_tiles import jpeg_damage
 from .tiff_pages import TiffPages
-from .tile_guard import JPEG
+from .tile_decoder import JPEG, TileDecoder
+from .tile_guard import TileGuard
 
 _MAX_UNTILED_PX = 20_000 * 20_000
 
@@ -29,6 +29,11 @@ class TifffileBackend:
             raise WrongReaderError(f"{width} x {height} px without tiles do not fit into memory")
         self.level_sizes = self._pages.sizes
         self.mpp = self._pages.mpp
+        self._guard = TileGuard(path, self._pages)
+        self._decoders = [
+            TileDecoder(page) if page.compression == JPEG and TileDecoder.fits(page) else None
+            for page in self._pages.levels
+        ]
         self._whole: dict[int, NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
 
@@ -42,9 +47,9 @@ class TifffileBackend:
         if not page.is_tiled:
             return self._all(page, level)[y : y + height, x : x + width]
         out = np.full((height, width, 3), 255, np.uint8)
-        for index, column, row in self._pages.tiles_in(x, y, width, height, level):
-            tile = self._tile(page, index)
-            if tile is None:
+        tile = np.empty((page.tilelength, page.tilewidth, 3), np.uint8)
+        for column, row in self._pages.tiles_in(x, y, width, height, level):
+            if not self.read_tile(column, row, level, tile):
                 continue
             left, top = column * page.tilewidth - x, row * page.tilelength - y
             x0, y0 = max(left, 0), max(top, 0)
@@ -52,19 +57,34 @@ class TifffileBackend:
             out[y0 : y0 + piece.shape[0], x0 : x0 + piece.shape[1]] = piece
         return out
 
-    def _tile(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        """RGB of one tile; None where the file leaves it out."""
-        size = page.databytecounts[index]
-        if size == 0:
-            return None
-        with self._lock:
-            self._pages.file.filehandle.seek(page.dataoffsets[index])
-            data = self._pages.file.filehandle.read(size)
-        damage = jpeg_damage(data, page.tilewidth, page.tilelength) if page.compression == JPEG else None
-        if damage is not None:
-            raise ValueError(f"tile {index} is damaged ({damage})")
-        decoded = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
-        return None if decoded is None else decoded[0, ..., :3]
+    def tile_size(self, level: int) -> tuple[int, int] | None:
+        """(width, height) in px of the level's tiles, None for a level without."""
+        page = self._pages.levels[level]
+        return (page.tilewidth, page.tilelength) if page.is_tiled else None
+
+    def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
+        """Decode a tile into ``out``; False where the file leaves it out.
+
+        Raises:
+            ValueError, RuntimeError: it is damaged.
+        """
+        data = self._guard.tile(column, row, level)
+        if data is None:
+            return False
+        decoder = self._decoders[level]
+        if decoder is not None:
+            decoder.decode(data, out)
+            return True
+        page = self._pages.levels[level]
+        index = self._pages.tile_index(column, row, level)
+        decoded = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0][0, ..., :3]
+        out[: decoded.shape[0], : decoded.shape[1]] = decoded
+        return True
+
+    def tile_decoder(self, level: int) -> str:
+        """imagecodecs for JPEG; tifffile knows what else to do."""
+        decoder = self._decoders[level]
+        return self.name if decoder is None else decoder.name
 
     def _all(self, page: Any, level: int) -> NDArray[np.uint8]:
         with self._lock:
@@ -74,4 +94,4 @@ class TifffileBackend:
 
     def close(self) -> None:
         """Close the file."""
-        self._pages.file.close()
+        self._guard.close()

@@ -2,13 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from .backend import DamagedFileError, WrongReaderError
 from .jpeg_tiles import jpeg_damage
 from .tiff_pages import TiffPages
+from .tile_decoder import JPEG, JPEG2000
 
-JPEG, JPEG2000 = 7, (33003, 33005)
 _JPEG2000_START = b"\xff\x4f"
 Box = tuple[int, int, int, int]
 
@@ -33,23 +32,37 @@ class TileGuard:
         """
         page = self._pages.levels[level]
         left_out = []
-        for index, column, row in self._pages.tiles_in(x, y, width, height, level):
-            offset, size = page.dataoffsets[index], page.databytecounts[index]
-            if size == 0:
+        for column, row in self._pages.tiles_in(x, y, width, height, level):
+            if self._look(column, row, level) is None:
                 left, top = column * page.tilewidth, row * page.tilelength
                 left_out.append((left, top, left + page.tilewidth, top + page.tilelength))
-                continue
-            damage = self._damage(page, offset, size)
-            if damage is not None:
-                raise ValueError(f"the tile in column {column}, row {row} of level {level} is damaged ({damage})")
         return left_out
 
-    def _damage(self, page: Any, offset: int, size: int) -> str | None:
+    def tile(self, column: int, row: int, level: int) -> bytes | None:
+        """A tile as it lies in the file, None where the file leaves it out.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        return self._look(column, row, level, is_wanted=True)
+
+    def _look(self, column: int, row: int, level: int, is_wanted: bool = False) -> bytes | None:
+        """As much of a tile as it takes to judge it; all of it where it is wanted: nothing is read twice."""
+        page = self._pages.levels[level]
+        index = self._pages.tile_index(column, row, level)
+        offset, size = page.dataoffsets[index], page.databytecounts[index]
+        if size == 0:
+            return None
+        is_whole = is_wanted or page.compression == JPEG
+        data = os.pread(self._file, size if is_whole else min(size, len(_JPEG2000_START)), offset)
+        damage = None
         if page.compression == JPEG:
-            return jpeg_damage(os.pread(self._file, size, offset), page.tilewidth, page.tilelength)
-        if page.compression in JPEG2000 and os.pread(self._file, 2, offset) != _JPEG2000_START:
-            return "it does not start as JPEG 2000"
-        return None
+            damage = jpeg_damage(data, page.tilewidth, page.tilelength)
+        elif page.compression in JPEG2000 and not data.startswith(_JPEG2000_START):
+            damage = "it does not start as JPEG 2000"
+        if damage is not None:
+            raise ValueError(f"the tile in column {column}, row {row} of level {level} is damaged ({damage})")
+        return data
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,188 @@
+"""``python -m bundle.benchmarks.scaling``: what clustering and matching cost as slides, K and processes grow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from matplotlib.figure import Figure
+
+from ..functional import batched_kmeans, nearest_slides, neighbors_of, rank_candidates
+from ..prototypes import PrototypeBank, mean_prototype_index
+from .cohort import region_features, regions_per_slide, slide_prototypes
+
+_DIM, _SIZE = 256, 4
+_KMEANS_SLIDES = (100, 300, 1000, 3000, 10000)
+_MATCHING_SLIDES = (100, 300, 1000, 3000, 10000, 20000)
+_PROPOSED_SLIDES = (10_000, 100_000, 1_000_000)
+_SIZES = (2, 4, 8, 12, 16)
+_QUERIES = 64
+
+
+def kmeans_seconds(n_slides: int, size: int = _SIZE) -> float:
+    """K-means of all slides, 5 restarts of 10 iterations."""
+    points, slide_index = region_features(regions_per_slide(n_slides), _DIM)
+    wanted = torch.full((n_slides,), size)
+    return _best(lambda: batched_kmeans(points, slide_index, wanted))
+
+
+def matching_seconds(n_slides: int, size: int = _SIZE) -> float:
+    """Exact search of the nearest slide of every slide."""
+    prototypes = slide_prototypes(n_slides, size, _DIM)
+    valid = torch.ones(n_slides, size, dtype=torch.bool)
+    return _best(lambda: nearest_slides(prototypes, valid, 1))
+
+
+def candidate_row(n_slides: int, n_candidates: int) -> dict[str, float]:
+    """Search by candidates of a sample of slides: seconds for all slides in proportion, and recall."""
+    prototypes = slide_prototypes(n_slides, _SIZE, _DIM)
+    valid = torch.ones(n_slides, _SIZE, dtype=torch.bool)
+    queries = torch.linspace(0, n_slides - 1, _QUERIES).long()
+    means = prototypes.mean(1)
+    index = mean_prototype_index(means)
+    rows = means[queries].numpy()
+    found = torch.empty(0)
+
+    def search() -> None:
+        nonlocal found
+        candidates = torch.from_numpy(index.search(rows, n_candidates + 1)[1])
+        found, _ = rank_candidates(prototypes, valid, queries, candidates, 1)
+
+    seconds = _best(search) * n_slides / _QUERIES
+    truth = neighbors_of(prototypes, valid, queries, 1)
+    return {
+        "slides": n_slides,
+        "candidates": n_candidates,
+        "seconds": seconds,
+        "recall": float((found == truth).float().mean()),
+    }
+
+
+def process_seconds(n_processes: int, n_slides: int = 3000) -> float:
+    """Clustering by a :class:`~bundle.prototypes.PrototypeBank` whose work that many processes share."""
+    with TemporaryDirectory() as folder:
+        mp.spawn(_cluster, args=(n_processes, n_slides, folder), nprocs=n_processes)
+        return max(float(path.read_text()) for path in Path(folder).glob("seconds-*"))
+
+
+def _cluster(rank: int, world: int, n_slides: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+    points, slide_index = region_features(regions_per_slide(n_slides), _DIM)
+    bank = PrototypeBank(_SIZE)
+    seconds = _best(lambda: bank.fit(points, slide_index, n_slides))
+    Path(folder, f"seconds-{rank}").write_text(str(seconds))
+    dist.destroy_process_group()
+
+
+def _best(run: Callable[[], Any], n_runs: int = 3) -> float:
+    """Seconds of the quickest of a few runs; one run alone where it takes long."""
+    found: list[float] = []
+    while len(found) < n_runs and sum(found) < 20:
+        start = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def exponent(x: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of log seconds over log x, from the upper half of the points (start-up costs bend the lower)."""
+    half = len(x) // 2 if len(x) > 3 else 0
+    return float(np.polyfit(np.log(x[half:]), np.log(seconds[half:]), 1)[0])
+
+
+def measured(quick: bool = False) -> dict[str, Any]:
+    """All series. ``quick``: the smallest sizes alone, to see that it works."""
+    n = 2 if quick else None
+    with_slides = {"K-means": _series(_KMEANS_SLIDES[:n], kmeans_seconds)}
+    with_slides["exact matching"] = _series(_MATCHING_SLIDES[:n], matching_seconds)
+    with_size = {"K-means, 1,000 slides": _series(_SIZES[:n], lambda k: kmeans_seconds(300 if quick else 1000, k))}
+    slides = 100 if quick else 1000
+    with_size[f"exact matching, {slides:,} slides"] = _series(_SIZES[:n], lambda k: matching_seconds(slides, k))
+    proposed = (1000,) if quick else _PROPOSED_SLIDES
+    return {
+        "threads": torch.get_num_threads(),
+        "slides": with_slides,
+        "K": with_size,
+        "candidates": [candidate_row(n_slides, t) for n_slides in proposed for t in (400, 1000)],
+        "processes": _series((1, 2), lambda n: process_seconds(n, 300 if quick else 3000)),
+    }
+
+
+def _series(sizes: Sequence[int], seconds: Callable[[int], float]) -> dict[str, list[float]]:
+    found = []
+    for size in sizes:
+        found.append(seconds(size))
+        print(f"  {size:,}: {found[-1]:.3g} s", flush=True)
+    return {"x": list(sizes), "seconds": found}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [f"Measured with {found['threads']} thread(s), D = {_DIM}, seconds of one run.", ""]
+    for axis, what in (("slides", f"slides (K = {_SIZE})"), ("K", "K")):
+        for name, series in found[axis].items():
+            lines += [f"| {what} | {' | '.join(f'{x:,}' for x in series['x'])} | exponent |"]
+            lines += ["|---" * (len(series["x"]) + 2) + "|"]
+            power = exponent(series["x"], series["seconds"])
+            lines += [f"| {name} | {' | '.join(f'{s:.3g}' for s in series['seconds'])} | {power:.2f} |", ""]
+    matching = found["slides"]["exact matching"]
+    power = exponent(matching["x"], matching["seconds"])
+    hours = matching["seconds"][-1] * (1e5 / matching["x"][-1]) ** power / 3600
+    lines += [f"Exact matching of 100,000 slides, extrapolated with that exponent: {hours:.2f} hours.", ""]
+    lines += ["| slides | candidates | recall@1 | hours, extrapolated from 64 slides |", "|---|---|---|---|"]
+    for row in found["candidates"]:
+        lines += [f"| {row['slides']:,} | {row['candidates']:,} | {row['recall']:.3f} | {row['seconds'] / 3600:.3g} |"]
+    processes = found["processes"]["seconds"]
+    lines += ["", "| processes, a thread each | 1 | 2 | speed-up |", "|---|---|---|---|"]
+    lines += [f"| clustering | {processes[0]:.3g} | {processes[1]:.3g} | {processes[0] / processes[1]:.2f} |"]
+    return "\n".join(lines) + "\n"
+
+
+def picture(found: dict[str, Any]) -> Figure:
+    """Seconds over slides and over K, both axes logarithmic, with fitted exponents."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, axis in zip(figure.subplots(1, 2), ("slides", "K"), strict=True):
+        for (name, series), color in zip(found[axis].items(), ("#0072B2", "#D55E00"), strict=True):
+            power = exponent(series["x"], series["seconds"])
+            axes.loglog(series["x"], series["seconds"], "o-", color=color, label=f"{name} (exponent {power:.2f})")
+        if axis == "slides":
+            rows = [row for row in found["candidates"] if row["candidates"] == 1000]
+            xs, ys = [row["slides"] for row in rows], [row["seconds"] for row in rows]
+            axes.loglog(xs, ys, "s--", color="#009E73", label="1,000 candidates each (from a sample)")
+        axes.set_xlabel(axis)
+        axes.set_ylabel("seconds")
+        axes.grid(which="major", alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Measure and write ``scaling.md``, ``scaling.png`` and the raw numbers."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark scaling", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = measured(options.quick)
+    (options.output / "raw").mkdir(parents=True, exist_ok=True)
+    (options.output / "raw" / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
+    text = "# Scaling\n\n" + table(found) + "\n![seconds over slides and over K](scaling.png)\n"
+    (options.output / "scaling.md").write_text(text)
+    picture(found).savefig(options.output / "scaling.png", dpi=130)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
