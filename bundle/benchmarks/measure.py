@@ -15,7 +15,7 @@ import torch
 _LEAST_SECONDS = 0.1
 _MIB = 1 << 20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_MMAP_THRESHOLD = -3  # mallopt's M_MMAP_THRESHOLD
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 
 Role = Literal["reference", "ours", "peer", "limit"]
 
@@ -132,6 +132,7 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
     if not _CLEAR.exists():
         return None
     libc = ctypes.CDLL(None)
+    libc.mallopt(_TRIM_THRESHOLD, 1 << 17)
     libc.mallopt(_MMAP_THRESHOLD, 1 << 16)  # freed blocks go back to the system, or old peaks would hide new ones
     libc.malloc_trim(0)
     _CLEAR.write_text("5")  # Linux: the peak starts anew
@@ -139,7 +140,9 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
     kept = run()
     peak = _status("VmHWM") - before
     del kept
+    # Where glibc's own thresholds end up after a while: what is measured later shall not give memory back at each step.
     libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+    libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
     return peak / 1024
 
 

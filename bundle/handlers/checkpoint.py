@@ -2,7 +2,6 @@
 
 import logging
 
-import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from ..cohort import BundleError, as_bool, as_whole
@@ -30,19 +29,17 @@ class CheckpointHandler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if idist.get_rank() == 0:
-            for name in self._due(engine):
-                self.run_state.save(engine, name)
-        idist.barrier()
+        self.run_state.save(engine, *self._due(engine))
 
     def _due(self, engine: Engine) -> list[str]:
+        """Names of this epoch's files; ``last.pt`` comes last, so that a run never goes on past a missing one."""
         epoch, evaluator = engine.state.epoch, self.run_state.evaluator
-        names = [self.run_state.last.name]
+        names = []
         if self.every and epoch % self.every == 0:
             names.append(f"epoch_{epoch:04d}.pt")
         if evaluator is not None and evaluator.state.best_metric_epoch == epoch:
             names.append("best.pt")
-        return names
+        return [*names, self.run_state.last.name]
 
 
 class ResumeHandler:
@@ -64,8 +61,7 @@ class ResumeHandler:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if idist.get_rank() == 0:
-            self.run_state.check_writable()
+        self.run_state.check_writable()
         self.run_state.check_ranks()
         path = self.run_state.last
         if not path.exists():

@@ -1,7 +1,11 @@
 """What a run is made of, as a file and back."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from ignite.engine import Engine
 
 from ..cohort import BundleError, check_folder
 from ..weights import read_weights, save_atomically
+from .first_rank import on_first_rank
 
 
 class RunState:
@@ -40,12 +45,12 @@ class RunState:
         return self.output_dir / "last.pt"
 
     def check_writable(self) -> None:
-        """Make the folder, and make sure that files can be written there.
+        """Make the folder, and make sure that files can be written there; rank 0 tries, all ranks learn of it.
 
         Raises:
-            BundleError: they cannot.
+            BundleError: they cannot; on every rank.
         """
-        check_folder(self.output_dir, "checkpoints", "output_dir")
+        on_first_rank(partial(check_folder, self.output_dir, "checkpoints", "output_dir"))
 
     def check_ranks(self) -> None:
         """Make sure that all processes have the same identity: a rank that could not read a file has other regions.
@@ -64,19 +69,32 @@ class RunState:
                 "that could not be read), and start again."
             )
 
-    def save(self, engine: Engine, name: str) -> None:
-        """Write ``output_dir/name`` under a temporary name and rename it: a kill or a full disk spares the old file."""
+    def save(self, engine: Engine, *names: str) -> None:
+        """Write ``output_dir/name`` for each name, with the same contents, on rank 0; the other ranks wait for it.
+
+        Each file appears under its name when it is complete: a kill or a full disk spares the file of before.
+
+        Raises:
+            BundleError: a file cannot be written; on every rank.
+        """
+        on_first_rank(lambda: self._write(engine, [self.output_dir / name for name in names]))
+
+    def _write(self, engine: Engine, paths: Sequence[Path]) -> None:
+        save_atomically(self._contents(engine), paths[0])
+        for path in paths[1:]:
+            _link_or_copy(paths[0], path)
+
+    def _contents(self, engine: Engine) -> dict[str, Any]:
         best = {}
         if self.evaluator is not None:
             state = self.evaluator.state
             best = {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}
-        contents = {
+        return {
             "trainer": {"epoch": engine.state.epoch, "iteration": engine.state.iteration},
             "identity": self.identity,
             "best": best,
             **{name: thing.state_dict() for name, thing in self.objects.items()},
         }
-        save_atomically(contents, self.output_dir / name)
 
     def load(self, engine: Engine) -> None:
         """Take everything from :attr:`last`.
@@ -123,6 +141,45 @@ class RunState:
                 f"{self.last} cannot be resumed, the run has changed: {'; '.join(changed)}. "
                 "Restore these, or start a new run with another --output_dir."
             )
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    """Give the contents of a finished file a second name, without writing them again where the file system can.
+
+    One file under two names is safe, because checkpoints are never written in place: replacing one gives its name to a
+    new file, and the other name keeps the old one.
+
+    Raises:
+        BundleError: it cannot be done; the file of before is intact then.
+    """
+    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source, part)
+        except OSError:  # FAT, some network file systems, or too many names
+            shutil.copyfile(source, part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be written ({error.strerror}). Free some space, or choose another output_dir."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where the system lets folders be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _first_lines(error: Exception) -> str:

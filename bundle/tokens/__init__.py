@@ -1,6 +1,7 @@
 """The token store: one HDF5 file a slide, written once, read at random."""
 
-from .dataset import RegionBatch, TokenDataset, collate_regions
+from .batches import RegionBatch, collate_regions
+from .dataset import TokenDataset
 from .files import find_token_files
 from .memory import available_memory
 from .sampler import RegionBatchSampler

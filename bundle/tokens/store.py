@@ -73,6 +73,10 @@ class TokenFile:
         """Bytes of one stored region."""
         return self.header.region_patches**2 * self.header.dim * self.header.dtype.itemsize
 
+    def offset(self, region: int) -> int | None:
+        """First byte of a region in the file; None where regions are not plain bytes in one piece."""
+        return None if self._offsets is None else int(self._offsets[region])
+
     def open(self) -> Any:
         """A handle for :meth:`read_into`; it closes itself when nobody holds it anymore."""
         try:
@@ -84,19 +88,53 @@ class TokenFile:
             raise BundleError(f"token file {self.path} was replaced while it was in use; start the run again.")
         return handle
 
+    def is_plain(self, dtype: np.dtype) -> bool:
+        """Regions are plain bytes in one piece, and of this type."""
+        return self._offsets is not None and dtype == self.header.dtype
+
     def read_into(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any = None) -> None:
         """Copy ``regions`` to ``out[rows]``; ``out`` is C-contiguous [n, P, P, D] of any float type."""
         if self._offsets is None:
             self._read_through_hdf5(regions, out, rows)
             return
         handle = handle or self.open()
-        is_direct = out.dtype == self.header.dtype
-        buffer = None if is_direct else np.empty(out.shape[1:], self.header.dtype)
+        if self.is_plain(out.dtype):
+            for i in self.copy_cached(regions, out, rows, handle):
+                self._pread(handle, out[rows[i]], regions[i])
+            return
+        buffer = np.empty(out.shape[1:], self.header.dtype)
         for region, row in zip(regions, rows, strict=True):
-            target = out[row] if buffer is None else buffer
-            self._pread(handle, int(self._offsets[region]), target, region)
-            if buffer is not None:
-                out[row] = buffer
+            self._pread(handle, buffer, region)
+            out[row] = buffer
+
+    def copy_cached(
+        self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any, flags: int = 0
+    ) -> list[int]:
+        """Copy what one system call a region gives, of a file that :meth:`is_plain`; places in ``regions`` of the rest.
+
+        Args:
+            regions, out, rows, handle: as for :meth:`read_into`.
+            flags: of ``preadv``; with ``os.RWF_NOWAIT`` nothing waits for the disk.
+        """
+        assert self._offsets is not None
+        handle_number, size = handle.fileno(), self.region_nbytes
+        whole = out.data.cast("B")
+        offsets = self._offsets[regions].tolist()
+        rest = []
+        for i, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
+            try:
+                n_read = os.preadv(handle_number, [whole[row * size : (row + 1) * size]], offset, flags)
+            except OSError:  # not in memory, or flags that the file system does not know; a real error comes again
+                n_read = 0
+            if n_read < size:
+                rest.append(i)
+        return rest
+
+    def request(self, region: int, handle: Any) -> None:
+        """Ask the system to fetch a region, without waiting for it."""
+        offset = self.offset(region)
+        if offset is not None and hasattr(os, "posix_fadvise"):  # macOS has none
+            os.posix_fadvise(handle.fileno(), offset, self.region_nbytes, os.POSIX_FADV_WILLNEED)
 
     def read(self, regions: Sequence[int] | None = None) -> NDArray[Any]:
         """Regions [n, P, P, D] in the file's dtype; all of them, in order, where ``regions`` is None."""
@@ -106,8 +144,9 @@ class TokenFile:
         self.read_into(chosen, out, range(len(chosen)))
         return out
 
-    def _pread(self, handle: Any, offset: int, target: NDArray[Any], region: int) -> None:
-        view = target.data.cast("B")
+    def _pread(self, handle: Any, target: NDArray[Any], region: int) -> None:
+        assert self._offsets is not None
+        view, offset = target.data.cast("B"), int(self._offsets[region])
         try:
             while view:
                 n_read = os.preadv(handle.fileno(), [view], offset)

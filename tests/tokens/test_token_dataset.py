@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Subset
 
 from bundle.cohort import BundleError
 from bundle.tokens import RegionBatchSampler, TokenDataset, TokenFileWriter, collate_regions, find_token_files
+from bundle.tokens.resident import DeviceCache, MemoryCache
 
 
 def write_slide(path, n_regions, side=4, dim=6, dtype="float16", seed=0, **attributes):
@@ -33,7 +34,7 @@ def cohort(tmp_path):
     return tmp_path, torch.from_numpy(np.concatenate(tokens))
 
 
-@pytest.mark.parametrize("cache", ["none", "memory", "auto"])
+@pytest.mark.parametrize("cache", ["none", "memory", "device", "auto"])
 def test_items_are_the_stored_regions(cohort, cache):
     """Items, batches in any order, and a second (cached) pass all give the stored tokens with their index and slide."""
     folder, tokens = cohort
@@ -63,17 +64,48 @@ def test_loaders_read_the_same(cohort, n_workers):
         for key in a:
             torch.testing.assert_close(a[key], b[key])
         torch.testing.assert_close(a["features"], tokens[a["region_id"]])
-    assert data._is_cached.all()
+    assert data._cache.is_cached.all()
+
+
+def test_workers_read_the_files_where_tokens_are_on_a_device(cohort):
+    """Forked and plain reading agree, although workers cannot reach what the main process keeps."""
+    folder, tokens = cohort
+    data = TokenDataset(folder, cache="device")
+    data[0]
+    data._cache._tokens.zero_()
+    loader = DataLoader(data, batch_size=5, num_workers=1, collate_fn=collate_regions)
+    torch.testing.assert_close(torch.cat([batch["features"] for batch in loader]), tokens)
+    assert not collate_regions(data.__getitems__([1, 2]))["features"].any()  # this process reads what it keeps
+
+
+@pytest.mark.parametrize(("free", "kept_on"), [(10**9, "meta"), (3000, "cpu")])
+def test_auto_keeps_tokens_on_a_device_that_has_room(cohort, monkeypatch, free, kept_on):
+    """1,920 bytes go to a GPU with a GB and to the machine's memory where the GPU has 3,000 bytes; half may be used."""
+    monkeypatch.setattr("bundle.tokens.resident.free_on", lambda device: 10**9 if device.type == "cpu" else free)
+    data = TokenDataset(cohort[0], device="meta")
+    assert isinstance(data._cache, DeviceCache if kept_on == "meta" else MemoryCache)
+    assert data.is_on_device == (kept_on == "meta") and data.is_cached
+    assert data._cache._tokens.shape == (10, 4, 4, 6) and data._cache._tokens.dtype in (torch.float16, np.float16)
+
+
+def test_no_room_for_tokens_is_an_error_that_names_both_sizes(cohort, monkeypatch):
+    """A cache that was asked for and does not fit is refused before anything is read."""
+    monkeypatch.setattr("bundle.tokens.resident.free_on", lambda device: 1000)
+    for cache in ("memory", "device"):
+        with pytest.raises(BundleError, match=f"cache={cache} needs 0.0 GB .* and 0.0 GB are free"):
+            TokenDataset(cohort[0], cache=cache)
+    assert not TokenDataset(cohort[0], cache="auto").is_cached
 
 
 def _first_sum(data, queue):
     queue.put((float(data[0]["features"].float().sum()), data.is_cached))
 
 
-def test_a_spawned_process_reads(cohort):
+@pytest.mark.parametrize("cache", ["memory", "device"])
+def test_a_spawned_process_reads(cohort, cache):
     """A data set with open handles can be sent to a spawned process, which reads without the shared memory."""
     folder, tokens = cohort
-    data = TokenDataset(folder, cache="memory")
+    data = TokenDataset(folder, cache=cache)
     data[0]
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -86,12 +118,12 @@ def test_a_spawned_process_reads(cohort):
 
 def test_few_handles_are_open(tmp_path, monkeypatch):
     """More slides than handles: the oldest handle closes, and reading goes on."""
-    monkeypatch.setattr("bundle.tokens.dataset._MAX_OPEN_FILES", 2)
+    monkeypatch.setattr("bundle.tokens.reading._MAX_OPEN_FILES", 2)
     tokens = [write_slide(tmp_path / f"s{i}.h5", 2, seed=i) for i in range(5)]
     data = TokenDataset(tmp_path, cache="none")
     read = collate_regions(data.__getitems__(list(range(10))))["features"]
     torch.testing.assert_close(read, torch.from_numpy(np.concatenate(tokens)))
-    assert len(data._handles) == 2
+    assert len(data._reader._handles) == 2
 
 
 def test_transforms_and_choice_of_slides(cohort):
@@ -163,5 +195,5 @@ def test_float32_files_are_not_rounded(tmp_path):
 
 def test_unknown_cache_is_refused(cohort):
     """A misspelled cache option names the choices."""
-    with pytest.raises(BundleError, match="choose auto, memory or none"):
+    with pytest.raises(BundleError, match="choose auto, device, memory or none"):
         TokenDataset(cohort[0], cache="ram")
