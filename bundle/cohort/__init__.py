@@ -2,7 +2,7 @@
 
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
-from .files import write_text
+from .files import flush_folder, is_alive, write_text
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
@@ -42,7 +42,9 @@ __all__ = [
     "find_duplicates",
     "find_slides",
     "fingerprint_of",
+    "flush_folder",
     "fraction_of",
+    "is_alive",
     "patient_folds",
     "pool_patients",
     "read_splits",

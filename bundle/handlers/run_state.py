@@ -1,9 +1,6 @@
 """What a run is made of, as a file and back."""
 
 import hashlib
-import os
-import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +10,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine
 
 from ..cohort import BundleError, check_folder
-from ..weights import read_weights, save_atomically
+from ..weights import link_atomically, read_weights, save_atomically
 from .first_rank import on_first_rank
 
 
@@ -82,7 +79,7 @@ class RunState:
     def _write(self, engine: Engine, paths: Sequence[Path]) -> None:
         save_atomically(self._contents(engine), paths[0])
         for path in paths[1:]:
-            _link_or_copy(paths[0], path)
+            link_atomically(paths[0], path)
 
     def _contents(self, engine: Engine) -> dict[str, Any]:
         best = {}
@@ -141,45 +138,6 @@ class RunState:
                 f"{self.last} cannot be resumed, the run has changed: {'; '.join(changed)}. "
                 "Restore these, or start a new run with another --output_dir."
             )
-
-
-def _link_or_copy(source: Path, path: Path) -> None:
-    """Give the contents of a finished file a second name, without writing them again where the file system can.
-
-    One file under two names is safe, because checkpoints are never written in place: replacing one gives its name to a
-    new file, and the other name keeps the old one.
-
-    Raises:
-        BundleError: it cannot be done; the file of before is intact then.
-    """
-    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    try:
-        part.unlink(missing_ok=True)
-        try:
-            os.link(source, part)
-        except OSError:  # FAT, some network file systems, or too many names
-            shutil.copyfile(source, part)
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(part, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise BundleError(
-            f"{path} cannot be written ({error.strerror}). Free some space, or choose another output_dir."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where the system lets folders be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _first_lines(error: Exception) -> str:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..cohort import is_alive
 from .memory import available_memory, shared_array
 
 _MAX_BYTES = 2 << 30  # of addresses; memory is taken only as far as batches are held at the same time
@@ -120,7 +121,7 @@ class BatchRoom:
 
     def _release_the_dead(self) -> bool:
         """Free what ended workers sent and nobody received, because a loop over the loader was left early."""
-        dead = [pid for pid in np.unique(self._owner).tolist() if pid and not _is_alive(pid)]
+        dead = [pid for pid in np.unique(self._owner).tolist() if pid and not is_alive(pid)]
         self._owner[np.isin(self._owner, dead)] = 0
         return bool(dead)
 
@@ -147,13 +148,3 @@ def _receive(key: tuple[int, int], row: int, n: int, small: dict[str, NDArray[An
 
 
 ForkingPickler.register(RoomBatch, _reduce)  # what queues between processes use; copies of a batch are none of it
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..cohort import BundleError
+from ..cohort import BundleError, flush_folder, is_alive
 from .store import FORMAT_VERSION, REQUIRED_ATTRIBUTES, _region_offsets
 
 _PART_SUFFIX = ".part"
@@ -123,7 +123,7 @@ class TokenFileWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._part, self.path)
-            _flush_folder(self.path.parent)
+            flush_folder(self.path.parent)
         except OSError as error:
             self.abort()
             raise self._as_bundle_error(error) from error
@@ -205,7 +205,11 @@ def remove_stale_parts(folder: str | Path) -> list[Path]:
     for part in Path(folder).glob(f"*.h5.*{_PART_SUFFIX}"):
         host, _, pid = part.name.removesuffix(_PART_SUFFIX).rpartition(".h5.")[2].rpartition(".")
         try:
-            is_stale = not _is_alive(pid) if host == socket.gethostname() else _age_s(part) > _FOREIGN_PART_AGE_S
+            is_stale = (
+                not (pid.isdecimal() and is_alive(int(pid)))
+                if host == socket.gethostname()
+                else _age_s(part) > _FOREIGN_PART_AGE_S
+            )
         except FileNotFoundError:  # its own process was quicker
             continue
         if is_stale:
@@ -214,24 +218,5 @@ def remove_stale_parts(folder: str | Path) -> list[Path]:
     return removed
 
 
-def _is_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _age_s(path: Path) -> float:
     return time.time() - path.stat().st_mtime
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,7 +1,7 @@
 """Weights as files: read without unpickling, taken apart by name, loaded strictly, written atomically."""
 
 from .architecture import infer_vit_architecture
-from .atomic import save_atomically
+from .atomic import link_atomically, save_atomically
 from .loading import load_into
 from .pretraining import pretraining_file, read_pretraining, write_pretraining
 from .reading import is_torchscript, read_weights, sha256_of
@@ -11,6 +11,7 @@ __all__ = [
     "EncoderWeights",
     "infer_vit_architecture",
     "is_torchscript",
+    "link_atomically",
     "load_into",
     "pretraining_file",
     "read_pretraining",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from ..cohort import BundleError
+from ..cohort import BundleError, flush_folder, is_alive
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
@@ -26,17 +28,46 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     Raises:
         BundleError: the file cannot be written (disk full, no permission); the temporary file is gone then.
     """
-    path = Path(path)
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            torch.save(obj, file)
+            _flush(file)
+
+    _put(Path(path), write)
+
+
+def link_atomically(source: Path, path: str | Path) -> None:
+    """Give the contents of a finished file a second name, without writing them again where the file system can.
+
+    One file under two names is safe, because files here are never written in place: replacing one gives its name to a
+    new file, and the other name keeps the old one.
+
+    Raises:
+        BundleError: it cannot be done; the file of before is intact then.
+    """
+
+    def write(part: Path) -> None:
+        try:
+            os.link(source, part)
+        except OSError:  # FAT, some network file systems, or too many names
+            shutil.copyfile(source, part)
+            with part.open("rb+") as file:
+                _flush(file)
+
+    _put(Path(path), write)
+
+
+def _put(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file under a temporary name beside ``path``, then rename it."""
     part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        with part.open("wb") as file:
-            torch.save(obj, file)
-            file.flush()
-            os.fsync(file.fileno())
+        part.unlink(missing_ok=True)
+        write(part)
         os.replace(part, path)
-        _sync_folder(path.parent)
+        flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         _discard(part)
         before = "The file of before is intact. " if path.exists() else ""
@@ -46,6 +77,13 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     except BaseException:
         _discard(part)
         raise
+    # Where both names are one file already, renaming does nothing and leaves the temporary name.
+    _discard(part)
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _discard(part: Path) -> None:
@@ -62,26 +100,5 @@ def _remove_stale(path: Path) -> None:
     start = f".{path.name}.{socket.gethostname()}."
     for other in path.parent.glob(".*.tmp"):
         pid = other.name.removeprefix(start).removesuffix(".tmp")
-        if other.name.startswith(start) and pid.isdecimal() and not _is_alive(int(pid)):
+        if other.name.startswith(start) and pid.isdecimal() and not is_alive(int(pid)):
             other.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system lets folders be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

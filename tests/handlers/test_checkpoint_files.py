@@ -69,7 +69,7 @@ def test_a_full_disk_spares_the_file_of_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", fail)
     monkeypatch.setattr("shutil.copyfile", fail)
-    with pytest.raises(BundleError, match="last.pt cannot be written .No space left"):
+    with pytest.raises(BundleError, match="last.pt cannot be written .*No space left.*file of before is intact"):
         train(tmp_path, thing, epochs=1, best_at=(1,))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt"]
     assert value(tmp_path / "last.pt") == 1
