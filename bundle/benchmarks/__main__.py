@@ -61,13 +61,10 @@ def _measure(options: argparse.Namespace) -> None:
     threads = options.threads[0]
     torch.set_num_threads(threads)
     results: list[dict[str, Any]] = []
-    for case in importlib.import_module(f"bundle.benchmarks.{options.groups[0]}").cases(options.device, threads):
-        print(f"  {case.title}", flush=True)
-        timings = [timing._asdict() for timing in measure(case, options.rounds, options.device)]
-        for timing in timings:
-            print("    {name}: {ratio:.2f} x ({low:.2f} to {high:.2f})".format(**timing), flush=True)
+    cases = importlib.import_module(f"bundle.benchmarks.{options.groups[0]}").cases(options.device, threads)
+    for case, timings in zip(cases, measure(cases, options.rounds, options.device), strict=True):
         fields = {name: getattr(case, name) for name in ("group", "title", "work", "unit", "goal", "note")}
-        results.append(fields | {"timings": timings})
+        results.append(fields | {"timings": [timing._asdict() for timing in timings]})
     options.measure.parent.mkdir(parents=True, exist_ok=True)
     machine = {
         "device": _device(options.device),

@@ -15,7 +15,7 @@ import torch
 _LEAST_SECONDS = 0.1
 _MIB = 1 << 20
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
+_MMAP_THRESHOLD = -3  # mallopt's M_MMAP_THRESHOLD
 
 Role = Literal["reference", "ours", "peer", "limit"]
 
@@ -75,17 +75,29 @@ class Timing(NamedTuple):
     peak_mib: float | None
 
 
-def measure(case: Case, rounds: int = 7, device: str = "cpu") -> list[Timing]:
-    """Run all variants in turn, ``rounds`` times, and compare within each round.
+def measure(cases: Sequence[Case], rounds: int = 7, device: str = "cpu") -> list[list[Timing]]:
+    """Run all variants of a case in turn, ``rounds`` times, and compare within each round.
 
     Other work on the machine then slows all variants of a round alike. Each is run once before, for caches; quick ones
-    are repeated within a round until 0.1 s have passed. Memory is measured last, in a run of its own.
+    are repeated within a round until 0.1 s have passed. Memory is measured after the times of all cases, in runs of
+    its own, because that changes how the process gets its memory.
 
     Args:
-        case: what to compare.
+        cases: what to compare.
         rounds: at least 1.
         device: "cpu", or "cuda" to wait for the GPU and to count its memory.
     """
+    timings = [_timings(case, rounds, device) for case in cases]
+    return [
+        [
+            timing._replace(peak_mib=_peak_mib(variant.run, device))
+            for timing, variant in zip(row, case.variants, strict=True)
+        ]
+        for row, case in zip(timings, cases, strict=True)
+    ]
+
+
+def _timings(case: Case, rounds: int, device: str) -> list[Timing]:
     repeats = [_repeats(variant.run, device) for variant in case.variants]
     seconds: list[list[float]] = [[] for _ in case.variants]
     for round_number in range(rounds):
@@ -97,8 +109,8 @@ def measure(case: Case, rounds: int = 7, device: str = "cpu") -> list[Timing]:
     for variant, own in zip(case.variants, seconds, strict=True):
         ratios = [a / b for a, b in zip(reference, own, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        peak = _peak_mib(variant.run, device)
-        timings.append(Timing(variant.name, variant.role, statistics.median(own), middle, low, high, peak))
+        timings.append(Timing(variant.name, variant.role, statistics.median(own), middle, low, high, None))
+        print(f"  {case.title}, {variant.name}: {middle:.2f} x ({low:.2f} to {high:.2f})", flush=True)
     return timings
 
 
@@ -132,7 +144,6 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
     if not _CLEAR.exists():
         return None
     libc = ctypes.CDLL(None)
-    libc.mallopt(_TRIM_THRESHOLD, 1 << 17)
     libc.mallopt(_MMAP_THRESHOLD, 1 << 16)  # freed blocks go back to the system, or old peaks would hide new ones
     libc.malloc_trim(0)
     _CLEAR.write_text("5")  # Linux: the peak starts anew
@@ -140,9 +151,6 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
     kept = run()
     peak = _status("VmHWM") - before
     del kept
-    # Where glibc's own thresholds end up after a while: what is measured later shall not give memory back at each step.
-    libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
-    libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
     return peak / 1024
 
 

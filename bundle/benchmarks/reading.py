@@ -84,10 +84,11 @@ class Ways:
     Args:
         task: what to read.
         threads: of each way.
+        files: whose slides are read; kept, because their folder goes with them.
     """
 
-    def __init__(self, task: Task, threads: int) -> None:
-        self.task, self.threads = task, threads
+    def __init__(self, task: Task, threads: int, files: SlideFiles | None = None) -> None:
+        self.task, self.threads, self.files = task, threads, files
         self.batch = np.empty((int(task.mask.sum()), _PATCH, _PATCH, 3), np.uint8)
         self._slide = open_slide(task.path)
         self._openslide, self._cucim = _by_openslide(task.path), _by_cucim(task.path)
@@ -202,7 +203,7 @@ def reading_cases(files: SlideFiles, threads: int, n: int) -> list[Case]:
         Case(
             "reading",
             title,
-            Ways(task, threads).variants(),
+            Ways(task, threads, files).variants(),
             work=float(task.mask.sum()),
             unit="patches",
             goal={"read_patches": goal},

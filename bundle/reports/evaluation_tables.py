@@ -15,7 +15,7 @@ from .evaluation_rows import METRICS, arm_name, drawn_arms, metric, metric_names
 
 _METHODS = {
     "nadeau-bengio": "t distribution over the {n} folds, variance corrected for training sets that overlap "
-    "(Nadeau and Bengio); ± is the standard deviation over folds",
+    "(Nadeau and Bengio), cut at the figure's range; ± is the standard deviation over folds",
     "bootstrap": "bootstrap of the tested patients, {n:,} samples, bias-corrected and accelerated (exact "
     "binomial where all are alike); ± is their standard deviation",
 }

@@ -2,6 +2,7 @@
 
 from .image_crops import RandImageCrops, RandImageCropsd
 from .token_crops import CenterTokenCrop, CenterTokenCropd, RandTokenCrops, RandTokenCropsd
+from .token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
 
 __all__ = [
     "CenterTokenCrop",
@@ -10,4 +11,7 @@ __all__ = [
     "RandImageCropsd",
     "RandTokenCrops",
     "RandTokenCropsd",
+    "RandTokenShift",
+    "RandTokenShiftd",
+    "slide_statistics",
 ]

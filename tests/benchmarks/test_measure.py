@@ -32,7 +32,7 @@ def case(monkeypatch):
 
 def test_ratios_are_of_the_same_round(case):
     """A way that takes a quarter of the time is four times as fast; the reference is exactly 1."""
-    slow, quick = measure(case, rounds=3)
+    ((slow, quick),) = measure([case], rounds=3)
     assert slow[2:6] == pytest.approx((0.2, 1.0, 1.0, 1.0))
     assert quick[2:6] == pytest.approx((0.05, 4.0, 4.0, 4.0))
 
@@ -41,7 +41,7 @@ def test_peak_memory_is_seen_and_only_its_own():
     """40 MiB that a run takes and gives back are its peak; the next run that takes none shows none."""
     takes = Variant("takes", "reference", lambda: torch.ones(10 << 20).sum())
     nothing = Variant("nothing", "ours", lambda: torch.ones(1))
-    first, second = measure(Case("memory", "", [takes, nothing]), rounds=1)
+    ((first, second),) = measure([Case("memory", "", [takes, nothing])], rounds=1)
     if first.peak_mib is None:
         pytest.skip("this system does not tell the peak of a process's memory")
     assert 38 < first.peak_mib < 60
@@ -51,7 +51,7 @@ def test_peak_memory_is_seen_and_only_its_own():
 def test_table_and_picture_hold_every_way(case):
     """Every way has its line with rate, ratio and whether its goal was met, and its bar."""
     fields = {name: getattr(case, name) for name in ("group", "title", "work", "unit", "goal", "note")}
-    results = [fields | {"timings": [timing._asdict() for timing in measure(case, rounds=2)]}]
+    results = [fields | {"timings": [timing._asdict() for timing in measure([case], rounds=2)[0]]}]
     text = markdown(results)
     assert "naps/s" in text and "**quick**" in text and ">= 2: met" in text and "Zzz." in text
     labels = [label.get_text() for label in picture(results, "title").axes[0].get_yticklabels()]

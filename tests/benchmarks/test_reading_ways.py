@@ -1,5 +1,6 @@
 """Ways of reading patches that are compared must read the same patches."""
 
+import gc
 import importlib.util
 
 import numpy as np
@@ -64,3 +65,11 @@ def test_the_fuller_half_is_the_tissue(files):
     ways.by_us()
     texture = ways.batch.reshape(16, -1).std(1)
     assert mask.sum() == 8 and texture[mask.ravel()].mean() > texture[~mask.ravel()].mean()
+
+
+def test_slides_stay_while_they_are_read():
+    """The files live as long as the cases; they used to go before the first run."""
+    cases = reading_cases(SlideFiles(1024), threads=1, n=4)
+    gc.collect()
+    for variant in cases[0].variants:
+        variant.run()

@@ -70,3 +70,70 @@ def test_impossible_wishes_are_refused():
     """An odd number of prototypes is an error that says so."""
     with pytest.raises(BundleError, match="n_prototypes must be even"):
         planted_tokens(2, 3, 8, n_prototypes=3)
+
+
+NUISANCE = {"slide_shift": 0.4, "slide_gain": 0.2, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
+
+
+def _mean_tokens(cohort) -> np.ndarray:
+    return np.stack([slide.features[slide.mask].mean(axis=0, dtype=np.float32) for slide in cohort.slides])
+
+
+def test_stains_change_nothing_else():
+    """With shifts, gains and sites a slide is the same slide, each channel times a gain, plus an offset."""
+    plain = planted_tokens(6, 4, 8, seed=5, slide_shift=0.0)
+    stained = planted_tokens(6, 4, 8, seed=5, **NUISANCE)
+    for before, after in zip(plain.slides, stained.slides, strict=True):
+        assert np.array_equal(before.prototype, after.prototype) and np.array_equal(before.mask, after.mask)
+        for channel in range(8):
+            x, y = (slide.features[slide.mask][:, channel].astype(np.float64) for slide in (before, after))
+            gain, offset = np.polyfit(x, y, 1)
+            assert np.abs(gain * x + offset - y).max() < 0.01
+
+
+def test_proportion_leaves_the_slides_alone():
+    """Cohorts of two proportions have the same prototypes and masks: levels of difficulty are nested."""
+    for a, b in zip(*(planted_tokens(4, 3, 8, seed=2, proportion=p).slides for p in (0.0, 1.0)), strict=True):
+        assert np.array_equal(a.prototype, b.prototype) and np.array_equal(a.mask, b.mask)
+
+
+def test_sites_know_no_label():
+    """Every site has as many slides of one label as of the other, and slides of a site look alike."""
+    cohort = planted_tokens(24, 6, 16, seed=1, proportion=0.0, slide_shift=0.1, n_sites=3, site_shift=1.0)
+    labels, sites = (np.array([getattr(slide, name) for slide in cohort.slides]) for name in ("label", "site"))
+    assert [(labels[sites == site] == 0).sum() for site in range(3)] == [4, 4, 4]
+    assert [(labels[sites == site] == 1).sum() for site in range(3)] == [4, 4, 4]
+    means = _mean_tokens(cohort)
+    distance = np.linalg.norm(means[:, None] - means[None], axis=-1) + np.diag(np.full(24, np.inf))
+    assert (sites[distance.argmin(axis=1)] == sites).mean() > 0.9
+
+
+def test_cells_mix_types_within_a_token():
+    """Several places a token keep each prototype's mean and take the spread from finely mixed ones alone."""
+    kwargs = {"seed": 3, "proportion": 0.0, "noise": 0.0, "slide_shift": 0.0, "background": 0.0, "region_patches": 8}
+    cohort = planted_tokens(8, 12, 32, cells=4, **kwargs)
+    pure = {0: [], 1: []}
+    for slide in cohort.slides:
+        for region, prototype in zip(slide.features.astype(np.float32), slide.prototype, strict=True):
+            expected = cohort.shares[prototype] @ cohort.types
+            np.testing.assert_allclose(region.mean(axis=(0, 1)), expected, atol=0.01)
+            pure[prototype % 2].append((region @ cohort.types.T).max(axis=-1).mean())
+    assert np.mean(pure[0]) > np.mean(pure[1]) + 0.1
+
+
+def test_pairs_are_taken_in_turn():
+    """With `in_turn` each slide has as many regions of a pair as of the other, and the label is in the odd share."""
+    cohort = planted_tokens(40, 12, 8, seed=4, purity=0.9, in_turn=True)
+    for slide in cohort.slides:
+        assert np.bincount(slide.prototype // 2).tolist() == [6, 6]
+    odd = np.array([(slide.prototype % 2).mean() for slide in cohort.slides])
+    labels = np.array([slide.label for slide in cohort.slides])
+    np.testing.assert_allclose([odd[labels == 0].mean(), odd[labels == 1].mean()], [0.1, 0.9], atol=0.06)
+
+
+def test_concentrated_pairs_are_alike():
+    """The larger the concentration, the closer the shares of types of all prototypes."""
+    spread = [
+        planted_tokens(1, 2, 8, seed=6, n_prototypes=20, concentration=c).shares.std(axis=0).mean() for c in (0.8, 8)
+    ]
+    assert spread[1] < 0.5 * spread[0]

@@ -1,0 +1,57 @@
+"""Markdown tables of finished runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .arms import Arm
+from .probes import METRICS
+from .results import BASELINES, Results, Summary
+
+_COMPARED = ("knn_accuracy", "knn_auc", "linear", "prototype", "slide")
+
+
+def tables(results: Results, arms: Sequence[Arm]) -> str:
+    """For each level: every row's scores, then each arm minus the DINO that it was forked from."""
+    parts = []
+    for level in results.levels():
+        present = [arm for arm in arms if results.scores(level, arm.name, "knn_accuracy")]
+        names = [name for name in BASELINES if results.scores(level, name, "knn_accuracy")]
+        n_seeds = max(results.summary(level, arm.name, "knn_accuracy").n_seeds for arm in present) if present else 1
+        parts.append(f"### {level.capitalize()}\n\n{n_seeds} seed(s); mean ± half width of the 95 % t interval.\n")
+        parts.append(_scores(results, level, [*names, *(arm.name for arm in present)]))
+        parts.append(_differences(results, level, present))
+    return "\n".join(part for part in parts if part)
+
+
+def _scores(results: Results, level: str, names: Sequence[str]) -> str:
+    metrics = [m for m in METRICS if any(results.scores(level, name, m) for name in names)]
+    lines = [_line("embedding", [METRICS[m] for m in metrics]), "|---" * (len(metrics) + 1) + "|"]
+    for name in names:
+        lines.append(_line(name, [_cell(results.summary(level, name, m)) for m in metrics]))
+    return "\n".join(lines) + "\n"
+
+
+def _differences(results: Results, level: str, arms: Sequence[Arm]) -> str:
+    pairs = [(arm.name, arm.parent) for arm in arms if arm.parent]
+    pairs += [(arm.name, "DINO") for arm in arms if arm.parent is None and arm.name != "DINO"]
+    pairs = [pair for pair in pairs if results.difference(level, *pair, "knn_accuracy").n_seeds]
+    if not pairs:
+        return ""
+    lines = [_line("paired over seeds", [METRICS[m] for m in _COMPARED]), "|---" * (len(_COMPARED) + 1) + "|"]
+    for ours, theirs in pairs:
+        cells = [_cell(results.difference(level, ours, theirs, m), sign="+") for m in _COMPARED]
+        lines.append(_line(f"{ours} − {theirs}", cells))
+    return "\n".join(lines) + "\n"
+
+
+def _line(title: str, cells: Sequence[str]) -> str:
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def _cell(summary: Summary, sign: str = "") -> str:
+    if not summary.n_seeds:
+        return "–"
+    mean = f"{summary.mean:{sign}.3f}".replace("-", "−")
+    return mean if math.isnan(summary.half) else f"{mean} ± {summary.half:.3f}"

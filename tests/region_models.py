@@ -1,0 +1,25 @@
+"""Small region encoders as files, and slide tables, for tests of evaluations."""
+
+from pathlib import Path
+
+import torch
+
+from bundle.networks import Encoder, ProjectionHead, RegionViT
+
+
+def write_encoder(path: Path, seed: int = 0, token_dim: int = 12) -> Path:
+    """An untrained region encoder of width 32 with a head to 8 values."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Encoder(RegionViT(in_dim=token_dim, dim=32, depth=1, n_heads=1), ProjectionHead(32, 16, 8))
+        for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    torch.save(encoder.state_dict(), path)
+    return path
+
+
+def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
+    """A slide table with the columns of the first row."""
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    path.write_text("\n".join([*lines, ""]))
+    return path
