@@ -81,10 +81,13 @@ class Results:
 
     def once(self, level: str, seed: int, arm: str, work: Callable[[], dict[str, Any]]) -> None:
         """Do a run, unless it is finished, and keep what it gives: ``scores``, and perhaps ``last``, ``seconds``."""
+        path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", arm).strip("_") + ".json")
         if self.has(level, seed, arm):
             return
+        if path.exists():  # another process has finished it meanwhile
+            self.runs.append(self._read(path))
+            return
         run = Run(level, seed, arm, **{"last": {}, "seconds": 0.0, **work()})
-        path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", arm).strip("_") + ".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(run._asdict(), indent=1) + "\n")
         self.runs.append(run)
