@@ -41,7 +41,7 @@ def _draw(axis: Axes, results: Results, level: str, names: Sequence[str], metric
         color = next(color for start, color in _COLORS.items() if name.startswith(start))
         values = list(results.scores(level, name, metric).values())
         summary = results.summary(level, name, metric)
-        axis.plot(values, [place] * len(values), ".", color=color, alpha=0.35, markersize=5)
+        axis.plot(values, [place + 0.25] * len(values), ".", color=color, alpha=0.5, markersize=5, markeredgewidth=0)
         half = summary.half if summary.n_seeds > 1 else 0.0
         axis.errorbar(summary.mean, place, xerr=half, fmt="|", color=color, markersize=9, elinewidth=2)
     axis.set_yticks(range(len(names)), [""] * len(names))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from ...cohort import BundleError, write_text
+from .cohorts import LEVELS
 
 BASELINES = ("true prototypes", "mean token", "untrained encoder")
 
@@ -93,8 +94,9 @@ class Results:
         self.runs.append(run)
 
     def levels(self) -> list[str]:
-        """Those that have runs."""
-        return list(dict.fromkeys(run.level for run in self.runs))
+        """Those that have runs, easy ones first."""
+        present = {run.level for run in self.runs}
+        return [level for level in LEVELS if level in present]
 
     def scores(self, level: str, arm: str, metric: str) -> dict[int, float]:
         """Seed -> score."""
