@@ -100,7 +100,8 @@ def _write(folder: Path, device: str) -> None:
     lines = [f"# Benchmarks, {device}", ""]
     for threads, parts in sorted(runs.items()):
         results = [result for part in parts for result in part["results"]]
-        about = f"{parts[0]['device']}; torch {parts[0]['torch']}; {threads} thread(s); {parts[0]['rounds']} rounds"
+        rounds = " or ".join(map(str, sorted({part["rounds"] for part in parts})))
+        about = f"{parts[0]['device']}; torch {parts[0]['torch']}; {threads} thread(s); {rounds} rounds"
         name = f"{device}-{threads}.png"
         picture(results, about).savefig(folder / name, dpi=130)
         lines += [f"## {threads} thread(s)", "", f"{about}.", "", f"![times as fast as the reference]({name})", ""]

@@ -2,7 +2,7 @@
 
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
-from .files import flush_folder, is_alive, write_text
+from .files import flush_folder, is_alive, write_bytes, write_text
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
@@ -48,5 +48,6 @@ __all__ = [
     "patient_folds",
     "pool_patients",
     "read_splits",
+    "write_bytes",
     "write_text",
 ]

@@ -10,10 +10,15 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the temporary file is gone then.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, contents: bytes) -> None:
+    """As :func:`write_text`, for what is no text."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_bytes(contents)
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)

@@ -77,35 +77,14 @@ def evaluation_rows(
         BundleError: a setting or a column is missing or wrong; slides of a patient disagree; one class only.
     """
     task = _task(task, as_bool(ordered), time, event)
-    patients, sites = table.patients(slide_ids), table.sites(slide_ids)
     table.warn_of_strangers(slide_ids)
     if task == "survival":
         assert time is not None and event is not None, "the task needs both, as was checked"
         outcomes = table.survival(slide_ids, time, event)
-        rows = pool_patients(slide_ids, patients, outcomes, sites, "time and event")
+        rows = pool_patients(slide_ids, table.patients(slide_ids), outcomes, table.sites(slide_ids), "time and event")
         label = f"{time} / {event}"
         return EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
-    labels = table.labels(slide_ids, label)
-    order = _order(labels, classes, label, task)
-    strangers = [s for s, value in zip(slide_ids, labels, strict=True) if value is not None and value not in order]
-    kept = [value if value in order else None for value in labels]
-    if not any(kept):
-        found = ", ".join(sorted({value for value in labels if value}))
-        raise BundleError(f"no slide is of the classes {', '.join(order)}: the column {label!r} holds {found}.")
-    rows = pool_patients(slide_ids, patients, kept, sites, label if label == "label" else f"label ({label})")
-    targets = np.array([order.index(value) for value in rows.values], np.int64)
-    if len(np.unique(targets)) < 2:
-        raise BundleError(
-            f"all {len(targets)} labelled patients are of one class in the column {label!r}, {order[targets[0]]!r}: "
-            "there is nothing to tell apart; give another --label, or label more slides."
-        )
-    notes = list(rows.notes)
-    if strangers:
-        notes.append(f"{len(strangers)} slides of other classes are left out, such as {', '.join(strangers[:3])}.")
-    absent = [name for i, name in enumerate(order) if i not in targets]
-    if absent:
-        notes.append(f"no patient is of class {', '.join(absent)}.")
-    return EvaluationRows(task, label, order, rows, targets, notes)
+    return _class_rows(slide_ids, table, label, task, classes)
 
 
 def evaluation_splits(
@@ -139,6 +118,34 @@ def evaluation_splits(
         found = SplitFile(patient_folds(rows.targets, n_folds, as_whole(seed, "seed"), sites, names), "folds")
     notes = check_splits(found.splits, rows.targets, names, patients.sites)
     return SplitFile(found.splits, found.kind, [*found.notes, *notes])
+
+
+def _class_rows(
+    slide_ids: Sequence[str], table: SlideTable, label: str, task: str, classes: Sequence[Any] | None
+) -> EvaluationRows:
+    """Patients and their classes; arguments as for :func:`evaluation_rows`."""
+    labels = table.labels(slide_ids, label)
+    order = _order(labels, classes, label, task)
+    strangers = [s for s, value in zip(slide_ids, labels, strict=True) if value is not None and value not in order]
+    kept = [value if value in order else None for value in labels]
+    if not any(kept):
+        found = ", ".join(sorted({value for value in labels if value}))
+        raise BundleError(f"no slide is of the classes {', '.join(order)}: the column {label!r} holds {found}.")
+    what = label if label == "label" else f"label ({label})"
+    rows = pool_patients(slide_ids, table.patients(slide_ids), kept, table.sites(slide_ids), what)
+    targets = np.array([order.index(value) for value in rows.values], np.int64)
+    if len(np.unique(targets)) < 2:
+        raise BundleError(
+            f"all {len(targets)} labelled patients are of one class in the column {label!r}, {order[targets[0]]!r}: "
+            "there is nothing to tell apart; give another --label, or label more slides."
+        )
+    notes = list(rows.notes)
+    if strangers:
+        notes.append(f"{len(strangers)} slides of other classes are left out, such as {', '.join(strangers[:3])}.")
+    absent = [name for i, name in enumerate(order) if i not in targets]
+    if absent:
+        notes.append(f"no patient is of class {', '.join(absent)}.")
+    return EvaluationRows(task, label, order, rows, targets, notes)
 
 
 def _task(task: str, ordered: bool, time: str | None, event: str | None) -> str:

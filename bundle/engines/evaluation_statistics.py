@@ -11,11 +11,11 @@ import numpy as np
 from ..cohort import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from ..metrics import ClassificationFigures, Figures, SurvivalFigures, bootstrap, compare_bootstrap, compare_folds
 from ..metrics import over_folds as interval_over_folds
+from .slide_features import KIND_OF
 
 MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value
 _RANGE = {"kappa": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "mae": (0.0, np.inf)}  # all others: 0 to 1
-_KIND = {"mean_token": "vector", "region_embedding": "vector"}
 
 
 def figures_of(task: str) -> Figures:
@@ -66,7 +66,7 @@ def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Com
     groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in predictions:
         if arm.train_fraction == largest:
-            groups.setdefault((arm.protocol, _KIND.get(arm.features, arm.features)), []).append(arm)
+            groups.setdefault((arm.protocol, KIND_OF.get(arm.features, arm.features)), []).append(arm)
     found = []
     for arms in groups.values():
         pairs = list(combinations(arms, 2))

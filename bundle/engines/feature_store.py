@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from ..cohort import BundleError
+from ..cohort import BundleError, write_bytes
 
 _log = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[np.float32]]
@@ -51,13 +50,10 @@ class FeatureStore:
             BundleError: it cannot be written.
         """
         path = self._path(part)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
-            os.replace(draft, path)
+            write_bytes(path, save({name: np.ascontiguousarray(values) for name, values in arrays.items()}))
         except OSError as error:
-            draft.unlink(missing_ok=True)
             raise BundleError(
                 f"embeddings cannot be written to {path} ({error.strerror}): free some space, or choose another "
                 "output_dir; finished parts are kept."

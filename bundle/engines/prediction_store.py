@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..cohort import write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -47,11 +49,10 @@ class PredictionStore:
 
     def put(self, key: str, scores: NDArray[np.float64]) -> None:
         """Keep scores; where that fails (a full disk) the run goes on without."""
-        draft = self.folder / f".{key}.{os.getpid()}.npy"
+        contents = io.BytesIO()
+        np.save(contents, scores)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(draft, scores)
-            os.replace(draft, self.folder / f"{key}.npy")
+            write_bytes(self.folder / f"{key}.npy", contents.getvalue())
         except OSError as error:
-            draft.unlink(missing_ok=True)
             _log.warning("predictions are not kept: %s", error)

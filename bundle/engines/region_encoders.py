@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..cohort import BundleError
 from ..networks import Encoder, load_region_encoder
-from ..weights import sha256_of
-from ..weights.pretraining import read_pretraining
+from ..weights import read_pretraining, sha256_of
 
 TOKENS = "tokens"  # what arms without a region encoder are called
 

@@ -27,15 +27,14 @@ from ..cohort import (
     find_duplicates,
     fraction_of,
 )
-from ..protocols import Inputs
+from ..protocols import Inputs, Vectors
 from .evaluation_rows import EvaluationRows
 from .evaluation_statistics import MAIN_METRIC, comparisons, results
 from .prediction_store import PredictionStore
-from .slide_features import FEATURES, SlideFeatures
+from .slide_features import FEATURES, KIND_OF, SlideFeatures
 
 _log = logging.getLogger(__name__)
 _FEW_TESTED = 10  # patients; a figure of fewer takes few values
-_KIND_OF = {"mean_token": "vectors", "region_embedding": "vectors", "regions": "bags", "prototypes": "prototypes"}
 
 
 class SlideProtocol(Protocol):
@@ -109,7 +108,7 @@ class SlideEvaluation:
             for protocol in (p for p in protocols if p.name in use_protocols and rows.task in p.tasks)
             for encoder in features.names
             for kind in features.kinds(encoder)
-            if kind in use_features and _KIND_OF[kind] in protocol.takes
+            if kind in use_features and KIND_OF[kind] in protocol.takes
         ]
         if not self._ways:
             able = ", ".join(f"{p.name} ({', '.join(p.takes)})" for p in protocols if rows.task in p.tasks)
@@ -131,7 +130,7 @@ class SlideEvaluation:
         found.results = results(found, self.n_bootstrap, self.seed)
         found.comparisons = comparisons(found, self.n_bootstrap, self.seed)
         for name in self.features.names:
-            vector = next(kind for kind in self.features.kinds(name) if _KIND_OF[kind] == "vectors")
+            vector = next(kind for kind in self.features.kinds(name) if KIND_OF[kind] == Vectors.kind)
             found.slide_vectors[name] = self._inputs(name, vector).arrays()[0].astype(np.float32)
         for report in self.reports:
             report(found)

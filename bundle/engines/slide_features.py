@@ -23,7 +23,13 @@ from .region_encoders import TOKENS, RegionEncoders
 
 _PART = 2048  # regions a file: what a kill can cost
 _PROBED = 64  # slides whose tokens are looked at together
-FEATURES = ("mean_token", "region_embedding", "regions", "prototypes")
+KIND_OF = {  # the kind of input that features become
+    "mean_token": Vectors.kind,
+    "region_embedding": Vectors.kind,
+    "regions": Bags.kind,
+    "prototypes": PrototypeSets.kind,
+}
+FEATURES = tuple(KIND_OF)
 
 
 class RegionVectors(NamedTuple):

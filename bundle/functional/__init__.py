@@ -17,7 +17,7 @@ from .curves import (
 from .entropy import Distillation, distillation
 from .keyed_random import keyed_uniform
 from .kmeans import Clusters, batched_kmeans
-from .knn import knn_predict
+from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
 from .neighbors import Neighbors, nearest_slides, partners_of
 from .prototype_targets import PrototypeTargets
@@ -39,6 +39,7 @@ __all__ = [
     "holm",
     "keyed_uniform",
     "knn_predict",
+    "knn_vote",
     "log_rank_p",
     "matched_similarity",
     "mean_roc",

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .matching import assign_cosines
+from .matching import assign_cosines, similarity_bound
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
+_ROUNDING = 1e-5  # of sums of cosines
 
 
 @torch.no_grad()
@@ -84,7 +85,7 @@ def _similarities(
         least: a similarity (q, 1) that counts no more, or None.
     """
     a_valid = a_valid[:, None].expand_as(b_valid)
-    bound = _bound(cosines, a_valid, b_valid).masked_fill_(~usable, -torch.inf)
+    bound = similarity_bound(cosines, a_valid, b_valid).add_(_ROUNDING).masked_fill_(~usable, -torch.inf)
     found = torch.full_like(bound, -torch.inf)
     first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
     rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)
@@ -101,14 +102,3 @@ def _similarities(
     i, j = wanted.nonzero(as_tuple=True)
     found[i, j] = assign_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])[0]
     return found
-
-
-def _bound(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
-    """Upper bound of similarities: the smaller of the summed row maxima and column maxima, with room for rounding."""
-    n_a, n_b = a_valid.sum(-1), b_valid.sum(-1)
-    row = cosines.masked_fill(~b_valid[..., None, :], -torch.inf).amax(-1).masked_fill(~a_valid, 0.0).sum(-1)
-    column = cosines.masked_fill(~a_valid[..., None], -torch.inf).amax(-2).masked_fill(~b_valid, 0.0).sum(-1)
-    # Only the members of the smaller set are sure to be matched, so only their maxima bound the sum.
-    least = torch.minimum(row.masked_fill(n_a > n_b, torch.inf), column.masked_fill(n_b > n_a, torch.inf))
-    n_matched = torch.minimum(n_a, n_b)
-    return torch.where(n_matched > 0, least / n_matched.clamp(min=1) + 1e-5, -torch.inf)

@@ -183,18 +183,20 @@ def _backward_pass(
     weights = [chunks.workspace(chunks.width * rows.shape[1]) for _ in range(2)]
     memory = chunks.workspace(chunks.n_rows * chunks.width)
     product = chunks.workspace(max(chunks.student.numel(), chunks.width * rows.shape[1]))
-    pulls = chunks.workspace(rows.numel())
+    pulls, unscaled = chunks.workspace(rows.numel()), chunks.operand(rows)
     for number, outputs in enumerate(chunks.ranges()):
         weight, exact, norm = weights[0].unit_rows(chunks.student_weight[outputs])
+        scaled, scale = unscaled, None
         if number < len(kept):
             exponentials, scale = kept[number].exponentials, (kept[number].peak - norms).exp_()
+            scaled = pulls.holding(torch.mul(rows, scale, out=part(pulls.sums, rows.shape)))
         else:
             logits = chunks.logits(outputs, weight, weights[1], memory)
-            exponentials, scale = memory.holding(logits.sub_(norms).exp_()), torch.ones_like(norms)
+            exponentials = memory.holding(logits.sub_(norms).exp_())
         if expected is not None:
-            expected.addcmul_(product.product(exponentials[: chunks.n_guesses], weight), scale[: chunks.n_guesses])
+            pulled = product.product(exponentials[: chunks.n_guesses], weight)
+            expected += pulled if scale is None else pulled.mul_(scale[: chunks.n_guesses])
         if grad_weight is not None:
-            scaled = pulls.holding(torch.mul(rows, scale, out=part(pulls.sums, rows.shape)))
             pull = product.product(exponentials.T, scaled)
             radial = torch.einsum("cd,cd->c", pull, exact)[:, None]
             pull.addcmul_(exact, radial, value=-1)  # a row's length does not count

@@ -14,6 +14,8 @@ _LENGTH_STEP = 8
 _BUCKET_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
 _SAME_RELATIVE = 1e-6
 _SAME_ROUNDING = 1e-10
+_NOWHERE = 255  # cluster of what pads a slide
+_MOST_COMPARED = 16  # clusters up to which one after the other is compared
 
 
 class Clusters(NamedTuple):
@@ -82,27 +84,23 @@ def batched_kmeans(
     )
     offsets = lengths.cumsum(0) - lengths
     keys = torch.arange(n_slides, device=points.device) if keys is None else keys.to(points.device)
-    for slides, length in _buckets(lengths, n_clusters, points.shape[1], n_restarts):
+    for slides, length in _buckets(lengths, n_clusters, points.shape[1]):
         uniforms = keyed_uniform(seed, 0, keys[slides], _SEEDING_STREAM, size * n_restarts)
         uniforms = uniforms.to(dtype).view(-1, size, n_restarts).transpose(1, 2)
         place = torch.arange(length, device=points.device)
         inside = place < lengths[slides, None]
         rows = (offsets[slides, None] + place).clamp(max=len(points) - 1)
-        bucket = _Bucket(
-            points.index_select(0, rows.flatten()).view(*rows.shape, -1), inside, n_clusters[slides], uniforms
-        )
+        own = points.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        bucket = _Bucket(own, inside, n_clusters[slides], uniforms)
         bucket.run(n_iterations)
         best = bucket.best()
-        result.centroids[slides], result.valid[slides], result.inertia[slides] = (
-            best.centroids,
-            best.valid,
-            best.inertia,
-        )
+        result.centroids[slides], result.valid[slides] = best.centroids, best.valid
+        result.inertia[slides] = best.inertia
         result.assignment[rows[inside]] = best.assignment[inside]
     return result
 
 
-def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int, n_restarts: int) -> list[tuple[Tensor, int]]:
+def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int) -> list[tuple[Tensor, int]]:
     """Slides of about equal length, few enough for the cache, with the length they are padded to."""
     padded = (lengths + _LENGTH_STEP - 1) // _LENGTH_STEP * _LENGTH_STEP
     padded = torch.where(n_clusters > 0, padded, 0)
@@ -114,10 +112,6 @@ def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int, n_restarts: int) -> 
         slides = (padded == length).nonzero()[:, 0]
         buckets += [(part, length) for part in slides.split(max(1, budget // (length * min(length, dim))))]
     return buckets
-
-
-_NOWHERE = 255  # cluster of what pads a slide
-_MOST_COMPARED = 16  # clusters up to which one after the other is compared
 
 
 class _Best(NamedTuple):

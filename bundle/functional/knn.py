@@ -48,8 +48,14 @@ def knn_predict(
         cosines = query[part] @ train.T
         if exclude is not None:
             cosines = cosines.masked_fill(exclude[part], -torch.inf)
-        best, index = cosines.topk(min(k, len(train)), dim=1)
-        weight = best.clamp(min=0) if temperature is None else ((best - best[:, :1]) / temperature).exp()
-        votes[part] = votes[part].scatter_add(1, labels[index], weight.nan_to_num(0.0))
+        votes[part] = knn_vote(cosines, labels, k, n_classes, temperature)
+    return votes
+
+
+def knn_vote(similarity: Tensor, labels: Tensor, k: int, n_classes: int, temperature: float | None = None) -> Tensor:
+    """The votes of :func:`knn_predict`, from similarities (m, n); -inf forbids to vote."""
+    best, index = similarity.topk(min(k, len(labels)), dim=1)
+    weight = best.clamp(min=0) if temperature is None else ((best - best[:, :1]) / temperature).exp()
+    votes = similarity.new_zeros(len(similarity), n_classes).scatter_add(1, labels[index], weight.nan_to_num(0.0))
     total = votes.sum(1, keepdim=True)
     return torch.where(total > 0, votes / total.clamp(min=torch.finfo(votes.dtype).tiny), 1.0 / n_classes)

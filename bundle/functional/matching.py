@@ -72,6 +72,25 @@ def assign_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[T
     return similarity, torch.where(is_pair, partner, -1)
 
 
+def similarity_bound(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
+    """Upper bound of :func:`assign_cosines`: the smaller of the summed row maxima and the summed column maxima.
+
+    Args:
+        cosines: shape (..., K, K).
+        a_valid, b_valid: which prototypes exist, shapes that broadcast to (..., K), bool.
+
+    Returns:
+        Shape (...), up to rounding; -inf where a set is empty.
+    """
+    n_a, n_b = a_valid.sum(-1), b_valid.sum(-1)
+    row = cosines.masked_fill(~b_valid[..., None, :], -torch.inf).amax(-1).masked_fill_(~a_valid, 0.0).sum(-1)
+    column = cosines.masked_fill(~a_valid[..., None], -torch.inf).amax(-2).masked_fill_(~b_valid, 0.0).sum(-1)
+    # Only the members of the smaller set are sure to be matched, so only their maxima bound the sum.
+    least = torch.minimum(row.masked_fill_(n_a > n_b, torch.inf), column.masked_fill_(n_b > n_a, torch.inf))
+    n_matched = torch.minimum(n_a, n_b)
+    return torch.where(n_matched > 0, least / n_matched.clamp(min=1), -torch.inf)
+
+
 @lru_cache(maxsize=16)
 def _transitions(size: int) -> list[tuple[Tensor, Tensor]]:
     """For subsets of n = 1..size columns: position of each subset less one column, and that column, (C(size, n), n)."""

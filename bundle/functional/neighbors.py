@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .matching import assign_cosines, matched_similarity
+from .matching import assign_cosines, matched_similarity, similarity_bound
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
 _BLOCK_PAIRS = 1 << 14
@@ -127,14 +127,8 @@ class _Search:
         """Upper bound of the similarity of each pair of slides of a block, shape (rows, columns)."""
         if self.all_valid:
             return torch.minimum(cosines.amax(2).sum(0), cosines.amax(0).sum(1)) / self.size
-        a, b = self.valid[rows].T, self.valid[columns].T
-        n_a, n_b = self.n_valid[rows, None], self.n_valid[None, columns]
-        row_best = cosines.masked_fill(~b, -torch.inf).amax(2).masked_fill_(~a[:, :, None], 0.0).sum(0)
-        column_best = cosines.masked_fill(~a[:, :, None, None], -torch.inf).amax(0).masked_fill_(~b, 0.0).sum(1)
-        # Only the members of the smaller set are sure to be matched, so only their maxima bound the sum.
-        row_best.masked_fill_(n_a > n_b, torch.inf)
-        column_best.masked_fill_(n_b > n_a, torch.inf)
-        return torch.minimum(row_best, column_best) / torch.minimum(n_a, n_b)
+        pairs = cosines.permute(1, 3, 0, 2)
+        return similarity_bound(pairs, self.valid[rows][:, None], self.valid[columns][None])
 
     def _rank(self, cosines: Tensor, i: Tensor, j: Tensor, rows: slice, columns: slice) -> None:
         """Assign pairs (i, j) and merge them into the lists of both slides."""

@@ -10,8 +10,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ..cohort import BundleError, check_folder
-from ..weights import save_atomically
-from ..weights.pretraining import write_pretraining
+from ..weights import save_atomically, write_pretraining
 
 _log = logging.getLogger(__name__)
 

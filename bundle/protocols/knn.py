@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import as_whole
-from ..functional import knn_predict, matched_similarity
+from ..functional import knn_predict, knn_vote, matched_similarity
 from .inputs import PrototypeSets, Vectors
 
 _BLOCK_ELEMENTS = 1 << 22
@@ -54,7 +54,7 @@ class NearestNeighbors:
         """
         labels = torch.from_numpy(np.asarray(targets, np.int64))
         if isinstance(train, PrototypeSets) and isinstance(test, PrototypeSets):
-            votes = self._vote(_set_similarity(test, train), labels, n_classes)
+            votes = knn_vote(_set_similarity(test, train), labels, self.k, n_classes)
         elif isinstance(train, Vectors) and isinstance(test, Vectors):
             vectors = (torch.from_numpy(inputs.values) for inputs in (train, test))
             votes = knn_predict(next(vectors), labels, next(vectors), self.k, n_classes=n_classes)
@@ -62,13 +62,6 @@ class NearestNeighbors:
             raise TypeError(f"kNN compares two of a kind: got {type(train).__name__} and {type(test).__name__}.")
         scores = votes.double().numpy()
         return scores / scores.sum(1, keepdims=True)
-
-    def _vote(self, similarity: torch.Tensor, labels: torch.Tensor, n_classes: int) -> torch.Tensor:
-        """Votes from similarities [m, n], as :func:`bundle.functional.knn_predict` counts them."""
-        best, index = similarity.topk(min(self.k, len(labels)), dim=1)
-        votes = torch.zeros(len(similarity), n_classes).scatter_add(1, labels[index], best.clamp(min=0))
-        total = votes.sum(1, keepdim=True)
-        return torch.where(total > 0, votes / total.clamp(min=torch.finfo(votes.dtype).tiny), 1.0 / n_classes)
 
 
 def _set_similarity(a: PrototypeSets, b: PrototypeSets) -> torch.Tensor:

@@ -40,7 +40,7 @@ def nearest_slides_by_candidates(
     """
     members = valid.any(1).nonzero()[:, 0]
     vectors = torch.where(valid[..., None], prototypes, 0).float()
-    n_found = min(n_neighbors, len(members) - 1)
+    n_found = max(0, min(n_neighbors, len(members) - 1))
     index = torch.full((len(valid), n_neighbors), -1, dtype=torch.long, device=prototypes.device)
     similarity = vectors.new_full((len(valid), n_neighbors), -torch.inf)
     if n_found > 0:
@@ -71,7 +71,7 @@ def mean_prototype_index(means: Tensor) -> Any:
     except ImportError as error:
         raise BundleError(
             "matching so many slides needs the package faiss, which is not installed: install faiss-cpu or faiss-gpu, "
-            "or raise exact_slides and wait for all pairs to be compared."
+            "or raise exact_matching_slides and wait for all pairs to be compared."
         ) from error
     index: Any = faiss.IndexFlatIP(means.shape[1])
     if means.is_cuda and hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus() > 0:

@@ -73,3 +73,4 @@ def test_slides_stay_while_they_are_read():
     gc.collect()
     for variant in cases[0].variants:
         variant.run()
+        assert variant.run.__self__.batch.any()
