@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     0: {"functional", "cohort"},
-    1: {"slides", "tokens", "transforms", "weights", "synthetic"},
-    2: {"networks", "losses", "prototypes", "metrics", "protocols", "reports", "search"},
+    1: {"slides", "tokens", "embeddings", "transforms", "weights", "synthetic"},
+    2: {"networks", "losses", "prototypes", "metrics", "protocols", "reports", "maps", "search"},
     3: {"handlers", "engines", "apps"},
     4: {"benchmarks"},
 }

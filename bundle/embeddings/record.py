@@ -1,0 +1,77 @@
+"""What inference finds in one slide, as plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SlideEmbeddings:
+    """A slide as its regions, their embeddings and their prototypes.
+
+    R regions, K prototypes, P patches on a region's side (16), H attention heads.
+
+    Attributes:
+        slide_id: see :func:`bundle.cohort.find_slides`.
+        features: region embeddings, float32 [R, dim] (192).
+        projection: the same regions where prototypes live, float32 [R, d] (256), rows of unit length.
+        coords: level-0 px (x, y) of each region's top-left corner, int64 [R, 2]; negative where a slide is smaller than
+            a region.
+        mask: the patch holds tissue, bool [R, P, P], row-major.
+        slide_embedding: mean of ``features``, float32 [dim].
+        prototypes: float32 [K, d], rows of unit length; K is 0 for a slide without.
+        assignment: each region's prototype, int64 [R]; -1 where there is none.
+        attention: where CLS looks in the last block, float16 [R, H, P, P], or None where it was not asked for. A head's
+            weights of a region sum to at most 1.
+        attributes: what the file records beside: ``mpp``, ``level0_mpp`` (um/px), ``level0_width``, ``level0_height``
+            (level-0 px), ``region_size_level0`` (level-0 px, may be a fraction), ``region_size_px``, ``patch_size_px``,
+            ``slide_path`` (name only), ``reader``, ``encoder`` (of patches), ``region_encoder`` (name and SHA-256).
+    """
+
+    slide_id: str
+    features: NDArray[np.float32]
+    projection: NDArray[np.float32]
+    coords: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    slide_embedding: NDArray[np.float32]
+    prototypes: NDArray[np.float32]
+    assignment: NDArray[np.int64]
+    attention: NDArray[np.float16] | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.coords)
+
+    @property
+    def n_prototypes(self) -> int:
+        """K."""
+        return len(self.prototypes)
+
+    @property
+    def similarity(self) -> NDArray[np.float32]:
+        """Cosine of every region with every prototype, float32 [R, K]."""
+        return self.projection @ self.prototypes.T
+
+    @property
+    def region_size_level0(self) -> float:
+        """Side of a region, level-0 px."""
+        return float(self.attributes["region_size_level0"])
+
+    @property
+    def level0_mpp(self) -> float:
+        """um/px of level 0."""
+        return float(self.attributes["level0_mpp"])
+
+    @property
+    def level0_size(self) -> tuple[int, int]:
+        """Width and height of the slide, level-0 px."""
+        return int(self.attributes["level0_width"]), int(self.attributes["level0_height"])
+
+    @property
+    def patch_level0(self) -> float:
+        """Side of a patch, level-0 px."""
+        return self.region_size_level0 / self.mask.shape[1]

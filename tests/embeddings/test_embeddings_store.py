@@ -1,0 +1,56 @@
+"""Embedding files: what is written is read, what is damaged says so."""
+
+import h5py
+import numpy as np
+import pytest
+from slide_embeddings import made_up_slide
+
+from bundle.cohort import BundleError
+from bundle.embeddings import read_embeddings, read_embeddings_header, write_embeddings
+
+
+@pytest.mark.parametrize("has_attention", [True, False])
+def test_a_slide_comes_back_as_it_was(tmp_path, has_attention):
+    """Arrays and attributes are equal; attention may be absent."""
+    slide = made_up_slide(has_attention=has_attention)
+    write_embeddings(slide, tmp_path / "new" / "a.h5")
+    found = read_embeddings(tmp_path / "new" / "a.h5")
+    for name in ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(slide, name))
+        assert getattr(found, name).dtype == getattr(slide, name).dtype
+    assert (found.attention is None) == (not has_attention)
+    assert found.slide_id == slide.slide_id
+    assert found.region_size_level0 == slide.region_size_level0
+    assert read_embeddings_header(tmp_path / "new" / "a.h5")["region_encoder"] == slide.attributes["region_encoder"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.h5"]
+
+
+def test_similarity_is_the_cosine_of_regions_and_prototypes():
+    """Rows are of unit length, so that the product is the cosine; each region is nearest to a prototype."""
+    slide = made_up_slide()
+    assert slide.similarity.shape == (len(slide), slide.n_prototypes)
+    assert np.abs(slide.similarity).max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "other", "newer"])
+def test_a_bad_file_is_named(tmp_path, damage):
+    """Missing, cut short, another kind of file, a later version: the message names the file."""
+    path = tmp_path / "bad.h5"
+    write_embeddings(made_up_slide(), path)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:600])
+    else:
+        with h5py.File(path, "r+") as file:
+            file.attrs["kind" if damage == "other" else "embeddings_version"] = "tokens" if damage == "other" else 99
+    with pytest.raises(BundleError, match="bad.h5"):
+        read_embeddings(path)
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path):
+    """A file stands where the folder should be: an error, and no part file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_embeddings(made_up_slide(), tmp_path / "file" / "a.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

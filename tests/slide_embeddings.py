@@ -1,0 +1,59 @@
+"""Made-up slides, as inference writes them, for tests of what shows and searches them."""
+
+import numpy as np
+
+from bundle.embeddings import SlideEmbeddings
+
+
+def made_up_slide(
+    slide_id: str = "slide_a",
+    n_regions: int = 12,
+    n_prototypes: int = 3,
+    *,
+    seed: int = 0,
+    has_attention: bool = True,
+    side: int = 16,
+    level0_mpp: float = 0.25,
+) -> SlideEmbeddings:
+    """Regions in rows of four around noisy prototypes."""
+    rng = np.random.default_rng(seed)
+
+    def unit(*shape: int) -> np.ndarray:
+        rows = rng.standard_normal(shape)
+        return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+    prototypes = unit(n_prototypes, 32)
+    truth = np.arange(n_regions) % n_prototypes
+    projection = prototypes[truth] + 0.05 * rng.standard_normal((n_regions, 32)).astype(np.float32)
+    projection /= np.linalg.norm(projection, axis=1, keepdims=True)
+    features = rng.standard_normal((n_regions, 24)).astype(np.float32)
+    size = 2048 / level0_mpp
+    cells = np.stack([np.arange(n_regions) % 4, np.arange(n_regions) // 4], 1)
+    attention = rng.random((n_regions, 6, side, side))
+    attention /= 1.1 * attention.sum((2, 3), keepdims=True)
+    columns, rows = cells.max(0) + 1
+    attributes = {
+        "mpp": 0.5,
+        "level0_mpp": level0_mpp,
+        "level0_width": int(columns * size),
+        "level0_height": int(rows * size),
+        "region_size_level0": size,
+        "region_size_px": 4096,
+        "patch_size_px": 256,
+        "slide_path": f"{slide_id}.tiff",
+        "reader": "cucim",
+        "encoder": "made up sha256:0",
+        "region_encoder": "made up sha256:1",
+    }
+    return SlideEmbeddings(
+        slide_id=slide_id,
+        features=features,
+        projection=projection,
+        coords=np.round(cells * size).astype(np.int64),
+        mask=rng.random((n_regions, side, side)) > 0.2,
+        slide_embedding=features.mean(0),
+        prototypes=prototypes,
+        assignment=truth.astype(np.int64),
+        attention=attention.astype(np.float16) if has_attention else None,
+        attributes=attributes,
+    )
