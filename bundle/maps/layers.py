@@ -1,0 +1,106 @@
+"""What a map can show: prototypes, similarity to them, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SettingError
+from ..embeddings import SlideEmbeddings
+from .attention import relative_attention
+from .token_raster import TokenRaster
+
+LAYERS = ("prototypes", "similarity", "attention")
+_CLIP_PERCENTILE = 99.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One channel of a map.
+
+    Attributes:
+        kind: which of ``LAYERS``.
+        name: for files and channels: ``prototypes``, ``similarity_1``, ``attention``, ``attention_head_1``.
+        title: for people.
+        values: float32 [rows, columns] on the slide's raster, NaN where there is nothing. Prototypes: 1 to K, 0 for
+            tissue without one; similarity: cosine; attention: see :func:`relative_attention`.
+        limits: what a color scale shows; larger attention than this (its 99th percentile) is clipped there.
+    """
+
+    kind: str
+    name: str
+    title: str
+    values: NDArray[np.float32]
+    limits: tuple[float, float]
+
+
+def slide_layers(
+    slide: SlideEmbeddings, raster: TokenRaster, layers: Sequence[str] = LAYERS, prototype: int | None = None
+) -> list[Layer]:
+    """The layers of a slide, at token resolution.
+
+    Args:
+        slide: R regions, K prototypes.
+        raster: where its tokens lie.
+        layers: some of ``LAYERS``; what a slide has not (attention that was not asked for) is left out.
+        prototype: similarity to this one only, from 1; None: to each.
+
+    Raises:
+        SettingError: there is no such layer.
+    """
+    check_layers(layers)
+    found: list[Layer] = []
+    if "prototypes" in layers:
+        numbers = raster.paint(slide.assignment + 1)
+        found.append(Layer("prototypes", "prototypes", "Prototypes", numbers, (0, slide.n_prototypes)))
+    if "similarity" in layers:
+        found += _similarity(slide, raster, prototype)
+    if "attention" in layers and slide.attention is not None:
+        found += _attention(slide, raster)
+    return found
+
+
+def check_layers(layers: Sequence[str]) -> None:
+    """Make sure that all of these are known.
+
+    Raises:
+        SettingError: one is not.
+    """
+    strangers = [name for name in layers if name not in LAYERS]
+    if strangers or not layers:
+        raise SettingError(f"layers are {list(layers)}; give some of {', '.join(LAYERS)}.")
+
+
+def _similarity(slide: SlideEmbeddings, raster: TokenRaster, prototype: int | None) -> list[Layer]:
+    shown = range(1, slide.n_prototypes + 1) if prototype is None else [prototype]
+    cosines = slide.similarity
+    limits = _span(cosines)
+    return [
+        Layer("similarity", f"similarity_{k}", f"Similarity to prototype {k}", raster.paint(cosines[:, k - 1]), limits)
+        for k in shown
+        if k <= slide.n_prototypes
+    ]
+
+
+def _attention(slide: SlideEmbeddings, raster: TokenRaster) -> list[Layer]:
+    assert slide.attention is not None
+    heads = relative_attention(slide.attention, slide.mask)
+    on_tissue = np.moveaxis(heads, 1, -1)[slide.mask]
+    top = float(np.percentile(on_tissue, _CLIP_PERCENTILE)) if on_tissue.size else 1.0
+    limits = (0.0, max(top, 1.0))
+    mean = Layer("attention", "attention", "Attention, mean of heads", raster.paint(heads.mean(1)), limits)
+    return [mean] + [
+        Layer("attention", f"attention_head_{h + 1}", f"Attention, head {h + 1}", raster.paint(heads[:, h]), limits)
+        for h in range(heads.shape[1])
+    ]
+
+
+def _span(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Least and greatest, a little apart where they are one."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high - low > 1e-3 else (low - 0.01, high + 0.01)
