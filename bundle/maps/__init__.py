@@ -5,6 +5,7 @@ from .heat_map import HeatMapTiff
 from .layers import LAYERS, Layer, slide_layers
 from .map_request import MapRequest
 from .overlay import OverlayPng
+from .projector import RegionProjector
 from .slide_maps import SlideMaps
 from .token_raster import TokenRaster
 from .volumes import NiftiMaps
@@ -17,6 +18,7 @@ __all__ = [
     "NiftiMaps",
     "OverlayPng",
     "QuPathGeoJson",
+    "RegionProjector",
     "SlideMaps",
     "TokenRaster",
     "slide_layers",

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import write_text
-from ..embeddings import SlideEmbeddings
+from ..embeddings import SlideEmbeddings, tissue_shares
 from ..functional import NO_PROTOTYPE, prototype_colors
 from .attention import attention_on_tissue, relative_attention
 from .map_request import MapRequest
 from .polygons import cell_polygons
-from .prototype_shares import prototype_shares
 from .token_raster import TokenRaster
 
 _DECIMALS = 4
@@ -64,7 +63,7 @@ def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDAr
     """Name -> a number a region."""
     found: dict[str, NDArray[Any]] = {"Tissue share": slide.mask.mean((1, 2))}
     if "prototypes" in request.layers and slide.n_prototypes:
-        shares = prototype_shares(slide)
+        shares = tissue_shares(slide)
         found["Prototype share of tissue"] = np.where(slide.assignment >= 0, shares[slide.assignment], 0)
     if "similarity" in request.layers:
         cosines = slide.similarity
@@ -81,7 +80,7 @@ def _prototype_annotations(slide: SlideEmbeddings, raster: TokenRaster) -> list[
     """An annotation a prototype: the tissue of its regions, outlined token by token."""
     x, y = (np.round(edge, 2) for edge in raster.edges())
     numbers = raster.paint(slide.assignment + 1.0)
-    shares, annotations = prototype_shares(slide), []
+    shares, annotations = tissue_shares(slide), []
     for number in range(1, slide.n_prototypes + 1):
         polygons = [
             [[[float(x[column]), float(y[row])] for column, row in ring] for ring in rings]

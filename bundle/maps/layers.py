@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from .attention import relative_attention
 from .token_raster import TokenRaster
 
 LAYERS = ("prototypes", "similarity", "attention")
-_CLIP_PERCENTILE = 99.0
+_CLIPPED = (1.0, 99.0)  # percentiles of attention where its color scale ends
+_LEAST_SPAN = 0.02
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Layer:
         title: for people.
         values: float32 [rows, columns] on the slide's raster, NaN where there is nothing. Prototypes: 1 to K, 0 for
             tissue without one; similarity: cosine; attention: see :func:`relative_attention`.
-        limits: what a color scale shows; larger attention than this (its 99th percentile) is clipped there.
+        limits: where a color scale begins and ends, the same for all layers of a kind; of attention these are the 1st
+            and 99th percentile, so that a few tokens do not leave the others without colors.
     """
 
     kind: str
@@ -89,8 +92,7 @@ def _attention(slide: SlideEmbeddings, raster: TokenRaster) -> list[Layer]:
     assert slide.attention is not None
     heads = relative_attention(slide.attention, slide.mask)
     on_tissue = np.moveaxis(heads, 1, -1)[slide.mask]
-    top = float(np.percentile(on_tissue, _CLIP_PERCENTILE)) if on_tissue.size else 1.0
-    limits = (0.0, max(top, 1.0))
+    limits = _span(np.percentile(on_tissue, _CLIPPED) if on_tissue.size else on_tissue)
     mean = Layer("attention", "attention", "Attention, mean of heads", raster.paint(heads.mean(1)), limits)
     return [mean] + [
         Layer("attention", f"attention_head_{h + 1}", f"Attention, head {h + 1}", raster.paint(heads[:, h]), limits)
@@ -98,9 +100,10 @@ def _attention(slide: SlideEmbeddings, raster: TokenRaster) -> list[Layer]:
     ]
 
 
-def _span(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Least and greatest, a little apart where they are one."""
+def _span(values: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    """Least and greatest, apart by ``_LEAST_SPAN`` or more."""
     if not values.size:
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    return (low, high) if high - low > 1e-3 else (low - 0.01, high + 0.01)
+    spare = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    return low - spare, high + spare

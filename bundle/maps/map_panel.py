@@ -50,8 +50,7 @@ def draw_scale_bar(axes: Axes, raster: TokenRaster) -> None:
         [0, length], [0, 0], transform=lowered, color="black", linewidth=2.2, clip_on=False, solid_capstyle="butt"
     )
     below = lowered + ScaledTranslation(0, -_TEXT_BELOW_IN, axes.figure.dpi_scale_trans)
-    text = {"fontsize": TEXT_SIZE, "ha": "left", "va": "top"}
-    axes.text(0, 0, length_text(length), transform=below, **text)
+    axes.text(0, 0, length_text(length), transform=below, fontsize=TEXT_SIZE, ha="left", va="top")
 
 
 def round_length(most_mm: float) -> float:

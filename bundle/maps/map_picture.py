@@ -37,7 +37,7 @@ def faded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tinted(picture: NDArray[np.uint8], layer: Layer, raster: TokenRaster) -> NDArray[np.uint8]:
-    """Lay the layer's colors over a picture of the whole slide, RGB uint8 [h, w, 3]; where it has none nothing changes."""
+    """Lay the layer's colors over a picture of the whole slide, RGB uint8 [h, w, 3]; it shows where there are none."""
     columns, rows = (
         np.floor((((np.arange(n) + 0.5) * size / n) - start) / raster.pitch).astype(int)
         for n, size, start in zip(picture.shape[1::-1], raster.level0_size, raster.origin, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from .layers import LAYERS
 
 Thumbnail = tuple[NDArray[np.uint8], float]
+
+
+def no_thumbnail(slide_id: str) -> None:
+    """No slide is at hand."""
+    return
 
 
 @dataclass(frozen=True)
@@ -25,4 +30,4 @@ class MapRequest:
 
     layers: Sequence[str] = LAYERS
     prototype: int | None = None
-    thumbnail: Callable[[str], Thumbnail | None] = field(default=lambda slide_id: None)
+    thumbnail: Callable[[str], Thumbnail | None] = no_thumbnail

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from ..cohort import BundleError, SettingError, as_bool, as_whole, check_folder,
 from ..embeddings import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_index import MapRecord, write_map_index
-from .map_request import MapRequest, Thumbnail
+from .map_request import MapRequest, Thumbnail, no_thumbnail
 
 Writer = Callable[[SlideEmbeddings, MapRequest, Path], list[Path]]
 _log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ class SlideMaps:
         thumbnail: slide id -> RGB uint8 [h, w, 3] and its um/px (``bundle.slides.Thumbnails``), or None.
         settings: what else the maps depend on; other settings than last time make them anew.
         overwrite: make all maps anew.
+        num_workers: processes that draw; 0 and 1: this one.
 
     Raises:
         SettingError: there is no such layer, prototype or format.
@@ -56,15 +60,17 @@ class SlideMaps:
         thumbnail: Callable[[str], Thumbnail | None] | None = None,
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        num_workers: int = 0,
     ) -> None:
         check_layers(layers)
         self.files = find_embeddings(dataset_dir)
         self.output_dir = Path(output_dir)
         self.writers = {name: writers[name] for name in _known(formats, writers)}
         number = None if prototype is None else as_whole(prototype, "prototype", 1)
-        self.request = MapRequest(tuple(layers), number, thumbnail or (lambda slide_id: None))
+        self.request = MapRequest(tuple(layers), number, thumbnail or no_thumbnail)
         self.settings = {"layers": list(layers), "prototype": number, **(settings or {})}
         self.overwrite = as_bool(overwrite)
+        self.num_workers = as_whole(num_workers, "num_workers")
 
     def run(self) -> list[MapRecord]:
         """Make what is missing.
@@ -76,9 +82,8 @@ class SlideMaps:
             BundleError: nothing can be written, or no slide worked.
         """
         check_folder(self.output_dir, "maps", "output_dir")
-        records = []
-        for path in tqdm(self.files, desc="drawing maps", unit="slide", disable=None):
-            records.append(self._one(path))
+        with self._workers() as drawn:
+            records = list(tqdm(drawn, "drawing maps", len(self.files), unit="slide", disable=None))
         write_map_index(records, self.output_dir / "maps.csv")
         failed = [record for record in records if record.status == "failed"]
         if len(failed) == len(records):
@@ -86,6 +91,16 @@ class SlideMaps:
         counts = ", ".join(f"{sum(r.status == s for r in records)} {s}" for s in ("done", "skipped", "failed"))
         _log.info("maps in %s: %s", self.output_dir, counts)
         return records
+
+    @contextmanager
+    def _workers(self) -> Iterator[Iterator[MapRecord]]:
+        """Records in the order of the files, as they come."""
+        n_workers = min(self.num_workers, len(self.files))
+        if n_workers < 2:
+            yield map(self._one, self.files)
+            return
+        with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
+            yield pool.map(self._one, self.files)
 
     def _one(self, path: Path) -> MapRecord:
         started_s = time.monotonic()

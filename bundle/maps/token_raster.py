@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,10 +44,8 @@ class TokenRaster:
         # whole cells in front of the first region, so that tokens lie on cells
         origin = least - np.maximum(np.floor(least / pitch + 1e-6), 0) * pitch
         cells = np.round((corners - origin) / pitch).astype(np.int64)[:, ::-1]
-        cover = [
-            math.ceil((size - start) / pitch - 1e-6) for size, start in zip(slide.level0_size, origin, strict=True)
-        ]
-        rows, columns = np.maximum(cells.max(0) + side, cover[::-1]).tolist()
+        n_cells = np.ceil((slide.level0_size - origin) / pitch - 1e-6).astype(np.int64)
+        rows, columns = np.maximum(cells.max(0) + side, n_cells[::-1]).tolist()
         return cls(
             origin=(float(origin[0]), float(origin[1])),
             pitch=pitch,

@@ -20,12 +20,13 @@ _SCANNER = 1  # NIfTI's code for coordinates of the scanner
 
 
 class NiftiMaps:
-    """Writes ``<slide>.<layer>.nii.gz``, a volume [columns, rows, 1] a layer, and the thumbnail as ``<slide>.slide.nii.gz``.
+    """Writes ``<slide>.<layer>.nii.gz``, [columns, rows, 1], a layer, and the thumbnail as ``<slide>.slide.nii.gz``.
 
     The slide's x (right) is the patient's left and its y (down) is posterior, in mm from the slide's top-left corner:
     the picture stands as on the slide in the axial view of a radiologist's viewer, and readers that count in LPS (ITK,
     MONAI's ITKReader) see x and y of the slide without any sign. NIfTI itself counts in RAS: its affine has both
-    negative. Prototypes are labels (uint16; 0: none, or no tissue), everything else is float32 with NaN where there is nothing.
+    negative. Prototypes are labels (uint16; 0: none, or no tissue), everything else is float32, NaN where there is
+    nothing.
     """
 
     def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:

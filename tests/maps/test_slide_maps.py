@@ -48,7 +48,7 @@ def test_a_broken_file_is_reported_and_the_others_go_on(cohort, tmp_path):
 
 
 def test_a_second_run_makes_only_what_is_missing(cohort, tmp_path):
-    """Nothing is written again, until a file is gone, another format or setting is asked for, or embeddings are newer."""
+    """Nothing is written again until a file is gone, a format or setting is new, or embeddings are newer."""
     run(cohort, tmp_path)
     tiff = tmp_path / "maps" / "a" / "a.ome.tiff"
     os.utime(tiff, ns=(1, 1))
@@ -126,3 +126,13 @@ def test_prototype_share_is_of_tissue():
     slide.mask[0, 0, :3] = slide.mask[1, 0, 0] = slide.mask[2] = True
     assignment = np.array([0, 1, -1])
     np.testing.assert_allclose(prototype_shares(replace(slide, assignment=assignment)), [3 / 260, 1 / 260, 0])
+
+
+def test_processes_draw_the_same(cohort, tmp_path):
+    """Two processes write what one writes, failures included."""
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    SlideMaps(cohort, alone, WRITERS, ["geojson"]).run()
+    SlideMaps(cohort, shared, WRITERS, ["geojson"], num_workers=2).run()
+    assert index(shared)["broken"]["status"] == "failed"
+    for name in ("a", "b"):
+        assert (alone / name / f"{name}.geojson").read_bytes() == (shared / name / f"{name}.geojson").read_bytes()
