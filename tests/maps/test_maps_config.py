@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from monai.bundle import ConfigWorkflow
 from slide_embeddings import made_up_slide
 from tiny_slides import MPP, write_slide
 
+from bundle.cohort.command_line import user_error
 from bundle.embeddings import write_embeddings
 
 ROOT = Path(__file__).parents[2]
+CONFIG = str(ROOT / "configs" / "maps.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -31,27 +34,28 @@ def cohort(tmp_path_factory):
     return folder
 
 
-def start(run_id, cohort, output_dir, *options):
-    """What the command line prints."""
-    command = [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        run_id,
-        "--config_file",
-        str(ROOT / "configs" / "maps.yaml"),
-    ]
-    places = ["--bundle_root", str(ROOT), "--dataset_dir", str(cohort / "embeddings"), "--output_dir", str(output_dir)]
-    places += ["--slides_dir", str(cohort / "slides")]
-    done = subprocess.run([*command, *places, *options], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
+def ids(cohort, output_dir):
+    """Where things are."""
+    return {
+        "bundle_root": str(ROOT),
+        "dataset_dir": str(cohort / "embeddings"),
+        "slides_dir": str(cohort / "slides"),
+        "output_dir": str(output_dir),
+    }
+
+
+def start(run_id, cohort, output_dir, **options):
+    """Run in this process."""
+    workflow = ConfigWorkflow(
+        CONFIG, workflow_type="infer", run_id=run_id, logging_file=False, **ids(cohort, output_dir), **options
+    )
+    workflow.initialize()
+    workflow.run()
 
 
 def test_every_format_is_written(cohort, tmp_path):
-    """One command gives all maps of both slides and an index; only the slide at hand has a thumbnail's volume."""
-    code, printed = start("mapping", cohort, tmp_path)
-    assert code == 0, printed
+    """One run gives all maps of both slides and an index; only the slide at hand has a thumbnail's volume."""
+    start("mapping", cohort, tmp_path)
     with open(tmp_path / "maps.csv", newline="") as file:
         rows = {row["slide"]: row for row in csv.DictReader(file)}
     for name in "ab":
@@ -63,19 +67,26 @@ def test_every_format_is_written(cohort, tmp_path):
     assert "a.slide.nii.gz" in rows["a"]["maps"] and "b.slide.nii.gz" not in rows["b"]["maps"]
 
 
-def test_lists_and_the_projector_from_the_command_line(cohort, tmp_path):
-    """Formats, layers and one prototype as the header of the config says; the projector by its own id."""
-    code, printed = start("run", cohort, tmp_path, "--formats", "['geojson']", "--prototype", "2")
-    assert code == 0, printed
-    assert [path.name for path in (tmp_path / "a").glob("*.*") if not path.name.startswith(".")] == ["a.geojson"]
-    tile = json.loads((tmp_path / "a" / "a.geojson").read_text())["features"][-1]["properties"]
-    assert [name for name in tile["measurements"] if "Similarity" in name] == ["Similarity to prototype 2"]
-    code, printed = start("projecting", cohort, tmp_path)
-    assert code == 0, printed
+def test_the_projector_has_an_id_of_its_own(cohort, tmp_path):
+    """With pictures of the regions of the slide at hand."""
+    start("projecting", cohort, tmp_path)
     assert (tmp_path / "projector" / "00000" / "embedding" / "sprite.png").is_file()
 
 
-def test_a_mistake_is_one_sentence(cohort, tmp_path):
-    """An unknown format is named with those there are, without a traceback."""
-    code, printed = start("mapping", cohort, tmp_path, "--formats", "['gif']")
-    assert code != 0 and "give some of png, geojson, tiff, nifti" in printed and "Traceback" not in printed
+def test_a_mistake_reaches_the_user_as_one_sentence(cohort, tmp_path):
+    """An unknown format is named with those there are, through all that MONAI wraps around it."""
+    with pytest.raises(Exception) as caught:
+        start("mapping", cohort, tmp_path, formats=["gif"])
+    assert "give some of png, geojson, tiff, nifti" in str(user_error(caught.value))
+
+
+def test_lists_and_numbers_from_the_command_line(cohort, tmp_path):
+    """Formats and one prototype as the header of the config says."""
+    words = [f"--{name}={value}" for name, value in ids(cohort, tmp_path).items()]
+    words += ["--formats", "['geojson']", "--prototype", "2"]
+    command = [sys.executable, "-m", "monai.bundle", "run", "run", "--config_file", CONFIG, *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in (tmp_path / "a").glob("a.*")] == ["a.geojson"]
+    tile = json.loads((tmp_path / "a" / "a.geojson").read_text())["features"][-1]["properties"]
+    assert [name for name in tile["measurements"] if "Similarity" in name] == ["Similarity to prototype 2"]
