@@ -1,5 +1,6 @@
 """A slide's regions as pictures, and as files for the viewers that people have open."""
 
+from .attention_pictures import AttentionPictures
 from .geojson import QuPathGeoJson
 from .heat_map import HeatMapTiff
 from .layers import LAYERS, Layer, slide_layers
@@ -11,6 +12,7 @@ from .token_raster import TokenRaster
 from .volumes import NiftiMaps
 
 __all__ = [
+    "AttentionPictures",
     "HeatMapTiff",
     "LAYERS",
     "Layer",

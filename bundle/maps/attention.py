@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 
-def relative_attention(attention: NDArray[np.float16], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def relative_attention(attention: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """A token's attention over the mean of its region's tissue: 2 means twice as much as tissue of this region gets.
 
     Attention of a region sums to (almost) 1 whatever is in it, so that a token among 20 with tissue gets more than one
@@ -26,6 +28,6 @@ def relative_attention(attention: NDArray[np.float16], mask: NDArray[np.bool_]) 
     return np.divide(weights, mean[..., None, None], out=np.zeros_like(weights), where=mean[..., None, None] > 0)
 
 
-def attention_on_tissue(attention: NDArray[np.float16], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def attention_on_tissue(attention: NDArray[np.floating[Any]], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Share of CLS's attention that falls on tissue, mean over heads, float32 [R], in [0, 1]."""
     return (attention.astype(np.float32) * mask[:, None]).sum((2, 3)).mean(1).clip(0, 1)

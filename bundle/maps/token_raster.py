@@ -37,24 +37,35 @@ class TokenRaster:
 
     @classmethod
     def of(cls, slide: SlideEmbeddings) -> TokenRaster:
-        """The raster of a slide. It begins at the slide's corner where the regions' grid does."""
-        pitch, side = slide.patch_level0, slide.mask.shape[1]
-        corners = slide.coords.astype(np.float64)
+        """The raster of a slide that inference has seen."""
+        return cls.lay(slide.coords, slide.region_size_level0, slide.mask, slide.level0_mpp, slide.level0_size)
+
+    @classmethod
+    def lay(
+        cls,
+        coords: NDArray[np.int64],
+        region_size: float,
+        mask: NDArray[np.bool_],
+        level0_mpp: float,
+        level0_size: tuple[int, int],
+    ) -> TokenRaster:
+        """Lay a raster through the regions; it begins at the slide's corner where their grid does.
+
+        Args:
+            coords: level-0 px (x, y) of the regions' top-left corners, [R, 2], R at least 1.
+            region_size: side of a region, level-0 px.
+            mask, level0_mpp, level0_size: see the class.
+        """
+        pitch = region_size / mask.shape[1]
+        corners = coords.astype(np.float64)
         least = corners.min(0)
         # whole cells in front of the first region, so that tokens lie on cells
         origin = least - np.maximum(np.floor(least / pitch + 1e-6), 0) * pitch
         cells = np.round((corners - origin) / pitch).astype(np.int64)[:, ::-1]
-        n_cells = np.ceil((slide.level0_size - origin) / pitch - 1e-6).astype(np.int64)
-        rows, columns = np.maximum(cells.max(0) + side, n_cells[::-1]).tolist()
-        return cls(
-            origin=(float(origin[0]), float(origin[1])),
-            pitch=pitch,
-            shape=(rows, columns),
-            first_cells=cells,
-            mask=slide.mask,
-            level0_mpp=slide.level0_mpp,
-            level0_size=slide.level0_size,
-        )
+        n_cells = np.ceil((level0_size - origin) / pitch - 1e-6).astype(np.int64)
+        rows, columns = np.maximum(cells.max(0) + mask.shape[1], n_cells[::-1]).tolist()
+        start = float(origin[0]), float(origin[1])
+        return cls(start, pitch, (rows, columns), cells, mask, level0_mpp, level0_size)
 
     @property
     def pitch_um(self) -> float:
