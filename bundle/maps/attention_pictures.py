@@ -80,7 +80,7 @@ class AttentionPictures:
         values = raster.paint(relative_attention(self._attention(regions), mask).mean(1))
         found = None if self.thumbnail is None else self.thumbnail(self.dataset.slide_ids[slide])
         ground = faded(slide_picture(raster, found, _WIDTH_PX))
-        return tinted(ground, Layer("attention", "attention", "Attention, mean of heads", values, _LIMITS), raster)
+        return tinted(ground, Layer("attention", "attention", "Attention", "attention", values, _LIMITS), raster)
 
     def _raster(self, slide: int, regions: NDArray[np.int64], mask: NDArray[np.bool_]) -> TokenRaster:
         attributes = self.dataset.headers[slide].attributes

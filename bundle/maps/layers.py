@@ -26,7 +26,7 @@ class Layer:
     Attributes:
         kind: which of ``LAYERS``.
         name: for files and channels: ``prototypes``, ``similarity_1``, ``attention``, ``attention_head_1``.
-        title: for people.
+        title: for people; ``short_title`` beside others of its kind.
         values: float32 [rows, columns] on the slide's raster, NaN where there is nothing. Prototypes: 1 to K, 0 for
             tissue without one; similarity: cosine; attention: see :func:`relative_attention`.
         limits: where a color scale begins and ends, the same for all layers of a kind; of attention these are the 1st
@@ -36,6 +36,7 @@ class Layer:
     kind: str
     name: str
     title: str
+    short_title: str
     values: NDArray[np.float32]
     limits: tuple[float, float]
 
@@ -58,7 +59,7 @@ def slide_layers(
     found: list[Layer] = []
     if "prototypes" in layers:
         numbers = raster.paint(slide.assignment + 1)
-        found.append(Layer("prototypes", "prototypes", "Prototypes", numbers, (0, slide.n_prototypes)))
+        found.append(Layer("prototypes", "prototypes", "Prototypes", "prototypes", numbers, (0, slide.n_prototypes)))
     if "similarity" in layers:
         found += _similarity(slide, raster, prototype)
     if "attention" in layers and slide.attention is not None:
@@ -81,11 +82,13 @@ def _similarity(slide: SlideEmbeddings, raster: TokenRaster, prototype: int | No
     shown = range(1, slide.n_prototypes + 1) if prototype is None else [prototype]
     cosines = slide.similarity
     limits = _span(cosines)
-    return [
-        Layer("similarity", f"similarity_{k}", f"Similarity to prototype {k}", raster.paint(cosines[:, k - 1]), limits)
-        for k in shown
-        if k <= slide.n_prototypes
-    ]
+    found = []
+    for number in shown:
+        if number <= slide.n_prototypes:
+            name, short = f"similarity_{number}", f"prototype {number}"
+            values = raster.paint(cosines[:, number - 1])
+            found.append(Layer("similarity", name, f"Similarity to {short}", short, values, limits))
+    return found
 
 
 def _attention(slide: SlideEmbeddings, raster: TokenRaster) -> list[Layer]:
@@ -93,11 +96,12 @@ def _attention(slide: SlideEmbeddings, raster: TokenRaster) -> list[Layer]:
     heads = relative_attention(slide.attention, slide.mask)
     on_tissue = np.moveaxis(heads, 1, -1)[slide.mask]
     limits = _span(np.percentile(on_tissue, _CLIPPED) if on_tissue.size else on_tissue)
-    mean = Layer("attention", "attention", "Attention, mean of heads", raster.paint(heads.mean(1)), limits)
-    return [mean] + [
-        Layer("attention", f"attention_head_{h + 1}", f"Attention, head {h + 1}", raster.paint(heads[:, h]), limits)
-        for h in range(heads.shape[1])
-    ]
+    mean = raster.paint(heads.mean(1))
+    found = [Layer("attention", "attention", "Attention, mean of heads", "mean of heads", mean, limits)]
+    for head in range(heads.shape[1]):
+        name, short = f"attention_head_{head + 1}", f"head {head + 1}"
+        found.append(Layer("attention", name, f"Attention, {short}", short, raster.paint(heads[:, head]), limits))
+    return found
 
 
 def _span(values: NDArray[np.floating[Any]]) -> tuple[float, float]:

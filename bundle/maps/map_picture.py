@@ -18,7 +18,7 @@ SCALES = {"similarity": "viridis", "attention": "inferno"}
 _OPACITY = {"prototypes": 0.6, "similarity": 0.85, "attention": 0.85}
 _PAPER = 250
 _FADED = 0.6  # of the gray slide's contrast is left under a map
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def slide_picture(raster: TokenRaster, thumbnail: Thumbnail | None, width_px: int) -> NDArray[np.uint8]:
@@ -32,7 +32,7 @@ def slide_picture(raster: TokenRaster, thumbnail: Thumbnail | None, width_px: in
 
 def faded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same in pale gray, so that colors of a map are not mixed up with those of a stain."""
-    gray = 255 - _FADED * (255 - picture @ _LUMINANCE)
+    gray = 255 - _FADED * (255 - picture @ LUMINANCE)
     return np.repeat(gray.astype(np.uint8)[..., None], 3, 2)
 
 

@@ -21,13 +21,13 @@ from .layers import LAYERS, Layer, slide_layers
 from .map_panel import TEXT_SIZE, draw_outlines, draw_picture, draw_scale_bar
 from .map_picture import SCALES, faded, slide_picture, tinted
 from .map_request import MapRequest, Thumbnail
+from .page_layout import folded, lay_out
 from .token_raster import TokenRaster
 
-_WIDTH_IN, _HEIGHT_IN, _LEAST_WIDTH_IN = 10.0, 7.5, 5.0  # of the page: at most, at most, at least
-_BESIDE_IN, _AROUND_IN = 1.1, 1.3  # of it for scales and titles
+_HEADINGS = {"prototypes": "Regions by prototype", "similarity": "Similarity to prototypes", "attention": "Attention"}
 _DPI = 200
 _COMPRESSION = 4  # of 9: half the time, files a tenth larger
-_KEYS_A_ROW = 8
+_KEYS_A_ROW, _KEY_IN = 8, 0.22
 _SCALE_IN = 3.5
 
 
@@ -58,40 +58,30 @@ def map_figure(
     slide: SlideEmbeddings, layers: Sequence[Layer], raster: TokenRaster, thumbnail: Thumbnail | None
 ) -> Figure:
     """Panels of layers of one kind, in rows, with one legend for all."""
+    kind = layers[0].kind
     n_panels = len(layers) + (thumbnail is not None)
-    rows, columns, size, panel_in = _arranged(n_panels, raster)
-    figure = Figure(figsize=size, layout="constrained")
-    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    n_keys = slide.n_prototypes + 1 if kind == "prototypes" else 0
+    legend_in = _KEY_IN * (1 + math.ceil(n_keys / _KEYS_A_ROW)) if n_keys else 0.0
+    layout = lay_out(n_panels, raster.level0_size[1] / raster.level0_size[0], legend_in)
+    figure = Figure(figsize=layout.page_in, layout="constrained")
+    panels: list[Axes] = list(figure.subplots(layout.rows, layout.columns, squeeze=False).flat)
     for axes in panels[n_panels:]:
         axes.set_visible(False)
-    picture = slide_picture(raster, thumbnail, math.ceil(panel_in * _DPI))
-    shown = [("Slide", picture)] if thumbnail is not None else []
-    shown += [(layer.title, tinted(faded(picture), layer, raster)) for layer in layers]
+    picture = slide_picture(raster, thumbnail, math.ceil(layout.panel_in * _DPI))
+    shown = [("slide", picture)] if thumbnail is not None else []
+    shown += [(layer.short_title, tinted(faded(picture), layer, raster)) for layer in layers]
     for axes, (title, content) in zip(panels, shown, strict=False):
         draw_picture(axes, content, raster)
         axes.set_title(title, fontsize=TEXT_SIZE)
     draw_scale_bar(panels[0], raster)
-    if layers[0].kind == "prototypes":
+    if kind == "prototypes":
         draw_outlines(panels[n_panels - 1], slide, raster)
         _add_legend(figure, slide)
     else:
         _add_scale(figure, panels[:n_panels], layers[0])
-    figure.suptitle(slide.slide_id, fontsize=TEXT_SIZE + 1)
+    name = folded(slide.slide_id, layout.page_in[0])
+    figure.suptitle(f"{name}\n{_HEADINGS[kind]}", fontsize=TEXT_SIZE + 1)
     return figure
-
-
-def _arranged(n_panels: int, raster: TokenRaster) -> tuple[int, int, tuple[float, float], float]:
-    """Rows, columns, inches of the page on which the panels are largest, and of a panel across."""
-    aspect = raster.level0_size[1] / raster.level0_size[0]
-
-    def panel_width(columns: int) -> float:
-        rows = math.ceil(n_panels / columns)
-        return min((_WIDTH_IN - _BESIDE_IN) / columns, (_HEIGHT_IN - _AROUND_IN) / rows / aspect)
-
-    columns = max(range(1, n_panels + 1), key=lambda n: (round(panel_width(n), 3), -n))
-    rows = math.ceil(n_panels / columns)
-    width = max(columns * panel_width(columns) + _BESIDE_IN, _LEAST_WIDTH_IN)
-    return rows, columns, (width, rows * panel_width(columns) * aspect + _AROUND_IN), panel_width(columns)
 
 
 def _add_legend(figure: Figure, slide: SlideEmbeddings) -> None:

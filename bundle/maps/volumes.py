@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from ..cohort import write_bytes
 from ..embeddings import SlideEmbeddings
 from .layers import Layer, slide_layers
+from .map_picture import LUMINANCE
 from .map_request import MapRequest
 from .token_raster import TokenRaster
 
-_RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _SCANNER = 1  # NIfTI's code for coordinates of the scanner
 
 
 class NiftiMaps:
-    """Writes ``<slide>.<layer>.nii.gz``, [columns, rows, 1], a layer, and the thumbnail as ``<slide>.slide.nii.gz``.
+    """Writes ``<slide>.<layer>.nii.gz``, [columns, rows, 1], a layer, and the slide in gray, ``<slide>.slide.nii.gz``.
 
     The slide's x (right) is the patient's left and its y (down) is posterior, in mm from the slide's top-left corner:
     the picture stands as on the slide in the axial view of a radiologist's viewer, and readers that count in LPS (ITK,
     MONAI's ITKReader) see x and y of the slide without any sign. NIfTI itself counts in RAS: its affine has both
     negative. Prototypes are labels (uint16; 0: none, or no tissue), everything else is float32, NaN where there is
-    nothing.
+    nothing. The slide is gray because MONAI's readers take no colors from NIfTI.
     """
 
     def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
@@ -43,7 +43,7 @@ class NiftiMaps:
         if found is not None:
             picture, mpp = found
             paths.append(folder / f"{slide.slide_id}.slide.nii.gz")
-            voxels = np.ascontiguousarray(picture.swapaxes(0, 1)).view(_RGB)
+            voxels = (picture @ LUMINANCE).round().astype(np.uint8).T[..., None]
             _write(paths[-1], voxels, slide_affine(mpp / 1000, 0.0, 0.0, spacing))
         return paths
 
@@ -71,4 +71,4 @@ def _write(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.float64])
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, _SCANNER)
     image.set_qform(affine, _SCANNER)
-    write_bytes(path, gzip.compress(image.to_bytes(), 6, mtime=0))
+    write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))

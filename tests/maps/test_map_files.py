@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from monai.transforms import LoadImage
 from slide_embeddings import made_up_slide
 
 from bundle.maps import HeatMapTiff, MapRequest, NiftiMaps, QuPathGeoJson, TokenRaster, slide_layers
@@ -166,7 +167,7 @@ def test_volumes_lie_where_the_tokens_do(kind, tmp_path):
 
 
 def test_the_slide_itself_lies_under_its_maps(tmp_path):
-    """The thumbnail's volume covers the slide from 0 to its size in mm, with the colors where they were."""
+    """Its volume covers the slide from 0 to its size in mm, in gray; MONAI reads it and the maps at one place."""
     slide = made_up_slide()
     width, height = (size * slide.level0_mpp / 64 for size in slide.level0_size)
     picture = np.random.default_rng(0).integers(0, 255, (round(height), round(width), 3), np.uint8)
@@ -176,7 +177,11 @@ def test_the_slide_itself_lies_under_its_maps(tmp_path):
     ends = [volume.affine @ [-0.5, -0.5, 0, 1], volume.affine @ [width - 0.5, height - 0.5, 0, 1]]
     np.testing.assert_allclose(-ends[0][:2], 0, atol=1e-6)
     np.testing.assert_allclose(-ends[1][:2], np.array(slide.level0_size) * slide.level0_mpp / 1000, rtol=1e-5)
-    assert np.asarray(volume.dataobj)[5, 7, 0].tolist() == tuple(picture[7, 5])
+    read = LoadImage(image_only=True)(path)
+    assert float(read[5, 7, 0]) == pytest.approx(picture[7, 5] @ [0.299, 0.587, 0.114], abs=1)
+    over = LoadImage(image_only=True)(tmp_path / "slide_a.prototypes.nii.gz")
+    center = np.linalg.inv(read.affine.numpy()) @ over.affine.numpy() @ [20, 3, 0, 1]
+    np.testing.assert_allclose(center[:2], [20.5 * 2 - 0.5, 3.5 * 2 - 0.5], atol=1e-5)  # two px a token
 
 
 @pytest.mark.parametrize("writer", [QuPathGeoJson, HeatMapTiff, NiftiMaps])

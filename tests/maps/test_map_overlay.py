@@ -12,6 +12,7 @@ from bundle.maps import LAYERS, MapRequest, OverlayPng, TokenRaster, slide_layer
 from bundle.maps.map_panel import length_text, round_length
 from bundle.maps.map_picture import faded, slide_picture, tinted
 from bundle.maps.overlay import map_figure
+from bundle.maps.page_layout import folded, lay_out
 
 
 def test_tokens_are_tinted_and_nothing_else():
@@ -71,7 +72,7 @@ def test_a_figure_says_what_its_colors_mean():
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [text.split()[0] for text in texts] == ["1", "2", "3"] and texts[0].endswith("%)")
     ground, panel = figure.axes
-    assert (ground.get_title(), panel.get_title()) == ("Slide", "Prototypes")
+    assert (ground.get_title(), panel.get_title()) == ("slide", "prototypes")
     assert [text.get_text() for text in ground.texts] == ["2 mm"]
     assert np.ptp(ground.lines[0].get_xdata()) == pytest.approx(2.0)
     assert ground.get_xlim() == pytest.approx((0, slide.level0_size[0] * 0.25e-3))
@@ -88,3 +89,26 @@ def test_pictures_are_written(n_regions, tmp_path):
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert("RGB")).astype(int)
         assert min(pixels.shape[:2]) >= 400 and (np.ptp(pixels, 2) > 60).mean() > 0.05
+
+
+@pytest.mark.parametrize("aspect", [0.05, 0.3, 0.7, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize("n_panels", [1, 2, 8, 33])
+def test_a_page_holds_its_panels(n_panels, aspect):
+    """All of them, no page larger than 10 x 7.5 inches unless panels would be too narrow for their titles."""
+    layout = lay_out(n_panels, aspect, legend_in=0.5)
+    assert (layout.rows - 1) * layout.columns < n_panels <= layout.rows * layout.columns
+    assert layout.columns * layout.panel_in < layout.page_in[0]
+    assert layout.rows * layout.panel_in * aspect < layout.page_in[1]
+    if layout.panel_in > 0.9:
+        assert layout.page_in[0] <= 10 + 1e-9 and layout.page_in[1] <= 7.5 + 1e-9
+
+
+def test_two_panels_stand_side_by_side():
+    """Slide and map beside each other, unless the slide is much wider than high."""
+    assert [lay_out(2, aspect).columns for aspect in (0.2, 0.7, 1.0, 2.0)] == [1, 2, 2, 2]
+
+
+def test_long_names_are_folded():
+    """A TCGA name with its UUID takes two lines on a narrow page and loses no letter."""
+    name = "TCGA-AB-1234-01Z-00-DX1.0123ABCD-4567-89EF-0123-456789ABCDEF"
+    assert folded(name, 5).replace("\n", "") == name and folded(name, 5).count("\n") == 1 and folded(name, 10) == name
