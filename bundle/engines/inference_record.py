@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from torch.nn.functional import normalize
 from ..cohort import BundleError, as_bool, as_whole, fingerprint_of
 from ..embeddings import SlideEmbeddings
 from ..functional import batched_kmeans
-from ..tokens import TokenFile, encoder_key
-from ..weights import sha256_of
+from ..tokens import TokenFile, TokenHeader, encoder_key
+from ..weights import read_about, sha256_of
 from .inference_jobs import InferenceJob
 
+_log = logging.getLogger(__name__)
 _PROCEDURE = 1  # counts up when the same settings come to give other numbers
 _NEEDED = (
     "level0_mpp", "level0_width", "level0_height", "region_size_level0", "region_size_px", "patch_size_px",
@@ -50,6 +52,7 @@ class SlideRecorder:
         seed: int = 0,
     ) -> None:
         self.weights = Path(weights)
+        self._about: dict[str, Any] = {}
         self.settings: dict[str, Any] = {
             "n_prototypes_wanted": as_whole(n_prototypes, "n_prototypes", 1),
             "min_regions": as_whole(min_regions, "min_regions", 1),
@@ -71,6 +74,7 @@ class SlideRecorder:
                 "as region_encoder_ckpt."
             )
         self.settings["region_encoder"] = f"{self.weights.stem} sha256:{sha256_of(self.weights)}"
+        self._about = read_about(self.weights)
 
     @property
     def settings_key(self) -> str:
@@ -84,6 +88,7 @@ class SlideRecorder:
         Raises:
             BundleError: the token file does not say where its regions lie.
         """
+        self._warn_of_other_tokens(file.header)
         tokens = file.header.attributes
         missing = [name for name in _NEEDED if name not in tokens]
         if missing:
@@ -93,6 +98,18 @@ class SlideRecorder:
         if job.is_slide:
             kept["slide_bytes"] = job.ref.path.stat().st_size
         return {**kept, "settings_key": self.settings_key, "source_key": _source_key(file)}
+
+    def _warn_of_other_tokens(self, header: TokenHeader) -> None:
+        """Say once that these are no tokens as the weights were trained on: embeddings of them may mean nothing."""
+        trained_on = str(self._about.get("patch_encoder", header.encoder))
+        if encoder_key(trained_on) != encoder_key(header.encoder):
+            what = f"tokens of {trained_on}", header.encoder
+        elif float(self._about.get("mpp", header.mpp)) != header.mpp:
+            what = f"patches at {self._about['mpp']} um/px", f"{header.mpp} um/px"
+        else:
+            return
+        _log.warning("%s was trained on %s, %s has those of %s", self.weights.name, what[0], header.path.name, what[1])
+        self._about = {}
 
     def is_current(self, job: InferenceJob, header: Mapping[str, Any], kind: Mapping[str, Any]) -> bool:
         """Whether embeddings of a slide without tokens were made in the way of this run.
