@@ -3,7 +3,7 @@
 from .blocks import Block, ClassBlock
 from .distiller import Distiller, ema_update_, frozen_copy
 from .drop import keep_rows
-from .encoder import Encoder
+from .encoder import Encoder, compile_backbone
 from .from_weights import load_encoder, load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
 from .patch_encoder import load_patch_encoder
@@ -23,6 +23,7 @@ __all__ = [
     "ProjectionHead",
     "RegionDescriber",
     "RegionViT",
+    "compile_backbone",
     "ema_update_",
     "frozen_copy",
     "keep_rows",

@@ -34,3 +34,12 @@ class Encoder(nn.Module):
     def project_embedding(self, embedding: Tensor) -> Tensor:
         """What ``forward`` gave (B, dim) -> what ``project`` would have given (B, d)."""
         return self.head(embedding)
+
+
+def compile_backbone(encoder: Encoder, device: torch.device | str) -> None:
+    """``torch.compile`` the backbone in place.
+
+    On a CPU stochastic depth changes shapes in every step. On a GPU the two kinds of crops have shapes of their own:
+    the first is compiled as it is, the second makes torch compile for any shape.
+    """
+    encoder.backbone.compile(dynamic=True if torch.device(device).type == "cpu" else None)

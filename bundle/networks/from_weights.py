@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..cohort import BundleError, as_bool
 from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_about, read_weights, select_backbone
 from .distiller import Distiller
-from .encoder import Encoder
+from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
 from .vit import RegionViT
 
@@ -47,7 +47,7 @@ def make_student(
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
             nn.init.ones_(last_layer.weight_g)
     if as_bool(compiled):
-        encoder.backbone.compile(dynamic=True)  # stochastic depth changes shapes in every step
+        compile_backbone(encoder, device)
     return Distiller(encoder, last_layer).to(device)
 
 
