@@ -9,6 +9,7 @@ from .head import LastLayer, ProjectionHead
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
+from .region_encoder import RegionDescriber, make_region_encoder
 from .vit import PatchViT, RegionViT
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PatchTokenizer",
     "PatchViT",
     "ProjectionHead",
+    "RegionDescriber",
     "RegionViT",
     "compile_backbone",
     "ema_update_",
@@ -28,6 +30,7 @@ __all__ = [
     "load_encoder",
     "load_patch_encoder",
     "load_region_encoder",
+    "make_region_encoder",
     "make_student",
     "resized_positions",
     "warn_of_missing_background",

@@ -102,12 +102,16 @@ class ClassTokenViT(nn.Module):
 
         Non-negative; a head's weights sum to 1 minus what CLS gives to itself.
         """
+        return self.encode_and_attend(grid)[1]
+
+    def encode_and_attend(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """``encode`` without draws and ``attend``, for one pass over the blocks. Not in TorchScript."""
         x = self._sequence(grid)
         for block in self.blocks[:-1]:
             x = block(x)
         last = self.blocks[-1]
         weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
-        return weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+        return self.norm(last(x)[:, 0]), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
 
 
 class RegionViT(ClassTokenViT):
