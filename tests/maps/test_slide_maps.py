@@ -9,7 +9,7 @@ import pytest
 from slide_embeddings import made_up_slide
 
 from bundle.cohort import BundleError, SettingError
-from bundle.embeddings import write_embeddings
+from bundle.embeddings import tissue_shares, write_embeddings
 from bundle.maps import HeatMapTiff, NiftiMaps, QuPathGeoJson, SlideMaps
 
 WRITERS = {"geojson": QuPathGeoJson(), "tiff": HeatMapTiff(), "nifti": NiftiMaps()}
@@ -119,13 +119,11 @@ def test_a_full_disk_costs_only_its_slide(cohort, tmp_path):
 
 def test_prototype_share_is_of_tissue():
     """Regions count by their tissue; those without a prototype leave the sum below 1."""
-    from bundle.maps.prototype_shares import prototype_shares
-
     slide = made_up_slide(n_regions=3)
     slide.mask[:] = False
     slide.mask[0, 0, :3] = slide.mask[1, 0, 0] = slide.mask[2] = True
     assignment = np.array([0, 1, -1])
-    np.testing.assert_allclose(prototype_shares(replace(slide, assignment=assignment)), [3 / 260, 1 / 260, 0])
+    np.testing.assert_allclose(tissue_shares(replace(slide, assignment=assignment)), [3 / 260, 1 / 260, 0])
 
 
 def test_processes_draw_the_same(cohort, tmp_path):
