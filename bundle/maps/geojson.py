@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,57 @@ class QuPathGeoJson:
         return [path]
 
 
+class QuPathTokens:
+    """Writes ``<slide>.tokens.geojson``: a tile a token with tissue, with its attention; some 30 MB for 500 regions.
+
+    Nothing is written for a slide without attention: its regions say all there is.
+    """
+
+    def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
+        """Write the file and say where."""
+        if slide.attention is None or "attention" not in request.layers:
+            return []
+        path = folder / f"{slide.slide_id}.tokens.geojson"
+        features = ",".join(json.dumps(feature, allow_nan=False, ensure_ascii=False) for feature in _token_tiles(slide))
+        write_text(path, f'{{"type": "FeatureCollection", "features": [{features}]}}')
+        return [path]
+
+
+def _token_tiles(slide: SlideEmbeddings) -> Iterator[dict[str, Any]]:
+    assert slide.attention is not None
+    heads = np.moveaxis(relative_attention(slide.attention, slide.mask), 1, -1)
+    names = ["Attention", *(f"Attention head {head + 1}" for head in range(heads.shape[-1]))]
+    for region, row, column in np.argwhere(slide.mask).tolist():
+        x, y = slide.coords[region] + slide.patch_level0 * np.array([column, row])
+        values = heads[region, row, column]
+        measurements = {n: round(float(v), _DECIMALS) for n, v in zip(names, [values.mean(), *values], strict=True)}
+        geometry = _square(slide, float(x), float(y), slide.patch_level0)
+        if geometry is not None:
+            number = int(slide.assignment[region]) + 1
+            yield _feature(slide, f"token {region}.{row}.{column}", "tile", geometry, number, measurements)
+
+
 def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str, Any]]:
     measured = _measurements(slide, request)
     tiles = []
     for region, (x, y) in enumerate(slide.coords.tolist()):
         number = int(slide.assignment[region]) + 1
-        left, top, right, bottom = _clipped(slide, x, y)
-        corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
         measurements = {name: round(float(values[region]), _DECIMALS) for name, values in measured.items()}
-        if right > left and bottom > top:
-            geometry = {"type": "Polygon", "coordinates": [corners]}
+        geometry = _square(slide, x, y, slide.region_size_level0)
+        if geometry is not None:
             tiles.append(_feature(slide, f"region {region}", "tile", geometry, number, measurements))
     return tiles
 
 
-def _clipped(slide: SlideEmbeddings, x: float, y: float) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a region within the slide, level-0 px."""
-    size, (width, height) = slide.region_size_level0, slide.level0_size
-    ends = min(x + size, width), min(y + size, height)
-    return max(x, 0), max(y, 0), round(ends[0], 2), round(ends[1], 2)
+def _square(slide: SlideEmbeddings, x: float, y: float, side: float) -> dict[str, Any] | None:
+    """A square within the slide, level-0 px; None where nothing of it is."""
+    width, height = slide.level0_size
+    left, top = round(max(x, 0), 2), round(max(y, 0), 2)
+    right, bottom = round(min(x + side, width), 2), round(min(y + side, height), 2)
+    if right <= left or bottom <= top:
+        return None
+    corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    return {"type": "Polygon", "coordinates": [corners]}
 
 
 def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDArray[Any]]:
