@@ -56,7 +56,7 @@ def test_geojson_is_what_rfc_7946_and_qupath_want(kind, tmp_path):
     slide = SLIDES[kind]()
     features, _ = features_of(slide, tmp_path)
     tiles = [f for f in features if f["properties"]["objectType"] == "tile"]
-    assert len(tiles) == len(slide) and len({f["id"] for f in features}) == len(features)
+    assert len(tiles) == len(slide) and len({(f["id"], f["properties"]["name"]) for f in features}) == len(features)
     for feature in features:
         geometry = feature["geometry"]
         polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
@@ -91,20 +91,18 @@ def test_tokens_are_tiles_with_their_attention(tmp_path):
     (path,) = QuPathTokens()(slide, MapRequest(), tmp_path)
     collection = json.loads(path.read_text(encoding="utf-8"))
     jsonschema.validate({**collection, "features": collection["features"][::97]}, SCHEMA)
-    tiles = {feature["properties"]["name"]: feature for feature in collection["features"]}
+    tiles = [feature["geometry"]["coordinates"][0] for feature in collection["features"]]
     x, y = TokenRaster.of(slide).edges()
     rows, columns = np.nonzero(np.isfinite(slide_layers(slide, TokenRaster.of(slide))[0].values))
     assert len(tiles) == (TokenRaster.of(slide).within()[rows, columns]).sum()
     region, row, column = np.argwhere(slide.mask)[400].tolist()
-    tile = tiles[f"token {region}.{row}.{column}"]
     corner = (slide.coords[region] + slide.patch_level0 * np.array([column, row])).tolist()
-    assert tile["geometry"]["coordinates"][0][0] == corner
+    (tile,) = (f for f in collection["features"] if f["geometry"]["coordinates"][0][0] == corner)
     heads = relative_attention(slide.attention, slide.mask)[region, :, row, column]
     measured = tile["properties"]["measurements"]
     assert measured["Attention"] == pytest.approx(heads.mean(), abs=1e-3)
     assert measured["Attention head 6"] == pytest.approx(heads[5], abs=1e-3)
-    assert max(point[0] for f in tiles.values() for point in f["geometry"]["coordinates"][0]) == x[-1] == 30001
-    assert max(point[1] for f in tiles.values() for point in f["geometry"]["coordinates"][0]) == y[-1] == 20077
+    assert np.max(tiles, (0, 1)).tolist() == [x[-1], y[-1]] == [30001, 20077]
     assert QuPathTokens()(without_prototypes(), MapRequest(), tmp_path) == []
 
 
