@@ -32,7 +32,9 @@ def write_map_index(records: Sequence[MapRecord], path: Path) -> None:
     Raises:
         BundleError: it cannot be written.
     """
-    rows = {record.slide: list(record._replace(seconds=round(record.seconds, 2))) for record in records}
+    rows = {
+        record.slide: [str(cell) for cell in record._replace(seconds=round(record.seconds, 2))] for record in records
+    }
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(MapRecord._fields)

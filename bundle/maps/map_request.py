@@ -50,8 +50,8 @@ class MapRequest:
         if max(abs(width - wanted[0]), abs(height - wanted[1])) <= spare:
             return found
         _log.warning(
-            "slide %s is %d x %d um in slides_dir, %d x %d um in its embeddings: its maps lie on plain ground. Is it the "
-            "same file, and does slide_table give its mpp?",
+            "slide %s is %d x %d um in slides_dir, %d x %d um in its embeddings: its maps lie on plain ground. Is it "
+            "the same file, and does slide_table give its mpp?",
             slide.slide_id, width, height, *wanted,
         )  # fmt: skip
         return None
