@@ -54,6 +54,17 @@ def test_it_finds_what_the_network_says(tokens, tmp_path, batch_size):
         assert slide.attributes["region_encoder"].startswith("model sha256:")
 
 
+def test_bfloat16_changes_little_and_is_recorded(tokens, tmp_path):
+    """With amp embeddings have a cosine above 0.999 with float32's; what is stored is float32, rows of unit length."""
+    inference(tokens, tmp_path / "out").run()
+    inference(tokens, tmp_path / "amp", tmp_path / "model.pt", amp="true").run()
+    one, other = found(tmp_path / "out", "slide_1"), found(tmp_path / "amp", "slide_1")
+    cosine = (one.features * other.features).sum(1) / np.linalg.norm(one.features, axis=1)
+    assert (cosine / np.linalg.norm(other.features, axis=1) > 0.999).all() and (one.features != other.features).any()
+    assert other.features.dtype == np.float32 and other.attributes["embedding_amp"] is True
+    np.testing.assert_allclose(np.linalg.norm(other.projection, axis=1), 1, atol=1e-5)
+
+
 def test_prototypes_are_the_clusters_of_the_slide(tokens, tmp_path):
     """K-means as good as scikit-learn's; each region is assigned to its nearest centroid; too few regions: none."""
     inference(tokens, tmp_path / "out", n_prototypes=2, min_regions=3, attention="false").run()
