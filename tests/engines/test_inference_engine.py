@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 
 import h5py
+import hipt_files
 import numpy as np
 import pytest
 import torch
@@ -214,6 +215,26 @@ def test_other_tokens_than_in_training_are_warned_of_once(tokens, tmp_path, capl
     caplog.clear()
     inference(tokens, tmp_path / "out", weights, overwrite=True).run()
     assert "was trained on" not in caplog.text
+
+
+def test_published_weights_on_tokens_without_background_are_warned_of(tmp_path, caplog):
+    """HIPT's region encoder has seen encoded background, as its file's arguments tell."""
+    body, top = hipt_files.region_backbone(32, 2, 12), hipt_files.head(32, 64, 16, 40)
+    hipt_files.save_checkpoint(tmp_path / "vit4k.pth", body, top)
+    inference(write_cohort(tmp_path / "tokens", (2, 1)), tmp_path / "out", tmp_path / "vit4k.pth").run()
+    assert ["encoded background" in record.message for record in caplog.records].count(True) == 1
+
+
+def test_what_a_killed_run_left_is_removed(tokens, tmp_path):
+    """A part of two days ago goes, one of today may be another machine's and stays."""
+    folder = tmp_path / "out" / "embeddings"
+    folder.mkdir(parents=True)
+    old, new = folder / ".slide_0.h5.1.tmp", folder / ".slide_0.h5.2.tmp"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    inference(tokens, tmp_path / "out").run()
+    assert not old.exists() and new.exists()
 
 
 def test_a_token_file_without_places_is_refused(tmp_path):
