@@ -3,7 +3,7 @@
 from .index import IndexRow, read_index, write_index
 from .npz import write_npz
 from .record import SlideEmbeddings
-from .store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, write_embeddings
+from .store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, remove_stale_parts, write_embeddings
 
 __all__ = [
     "EMBEDDING_SUFFIX",
@@ -12,6 +12,7 @@ __all__ = [
     "read_embeddings",
     "read_embeddings_header",
     "read_index",
+    "remove_stale_parts",
     "write_embeddings",
     "write_index",
     "write_npz",
