@@ -7,6 +7,7 @@ from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .settings import as_number, as_whole, check_device, check_folder
+from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides
 from .slide_table import SlideRow, SlideTable
 from .split_files import SplitFile, read_splits
@@ -20,9 +21,14 @@ __all__ = [
     "Interval",
     "PatientRows",
     "Predictions",
+    "PrototypePair",
+    "RegionPlace",
     "Result",
     "SLIDE_SUFFIXES",
+    "SearchAnswer",
     "SettingError",
+    "SimilarRegions",
+    "SimilarSlide",
     "SlideError",
     "SlideRef",
     "SlideRow",

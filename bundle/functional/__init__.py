@@ -1,6 +1,6 @@
 """Arithmetic: tensors (or arrays) in, tensors out, no state, no files, no processes."""
 
-from .candidates import neighbors_of, rank_candidates
+from .candidates import nearest_sets, neighbors_of, rank_candidates
 from .curves import (
     Reliability,
     RocBand,
@@ -43,6 +43,7 @@ __all__ = [
     "log_rank_p",
     "matched_similarity",
     "mean_roc",
+    "nearest_sets",
     "nearest_slides",
     "neighbors_of",
     "partners_of",
