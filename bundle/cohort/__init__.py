@@ -1,5 +1,6 @@
 """Slides as a cohort: ids, tables, flags, errors, and what a run starts with."""
 
+from .atlas import Atlas, AtlasKind, AtlasSlide, letters
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
 from .files import flush_folder, is_alive, write_bytes, write_text
@@ -15,6 +16,9 @@ from .splits import check_split, check_splits, fraction_of, patient_folds
 
 __all__ = [
     "Arm",
+    "Atlas",
+    "AtlasKind",
+    "AtlasSlide",
     "BundleError",
     "Comparison",
     "Evaluation",
@@ -51,6 +55,7 @@ __all__ = [
     "flush_folder",
     "fraction_of",
     "is_alive",
+    "letters",
     "patient_folds",
     "pool_patients",
     "read_splits",

@@ -37,7 +37,7 @@ class PrototypePair(NamedTuple):
 
 
 class SimilarSlide(NamedTuple):
-    """A neighbor: its similarity, its row of the slide table, and the pairs that explain it, the most alike first."""
+    """A neighbor: its similarity, its row of the slide table, and the pairs that explain it, most tissue first."""
 
     slide_id: str
     similarity: float

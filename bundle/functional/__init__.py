@@ -19,6 +19,7 @@ from .keyed_random import keyed_uniform
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
+from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, nearest_slides, partners_of
 from .prototype_targets import PrototypeTargets
 from .schedules import warmup_cosine
@@ -26,6 +27,7 @@ from .schedules import warmup_cosine
 __all__ = [
     "Clusters",
     "Distillation",
+    "MergedSets",
     "Neighbors",
     "PrototypeTargets",
     "Reliability",
@@ -43,6 +45,7 @@ __all__ = [
     "log_rank_p",
     "matched_similarity",
     "mean_roc",
+    "merge_sets",
     "nearest_sets",
     "nearest_slides",
     "neighbors_of",

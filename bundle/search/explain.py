@@ -12,7 +12,7 @@ from .part import SlidePart
 
 
 def explain(query_id: str, query: SlidePart, neighbor_id: str, neighbor: SlidePart) -> list[PrototypePair]:
-    """The matched prototypes of two slides, the most alike first.
+    """The matched prototypes of two slides, those that cover most tissue of both first.
 
     Args:
         query_id, neighbor_id: their slide ids.
@@ -40,7 +40,7 @@ def explain(query_id: str, query: SlidePart, neighbor_id: str, neighbor: SlidePa
         for i, j in enumerate(partners)
         if j >= 0
     ]
-    return sorted(pairs, key=lambda pair: -pair.cosine)
+    return sorted(pairs, key=lambda pair: -(pair.query_share + pair.neighbor_share))
 
 
 def example_places(slide_id: str, slide: SlidePart, prototype: int) -> list[RegionPlace]:

@@ -40,7 +40,7 @@ class IndexUpdate:
         if self.missing:
             kept = "without a file, still searchable (--prune true removes them)"
             counts.append(f"{len(self.missing)} {kept}: {_names(self.missing)}")
-        lines = [f"slides: {', '.join(counts)}"]
+        lines = [", ".join(counts)]
         lines += [f"  {name} not indexed: {reason}" for name, reason in self.failed.items()]
         return "\n".join(lines)
 
@@ -99,7 +99,7 @@ class Indexer:
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")
-        _log.info("search index %s: %d slides; %s", self.index_dir, len(index), done)
+        _log.info("search index %s holds %d slides: %s", self.index_dir, len(index), done)
         return done
 
     def _batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -85,6 +86,13 @@ class NearestSlides:
     def compares_all(self, allowed: NDArray[np.bool_]) -> bool:
         """Whether prototype sets are compared with all slides that are allowed."""
         return int(allowed.sum()) <= max(self.exact_slides, self.n_candidates)
+
+    def prepare(self, by: str) -> None:
+        """Read and arrange what searches of one kind need, so that their time is that of searching alone."""
+        is_exact = self.compares_all(self.index.is_live)
+        needed = {"embedding": ["_embeddings"], "regions": ["_regions", "_slide_of_region"]}
+        for name in needed.get(by, ["sets"] if is_exact else ["_means"]):
+            getattr(self, name)
 
     def recall(self, k: int, n_queries: int = 64) -> float:
         """Share of the true ``k`` nearest slides by sets that a search finds, over evenly spaced slides of the index.
@@ -171,6 +179,7 @@ def _flat_index(vectors: NDArray[np.float32]) -> Any:
 
 
 def _faiss() -> Any:
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every variant that it tries
     try:
         import faiss
     except ImportError as error:

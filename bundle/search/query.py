@@ -41,7 +41,7 @@ class Query:
 
         Args:
             region: the number of one, a position "x,y" (level-0 px) that one holds, or None: the most typical region of
-                each prototype; of a slide without prototypes its first.
+                each prototype, those of most tissue first; of a slide without prototypes its first.
 
         Raises:
             SettingError: there is no such region.
@@ -50,7 +50,8 @@ class Query:
             raise BundleError(f"regions of slide {self.slide_id} are not at hand: give its file of embeddings.")
         if region is not None and str(region).strip():
             return [(self._numbered(str(region)), 1.0)]
-        corners, cosines = self.slide.example_coords[:, 0], self.slide.example_cosine[:, 0]
+        order = np.argsort(-self.slide.share, kind="stable")
+        corners, cosines = self.slide.example_coords[order, 0], self.slide.example_cosine[order, 0]
         found = [
             (int(np.flatnonzero((self.regions.coords == corner).all(1))[0]), float(cosine))
             for corner, cosine in zip(corners, cosines, strict=True)

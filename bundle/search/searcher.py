@@ -85,7 +85,9 @@ class Searcher:
         index = SearchIndex.load(self.index_dir)
         if not len(index):
             raise BundleError(f"the search index {self.index_dir} holds no slide: add some first.")
-        return NearestSlides(index, self.exact_slides, self.n_candidates)
+        nearest = NearestSlides(index, self.exact_slides, self.n_candidates)
+        nearest.prepare(self.by)
+        return nearest
 
     def run(self, query: str | Path | None) -> list[SearchAnswer]:
         """Answer every slide that ``query`` names, and hand all answers to the reports.
@@ -213,8 +215,8 @@ class Searcher:
 def describe(answer: SearchAnswer, n_shown: int = 10) -> str:
     """An answer for the console: a line a neighbor."""
     exact = "" if answer.is_exact else ", by candidates"
-    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}{exact} in {1e3 * answer.seconds:.1f} ms"
-    lines = [f"{head}; usual similarity {answer.usual:.3f}"]
+    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}{exact}; usual similarity "
+    lines = [f"{head}{answer.usual:.3f}"]
     lines += [f"  {n.similarity:.3f}  {n.slide_id}  {_words(n.values)}".rstrip() for n in answer.neighbors[:n_shown]]
     for group in answer.regions:
         lines.append(f"  region at {group.query.x},{group.query.y}:")

@@ -88,7 +88,7 @@ def test_extending_leaves_what_is_there_alone(tmp_path):
     after = contents(tmp_path / "index")
     assert {name: after[name] for name in before} == before and len(after) == len(before) + 2
     assert len(SearchIndex.load(tmp_path / "index")) == 7
-    assert str(update(tmp_path)) == "slides: 0 added, 0 replaced, 7 unchanged"
+    assert str(update(tmp_path)) == "0 added, 0 replaced, 7 unchanged"
 
 
 def test_an_extended_index_answers_as_one_made_at_once(tmp_path):
