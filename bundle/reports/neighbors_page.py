@@ -24,6 +24,7 @@ _KINDS = {
     "regions": "region embedding (cosine)",
 }
 _STYLE = """
+nav a { white-space: normal; }
 .pairs { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
 .sides { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; margin-top: .3rem; }
 .sides h4 { margin: 0 0 .2rem; font-size: .8rem; font-weight: 600; color: #555; }
