@@ -66,7 +66,6 @@ class SearchAnswer:
         n_compared: slides that could have been found.
         where: the filter, as it was given.
         usual: median similarity with other slides, from a sample of those compared; NaN where there are none.
-        is_exact: whether every slide was compared; False: candidates only.
         seconds: time of the search itself.
     """
 
@@ -79,5 +78,4 @@ class SearchAnswer:
     n_compared: int = 0
     where: str = ""
     usual: float = float("nan")
-    is_exact: bool = True
     seconds: float = 0.0

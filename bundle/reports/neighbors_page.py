@@ -128,7 +128,6 @@ def _answer(number: int, answer: SearchAnswer, tiles: _Tiles) -> str:
     regions = "the regions of " if answer.by == "regions" else ""
     how = f"Compared with {regions}{answer.n_compared} slides by {_KINDS[answer.by]}"
     how += f", limited to {escape(answer.where)}" if answer.where else ""
-    how += "" if answer.is_exact else "; not every slide was compared, candidates were"
     if math.isfinite(answer.usual):
         how += f". The median similarity, from a sample of them, is {answer.usual:.3f}"
     head = f'<h2 id="query-{number}">{escape(answer.query)}</h2>{about}<p class="quiet">{how}.</p>'

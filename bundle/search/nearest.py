@@ -15,22 +15,31 @@ from ..cohort import BundleError
 from ..functional import nearest_sets
 from .index import SearchIndex
 from .part import unit_rows
+from .sketch import SetSketch
+
+_LOOKED_AT_FIRST = 64
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 class NearestSlides:
-    """Searches over an index; faiss indexes are made when first asked for.
+    """Searches over an index, all of them exact; what they need is read and arranged when first asked for.
 
     Args:
         index: a search index.
-        exact_slides: up to so many slides, prototype sets are compared with those of every slide; beyond, faiss
-            proposes the slides with the most similar mean prototype.
-        n_candidates: slides that are proposed and then ranked exactly.
+        n_compared_at_once: up to so many slides prototype sets are compared without a look at bounds first.
     """
 
-    def __init__(self, index: SearchIndex, exact_slides: int = 20_000, n_candidates: int = 2000) -> None:
-        self.index, self.exact_slides, self.n_candidates = index, exact_slides, n_candidates
+    def __init__(self, index: SearchIndex, n_compared_at_once: int = 4096) -> None:
+        self.index, self.n_compared_at_once = index, n_compared_at_once
+
+    def prepare(self, by: str) -> None:
+        """Read and arrange what searches of one kind need, so that the first takes no longer than the others."""
+        names = {"embedding": ["_embeddings"], "regions": ["_regions", "_slide_of_region"], "sets": ["sets"]}[by]
+        if by == "sets" and len(self.index.slides) > self.n_compared_at_once:
+            names.append("_sketch")
+        for name in names:
+            getattr(self, name)
 
     def by_embedding(self, embedding: NDArray[np.float32], n: int, allowed: NDArray[np.bool_]) -> Found:
         """The ``n`` slides of largest cosine.
@@ -46,7 +55,9 @@ class NearestSlides:
         return _top(self._embeddings, unit_rows(embedding[None]), n, allowed)[0]
 
     def by_sets(self, prototypes: NDArray[np.float32], n: int, allowed: NDArray[np.bool_]) -> Found:
-        """The ``n`` slides of largest similarity, the mean cosine of optimally matched prototypes.
+        """The ``n`` slides of largest similarity, the mean cosine of optimally matched prototypes; exact.
+
+        In a large index, slides whose upper bound (:class:`SetSketch`) is below what others reach are passed over.
 
         Args:
             prototypes: of the query, rows of unit length, [K, d], K at least 1.
@@ -56,19 +67,24 @@ class NearestSlides:
         Returns:
             Rows [<= n], best first, and their similarities.
         """
-        sets, valid = self.sets
-        query = torch.from_numpy(np.ascontiguousarray(prototypes))[None]
-        is_there = torch.ones(query.shape[:2], dtype=torch.bool)
-        if self.compares_all(allowed):
-            rows, similarity = nearest_sets(query, is_there, sets, valid, n, usable=torch.from_numpy(allowed))
-            found = rows[0]
-        else:
-            mean = query[0].mean(0).numpy()
-            proposed = torch.from_numpy(_top(self._means, mean[None], max(self.n_candidates, n), allowed)[0][0])
-            place, similarity = nearest_sets(query, is_there, sets[proposed], valid[proposed], n)
-            found = torch.where(place[0] >= 0, proposed[place[0].clamp(min=0)], -1)
-        n_found = int((found >= 0).sum())
-        return found[:n_found].numpy(), similarity[0, :n_found].numpy()
+        query = torch.from_numpy(np.ascontiguousarray(prototypes))
+        rows = np.flatnonzero(allowed & self.has_prototypes)
+        if len(rows) > self.n_compared_at_once:
+            rows = self._possible(query, n, rows)
+        sets, valid = (each[torch.from_numpy(rows)] for each in self.sets)
+        place, similarity = nearest_sets(query[None], torch.ones(1, len(query), dtype=torch.bool), sets, valid, n)
+        n_found = int((place >= 0).sum())
+        return rows[place[0, :n_found].numpy()], similarity[0, :n_found].numpy()
+
+    def _possible(self, query: Tensor, n: int, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the rows that may be among the ``n`` most similar."""
+        bounds = self._sketch.bounds(query)
+        bounds = bounds if len(rows) == len(bounds) else bounds[torch.from_numpy(rows)]
+        first = bounds.topk(min(max(4 * n, _LOOKED_AT_FIRST), len(rows))).indices
+        sets, valid = (each[torch.from_numpy(rows)[first]] for each in self.sets)
+        there = torch.ones(1, len(query), dtype=torch.bool)
+        reached = float(nearest_sets(query[None], there, sets, valid, n)[1][0, -1])
+        return rows[(bounds >= reached).numpy()]
 
     def by_regions(self, features: NDArray[np.float32], n: int, allowed: NDArray[np.bool_]) -> list[Found]:
         """For each of Q regions the ``n`` regions of largest cosine.
@@ -82,35 +98,6 @@ class NearestSlides:
             For each query numbers of regions (see :meth:`place_of`), best first, and their cosines.
         """
         return _top(self._regions, unit_rows(features), n, allowed[self._slide_of_region])
-
-    def compares_all(self, allowed: NDArray[np.bool_]) -> bool:
-        """Whether prototype sets are compared with all slides that are allowed."""
-        return int(allowed.sum()) <= max(self.exact_slides, self.n_candidates)
-
-    def prepare(self, by: str) -> None:
-        """Read and arrange what searches of one kind need, so that their time is that of searching alone."""
-        is_exact = self.compares_all(self.index.is_live)
-        needed = {"embedding": ["_embeddings"], "regions": ["_regions", "_slide_of_region"]}
-        for name in needed.get(by, ["sets"] if is_exact else ["_means"]):
-            getattr(self, name)
-
-    def recall(self, k: int, n_queries: int = 64) -> float:
-        """Share of the true ``k`` nearest slides by sets that a search finds, over evenly spaced slides of the index.
-
-        1 where prototype sets are compared with all slides.
-        """
-        members = np.flatnonzero(self.index.is_live & self.has_prototypes)
-        exact = NearestSlides(self.index, exact_slides=len(members))
-        exact.sets = self.sets  # the same arrays, made once
-        found = wanted = 0
-        for row in members[np.linspace(0, len(members) - 1, min(n_queries, len(members))).astype(int)]:
-            allowed = self.index.is_live & self.has_prototypes
-            allowed[row] = False
-            prototypes = self.sets[0][row][self.sets[1][row]].numpy()
-            truth = exact.by_sets(prototypes, k, allowed)[0]
-            found += len(np.intersect1d(truth, self.by_sets(prototypes, k, allowed)[0]))
-            wanted += len(truth)
-        return found / max(wanted, 1)
 
     def place_of(self, region: int) -> tuple[int, tuple[int, int]]:
         """Row of a region's slide, and its corner in level-0 px."""
@@ -139,9 +126,8 @@ class NearestSlides:
         return _flat_index(self.index.slides.embedding)
 
     @cached_property
-    def _means(self) -> Any:
-        sets, valid = self.sets
-        return _flat_index((sets.sum(1) / valid.sum(1, keepdim=True).clamp(min=1)).numpy())
+    def _sketch(self) -> SetSketch:
+        return SetSketch(*self.sets)
 
     @cached_property
     def _regions(self) -> Any:

@@ -48,7 +48,6 @@ class Searcher:
         region: with "regions": see :meth:`Query.chosen_regions`.
         same_patient: whether other slides of the query's patient may be found.
         table: what is known of query slides; the index knows its own.
-        exact_slides, n_candidates: see :class:`NearestSlides`.
         reports: called with all answers.
 
     Raises:
@@ -66,8 +65,6 @@ class Searcher:
         region: str | int | None = None,
         same_patient: bool | str = False,
         table: SlideTable | None = None,
-        exact_slides: int = 20_000,
-        n_candidates: int = 2000,
         reports: Sequence[Callable[[list[SearchAnswer]], object]] = (),
     ) -> None:
         if by not in _KINDS:
@@ -76,8 +73,6 @@ class Searcher:
         self.where, self.same_patient = Where(where), as_bool(same_patient)
         self.table = SlideTable({}) if table is None else table
         self.index_dir, self.reports = Path(index_dir), list(reports)
-        self.exact_slides = as_whole(exact_slides, "exact_slides")
-        self.n_candidates = as_whole(n_candidates, "n_candidates", 1)
 
     @cached_property
     def nearest(self) -> NearestSlides:
@@ -85,7 +80,7 @@ class Searcher:
         index = SearchIndex.load(self.index_dir)
         if not len(index):
             raise BundleError(f"the search index {self.index_dir} holds no slide: add some first.")
-        nearest = NearestSlides(index, self.exact_slides, self.n_candidates)
+        nearest = NearestSlides(index)
         nearest.prepare(self.by)
         return nearest
 
@@ -139,7 +134,6 @@ class Searcher:
             n_compared=n_compared,
             where=self.where.text,
             usual=self._usual(query, allowed),
-            is_exact=self.by == "embedding" or self.nearest.compares_all(allowed),
             seconds=seconds,
         )
 
@@ -214,8 +208,7 @@ class Searcher:
 
 def describe(answer: SearchAnswer, n_shown: int = 10) -> str:
     """An answer for the console: a line a neighbor."""
-    exact = "" if answer.is_exact else ", by candidates"
-    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}{exact}; usual similarity "
+    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}; usual similarity "
     lines = [f"{head}{answer.usual:.3f}"]
     lines += [f"  {n.similarity:.3f}  {n.slide_id}  {_words(n.values)}".rstrip() for n in answer.neighbors[:n_shown]]
     for group in answer.regions:

@@ -91,10 +91,10 @@ def test_pictures_are_bounded(tmp_path):
     assert none.count("<img") == 0 and "Give --slides_dir" in none and none.count("at 4096, 1024") > 4
 
 
-def test_candidates_and_unknown_numbers_are_named(tmp_path):
-    """An answer from candidates says so; an unknown usual similarity is left out; no neighbor is no blank."""
-    page = write(tmp_path, [make_answer(n_neighbors=0, usual=math.nan, is_exact=False)])
-    assert "candidates were" in page and "nan" not in page and "No neighbor was found" in page
+def test_unknown_numbers_are_left_out(tmp_path):
+    """An unknown usual similarity is not named; no neighbor is no blank."""
+    page = write(tmp_path, [make_answer(n_neighbors=0, usual=math.nan)])
+    assert "nan" not in page and "No neighbor was found" in page
 
 
 def test_files_hold_everything(tmp_path):
