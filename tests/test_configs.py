@@ -18,7 +18,15 @@ TINY = {
     "bottleneck_dim": 8,
     "device": "cpu",
 }
-RUNNABLE = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "search.yaml", "atlas.yaml"}
+RUNNABLE = {
+    "train.yaml",
+    "train_patch_encoder.yaml",
+    "tokenize.yaml",
+    "evaluate.yaml",
+    "inference.yaml",
+    "search.yaml",
+    "atlas.yaml",
+}
 MIXINS = {"multi_gpu_train.yaml", "paper_nsclc.yaml", "paper_brca.yaml", "demo_patch_encoder.yaml", "demo_train.yaml"}
 TRAIN = ["train.yaml"]
 
