@@ -65,6 +65,12 @@ def _misplaced(source: str, path: Path) -> list[str]:
     return found
 
 
+def test_imports_of_the_bundle_are_relative():
+    """Sorters of imports that see the bundle inside another repository, as the Model Zoo's, leave relative ones alone."""
+    absolute = re.compile(r"^(?:from|import) bundle\b", re.MULTILINE)
+    assert [path.name for path in MODULES if absolute.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_every_package_has_a_floor():
     """A folder in bundle/ is a package, and a package stands on a floor; no module lies beside the packages."""
     folders = sorted(p.name for p in (ROOT / "bundle").iterdir() if p.is_dir() and any(p.rglob("*.py")))
