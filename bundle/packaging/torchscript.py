@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from ..cohort import BundleError
 from .processes import run_in_package
 
 _TIME = (1980, 1, 1, 0, 0, 0)
+_ID = "/.data/serialization_id"
 
 
 def export_torchscript(folder: Path) -> None:
@@ -37,9 +39,21 @@ def export_torchscript(folder: Path) -> None:
 
 
 def without_debug_records(path: Path) -> None:
-    """Drop the records that map instructions to source lines: they hold absolute paths, and nothing needs them."""
+    """Drop the records that map instructions to source lines: they hold absolute paths, and nothing needs them.
+
+    The file's id, a hash of all records, is made anew from those that stay.
+    """
+    with zipfile.ZipFile(path) as old:
+        records = {name: old.read(name) for name in old.namelist() if not name.endswith(".debug_pkl")}
+    digest = hashlib.sha256()
+    for name, contents in records.items():
+        if not name.endswith(_ID):
+            digest.update(name.encode() + contents)
     part = path.with_name(f".{path.name}.tmp")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as new:
-        for name in (name for name in old.namelist() if not name.endswith(".debug_pkl")):
-            new.writestr(zipfile.ZipInfo(name, _TIME), old.read(name))
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as new:
+        for name, contents in records.items():
+            is_id = name.endswith(_ID)
+            new.writestr(
+                zipfile.ZipInfo(name, _TIME), f"{int(digest.hexdigest(), 16) % 10**40:040}" if is_id else contents
+            )
     os.replace(part, path)
