@@ -149,5 +149,5 @@ def _start_epoch(engine: SlpdTrainer) -> None:
 def _spread(bottlenecks: Tensor) -> Tensor:
     """``1 - |mean|^2`` over the unit vectors [T, B, d] of all ranks."""
     rows = bottlenecks.detach().float().flatten(0, 1)
-    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_full((1,), len(rows))]))  # filled there: no copy
     return 1 - (total[:-1] / total[-1]).square().sum()
