@@ -32,7 +32,7 @@ SMALL = {  # what makes a run of each config short; all else is as documented
     "train.yaml": f"{NETWORK} --n_local 2 --batch_size 4",
     "tokenize.yaml": READ,
     "inference.yaml": f"{READ} --patch_batch_size 16",
-    "evaluate.yaml": "--n_folds 2 --protocols ['knn'] --n_bootstrap 20 --train_fractions [1.0]",
+    "evaluate.yaml": "--n_folds 2 --protocols ['knn'] --n_bootstrap 100 --train_fractions [1.0]",
 }
 
 
@@ -55,7 +55,7 @@ def prepared(line, names, run):
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
-    """Exports, stage one, tokens, training alone and in two processes, recipes, evaluation, inference: each ends well."""
+    """Exports, stage one, tokens, training alone and on two processes, recipes, evaluation, inference: all end well."""
     folder = tmp_path / "pathology_slpd"
     shutil.copytree(package.folder, folder)
     table = str(demo_slides / "slide_table.csv")
