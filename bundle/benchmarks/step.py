@@ -11,6 +11,7 @@ from ..engines import SlpdTrainer, make_optimizer
 from ..functional import PrototypeTargets
 from ..handlers import GradientClipHandler, TeacherUpdateHandler
 from ..losses import SLPDLoss
+from ..networks import compile_backbone
 from ..transforms import RandTokenCropsd
 from . import reference_way
 from .loss import in_bf16
@@ -34,7 +35,8 @@ def our_step(n_regions: int, device: str, amp: bool, n_steps: int = 1, compiled:
     """Iterations of the real engine with the handlers that work in every step."""
     student, teacher = student_and_teacher(device)
     if compiled:
-        student.encoder.backbone.compile(dynamic=True)
+        for module in (student, teacher):
+            compile_backbone(module.encoder, device)
     batch = {"features": tokens(n_regions, device), "region_id": torch.arange(n_regions)}
     trainer = SlpdTrainer(
         device=device,
