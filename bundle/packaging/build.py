@@ -15,13 +15,13 @@ from typing import Any
 from safetensors.torch import save_file
 
 from ..cohort import BundleError, write_text
-from ..weights import link_atomically, save_atomically, write_pretraining
+from ..weights import link_atomically
 from .archive import sha1_of, write_archive
 from .configs import true_metadata, write_configs
 from .contents import packaged_files
 from .hipt import differences_from_published, export_patch_encoder, export_region_encoder
 from .large_files import write_large_files
-from .model import RegionModel, read_model, read_patch_encoder, untrained_model
+from .model import RegionModel, read_model, read_patch_encoder, untrained_model, write_model
 from .model_card import model_card
 from .processes import run_in_package
 from .torchscript import export_torchscript
@@ -81,7 +81,7 @@ def build_package(root: Path, output_dir: Path, options: PackageOptions) -> Pack
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".packaging-") as scratch:
         made = Path(scratch)
         _copy_bundle(root, made / title)
-        _write_weights(made / title, metadata, model, patch_encoder, options, package)
+        _write_weights(made / title, metadata, model, options, package)
         write_archive(made / title, made / f"{title}.zip", top=name)
         _write_model_info(made, title, options.weights_url)
         _write_hub_layout(made / title, made / "huggingface", model)
@@ -102,32 +102,25 @@ def _copy_bundle(root: Path, folder: Path) -> None:
 
 
 def _write_weights(
-    folder: Path,
-    metadata: dict[str, Any],
-    model: RegionModel,
-    patch_encoder: dict[str, Any] | None,
-    options: PackageOptions,
-    package: Package,
+    folder: Path, metadata: dict[str, Any], model: RegionModel, options: PackageOptions, package: Package
 ) -> None:
     write_configs(folder / "configs", model)
     write_text(folder / "configs" / "metadata.json", json.dumps(metadata, indent=4, ensure_ascii=False) + "\n")
-    save_atomically(model.state, folder / "models" / "model.pt")
-    if patch_encoder is not None:
-        save_atomically(patch_encoder, folder / "models" / "patch_encoder.pt")
-    if model.slides is not None and options.with_slide_ids:
-        write_pretraining(folder / "models" / "model.pt", model.slides)
+    write_model(model, folder / "models" / "model.pt", options.with_slide_ids)
+    if options.patch_encoder is not None:  # to the byte: token files and model.json know it by its SHA-256
+        shutil.copyfile(options.patch_encoder, folder / "models" / "patch_encoder.pt")
     export_torchscript(folder)
     notes = None if options.notes is None else _read_notes(options.notes)
-    write_text(folder / "README.md", model_card(metadata, model, patch_encoder is not None, notes))
+    write_text(folder / "README.md", model_card(metadata, model, options.patch_encoder is not None, notes))
     listed = write_large_files(folder, options.weights_url)
-    package.remarks += _remarks(model, patch_encoder is not None, options, listed)
+    package.remarks += _remarks(model, options, listed)
 
 
-def _remarks(model: RegionModel, has_patch_encoder: bool, options: PackageOptions, listed: list[str]) -> list[str]:
+def _remarks(model: RegionModel, options: PackageOptions, listed: list[str]) -> list[str]:
     found = []
     if not model.is_trained:
         found.append("the weights are RANDOM: there was no trained model, or --untrained was asked for")
-    if not has_patch_encoder:
+    if options.patch_encoder is None:
         found.append("no patch encoder is in it: whoever has slides, not tokens, must bring the one you used")
     if model.slides is not None and not options.with_slide_ids:
         found.append(

@@ -29,7 +29,8 @@ def export_region_encoder(model: RegionModel, folder: Path) -> Path:
 def export_patch_encoder(contents: Mapping[str, Any], folder: Path) -> Path:
     """The same for what stage one wrote; its architecture and normalization stay beside ``teacher``."""
     state = select_backbone(contents).backbone
-    return _export({**contents, "teacher": {f"backbone.{name}": t for name, t in state.items()}}, folder / PATCH_FILE)
+    kept = {name: contents[name] for name in ("architecture", "normalization")}
+    return _export({"teacher": {f"backbone.{name}": t for name, t in state.items()}, **kept}, folder / PATCH_FILE)
 
 
 def differences_from_published(path: Path) -> list[str]:

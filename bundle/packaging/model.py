@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,15 @@ from torch import Tensor
 
 from ..cohort import BundleError
 from ..networks import Encoder, ProjectionHead, RegionViT, load_region_encoder
-from ..weights import is_torchscript, read_pretraining, read_weights, select_backbone
+from ..weights import (
+    is_torchscript,
+    read_about,
+    read_pretraining,
+    read_weights,
+    save_atomically,
+    select_backbone,
+    write_pretraining,
+)  # fmt: skip
 
 
 class RegionModel(NamedTuple):
@@ -19,12 +28,19 @@ class RegionModel(NamedTuple):
     Attributes:
         encoder: backbone and head, on the CPU, in evaluation mode.
         slides: ids of the slides it was trained on, where they are known.
-        is_trained: False for one that was made to try the packaging.
+        about: what else its training noted: patch encoder, um/px, heads.
+        source: its file; None for random weights, which were made to try the packaging.
     """
 
     encoder: Encoder
-    slides: list[str] | None
-    is_trained: bool
+    slides: list[str] | None = None
+    about: dict[str, Any] = {}
+    source: Path | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """It comes from a file."""
+        return self.source is not None
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -73,18 +89,43 @@ def read_model(path: str | Path) -> RegionModel:
             f"{path} has no projection head, so that prototypes could not be made with it. Package a model.pt, which "
             "training writes when it is complete."
         )
-    return RegionModel(load_region_encoder(path), read_pretraining(path), True)
+    return RegionModel(load_region_encoder(path), read_pretraining(path), read_about(path), path)
 
 
 def untrained_model() -> RegionModel:
     """Random weights of the default sizes: for trying the packaging, good for nothing else."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return RegionModel(Encoder(RegionViT(), ProjectionHead()).eval(), None, False)
+        return RegionModel(Encoder(RegionViT(), ProjectionHead()).eval())
+
+
+def write_model(model: RegionModel, path: Path, with_slide_ids: bool) -> None:
+    """``models/model.pt`` and, beside it, what is known of its training.
+
+    A file that is a bare state dict already is copied: whatever was made with it keeps its SHA-256.
+
+    Args:
+        model: what to write.
+        path: where to.
+        with_slide_ids: the ids of the training slides may leave.
+    """
+    if model.source is not None and _is_bare(model):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.source, path)
+    else:
+        save_atomically(model.state, path)
+    if model.is_trained:
+        about = {**model.about, "n_heads": model.knobs["n_heads"]}
+        write_pretraining(path, model.slides if with_slide_ids else None, about)
+
+
+def _is_bare(model: RegionModel) -> bool:
+    source = str(model.source)
+    return not source.endswith(".safetensors") and read_weights(source).keys() == model.encoder.state_dict().keys()
 
 
 def read_patch_encoder(path: str | Path) -> dict[str, Any]:
-    """What stage one wrote: ``teacher`` (a state dict), ``architecture``, ``normalization``.
+    """What stage one wrote (``teacher``, ``architecture``, ``normalization``), to be shared under this bundle's license.
 
     Raises:
         BundleError: missing, broken, or not of stage one.
@@ -101,7 +142,7 @@ def read_patch_encoder(path: str | Path) -> dict[str, Any]:
             f"{path} was not written by stage one of this bundle ({', '.join(missing)} missing), so its terms are not "
             "this bundle's to give. Leave it out with --patch_encoder none; whoever uses the package brings it."
         )
-    return {name: contents[name] for name in ("teacher", "architecture", "normalization")}
+    return contents
 
 
 def _refuse_other_terms(contents: dict[str, Any], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -66,6 +66,8 @@ def model_card(metadata: Mapping[str, Any], model: RegionModel, has_patch_encode
         ("backbone", f"ViT, {model.knobs['depth']} blocks, {model.knobs['n_heads']} heads"),
         ("numbers in it", f"{n_values:,}"),
         ("trained on", _trained_on(model)),
+        ("tokens of", model.about.get("patch_encoder", "a patch encoder that is not recorded")),
+        ("resolution of the tokens", f"{model.about['mpp']:g} um/px" if "mpp" in model.about else "not recorded"),
         ("version", metadata["version"]),
     ]
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
@@ -81,10 +83,14 @@ def model_card(metadata: Mapping[str, Any], model: RegionModel, has_patch_encode
         f"## About these weights\n\n{said}\n",
         use,
         f"## Intended use\n\n{metadata['intended_use']}\n",
-        "## Limitations\n\nSee [docs/README.md](docs/README.md#limitations).\n",
-        "## References\n\n" + "\n".join(f"- {entry}" for entry in metadata["references"]) + "\n",
+        f"## Limitations\n\n{_bullets(metadata['limitations'])}\n",
+        f"## References\n\n{_bullets(metadata['references'])}\n",
     ]
     return "\n".join(parts)
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _trained_on(model: RegionModel) -> str:

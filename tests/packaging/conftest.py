@@ -5,21 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from region_models import write_encoder
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """A folder with model.pt (tokens of 12 to 32 values), its list of slides, and patch_encoder.pt (12 values)."""
-    from bundle.networks import PatchViT
-    from bundle.weights import write_pretraining
+    """A folder with model.pt (tokens of 12 to 32 values, 2 heads), what is known of it, and patch_encoder.pt."""
+    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT
+    from bundle.weights import sha256_of, write_pretraining
 
     folder = tmp_path_factory.mktemp("weights")
-    write_encoder(folder / "model.pt")
-    write_pretraining(folder / "model.pt", ["secret_slide_1", "secret_slide_2"])
+    encoder = Encoder(RegionViT(in_dim=12, dim=32, depth=1, n_heads=2), ProjectionHead(32, 16, 8))
+    for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    torch.save(encoder.state_dict(), folder / "model.pt")
     patch_encoder = PatchViT(image_size=16, patch_size=8, dim=12, depth=1, n_heads=2)
     contents = {
         "teacher": patch_encoder.state_dict(),
@@ -27,10 +28,12 @@ def weights(tmp_path_factory):
         "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
     }
     torch.save(contents, folder / "patch_encoder.pt")
+    about = {"n_heads": 2, "patch_encoder": f"test sha256:{sha256_of(folder / 'patch_encoder.pt')}", "mpp": 0.5}
+    write_pretraining(folder / "model.pt", ["secret_slide_1", "secret_slide_2"], about)
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def options(weights):
     """What a package of them is made with; the checks are left to those tests that look at them."""
     from bundle.packaging import PackageOptions
@@ -42,7 +45,7 @@ def options(weights):
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def package(tmp_path_factory, options):
     """It, not verified."""
     from bundle.packaging import build_package
@@ -50,7 +53,7 @@ def package(tmp_path_factory, options):
     return build_package(ROOT, tmp_path_factory.mktemp("dist"), options())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def metadata(package):
     """The package's metadata."""
     return json.loads((package.folder / "configs" / "metadata.json").read_text())

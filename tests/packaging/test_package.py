@@ -18,7 +18,7 @@ from bundle.cohort import BundleError
 from bundle.networks import load_patch_encoder, load_region_encoder
 from bundle.packaging import broken_rules, build_package, large_files, read_model, untrained_model
 from bundle.packaging.hipt import differences_from_published, export_region_encoder
-from bundle.weights import read_weights, select_backbone, sha256_of
+from bundle.weights import read_about, read_pretraining, read_weights, select_backbone, sha256_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ def test_json_says_what_yaml_says(package):
     """Read by MONAI, each config's JSON equals its YAML, and the repository's but for the sizes of the weights."""
     names = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
     assert {"train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml"} <= set(names)
-    sizes = {"embed_dim": 32, "depth": 1, "n_heads": 1, "hidden_dim": 16, "bottleneck_dim": 8}
+    sizes = {"embed_dim": 32, "depth": 1, "n_heads": 2, "hidden_dim": 16, "bottleneck_dim": 8}
     for name in names:
         shipped, own = package.folder / "configs" / name, ROOT / "configs" / name
         content = ConfigParser.load_config_file(shipped)
@@ -94,12 +94,30 @@ def test_no_file_names_this_machine(package):
         assert not any(name in contents for name in paths), path
 
 
+def test_weights_are_the_given_files(package, weights):
+    """To the byte: whatever was made with them (token files, embeddings) knows them by their SHA-256."""
+    for name in ("model.pt", "patch_encoder.pt"):
+        assert sha256_of(package.folder / "models" / name) == sha256_of(weights / name)
+    about = read_about(package.folder / "models" / "model.pt")
+    assert about == read_about(weights / "model.pt") and about["n_heads"] == 2
+
+
+def test_a_checkpoint_becomes_a_bare_state_dict(options, tmp_path, weights, quickly):
+    """The teacher under `teacher` is packaged as MONAI and the Zoo load it, without the rest."""
+    state = torch.load(weights / "model.pt", weights_only=True)
+    torch.save({"teacher": state, "epoch": 3}, tmp_path / "last.pt")
+    folder = build_package(ROOT, tmp_path / "dist", options(model=tmp_path / "last.pt")).folder
+    shipped = torch.load(folder / "models" / "model.pt", weights_only=True)
+    assert shipped.keys() == state.keys() and all(torch.equal(shipped[name], state[name]) for name in state)
+
+
 def test_slide_ids_stay_at_home_unless_asked_for(package, options, tmp_path, quickly):
     """Ids of training slides may tell of patients: without --with_slide_ids no file holds one, and it is said."""
     holding = [path for path in package.folder.rglob("*") if path.is_file() and b"secret_slide" in path.read_bytes()]
     assert holding == [] and any("2 training slides stay here" in remark for remark in package.remarks)
+    assert read_pretraining(package.folder / "models" / "model.pt") is None
     open_package = build_package(ROOT, tmp_path, options(with_slide_ids=True))
-    assert "secret_slide_2" in (open_package.folder / "models" / "model.json").read_text()
+    assert read_pretraining(open_package.folder / "models" / "model.pt") == ["secret_slide_1", "secret_slide_2"]
 
 
 def test_encoders_under_hipts_names_read_back_equal(package, weights):
