@@ -19,7 +19,7 @@ from ..weights import (
     save_atomically,
     select_backbone,
     write_pretraining,
-)  # fmt: skip
+)
 
 
 class RegionModel(NamedTuple):
@@ -125,7 +125,7 @@ def _is_bare(model: RegionModel) -> bool:
 
 
 def read_patch_encoder(path: str | Path) -> dict[str, Any]:
-    """What stage one wrote (``teacher``, ``architecture``, ``normalization``), to be shared under this bundle's license.
+    """What stage one wrote (``teacher``, ``architecture``, ``normalization``), to be shared under the bundle's license.
 
     Raises:
         BundleError: missing, broken, or not of stage one.
