@@ -43,7 +43,7 @@ def workflow(files, kind, **overrides):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_is_known_here(path):
     """A new config is either a mixin or has a test below."""
-    runnable = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml"}
+    runnable = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml"}
     assert path.name in runnable | MIXINS
     if path.name in runnable:
         ids = names(path)
@@ -86,7 +86,7 @@ def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):
 
 def test_documented_ids_exist_everywhere():
     """Every id at a config's top carries a comment that says its unit, its choices or its reason."""
-    for name in ("train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml"):
+    for name in ("train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml"):
         head = (CONFIGS / name).read_text().split("\nbegin:")[0]
         knobs = [line for line in head.splitlines() if line and not line.startswith(("#", " ")) and ":" in line]
         bare = [line for line in knobs if "#" not in line]

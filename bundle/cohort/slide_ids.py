@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,9 @@ class SlideRef(NamedTuple):
     relative: str
 
 
-def find_slides(dataset_dir: str | Path, table: SlideTable | None = None) -> list[SlideRef]:
+def find_slides(
+    dataset_dir: str | Path, table: SlideTable | None = None, suffixes: Sequence[str] = SLIDE_SUFFIXES
+) -> list[SlideRef]:
     """All slides below a folder, sorted by relative path; a single file is allowed.
 
     The id is the file name without its last suffix; where two files would share one, both get their relative path
@@ -32,6 +34,7 @@ def find_slides(dataset_dir: str | Path, table: SlideTable | None = None) -> lis
     Args:
         dataset_dir: folder or file.
         table: slide table; a row that matches no slide is warned about.
+        suffixes: by which files are slides; ``(".h5",)`` finds token files and names them in the same way.
 
     Raises:
         BundleError: there is no such folder, or no slide in it.
@@ -39,10 +42,10 @@ def find_slides(dataset_dir: str | Path, table: SlideTable | None = None) -> lis
     root = Path(dataset_dir)
     if not root.exists():
         raise BundleError(f"{root} does not exist: give the folder that holds the slides, or one slide file.")
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_slide(p))
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_slide(p, suffixes))
     if not files:
         raise BundleError(
-            f"no slide found in {root}: looked in depth for {', '.join(SLIDE_SUFFIXES)}; {_what_is_there(root)}."
+            f"no slide found in {root}: looked in depth for {', '.join(suffixes)}; {_what_is_there(root)}."
         )
     base = root.parent if root.is_file() else root
     found = _named([_one_a_series(p, base) for p in _without_further_dicom_files(files)])
@@ -51,8 +54,8 @@ def find_slides(dataset_dir: str | Path, table: SlideTable | None = None) -> lis
     return found
 
 
-def _is_slide(path: Path) -> bool:
-    return path.suffix.lower() in SLIDE_SUFFIXES and path.is_file() and not path.name.startswith(".")
+def _is_slide(path: Path, suffixes: Sequence[str]) -> bool:
+    return path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith(".")
 
 
 def _without_further_dicom_files(files: Iterable[Path]) -> list[Path]:

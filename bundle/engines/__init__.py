@@ -2,6 +2,12 @@
 
 from .embedding_evaluator import EmbeddingEvaluator
 from .evaluation_rows import EvaluationRows, evaluation_rows, evaluation_splits
+from .inference import InferenceEvaluator, InferenceProgress
+from .inference_inputs import InferenceInputs
+from .inference_jobs import InferenceJob
+from .inference_record import SlideRecorder
+from .inference_stream import RegionStream
+from .inference_tokens import SlideTokens
 from .optimizer import make_optimizer
 from .region_encoders import RegionEncoders
 from .region_features import RegionFeatures
@@ -15,13 +21,20 @@ from .tokenizer_stream import PatchStream
 __all__ = [
     "EmbeddingEvaluator",
     "EvaluationRows",
+    "InferenceEvaluator",
+    "InferenceInputs",
+    "InferenceJob",
+    "InferenceProgress",
     "PatchStream",
     "Piece",
     "RegionEncoders",
     "RegionFeatures",
+    "RegionStream",
     "SlideEvaluation",
     "SlideFeatures",
     "SlideJob",
+    "SlideRecorder",
+    "SlideTokens",
     "SlpdTrainer",
     "TokenizingEvaluator",
     "TokenizingProgress",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..cohort import as_bool
-from ..functional import PrototypeTargets, keyed_uniform
+from ..functional import PrototypeTargets, keyed_uniforms
 from ..losses import sum_over_ranks
 
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
@@ -97,7 +97,7 @@ class SlpdTrainer(Trainer):
         batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batchdata.items()}
         batch["epoch"] = engine.state.epoch
         views = self.view_maker(batch)["views"]
-        draws = self._depth_draws(views, batchdata["region_id"])
+        draws = self._depth_draws(views, batch["region_id"])
         targets = self._prototype_targets(batch["region_id"])
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
@@ -123,19 +123,13 @@ class SlpdTrainer(Trainer):
         return self.prototypes.targets(region_ids, region_ids.device)
 
     def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
-        """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them.
-
-        They are drawn where the loader leaves ``region_ids``, on the CPU: which rows a block keeps decides shapes.
-        """
+        """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""
         n_draws: int = self.teacher.encoder.backbone.n_draws  # type: ignore[assignment,union-attr]
         draws: list[Tensor] = []
-        view = 0
+        stream = _DEPTH_STREAM
         for group in views:
-            rows = []
-            for _ in range(group.shape[0]):
-                rows.append(keyed_uniform(self.seed, self.state.epoch, region_ids, _DEPTH_STREAM + view, n_draws))
-                view += 1
-            draws.append(torch.stack(rows))
+            draws.append(keyed_uniforms(self.seed, self.state.epoch, region_ids, stream, len(group), n_draws))
+            stream += len(group)
         return draws
 
 
@@ -149,5 +143,5 @@ def _start_epoch(engine: SlpdTrainer) -> None:
 def _spread(bottlenecks: Tensor) -> Tensor:
     """``1 - |mean|^2`` over the unit vectors [T, B, d] of all ranks."""
     rows = bottlenecks.detach().float().flatten(0, 1)
-    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]))
+    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_full((1,), len(rows))]))  # filled there: no copy
     return 1 - (total[:-1] / total[-1]).square().sum()

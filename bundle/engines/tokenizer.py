@@ -1,7 +1,6 @@
 """The engine that turns slides into token files."""
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ..cohort import BundleError, SettingError, as_bool, check_folder
 from ..reports import SlideRecord, format_slide_report, read_slide_report, write_slide_report
+from .own_device import own_device
 from .tokenizer_jobs import Piece, settle_finished
 from .tokenizer_sink import TokenSink
 from .tokenizer_stream import PatchStream
@@ -65,7 +65,7 @@ class TokenizingEvaluator(Evaluator):
         overwrite: bool = False,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
-        device = _own_device(torch.device(device))
+        device = own_device(device)
         self.stream = val_data_loader
         self.network = network.to(device)
         self.output_dir = Path(output_dir)
@@ -211,12 +211,6 @@ class _Fetch:
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tokens.cpu()
-
-
-def _own_device(device: torch.device) -> torch.device:
-    if device.type != "cuda" or device.index is not None or not torch.cuda.is_available():
-        return device
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def _insist_on_one(records: Sequence[SlideRecord]) -> None:

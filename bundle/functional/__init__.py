@@ -15,7 +15,7 @@ from .curves import (
     upper_half,
 )
 from .entropy import Distillation, distillation
-from .keyed_random import keyed_uniform
+from .keyed_random import keyed_uniform, keyed_uniforms
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
@@ -38,6 +38,7 @@ __all__ = [
     "distillation",
     "holm",
     "keyed_uniform",
+    "keyed_uniforms",
     "knn_predict",
     "knn_vote",
     "log_rank_p",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .fused_softmax import fuses
 from .output_chunks import Chunks, RunningSoftmax, part
 
 
@@ -138,32 +139,33 @@ class _Distillation(torch.autograd.Function):
 
 def _forward_pass(chunks: Chunks) -> tuple[Tensor, Tensor, Tensor, list[_Kept]]:
     """Log-normalizers (S B + T B, 1), the pull ``W_student^T q`` (T B, d), the entropy of q (T B), and what is kept."""
-    softmax = RunningSoftmax(chunks.n_rows, chunks.student, chunks.sum_dtype)
+    wanted = slice(chunks.n_guesses, None)
+    softmax = RunningSoftmax(chunks.n_rows, chunks.student, chunks.sum_dtype, wanted)
     pulled = torch.zeros_like(chunks.targets, dtype=chunks.sum_dtype)
-    expected = torch.zeros_like(softmax.peak[chunks.n_guesses :])
     weights = [chunks.workspace(chunks.width * pulled.shape[1]) for _ in range(2)]
     memory, exponents = chunks.workspace(chunks.n_rows * chunks.width), chunks.workspace(chunks.n_rows * chunks.width)
     product = chunks.workspace(pulled.numel())
+    is_fused = fuses(chunks.student, chunks.sum_dtype)
     kept: list[_Kept] = []
     for outputs in chunks.ranges():
         weight, _, _ = weights[0].unit_rows(chunks.student_weight[outputs])
-        logits = chunks.logits(outputs, weight, weights[1], memory)
         is_kept = len(kept) < chunks.n_kept
-        # What is kept needs memory of its own where it is multiplied as it is.
-        fresh = is_kept and chunks.product_dtype == chunks.sum_dtype
-        exponentials = torch.empty_like(logits) if fresh else part(exponents.sums, logits.shape)
-        decay = softmax.add(logits, out=exponentials)[chunks.n_guesses :]
-        if is_kept:
-            kept.append(_Kept(chunks.operand(exponentials), softmax.peak))
-            factors = kept[-1].exponentials[chunks.n_guesses :]
+        if is_fused:
+            products = chunks.products(outputs, weight, weights[1], memory)
+            exponentials = torch.empty_like(products) if is_kept else part(exponents.operands, products.shape)
+            decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
-            factors = exponents.holding(exponentials[chunks.n_guesses :])
-        pulled.mul_(decay).add_(product.product(factors, weight))
-        wanted = slice(chunks.n_guesses, None)
-        expected = expected * decay + torch.einsum("rk,rk->r", exponentials[wanted], logits[wanted])[:, None]
-    total = softmax.total[chunks.n_guesses :]
-    norms = softmax.log_normalizer()
-    return norms, pulled / total, (norms[chunks.n_guesses :] - expected / total).squeeze(1), kept
+            logits = chunks.logits(outputs, weight, weights[1], memory)
+            # What is kept needs memory of its own where it is multiplied as it is.
+            fresh = is_kept and chunks.product_dtype == chunks.sum_dtype
+            exponentials = torch.empty_like(logits) if fresh else part(exponents.sums, logits.shape)
+            decay = softmax.add(logits, out=exponentials)
+        if is_kept:
+            exponentials = chunks.operand(exponentials)
+            kept.append(_Kept(exponentials, softmax.peak))
+        pulled.mul_(decay[wanted]).add_(product.product(exponents.holding(exponentials[wanted]), weight))
+    norms, total = softmax.log_normalizer(), softmax.total[wanted]
+    return norms, pulled / total, (norms[wanted] - softmax.expected[wanted] / total).squeeze(1), kept
 
 
 def _backward_pass(

@@ -33,16 +33,23 @@ def keyed_uniform(seed: int, epoch: int, ids: Tensor, stream: int, n: int) -> Te
         Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (the finalizer, there of
         Stafford's "Mix13").
     """
+    return keyed_uniforms(seed, epoch, ids, stream, 1, n)[0]
+
+
+def keyed_uniforms(seed: int, epoch: int, ids: Tensor, stream: int, n_streams: int, n: int) -> Tensor:
+    """What :func:`keyed_uniform` draws for ``stream``, ``stream + 1``, ..., shape (n_streams, B, n), in one go."""
     if ids.dim() != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"ids must be integers of shape (B,): got {ids.dtype} of shape {tuple(ids.shape)}.")
     if n < 0:
         raise ValueError(f"n must be at least 0: got {n}.")
     key = 0
-    for part in (seed, epoch, stream):
+    for part in (seed, epoch):
         key = _mix_int((key + _GOLDEN) & _WORD ^ _mix_int(part + _GOLDEN))
-    state = _mix((ids.long() * _signed(_GOLDEN)) ^ _signed(key))
+    streams = torch.arange(stream, stream + n_streams, device=ids.device) + _signed(_GOLDEN)
+    keys = _mix(_mix(streams) ^ _signed((key + _GOLDEN) & _WORD))
+    states = _mix((ids.long() * _signed(_GOLDEN)) ^ keys[:, None])
     position = torch.arange(1, n + 1, device=ids.device) * _signed(_GOLDEN)
-    bits = _mix(state[:, None] + position)
+    bits = _mix(states[..., None] + position)
     return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from .keyed_random import keyed_uniform
 
 _SEEDING_STREAM = 101
-_LENGTH_STEP = 8
+_LENGTH_STEP = {"cpu": 8, "cuda": 32}  # regions; a GPU pays for each bucket, a CPU for each padded region
 _BUCKET_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
 _SAME_RELATIVE = 1e-6
 _SAME_ROUNDING = 1e-10
@@ -102,7 +102,8 @@ def batched_kmeans(
 
 def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int) -> list[tuple[Tensor, int]]:
     """Slides of about equal length, few enough for the cache, with the length they are padded to."""
-    padded = (lengths + _LENGTH_STEP - 1) // _LENGTH_STEP * _LENGTH_STEP
+    step = _LENGTH_STEP.get(lengths.device.type, _LENGTH_STEP["cuda"])
+    padded = (lengths + step - 1) // step * step
     padded = torch.where(n_clusters > 0, padded, 0)
     budget = _BUCKET_ELEMENTS.get(lengths.device.type, _BUCKET_ELEMENTS["cuda"])
     buckets = []

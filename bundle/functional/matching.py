@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 _MAX_SUBSET_SIZE = 10
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 27}
 
 
 def best_assignment(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,8 @@ def best_assignment(scores: Tensor) -> tuple[Tensor, Tensor]:
     n_problems, size = scores.shape[:2]
     if size > _MAX_SUBSET_SIZE:
         return _by_scipy(scores)
-    block = max(1, _BLOCK_ELEMENTS // (size * 2**size))
+    elements = _BLOCK_ELEMENTS.get(scores.device.type, _BLOCK_ELEMENTS["cuda"])
+    block = max(1, elements // (size * 2**size))
     parts = [_by_subsets(scores[start : start + block]) for start in range(0, max(n_problems, 1), block)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 

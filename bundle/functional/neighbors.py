@@ -10,7 +10,7 @@ from torch import Tensor
 from .matching import assign_cosines, matched_similarity, similarity_bound
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
-_BLOCK_PAIRS = 1 << 14
+_BLOCK_PAIRS = {"cpu": 1 << 14, "cuda": 1 << 20}
 _ROUNDING = 1e-5
 
 
@@ -119,8 +119,9 @@ class _Search:
         if rows == columns:
             wanted = wanted.triu(1)
         i, j = wanted.nonzero(as_tuple=True)
-        for pairs in range(0, len(i), _BLOCK_PAIRS):
-            part = slice(pairs, pairs + _BLOCK_PAIRS)
+        step = _BLOCK_PAIRS.get(cosines.device.type, _BLOCK_PAIRS["cuda"])
+        for pairs in range(0, len(i), step):
+            part = slice(pairs, pairs + step)
             self._rank(cosines[:, i[part], :, j[part]], i[part] + rows.start, j[part] + columns.start, rows, columns)
 
     def _bound(self, cosines: Tensor, rows: slice, columns: slice) -> Tensor:

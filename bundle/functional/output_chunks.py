@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .fused_softmax import add_chunk
+
 CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}
 KEPT_BYTES = {"cpu": 40 << 20, "cuda": 1 << 30}
+_ALIGNMENT = 64  # outputs; odd widths leave a GPU's quickest products out
 _LEAST_NORM = 1e-12  # as torch.nn.functional.normalize has it
 
 
@@ -31,8 +34,9 @@ class Chunks:
         self.centers = centers.to(self.sum_dtype) / temperatures[1]
         self.n_guesses, (self.n_targets, self.n_regions) = len(self.student), targets.shape[:2]
         self.n_rows = self.n_guesses + len(self.targets)
-        self.width = max(64, CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows))
-        self.width = min(self.width, len(self.student_weight))
+        self.width = _even_width(
+            len(self.student_weight), CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)
+        )
         kept_bytes = KEPT_BYTES.get(device, KEPT_BYTES["cuda"])
         self.n_kept = kept_bytes // (max(1, self.n_rows) * self.width * self.product_dtype.itemsize)
 
@@ -50,15 +54,26 @@ class Chunks:
         for start in range(0, n_outputs, self.width):
             yield slice(start, min(start + self.width, n_outputs))
 
-    def logits(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
-        """Logits (S B + T B, C) in ``memory``, given the student's rows of unit length (C, d)."""
+    def products(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
+        """Logits (S B + T B, C) before centers are taken out, in ``memory``; the student's rows have unit length."""
         products = part(memory.operands, torch.Size((self.n_rows, len(weight))))
         torch.mm(self.student, weight.T, out=products[: self.n_guesses])
         torch.mm(self.targets, teacher.unit_rows(self.teacher_weight[outputs])[0].T, out=products[self.n_guesses :])
-        found = memory.sum_of(products)
+        return products
+
+    def logits(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
+        """Logits (S B + T B, C) in ``memory``, given the student's rows of unit length (C, d)."""
+        found = memory.sum_of(self.products(outputs, weight, teacher, memory))
         wanted = found[self.n_guesses :].unflatten(0, (self.n_targets, self.n_regions))
         wanted.sub_(self.centers[:, None, outputs])
         return found
+
+
+def _even_width(n_outputs: int, most: int) -> int:
+    """Outputs in a chunk: about ``most``, equal for all chunks, a multiple of what matrix units like."""
+    most = max(_ALIGNMENT, most)
+    share = -(-n_outputs // -(-n_outputs // most))
+    return min(-(-share // _ALIGNMENT) * _ALIGNMENT, n_outputs)
 
 
 class Workspace:
@@ -103,11 +118,19 @@ def part(memory: Tensor, shape: torch.Size) -> Tensor:
 
 
 class RunningSoftmax:
-    """Normalizer of rows whose logits arrive in chunks, with the largest logit so far taken out."""
+    """Normalizer of rows whose logits arrive in chunks, with the largest logit so far taken out.
 
-    def __init__(self, n_rows: int, like: Tensor, dtype: torch.dtype) -> None:
+    Args:
+        n_rows: rows.
+        like: has their device.
+        dtype: of sums.
+        wanted: the rows whose ``expected``, the sum of exponentials times logits, is kept.
+    """
+
+    def __init__(self, n_rows: int, like: Tensor, dtype: torch.dtype, wanted: slice) -> None:
         self.peak = torch.full((n_rows, 1), -torch.inf, dtype=dtype, device=like.device)
-        self.total = torch.zeros_like(self.peak)
+        self.total, self.expected = torch.zeros_like(self.peak), torch.zeros_like(self.peak)
+        self._wanted = wanted
 
     def add(self, logits: Tensor, out: Tensor) -> Tensor:
         """Write exp(logits - peak) to ``out``; return the factor for what was summed before."""
@@ -116,6 +139,15 @@ class RunningSoftmax:
         self.peak = peak
         torch.sub(logits, peak, out=out).exp_()
         self.total = self.total * decay + out.sum(1, keepdim=True)
+        rows = self._wanted
+        self.expected[rows] *= decay[rows]
+        self.expected[rows] += torch.einsum("rk,rk->r", out[rows], logits[rows])[:, None]
+        return decay
+
+    def add_fused(self, products: Tensor, centers: Tensor, n_regions: int, out: Tensor) -> Tensor:
+        """As :meth:`add`, from products of which the centers are not yet taken: see :func:`add_chunk`."""
+        before = self.peak, self.total, self.expected
+        self.peak, self.total, self.expected, decay = add_chunk(products, centers, n_regions, before, out)
         return decay
 
     def log_normalizer(self) -> Tensor:

@@ -24,6 +24,7 @@ class ExportHandler:
         envelope: further entries (architecture, normalization): the state dict then lies under ``teacher`` beside them.
         slides: ids of the slides it was trained on: they go into a .json beside ``path``, by which an evaluation sees
             whether it tests on them.
+        about: what else goes into that file, see :func:`~bundle.weights.write_pretraining`.
     """
 
     def __init__(
@@ -32,11 +33,12 @@ class ExportHandler:
         path: str | Path | None,
         envelope: Mapping[str, Any] | None = None,
         slides: Sequence[str] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module
         self.path = None if path is None else Path(path)
         self.envelope = envelope
-        self.slides = slides
+        self.slides, self.about = slides, about
 
     def attach(self, engine: Engine) -> None:
         if self.path is not None:
@@ -56,5 +58,5 @@ class ExportHandler:
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
         save_atomically(state if self.envelope is None else {"teacher": state, **self.envelope}, self.path)
         if self.slides is not None:
-            write_pretraining(self.path, self.slides)
+            write_pretraining(self.path, self.slides, self.about)
         _log.info("weights written to %s", self.path)

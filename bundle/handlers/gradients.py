@@ -54,7 +54,6 @@ def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return
-    norms = torch._foreach_norm(gradients)
-    torch._foreach_add_(norms, 1e-6)
-    factors = [(max_norm / norm).clamp(max=1.0) for norm in norms]
-    torch._foreach_mul_(gradients, factors)
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
+    factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, [factor.to(g.dtype) for factor, g in zip(factors, gradients, strict=True)])

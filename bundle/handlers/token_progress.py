@@ -1,4 +1,4 @@
-"""A bar with slides, patches a second and the time left, while slides are tokenized."""
+"""A bar with slides, patches or regions a second and the time left, while an engine works through slides."""
 
 import time
 from typing import Any
@@ -11,11 +11,13 @@ class TokenProgressHandler:
     """Shows how far a :class:`~bundle.engines.TokenizingEvaluator` is; a slide in work counts by its regions.
 
     Args:
+        what: what is being done, for the bar.
+        unit: what is counted: a field of the engine's ``progress``.
         disable: True hides the bar, False shows it always, None shows it on a terminal only.
     """
 
-    def __init__(self, disable: bool | None = None) -> None:
-        self.disable = disable
+    def __init__(self, what: str = "tokenizing", unit: str = "patches", disable: bool | None = None) -> None:
+        self.what, self.unit, self.disable = what, unit, disable
         self._bar: Any = None
         self._started_s = 0.0
 
@@ -28,15 +30,15 @@ class TokenProgressHandler:
     def __call__(self, engine: Any) -> None:
         """Move the bar to where the engine is."""
         progress = engine.progress
-        rate = progress.patches / max(time.monotonic() - self._started_s, 1e-9)
-        self._bar.set_postfix_str(f"{rate:,.0f} patches/s", refresh=False)
+        rate = getattr(progress, self.unit) / max(time.monotonic() - self._started_s, 1e-9)
+        self._bar.set_postfix_str(f"{rate:,.0f} {self.unit}/s", refresh=False)
         self._bar.update(progress.done - self._bar.n)
 
     def _start(self, engine: Any) -> None:
         self._started_s = time.monotonic()
         self._bar = tqdm(
             total=engine.progress.total,
-            desc="tokenizing",
+            desc=self.what,
             disable=self.disable,
             smoothing=0,
             bar_format="{desc}: {n:.1f}/{total} slides |{bar}|{postfix} [{elapsed}, {remaining} left]",

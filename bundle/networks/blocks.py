@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..cohort import SettingError
-from .drop import add_branch
+from .drop import add_branch, add_scaled
 
 _EPS = 1e-6  # of every LayerNorm in DINO and HIPT
 
@@ -86,7 +86,7 @@ class Block(nn.Module):
         dim: width of a token.
         n_heads: attention heads.
         mlp_ratio: width of the MLP over ``dim``.
-        drop_rate: probability of dropping a branch where ``forward`` is given rows, in [0, 1).
+        drop_rate: probability of dropping a branch where ``forward`` is given what keeps it, in [0, 1).
     """
 
     def __init__(self, dim: int, n_heads: int, mlp_ratio: float, drop_rate: float = 0.0) -> None:
@@ -97,15 +97,28 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, attn_rows: Tensor | None = None, mlp_rows: Tensor | None = None) -> Tensor:
-        """(B, N, dim) -> (B, N, dim); ``*_rows``: the samples that keep a branch (None: all, unscaled)."""
-        if attn_rows is None:
+    def forward(self, x: Tensor, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None) -> Tensor:
+        """(B, N, dim) -> (B, N, dim).
+
+        Args:
+            x: tokens.
+            attn_keep, mlp_keep: stochastic depth of a branch; None: all samples, unscaled. Integers: the samples that
+                keep it, the others cost nothing. Floating: what each sample's is multiplied with.
+        """
+        if attn_keep is None:
             x = x + self.attn(self.norm1(x))
+        elif attn_keep.is_floating_point():
+            x = add_scaled(x, self.attn(self.norm1(x)), attn_keep)
         else:
-            x = add_branch(x, self.attn(self.norm1(x.index_select(0, attn_rows))), attn_rows, self.keep)
-        if mlp_rows is None:
+            x = add_branch(x, self.attn(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
+        return self._add_mlp(x, mlp_keep)
+
+    def _add_mlp(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        if keep is None:
             return x + self.mlp(self.norm2(x))
-        return add_branch(x, self.mlp(self.norm2(x.index_select(0, mlp_rows))), mlp_rows, self.keep)
+        if keep.is_floating_point():
+            return add_scaled(x, self.mlp(self.norm2(x)), keep)
+        return add_branch(x, self.mlp(self.norm2(x.index_select(0, keep))), keep, self.keep)
 
 
 class ClassBlock(Block):
@@ -114,13 +127,13 @@ class ClassBlock(Block):
     Keys and values need all tokens; query, projection and MLP only CLS.
     """
 
-    def forward(self, x: Tensor, attn_rows: Tensor | None = None, mlp_rows: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None) -> Tensor:
         """(B, N, dim) -> (B, 1, dim), equal to ``Block.forward(x)[:, :1]``."""
         cls = x[:, :1]
-        if attn_rows is None:
+        if attn_keep is None:
             cls = cls + self.attn.first(self.norm1(x))
+        elif attn_keep.is_floating_point():
+            cls = add_scaled(cls, self.attn.first(self.norm1(x)), attn_keep)
         else:
-            cls = add_branch(cls, self.attn.first(self.norm1(x.index_select(0, attn_rows))), attn_rows, self.keep)
-        if mlp_rows is None:
-            return cls + self.mlp(self.norm2(cls))
-        return add_branch(cls, self.mlp(self.norm2(cls.index_select(0, mlp_rows))), mlp_rows, self.keep)
+            cls = add_branch(cls, self.attn.first(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
+        return self._add_mlp(cls, mlp_keep)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cohort import SettingError
-from .encoder import Encoder
+from .encoder import Encoder, compile_backbone
 from .head import LastLayer
 
 
@@ -31,8 +31,7 @@ class Distiller(nn.Module):
 
         Args:
             views: groups (v, B, C, H, W), all with the same B.
-            draws: uniforms (v, B, n_draws) for each group, or None: no stochastic depth. On the CPU they cost no
-                synchronization of another device.
+            draws: uniforms (v, B, n_draws) for each group, on the views' device, or None: no stochastic depth.
 
         Returns:
             Bottlenecks (sum of v, B, d) of unit length, float32, and the last layer's weight (K, d) as it is: losses
@@ -46,9 +45,12 @@ class Distiller(nn.Module):
         return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
 
 
-def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose parameters take no gradients: the teacher at its start."""
-    return copy.deepcopy(module).eval().requires_grad_(False)
+def frozen_copy(module: Distiller) -> Distiller:
+    """A copy in evaluation mode whose parameters take no gradients, compiled as its model is: the first teacher."""
+    teacher = copy.deepcopy(module).eval().requires_grad_(False)
+    if module.encoder.backbone._compiled_call_impl is not None:  # a copy loses it
+        compile_backbone(teacher.encoder, module.last_layer.weight_v.device)
+    return teacher
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Stochastic depth that skips the work of dropped branches, driven by given numbers."""
+"""Stochastic depth driven by given numbers: it skips the work of dropped branches, or masks them on a GPU."""
 
 from __future__ import annotations
 
@@ -22,14 +22,32 @@ def keep_rows(draws: Tensor, rates: list[float]) -> tuple[Tensor, list[int]]:
     References:
         Huang et al., "Deep networks with stochastic depth", ECCV 2016.
     """
-    if draws.dim() != 2 or draws.shape[1] != len(rates):
-        raise ValueError(f"draws must be (B, {len(rates)}): got {list(draws.shape)}. Take n_draws of the network.")
-    dropped = draws < torch.tensor(rates, dtype=draws.dtype, device=draws.device)
+    dropped = draws < _as_row(rates, draws)
     order = torch.sort(dropped.to(torch.uint8), dim=0, stable=True)[1]
     counts: list[int] = (dropped.shape[0] - dropped.sum(0)).tolist()
     return order, counts
 
 
+def keep_scales(draws: Tensor, rates: list[float]) -> Tensor:
+    """What each branch of each sample is multiplied with, (B, n): 0 where :func:`keep_rows` drops it, else 1 / keep.
+
+    Shapes then do not depend on the draws: a GPU waits for no count, and ``torch.compile`` makes one kernel of it.
+    """
+    row = _as_row(rates, draws)
+    return torch.where(draws < row, torch.zeros_like(draws), 1.0 / (1.0 - row))
+
+
+def _as_row(rates: list[float], draws: Tensor) -> Tensor:
+    if draws.dim() != 2 or draws.shape[1] != len(rates):
+        raise ValueError(f"draws must be (B, {len(rates)}): got {list(draws.shape)}. Take n_draws of the network.")
+    return torch.tensor(rates, dtype=draws.dtype).to(draws.device, non_blocking=True)
+
+
 def add_branch(x: Tensor, branch: Tensor, rows: Tensor, keep: float) -> Tensor:
     """``x`` (B, ...) plus ``branch / keep`` (b, ...) on the samples ``rows`` (b); the expectation is the full sum."""
     return x.index_add(0, rows, branch.to(x.dtype), alpha=1.0 / keep)
+
+
+def add_scaled(x: Tensor, branch: Tensor, scales: Tensor) -> Tensor:
+    """``x`` (B, N, dim) plus ``branch`` (B, N, dim) times each sample's scale (B)."""
+    return x + branch * scales[:, None, None].to(branch.dtype)

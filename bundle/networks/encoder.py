@@ -34,3 +34,12 @@ class Encoder(nn.Module):
     def project_embedding(self, embedding: Tensor) -> Tensor:
         """What ``forward`` gave (B, dim) -> what ``project`` would have given (B, d)."""
         return self.head(embedding)
+
+
+def compile_backbone(encoder: Encoder, device: torch.device | str) -> None:
+    """``torch.compile`` the backbone in place.
+
+    On a CPU stochastic depth changes shapes in every step. On a GPU each kind of crops has one shape, and is compiled
+    for it (some 10 s each, torch keeps the result on disk).
+    """
+    encoder.backbone.compile(dynamic=torch.device(device).type == "cpu")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..cohort import BundleError, as_bool
-from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_weights, select_backbone
+from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_about, read_weights, select_backbone
 from .distiller import Distiller
-from .encoder import Encoder
+from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
 from .vit import RegionViT
 
@@ -47,7 +47,7 @@ def make_student(
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
             nn.init.ones_(last_layer.weight_g)
     if as_bool(compiled):
-        encoder.backbone.compile(dynamic=True)  # stochastic depth changes shapes in every step
+        compile_backbone(encoder, device)
     return Distiller(encoder, last_layer).to(device)
 
 
@@ -96,7 +96,8 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
 
     Args:
         path: ``models/model.pt``, a checkpoint of this bundle, or HIPT's ``vit4k_xs_dino.pth``.
-        n_heads: attention heads, which a file does not tell; None: one per 32 values, as published.
+        n_heads: attention heads, which shapes do not tell; None: as the ``.json`` beside the file says, else one per 32
+            values, as published.
         device: where it goes.
 
     Raises:
@@ -109,7 +110,8 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
             f"{path} holds a patch encoder (pixels to tokens), not a region encoder (tokens to embeddings). "
             "Give it as patch_encoder_ckpt, and a file like models/model.pt as region_encoder_ckpt."
         )
-    backbone = RegionViT(**{**found, **({} if n_heads is None else {"n_heads": n_heads})})
+    stated = read_about(path).get("n_heads") if n_heads is None else n_heads
+    backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
     load_into(backbone, parts.backbone, source=path)
     return Encoder(backbone, _head_of(parts.head, found["dim"], path)).to(device).eval()
 

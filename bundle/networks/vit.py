@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..cohort import SettingError
 from .blocks import Block, ClassBlock
-from .drop import keep_rows
+from .drop import keep_rows, keep_scales
 from .positions import resized_positions
 
 _INIT_STD = 0.02
@@ -58,21 +58,39 @@ class ClassTokenViT(nn.Module):
 
         Args:
             grid: embedded cells, without positions. Any crop of an embedded grid is one, too.
-            draws: uniforms (B, n_draws) for stochastic depth, on any device; None drops nothing.
+            draws: uniforms (B, n_draws) for stochastic depth; None drops nothing. On the CPU they skip the work of
+                dropped branches, on a GPU they mask it.
         """
         x = self._sequence(grid)
         if draws is None:
             for block in self.blocks:
                 x = block(x)
+        elif draws.is_cuda:
+            x = self._masking(x, draws)
         else:
-            order, counts = keep_rows(draws, self.drop_rates)
-            order = order.to(x.device, non_blocking=True)
-            for i, block in enumerate(self.blocks):
-                if self.drop_rates[2 * i] > 0:
-                    x = block(x, order[: counts[2 * i], 2 * i], order[: counts[2 * i + 1], 2 * i + 1])
-                else:
-                    x = block(x)
+            x = self._skipping(x, draws)
         return self.norm(x[:, 0])
+
+    def _skipping(self, x: Tensor, draws: Tensor) -> Tensor:
+        """The blocks; a dropped branch costs nothing."""
+        order, counts = keep_rows(draws, self.drop_rates)
+        order = order.to(x.device, non_blocking=True)
+        for i, block in enumerate(self.blocks):
+            if self.drop_rates[2 * i] > 0:
+                x = block(x, order[: counts[2 * i], 2 * i], order[: counts[2 * i + 1], 2 * i + 1])
+            else:
+                x = block(x)
+        return x
+
+    def _masking(self, x: Tensor, draws: Tensor) -> Tensor:
+        """The same blocks; a dropped branch is multiplied with 0: on a GPU, gathering and adding rows costs more."""
+        scales = keep_scales(draws, self.drop_rates)
+        for i, block in enumerate(self.blocks):
+            if self.drop_rates[2 * i] > 0:
+                x = block(x, scales[:, 2 * i], scales[:, 2 * i + 1])
+            else:
+                x = block(x)
+        return x
 
     def _sequence(self, grid: Tensor) -> Tensor:
         positions = resized_positions(self.pos_embed, self.n_positions, grid.shape[1], grid.shape[2])
@@ -84,12 +102,16 @@ class ClassTokenViT(nn.Module):
 
         Non-negative; a head's weights sum to 1 minus what CLS gives to itself.
         """
+        return self.encode_and_attend(grid)[1]
+
+    def encode_and_attend(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """``encode`` without draws and ``attend``, for one pass over the blocks. Not in TorchScript."""
         x = self._sequence(grid)
         for block in self.blocks[:-1]:
             x = block(x)
         last = self.blocks[-1]
         weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
-        return weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+        return self.norm(last(x)[:, 0]), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
 
 
 class RegionViT(ClassTokenViT):

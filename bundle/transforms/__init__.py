@@ -2,6 +2,7 @@
 
 from .image_crops import RandImageCrops, RandImageCropsd
 from .token_crops import CenterTokenCrop, CenterTokenCropd, RandTokenCrops, RandTokenCropsd
+from .token_image import TokenImage, TokenImaged
 from .token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "RandTokenCropsd",
     "RandTokenShift",
     "RandTokenShiftd",
+    "TokenImage",
+    "TokenImaged",
     "slide_statistics",
 ]

@@ -15,7 +15,7 @@ from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from ..cohort import BundleError, SettingError
-from ..functional import keyed_uniform
+from ..functional import keyed_uniforms
 from .keyed import KeyedRandomizable, RandViewsd
 
 
@@ -70,9 +70,9 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         for n_views, size in self.groups:
             if n_views == 0:
                 continue
-            draws = [keyed_uniform(self.seed, epoch, ids, view + v, 3) for v in range(n_views)]
+            draws = keyed_uniforms(self.seed, epoch, ids, view, n_views, 3)
             view += n_views
-            self.cells.append(self._cells(torch.stack(draws), size, height, width))
+            self.cells.append(self._cells(draws, size, height, width))
 
     def _cells(self, draws: Tensor, size: int, height: int, width: int) -> Tensor:
         top = (draws[..., 0] * (height - size + 1)).long()

@@ -110,7 +110,10 @@ class RandTokenShift(KeyedRandomizable, Transform):
             data: slides [B], region ids [B], epoch, number of the view.
         """
         slides, ids, epoch, view = data
-        means, spreads, shifts, gains = (x.to(ids.device) for x in (self.means, self.spreads, *self.factors))
+        if self.means.device != ids.device:  # once: a copy in every step would make the host wait
+            self.means, self.spreads = self.means.to(ids.device), self.spreads.to(ids.device)
+            self.factors = self.factors[0].to(ids.device), self.factors[1].to(ids.device)
+        means, spreads, (shifts, gains) = self.means, self.spreads, self.factors
         mean = means[slides]
         if self.kind == "swap":
             draw = keyed_uniform(self.seed, epoch, ids, _STREAM + view, 1)[:, 0]

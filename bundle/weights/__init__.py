@@ -3,7 +3,7 @@
 from .architecture import infer_vit_architecture
 from .atomic import link_atomically, save_atomically
 from .loading import load_into
-from .pretraining import pretraining_file, read_pretraining, write_pretraining
+from .pretraining import pretraining_file, read_about, read_pretraining, write_pretraining
 from .reading import is_torchscript, read_weights, sha256_of
 from .selection import EncoderWeights, select_backbone
 
@@ -14,6 +14,7 @@ __all__ = [
     "link_atomically",
     "load_into",
     "pretraining_file",
+    "read_about",
     "read_pretraining",
     "read_weights",
     "save_atomically",

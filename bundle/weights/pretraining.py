@@ -1,11 +1,12 @@
-"""Which slides weights have seen: a small file beside them, so that evaluations can tell."""
+"""What weights were trained on: a small file beside them, so that evaluation and inference can tell."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..cohort import BundleError, write_text
 from .reading import sha256_of
@@ -18,18 +19,20 @@ def pretraining_file(weights: str | Path) -> Path:
     return Path(weights).with_suffix(".json")
 
 
-def write_pretraining(weights: str | Path, slides: Sequence[str]) -> Path:
+def write_pretraining(weights: str | Path, slides: Sequence[str], about: Mapping[str, Any] | None = None) -> Path:
     """Note the slides that weights were trained on, and whose weights it is that the note belongs to.
 
     Args:
         weights: a finished file.
         slides: slide ids.
+        about: what shapes do not tell and users of the weights need to know: ``n_heads``; of the tokens,
+            ``patch_encoder`` (name and SHA-256) and ``mpp``.
 
     Raises:
         BundleError: it cannot be written.
     """
     path = pretraining_file(weights)
-    record = {"weights_sha256": sha256_of(weights), "slides": sorted(slides)}
+    record = {"weights_sha256": sha256_of(weights), **(about or {}), "slides": sorted(slides)}
     try:
         write_text(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
@@ -39,12 +42,23 @@ def write_pretraining(weights: str | Path, slides: Sequence[str]) -> Path:
 
 def read_pretraining(weights: str | Path) -> list[str] | None:
     """Slides that weights were trained on; None where nothing is known: no such file, or one of other weights."""
+    record = _record(weights)
+    return None if record is None else list(record["slides"])
+
+
+def read_about(weights: str | Path) -> dict[str, Any]:
+    """What :func:`write_pretraining` was told about the weights; empty where nothing is known."""
+    record = _record(weights) or {}
+    return {name: value for name, value in record.items() if name not in ("slides", "weights_sha256")}
+
+
+def _record(weights: str | Path) -> dict[str, Any] | None:
     path = pretraining_file(weights)
     if not path.is_file():
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        slides = [str(slide) for slide in record["slides"]]
+        record["slides"] = [str(slide) for slide in record["slides"]]
         is_of_these = record["weights_sha256"] == sha256_of(weights)
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s is no list of pre-training slides (%s)", path, error)
@@ -52,4 +66,4 @@ def read_pretraining(weights: str | Path) -> list[str] | None:
     if not is_of_these:
         _log.warning("%s belongs to other weights than %s and is not used", path, Path(weights).name)
         return None
-    return slides
+    return record

@@ -44,6 +44,15 @@ def test_levels_are_what_they_say():
         assert low <= np.mean([probe(data.mean_tokens(), data)["knn_accuracy"] for data in scores]) <= high
 
 
+def test_held_out_slides_are_others_of_the_same_kind():
+    """More slides held out leave those that are trained on as they are; none held out: scores are taken on these."""
+    few, many = (make_cohort("hard", 5, Size(6, (3, 4), n_held_out)) for n_held_out in (0, 10))
+    assert few.held_out is few
+    assert torch.equal(few.features, many.features) and few.slide_ids == many.slide_ids
+    assert not set(many.held_out.slide_ids) & set(many.slide_ids) and len(many.held_out.slide_ids) == 10
+    assert many.held_out.labels.tolist() == [0, 1] * 5
+
+
 def test_probes_find_what_is_there_and_no_more():
     """Embeddings that say one thing score 1 for that thing, and near guessing for what they do not say."""
     data = make_cohort("hard", 3, Size(40, (8, 12)))

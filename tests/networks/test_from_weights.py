@@ -21,7 +21,7 @@ from bundle.networks import (
     make_student,
     warn_of_missing_background,
 )
-from bundle.weights import read_weights, save_atomically, select_backbone, sha256_of
+from bundle.weights import read_weights, save_atomically, select_backbone, sha256_of, write_pretraining
 
 
 class _Half(nn.Module):
@@ -59,6 +59,17 @@ def test_hipt_region_encoder_loads(tmp_path):
     assert not encoder.training
     for side in (6, 14, 16):
         assert encoder.project(torch.randn(1, 384, side, side)).shape == (1, 256)
+
+
+def test_heads_are_those_of_the_training(tmp_path):
+    """Shapes do not tell heads: an encoder of 2 x 16 values, read as 1 x 32, used to give other embeddings silently."""
+    torch.manual_seed(0)
+    encoder = Encoder(RegionViT(8, 32, 2, 2), ProjectionHead(32, 64, 16)).eval()
+    torch.save(encoder.state_dict(), tmp_path / "model.pt")
+    write_pretraining(tmp_path / "model.pt", [], {"n_heads": 2})
+    image = torch.randn(2, 8, 16, 16)
+    torch.testing.assert_close(load_region_encoder(tmp_path / "model.pt")(image), encoder(image))
+    assert not torch.allclose(load_region_encoder(tmp_path / "model.pt", n_heads=1)(image), encoder(image))
 
 
 def test_student_starts_from_a_checkpoint(tmp_path):

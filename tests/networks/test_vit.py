@@ -82,6 +82,8 @@ def test_stochastic_depth_is_the_sum_without_dropped_branches():
     assert net.drop_rates == [0, 0, 0.25, 0.25, 0.5, 0.5] and net.n_draws == 6
     image, draws = torch.randn(5, 8, 4, 4, dtype=torch.float64), torch.rand(5, 6)
     got = net(image, draws)
+    masked = net.norm(net._masking(net._sequence(net.embed(image)), draws.double())[:, 0])  # what a GPU does
+    torch.testing.assert_close(masked, got)
     for b in range(5):
         x = net._sequence(net.embed(image[b : b + 1]))
         for i, block in enumerate(net.blocks):

@@ -8,13 +8,13 @@ from ignite.engine import Engine
 from torch import nn
 
 from bundle.handlers import ExportHandler
-from bundle.weights.pretraining import pretraining_file, read_pretraining, write_pretraining
+from bundle.weights.pretraining import pretraining_file, read_about, read_pretraining, write_pretraining
 
 
-def export(path, slides):
+def export(path, slides, about=None):
     """What a run of one epoch exports."""
     engine = Engine(lambda engine, batch: None)
-    ExportHandler(nn.Linear(2, 2), path, slides=slides).attach(engine)
+    ExportHandler(nn.Linear(2, 2), path, slides=slides, about=about).attach(engine)
     engine.run([0], max_epochs=1)
 
 
@@ -23,6 +23,14 @@ def test_exported_weights_know_their_slides(tmp_path):
     export(tmp_path / "model.pt", ["b", "a"])
     assert read_pretraining(tmp_path / "model.pt") == ["a", "b"]
     assert set(torch.load(tmp_path / "model.pt", weights_only=True)) == {"weight", "bias"}
+
+
+def test_exported_weights_know_what_shapes_do_not_tell(tmp_path):
+    """Heads and tokens come back, and of other weights nothing does."""
+    export(tmp_path / "model.pt", ["a"], {"n_heads": 3, "patch_encoder": "x sha256:1"})
+    assert read_about(tmp_path / "model.pt") == {"n_heads": 3, "patch_encoder": "x sha256:1"}
+    torch.save({}, tmp_path / "model.pt")
+    assert read_about(tmp_path / "model.pt") == {}
 
 
 def test_without_slides_there_is_no_file(tmp_path):

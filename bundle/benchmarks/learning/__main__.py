@@ -21,7 +21,13 @@ from .results import BASELINES, Results
 from .table import tables
 from .training import train, untrained
 
-_ARMS = {"plain": PLAIN, "shifted": SHIFTED, "ablations": ABLATIONS, "shifted-ablations": SHIFTED_ABLATIONS}
+_ARMS = {
+    "pair": [PLAIN[0], PLAIN[3]],
+    "plain": PLAIN,
+    "shifted": SHIFTED,
+    "ablations": ABLATIONS,
+    "shifted-ablations": SHIFTED_ABLATIONS,
+}
 _ALL = [*PLAIN, *SHIFTED, *ABLATIONS, *SHIFTED_ABLATIONS]
 _QUICK = {"max_epochs": 2, "batch_size": 8, "lr": 0.1, "prototype_warmup_epochs": 1, "lr_warmup_epochs": 1}
 
@@ -30,10 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for and not yet there, then write ``results.md`` and ``learning.png`` of all there is."""
     options = _options(arguments)
     torch.set_num_threads(options.threads)
-    settings, size = {**SETTINGS, **_changes(options.set)}, Size(options.slides, tuple(options.regions))
+    settings, size = (
+        {**SETTINGS, **_changes(options.set)},
+        Size(options.slides, tuple(options.regions), options.held_out),
+    )
     if options.quick:
         options.seeds, options.levels, options.arms = 1, ["medium"], ["plain", "shifted"]
-        settings, size = {**settings, **_QUICK}, Size(8, (4, 6))
+        settings, size = {**settings, **_QUICK}, Size(8, (4, 6), 8)
     arms = [arm for group in options.arms for arm in _ARMS[group]]
     try:
         results = Results(options.output, {**settings, **size._asdict()})
@@ -66,10 +75,10 @@ def _run_all(
 
 def _baselines(results: Results, level: str, seed: int, data: PlantedTokens, settings: dict[str, Any]) -> None:
     oracle, mean_token, first = BASELINES
-    folder = results.cohort_folder(level, seed)
-    results.once(level, seed, oracle, lambda: {"scores": probe(data.oracle(), data)})
-    results.once(level, seed, mean_token, lambda: {"scores": probe(data.mean_tokens(), data)})
-    results.once(level, seed, first, lambda: {"scores": probe(untrained(data, seed, folder, settings), data)})
+    folder, rest = results.cohort_folder(level, seed), data.held_out
+    results.once(level, seed, oracle, lambda: {"scores": probe(rest.oracle(), rest)})
+    results.once(level, seed, mean_token, lambda: {"scores": probe(rest.mean_tokens(), rest)})
+    results.once(level, seed, first, lambda: {"scores": probe(untrained(data, seed, folder, settings), rest)})
 
 
 def _changes(words: Sequence[str]) -> dict[str, Any]:
@@ -86,11 +95,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="cohorts, each trained on once an arm (5)")
     parser.add_argument("--first_seed", type=int, default=0, help="of them (0)")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=["medium", "hard"], help="medium hard")
-    parser.add_argument("--arms", nargs="+", choices=_ARMS, default=["plain", "shifted"], help="plain shifted")
-    parser.add_argument("--slides", type=int, default=Size().n_slides, help="of a cohort (64)")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=_ARMS,
+        default=["plain", "shifted"],
+        help="plain shifted; pair: DINO and SLPD alone",
+    )
+    parser.add_argument("--slides", type=int, default=Size().n_slides, help="of a cohort, trained on (64)")
     parser.add_argument(
         "--regions", type=int, nargs=2, default=Size().regions, help="least and most of a slide (14 22)"
     )
+    parser.add_argument("--held_out", type=int, default=Size().n_held_out, help="further slides, for the scores (128)")
     parser.add_argument("--set", nargs="*", default=[], metavar="ID=VALUE", help="other ids of configs/train.yaml")
     parser.add_argument("--threads", type=int, default=1, help="of torch (1); two runs side by side are quicker")
     parser.add_argument("--quick", action="store_true", help="one tiny cohort, two epochs: does it work?")

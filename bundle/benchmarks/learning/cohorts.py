@@ -26,8 +26,9 @@ LEVELS: dict[str, dict[str, Any]] = {
 class Size(NamedTuple):
     """How large a cohort is."""
 
-    n_slides: int = 64
+    n_slides: int = 64  # trained on
     regions: tuple[int, int] = (14, 22)  # least and most of a slide
+    n_held_out: int = 128  # further slides, which are never trained on and on which all scores are taken; 0: the same
 
 
 class PlantedTokens(Dataset[dict[str, Any]]):
@@ -35,8 +36,10 @@ class PlantedTokens(Dataset[dict[str, Any]]):
 
     Args:
         cohort: slides and truth.
+        held_out: other slides of the same kind; None: these themselves.
 
     Attributes:
+        held_out: the slides on which embeddings are to be scored.
         prototypes: planted prototype of each region, int64 [N].
         n_prototypes: how many are planted.
         labels, sites: of each slide, int64 [S].
@@ -45,8 +48,9 @@ class PlantedTokens(Dataset[dict[str, Any]]):
     has_background = is_on_device = False
     encoder = "planted"
 
-    def __init__(self, cohort: PlantedCohort) -> None:
+    def __init__(self, cohort: PlantedCohort, held_out: PlantedTokens | None = None) -> None:
         slides = cohort.slides
+        self.held_out: PlantedTokens = self if held_out is None else held_out
         counts = torch.tensor([len(slide.coords) for slide in slides])
         self.slide_ids = [slide.slide_id for slide in slides]
         self.slide_index: Tensor = torch.arange(len(slides)).repeat_interleave(counts)
@@ -93,4 +97,7 @@ class PlantedTokens(Dataset[dict[str, Any]]):
 
 def make_cohort(level: str, seed: int, size: Size) -> PlantedTokens:
     """The slides of a seed at a level; other levels of the seed are the same slides, planted otherwise."""
-    return PlantedTokens(planted_tokens(size.n_slides, size.regions, seed=seed, **{**_PLANTED, **LEVELS[level]}))
+    n_slides, n_all = size.n_slides, size.n_slides + size.n_held_out
+    cohort = planted_tokens(n_all, size.regions, seed=seed, **{**_PLANTED, **LEVELS[level]})
+    rest = PlantedTokens(cohort._replace(slides=cohort.slides[n_slides:])) if size.n_held_out else None
+    return PlantedTokens(cohort._replace(slides=cohort.slides[:n_slides]), rest)

@@ -57,7 +57,7 @@ def parse(data: PlantedTokens, folder: Path, ids: dict[str, Any], bank: str | No
 
 
 def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train an arm, or go on with it, and probe its teacher.
+    """Train an arm, or go on with it, and probe its teacher on the held-out slides.
 
     Args:
         arm: what to train; its parent must have been trained in the same folder.
@@ -84,7 +84,7 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
         trainer = parser.get_parsed_content("train#trainer")
         trainer.run()
     seconds = time.perf_counter() - started
-    scores = probe(embed(parser.get_parsed_content("teacher").encoder, data), data)
+    scores = probe(embed(parser.get_parsed_content("teacher").encoder, data.held_out), data.held_out)
     if arm.parent is None:
         shutil.copy(own / f"epoch_{fork:04d}.pt", folder / f"{arm.name}.pt")
     shutil.rmtree(own)
@@ -93,11 +93,11 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
 
 
 def untrained(data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> NDArray[np.float32]:
-    """Region embeddings [N, dim] of the first weights of a seed's runs."""
+    """Embeddings [N, dim] of the held-out regions by the first weights of a seed's runs."""
     with _quietly():
         parser = parse(data, folder, {**settings, "seed": seed})
         parser.get_parsed_content("begin")
-        return embed(parser.get_parsed_content("teacher").encoder, data)
+        return embed(parser.get_parsed_content("teacher").encoder, data.held_out)
 
 
 @torch.inference_mode()

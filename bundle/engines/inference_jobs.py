@@ -1,0 +1,85 @@
+"""A slide on its way to its embeddings."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import BundleError, SlideRef, SlideRow
+from ..embeddings import IndexRow
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class InferenceJob:
+    """One slide. ``status``: waiting, done, skipped (its embeddings are there and up to date) or failed.
+
+    ``coords``, ``mask`` and ``attributes`` are known once its token file is open; ``found`` grows with each batch.
+    """
+
+    ref: SlideRef
+    row: SlideRow
+    token_path: Path
+    file: Path
+    is_slide: bool
+    status: str = "waiting"
+    error: str = ""
+    n_regions: int = 0
+    n_prototypes: int = 0
+    n_embedded: int = 0
+    mpp: float = math.nan
+    coords: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0, 0), bool))
+    attributes: dict[str, Any] = field(default_factory=dict)
+    found: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
+
+    @property
+    def slide_id(self) -> str:
+        """The slide's id."""
+        return self.ref.slide_id
+
+    def skip(self, header: Mapping[str, Any]) -> None:
+        """Its embeddings are there.
+
+        Args:
+            header: see :func:`~bundle.embeddings.read_embeddings_header`.
+        """
+        self.status, self.n_regions = "skipped", int(header["n_regions"])
+        self.n_prototypes, self.mpp = int(header["n_prototypes"]), float(header["level0_mpp"])
+
+    def finish(self, n_prototypes: int) -> None:
+        """The file has its name."""
+        self.status, self.n_prototypes = "done", n_prototypes
+        self.found.clear()
+        _log.info("slide %s: %d regions, %d prototypes", self.slide_id, self.n_regions, n_prototypes)
+
+    def fail(self, error: BaseException | str) -> None:
+        """Give the slide up; the first reason counts."""
+        if self.status == "failed":
+            return
+        is_plain = isinstance(error, BundleError | str)
+        self.status, self.error = "failed", str(error) if is_plain else f"{type(error).__name__}: {error}"
+        self.found.clear()
+        _log.warning("slide %s failed: %s", self.slide_id, self.error)
+
+    def index_row(self, root: Path) -> IndexRow:
+        """The slide's line in the index of the folder ``root``."""
+        is_there = self.status in ("done", "skipped")
+        return IndexRow(
+            self.slide_id,
+            self.status,
+            self.n_regions,
+            self.n_prototypes,
+            self.mpp,
+            self.file.relative_to(root).as_posix() if is_there else "",
+            self.error,
+            {name: value for name, value in self.row.values.items() if name != "slide"},
+        )

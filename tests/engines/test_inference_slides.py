@@ -1,0 +1,149 @@
+"""Slides become embeddings in one run: tokens first, only where they are missing."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cohorts import write_cohort
+from inferences import found, inference, statuses
+from region_models import write_encoder
+from tiny_slides import PATCH, damage_tiles, write_slide
+from torch import nn
+
+from bundle.cohort import BundleError, SettingError
+from bundle.embeddings import read_index
+from bundle.engines import InferenceInputs
+from bundle.tokens import TokenDataset
+
+READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    """Three slides, one smaller than a region."""
+    folder = tmp_path_factory.mktemp("slides")
+    for name, size in (("a", 320), ("b", 48), ("c", 200)):
+        write_slide(folder / f"{name}.tif", size, seed=ord(name))
+    return folder
+
+
+class MeanColors(nn.Module):
+    """The mean color of each quarter of a patch, 12 values."""
+
+    name, sha256 = "patch_encoder", hashlib.sha256(b"weights").hexdigest()
+
+    def forward(self, image):
+        return nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
+
+
+class PatchEncoders:
+    """Makes patch encoders, and counts them."""
+
+    def __init__(self, path: Path):
+        path.write_bytes(b"weights")
+        self.n_made = 0
+
+    def __call__(self):
+        self.n_made += 1
+        return MeanColors()
+
+
+def run(folder, out, **options):
+    """One run; how many patch encoders were made."""
+    out.parent.mkdir(exist_ok=True)
+    make = PatchEncoders(out.parent / "patch_encoder.pt")
+    inference(folder, out, make_patch_encoder=make, **READ, **options).run()
+    return make.n_made
+
+
+def test_slides_and_their_tokens_give_the_same(slides, tmp_path):
+    """From slides and from the token files that this left: equal arrays; the second time nothing is done at all."""
+    assert run(slides, tmp_path / "out") == 1
+    assert statuses(tmp_path / "out") == {"a": "done", "b": "done", "c": "done"}
+    assert TokenDataset(tmp_path / "out" / "tokens").slide_ids == ["a", "b", "c"]
+    inference(tmp_path / "out" / "tokens", tmp_path / "again", tmp_path / "model.pt").run()
+    for name in "abc":
+        one, other = found(tmp_path / "out", name), found(tmp_path / "again", name)
+        for array in ("features", "projection", "attention", "prototypes", "assignment", "coords", "mask"):
+            np.testing.assert_array_equal(getattr(one, array), getattr(other, array))
+    assert found(tmp_path / "out", "b").coords.min() < 0, "a slide smaller than a region is padded"
+    made = (tmp_path / "out" / "tokens" / "a.h5").stat().st_mtime_ns
+    run(slides / "a.tif", tmp_path / "one", tokens_dir=tmp_path / "out" / "tokens")
+    assert statuses(tmp_path / "one") == {"a": "done"}
+    assert (tmp_path / "out" / "tokens" / "a.h5").stat().st_mtime_ns == made, "token files of another run are used"
+
+
+def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
+    """Without tokens a finished slide needs no patch encoder; other settings of reading make everything anew."""
+    copies = shutil.copytree(slides, tmp_path / "slides")
+    options = {"keep_tokens": "false", "weights": write_encoder(tmp_path / "model.pt")}
+    assert run(copies, tmp_path / "out", **options) == 1
+    assert list((tmp_path / "out" / "tokens").iterdir()) == []
+    assert run(copies, tmp_path / "out", **options) == 0
+    assert set(statuses(tmp_path / "out").values()) == {"skipped"}
+    write_slide(copies / "c.tif", 208, seed=9)
+    assert run(copies, tmp_path / "out", **options) == 1
+    assert statuses(tmp_path / "out") == {"a": "skipped", "b": "skipped", "c": "done"}
+    assert run(copies, tmp_path / "out", **options, n_prototypes=2) == 1
+    assert set(statuses(tmp_path / "out").values()) == {"done"}
+
+
+def test_bad_slides_do_not_stop_the_run(slides, tmp_path):
+    """No mpp, no slide, broken in the middle: each has its reason in the index, beside what the table says of it."""
+    folder = shutil.copytree(slides, tmp_path / "slides")
+    write_slide(folder / "no_mpp.tif", mpp=None)
+    (folder / "text.svs").write_text("not a slide")
+    damage_tiles(write_slide(folder / "broken.tif", 640, seed=3))
+    (tmp_path / "table.csv").write_text("slide,label\nno_mpp.tif,benign\n")
+    run(folder, tmp_path / "out", table=tmp_path / "table.csv")
+    rows = {row.slide: row for row in read_index(tmp_path / "out" / "slides.csv")}
+    assert {name for name, row in rows.items() if row.status == "failed"} == {"broken", "no_mpp", "text"}
+    assert "default_mpp" in rows["no_mpp"].error and rows["no_mpp"].values == {"label": "benign"}
+    assert [rows[name].status for name in "abc"] == ["done"] * 3
+
+
+def test_only_bad_slides_are_an_error_with_an_index(tmp_path):
+    """The one slide has no mpp: the message says what to do, and the index is there."""
+    write_slide(tmp_path / "slides" / "x.tif", mpp=None)
+    with pytest.raises(BundleError, match="none of 1 slides could be embedded; x: .*default_mpp"):
+        run(tmp_path / "slides", tmp_path / "out")
+    assert statuses(tmp_path / "out") == {"x": "failed"}
+
+
+def test_an_encoder_that_does_not_fit_stops_the_run(slides, tmp_path):
+    """Tokens of another length than the region encoder's: every slide would fail, and the run says why."""
+    weights = write_encoder(tmp_path / "model.pt", token_dim=20)
+    with pytest.raises(BundleError, match="takes tokens of length 20, a.h5 has 12"):
+        run(slides, tmp_path / "out", weights=weights)
+
+
+def test_token_files_elsewhere_are_not_removed(slides, tmp_path):
+    """keep_tokens false and tokens of another run: refused before anything is done."""
+    with pytest.raises(SettingError, match="would remove token files outside of output_dir"):
+        run(slides, tmp_path / "out", tokens_dir=tmp_path / "mine", keep_tokens=False)
+
+
+def test_processes_share_slides(slides, tmp_path):
+    """Each tokenizes and embeds its own; one index comes out."""
+    for rank in (0, 1):
+        run(slides, tmp_path / "out", rank=rank, world_size=2)
+    assert statuses(tmp_path / "out") == {"a": "done", "b": "done", "c": "done"}
+
+
+def test_inputs_are_slides_or_token_files(slides, tmp_path):
+    """What a run wrote below its own input is no input; both kinds at once, or none, is an error."""
+    folder = shutil.copytree(slides, tmp_path / "slides")
+    write_cohort(folder / "out" / "tokens", (1,))
+    found_slides = InferenceInputs.find(folder, apart_from=[folder / "out"])
+    assert found_slides.are_slides and [ref.slide_id for ref in found_slides.slides] == ["a", "b", "c"]
+    with pytest.raises(BundleError, match="holds slides and token files"):
+        InferenceInputs.find(folder)
+    tokens = InferenceInputs.find(folder / "out")
+    assert not tokens.are_slides and tokens.slides == [] and len(tokens.refs) == 1
+    assert not InferenceInputs.find(folder / "out" / "tokens" / "slide_0.h5").are_slides
+    (tmp_path / "empty").mkdir()
+    for nothing, said in (("empty", "no slide found in .*empty"), ("missing", "missing does not exist")):
+        with pytest.raises(BundleError, match=said):
+            InferenceInputs.find(tmp_path / nothing)

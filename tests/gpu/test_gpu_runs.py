@@ -1,0 +1,177 @@
+"""Training and tokenizing on a GPU, as users start them. Skipped, saying so, where there is no GPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cohorts import write_cohort
+
+from bundle.engines import SlpdTrainer, make_optimizer
+from bundle.functional import PrototypeTargets
+from bundle.handlers import (
+    EpochRecordHandler,
+    FreezeHandler,
+    GradientClipHandler,
+    ScheduleHandler,
+    TeacherUpdateHandler,
+)
+from bundle.losses import SLPDLoss
+from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
+from bundle.prototypes import PrototypeBank
+from bundle.tokens import TokenDataset
+from bundle.transforms import RandTokenCropsd, RandTokenShiftd
+from bundle.weights import read_weights
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing was tried on CUDA")
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "embed_dim": 32,
+    "depth": 2,
+    "n_heads": 1,
+    "out_dim": 256,
+    "hidden_dim": 32,
+    "bottleneck_dim": 16,
+    "batch_size": 6,
+    "max_epochs": 4,
+    "lr": 0.01,
+    "lr_warmup_epochs": 1,
+    "prototype_warmup_epochs": 1,
+    "n_prototypes": 2,
+    "checkpoint_interval": 1,
+}
+
+
+def run(config, folder, **ids):
+    """A run through MONAI's command line; its standard error."""
+    ids = {"bundle_root": ROOT, "output_dir": folder, **ids}
+    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    call = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / config), *words]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Twelve slides with 1 to 5 regions each."""
+    return write_cohort(tmp_path_factory.mktemp("tokens"), regions=(3, 4, 1, 5, 4, 4, 3, 5, 4, 2, 4, 4))
+
+
+def losses(folder):
+    """The loss of each epoch."""
+    header, *rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
+    column = header.index("loss")
+    return torch.tensor([float(row[column]) for row in rows if row[column]], dtype=torch.float64)
+
+
+def test_a_run_is_that_of_the_cpu_and_goes_on_where_it_was_cut(tokens, tmp_path):
+    """In float32 each epoch's loss is the CPU's to 1e-3; a resumed run ends with the losses of an unbroken one."""
+    table = {"dataset_dir": tokens, "slide_table": tokens / "slide_table.csv", "amp": False, **TINY}
+    for name, device in (("gpu", "cuda"), ("cpu", "cpu")):
+        run("train.yaml", tmp_path / name, device=device, model_path=tmp_path / f"{name}.pt", **table)
+    torch.testing.assert_close(losses(tmp_path / "gpu"), losses(tmp_path / "cpu"), rtol=1e-3, atol=0)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "last.pt").write_bytes((tmp_path / "gpu" / "epoch_0002.pt").read_bytes())
+    run("train.yaml", broken, device="cuda", model_path=tmp_path / "broken.pt", resume=True, **table)
+    torch.testing.assert_close(losses(broken)[-2:], losses(tmp_path / "gpu")[-2:], rtol=1e-4, atol=0)
+    assert not any(value.is_cuda for value in read_weights(tmp_path / "gpu.pt").values())
+
+
+@pytest.mark.parametrize("cache", ["device", "memory", "none"])
+def test_bf16_and_every_cache_train(tokens, tmp_path, cache):
+    """The defaults of a GPU (bfloat16), wherever tokens are kept, with token shift, give finite losses."""
+    run(
+        "train.yaml",
+        tmp_path,
+        dataset_dir=tokens,
+        model_path=tmp_path / "m.pt",
+        cache=cache,
+        token_shift="swap",
+        **TINY,
+    )
+    assert len(losses(tmp_path)) == 4 and bool(losses(tmp_path).isfinite().all())
+
+
+def test_worker_processes_feed_the_gpu(tokens, tmp_path):
+    """Two readers and no cache: the same losses as without readers."""
+    same = {"dataset_dir": tokens, "amp": False, **TINY}
+    run("train.yaml", tmp_path / "a", model_path=tmp_path / "a.pt", num_workers=2, cache="none", **same)
+    run("train.yaml", tmp_path / "b", model_path=tmp_path / "b.pt", num_workers=0, cache="none", **same)
+    torch.testing.assert_close(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-4, atol=0)
+
+
+def test_torch_compile_trains(tokens, tmp_path):
+    """``compile: true`` gives about the losses of the same run without."""
+    same = {"dataset_dir": tokens, "amp": False, **TINY, "max_epochs": 2}
+    run("train.yaml", tmp_path / "a", model_path=tmp_path / "a.pt", compile=True, **same)
+    run("train.yaml", tmp_path / "b", model_path=tmp_path / "b.pt", **same)
+    torch.testing.assert_close(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=2e-3, atol=0)
+
+
+def test_slides_are_tokenized_on_the_gpu(demo_slides, tmp_path):
+    """Tokens in bfloat16 have a cosine of 0.999 and more with the CPU's in float32."""
+    from bundle.networks import PatchViT
+
+    torch.manual_seed(0)
+    encoder = torch.jit.trace(PatchViT(64, 16, 32, 2, 1).eval(), torch.zeros(2, 3, 64, 64))
+    encoder.save(tmp_path / "encoder.pt")
+    found = []
+    for device in ("cuda", "cpu"):
+        ids = {"dataset_dir": demo_slides, "tokens_dir": tmp_path / device, "mpp": 4.0, "patch_size": 64}
+        run("tokenize.yaml", tmp_path / "log", device=device, patch_encoder_ckpt=tmp_path / "encoder.pt", **ids)
+        dataset = TokenDataset(tmp_path / device, cache="none")
+        found.append(dataset.read(torch.arange(len(dataset)).numpy())[torch.as_tensor(dataset.masks)].float())
+    assert found[0].shape == found[1].shape
+    assert float(torch.nn.functional.cosine_similarity(*found, dim=1).min()) > 0.999
+
+
+@pytest.mark.parametrize("token_shift", ["none", "covariance"])
+def test_a_step_never_makes_the_host_wait(tokens, token_shift):
+    """After the first steps, no operation of an iteration synchronizes: torch raises at the first that does."""
+    dataset = TokenDataset(tokens, cache="device", device="cuda")
+    student = Distiller(Encoder(RegionViT(12, 32, 2, 1), ProjectionHead(32, 32, 16)), LastLayer(16, 256)).cuda()
+    teacher = frozen_copy(student)
+    bank = PrototypeBank(2)
+    features = torch.nn.functional.normalize(torch.randn(len(dataset), 16, device="cuda"), dim=1)
+    bank.fit(features, dataset.slide_index, len(dataset.slide_ids))
+    bank.match()
+    batches = [dataset.__getitems__(list(range(start, start + 6))).stacked for start in (0, 8, 16, 24, 30)]
+    trainer = SlpdTrainer(
+        device="cuda",
+        max_epochs=1,
+        train_data_loader=batches,
+        network=student,
+        teacher=teacher,
+        optimizer=make_optimizer(student),
+        loss_function=SLPDLoss(256),
+        view_maker=RandTokenShiftd(RandTokenCropsd(), dataset, token_shift),
+        prototypes=bank,
+        amp=True,
+        train_handlers=[
+            ScheduleHandler("teacher_momentum", 0.99, 1.0),
+            ScheduleHandler("teacher_temperature", 0.04, 0.04),
+            FreezeHandler(student.last_layer, 0),
+            GradientClipHandler(student),
+            TeacherUpdateHandler(student, teacher),
+            EpochRecordHandler(),
+        ],
+    )
+    step, mode = trainer._iteration, torch.cuda.get_sync_debug_mode()
+
+    def strict(engine, batch):
+        torch.cuda.set_sync_debug_mode("error" if engine.state.iteration > 2 else "default")
+        try:
+            return step(engine, batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    trainer._process_function = strict
+    try:
+        trainer.run()
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+    assert trainer.state.iteration == 5
+    assert isinstance(bank.targets(torch.zeros(1, dtype=torch.long, device="cuda"), "cuda"), PrototypeTargets)

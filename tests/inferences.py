@@ -1,0 +1,50 @@
+"""Inference as configs/inference.yaml wires it, small, for tests."""
+
+from pathlib import Path
+
+from monai.transforms import Compose, EnsureTyped
+from region_models import write_encoder
+
+from bundle.cohort import SlideTable
+from bundle.embeddings import read_embeddings, read_index
+from bundle.engines import InferenceEvaluator, InferenceInputs, PatchStream, RegionStream, SlideRecorder, SlideTokens
+from bundle.networks import load_region_encoder
+from bundle.transforms import TokenImaged
+
+RECORD = ("n_prototypes", "min_regions", "attention", "amp", "seed")
+ENGINE = ("file_type", "keep_tokens", "overwrite", "val_handlers")
+READ = ("mpp", "patch_size", "region_patches", "min_tissue_patches", "default_mpp")
+
+
+def inference(dataset_dir, out, weights=None, network=None, table=None, make_patch_encoder=None, **options):
+    """An engine over slides or token files; ``options`` are those of its parts."""
+    out = Path(out)
+    weights = write_encoder(out.parent / "model.pt") if weights is None else weights
+    table = SlideTable.read(table)
+    tokens_dir = options.pop("tokens_dir", out / "tokens")
+    inputs = InferenceInputs.find(dataset_dir, table, [out, tokens_dir])
+    parts = {names: {name: options.pop(name) for name in names if name in options} for names in (RECORD, ENGINE, READ)}
+    ranks = {name: options[name] for name in ("rank", "world_size") if name in options}
+    patches = PatchStream(inputs.slides, tokens_dir, table=table, batch_size=40, **parts[READ], **ranks)
+    encoder_file = options.pop("patch_encoder_ckpt", out.parent / "patch_encoder.pt")
+    overwrite = parts[ENGINE].get("overwrite", False)
+    tokens = SlideTokens(patches, make_patch_encoder, encoder_file, "cpu", out / "tokenize", overwrite=overwrite)
+    return InferenceEvaluator(
+        "cpu",
+        RegionStream(inputs, out, tokens_dir, table=table, transform=TokenImaged(), **options),
+        load_region_encoder(weights) if network is None else network,
+        SlideRecorder(weights, **parts[RECORD]),
+        tokens,
+        postprocessing=Compose([EnsureTyped(["pred", "projection"], track_meta=False)]),
+        **parts[ENGINE],
+    )
+
+
+def statuses(out):
+    """Status of each slide in the index."""
+    return {row.slide: row.status for row in read_index(Path(out) / "slides.csv")}
+
+
+def found(out, slide_id):
+    """A slide's record."""
+    return read_embeddings(Path(out) / "embeddings" / f"{slide_id}.h5")

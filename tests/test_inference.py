@@ -1,0 +1,127 @@
+"""Inference through MONAI's own entry points, as users and servers start it."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cohorts import write_cohort
+from monai.bundle import ConfigWorkflow
+from region_models import write_encoder
+from tiny_slides import PATCH, write_slide
+
+from bundle.cohort import BundleError
+from bundle.cohort.command_line import user_error
+from bundle.embeddings import read_embeddings
+from bundle.networks import PatchViT
+
+ROOT = Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs" / "inference.yaml")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 16, "min_tissue_patches": 2}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with an untrained patch encoder (12 values) and an untrained region encoder for its tokens."""
+    folder = tmp_path_factory.mktemp("models")
+    write_encoder(folder / "model.pt")
+    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
+    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, folder / "patch_encoder.pt")
+    return folder
+
+
+def workflow(models, dataset_dir, output_dir, **overrides):
+    """The config, initialized."""
+    made = ConfigWorkflow(
+        config_file=CONFIG,
+        workflow_type="infer",
+        logging_file=False,
+        **{
+            "bundle_root": str(ROOT),
+            "dataset_dir": str(dataset_dir),
+            "output_dir": str(output_dir),
+            "region_encoder_ckpt": str(models / "model.pt"),
+            "patch_encoder_ckpt": str(models / "patch_encoder.pt"),
+            "device": "cpu",
+            **overrides,
+        },
+    )
+    made.initialize()
+    return made
+
+
+def index(output_dir):
+    """Rows of slides.csv by slide."""
+    return {row["slide"]: row for row in csv.DictReader((output_dir / "slides.csv").open(newline=""))}
+
+
+def test_it_has_all_that_monai_asks_for(models, tmp_path):
+    """check_properties finds nothing missing, and the ids that MONAI Label takes are built."""
+    made = workflow(models, write_cohort(tmp_path / "tokens"), tmp_path / "out")
+    assert made.check_properties() == []
+    item = made.preprocessing({"features": np.ones((16, 16, 12), np.float16)})
+    found = made.inferer(item["image"][None], made.network_def)
+    assert item["image"].shape == (12, 16, 16) and found.shape == (1, 32)
+    assert made.postprocessing({"pred": found})["pred"].dtype == torch.float32
+
+
+def test_slides_become_embeddings(models, tmp_path):
+    """Slides are tokenized and embedded by one run; the index has the slide table's columns."""
+    for name in ("a", "b"):
+        write_slide(tmp_path / "slides" / f"{name}.tif", 320, seed=ord(name))
+    (tmp_path / "table.csv").write_text("slide,label\na.tif,benign\n")
+    out = tmp_path / "out"
+    workflow(models, tmp_path / "slides", out, slide_table=str(tmp_path / "table.csv"), file_type="both", **READ).run()
+    rows = index(out)
+    assert [(row["status"], row["label"]) for row in rows.values()] == [("done", "benign"), ("done", "")]
+    slide = read_embeddings(out / rows["a"]["file"])
+    assert slide.attributes["slide_path"] == "a.tif" and slide.attributes["level0_mpp"] == pytest.approx(2.0, abs=0.01)
+    assert slide.features.shape == (len(slide), 32) and slide.attention.shape == (len(slide), 1, 16, 16)
+    with np.load(out / "embeddings" / "a.npz") as file:
+        np.testing.assert_array_equal(file["features"], slide.features)
+        assert '"slide_id": "a"' in str(file["attributes"])
+
+
+@pytest.mark.slow
+def test_the_command_of_the_documents(models, tmp_path):
+    """MONAI's command line makes files and an index, and says how many."""
+    ids = {
+        "dataset_dir": write_cohort(tmp_path / "tokens"),
+        "output_dir": tmp_path / "out",
+        "region_encoder_ckpt": models / "model.pt",
+        "device": "cpu",
+    }
+    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", CONFIG, *words]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "4 done" in done.stdout, done.stderr
+    assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
+
+
+def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_path):
+    """The Model Zoo and MONAI Label build the network before they load weights; a run without them says what to do."""
+    tokens = write_cohort(tmp_path / "tokens")
+    made = workflow(models, tokens, tmp_path / "out", region_encoder_ckpt=str(tmp_path / "none.pt"))
+    scripted = torch.jit.script(made.network_def)
+    assert scripted(torch.zeros(2, 384, 16, 16)).shape == (2, 192)
+    with pytest.raises(Exception) as caught:
+        made.run()
+    mistake = user_error(caught.value)
+    assert isinstance(mistake, BundleError) and "there is no region encoder at" in str(mistake)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_real_slide(models, real_slide, tmp_path):
+    """CMU-1-Small-Region.svs at 0.5 um/px: one region, padded, with its tissue and a prototype of its own."""
+    sizes = {"image_size": 256, "patch_size": 64, "dim": 12, "depth": 1, "n_heads": 2}
+    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, tmp_path / "patch_encoder.pt")
+    workflow(models, real_slide, tmp_path, patch_encoder_ckpt=str(tmp_path / "patch_encoder.pt")).run()
+    slide = read_embeddings(tmp_path / "embeddings" / "CMU-1-Small-Region.h5")
+    assert len(slide) == 1 and slide.n_prototypes == 1 and slide.level0_size == (2220, 2967)
+    assert (slide.coords < 0).all() and 30 < slide.mask.sum() < 120
+    np.testing.assert_allclose(slide.similarity, 1, atol=1e-5)
