@@ -21,8 +21,8 @@ _BANDS = ((0.95, "attention top 5 %", (177, 42, 144)), (0.80, "attention top 20 
 
 
 def prototype_labels(n_prototypes: int) -> list[str]:
-    """Names of a slide's prototypes, counted from 0 as everywhere in this bundle."""
-    return [f"prototype {k}" for k in range(n_prototypes)]
+    """Names of a slide's prototypes, counted from 1 as on maps."""
+    return [f"prototype {k}" for k in range(1, n_prototypes + 1)]
 
 
 def attention_labels() -> list[str]:
@@ -36,7 +36,7 @@ def similar_labels(n_similar: int) -> list[str]:
 
 
 def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) -> Annotation:
-    """Every region as a square of its prototype's color, cut off at the box.
+    """Every region as a rectangle around its tissue in its prototype's color, cut off at the box.
 
     Args:
         slide: regions with their ``assignment``.
@@ -46,25 +46,29 @@ def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) ->
     names = prototype_labels(slide.n_prototypes)
     colors = {name: _rgb(color) for name, color in zip(names, prototype_colors(max(1, len(names))), strict=False)}
     colors[NO_PROTOTYPE] = list(_GRAY)
-    labelled = ((names[k] if k >= 0 else NO_PROTOTYPE, _square(slide, r)) for r, k in enumerate(slide.assignment))
+    labelled = (
+        (names[k] if k >= 0 else NO_PROTOTYPE, _around_tissue(slide, r)) for r, k in enumerate(slide.assignment)
+    )
     return annotation(box, labelled, colors, min_area)
 
 
 def attention_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0, head: int | None = None) -> Annotation:
     """The patches at which CLS looks most, in two bands: the top 5 % of the slide's tissue, and the 15 % after.
 
-    A region's weights sum to 1, so that weight times number of patches compares between regions.
+    Weights of a region sum to 1 whatever is in it, so that a patch among few with tissue gets more than one among many:
+    regions compare by weight over the mean of the region's tissue.
 
     Args:
         slide: with ``attention``.
         box: what is asked for; the bands are those of the whole slide all the same.
         min_area: level-0 px squared; smaller pieces are left out.
-        head: one attention head, from 0; None: their mean.
+        head: one attention head, from 1; None: their mean.
     """
     assert slide.attention is not None
-    weights = slide.attention.astype(np.float32)
-    shares = weights.mean(1) if head is None else weights[:, head]
-    shares = np.where(slide.mask, shares, -1.0)
+    weights = slide.attention.astype(np.float32) * slide.mask[:, None]
+    mean = weights.sum((2, 3), keepdims=True) / np.maximum(slide.mask.sum((1, 2)), 1)[:, None, None, None]
+    weights /= np.where(mean > 0, mean, 1)
+    shares = np.where(slide.mask, weights.mean(1) if head is None else weights[:, head - 1], -1.0)
     tissue = shares[slide.mask]
     labelled: list[Labelled] = []
     upper = np.full(shares.shape, True)
@@ -144,6 +148,15 @@ def rectangles_of(cells: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
 def _square(slide: SlideEmbeddings, region: int) -> Corners:
     x, y = slide.coords[region].tolist()
     return x, y, x + slide.region_size_level0, y + slide.region_size_level0
+
+
+def _around_tissue(slide: SlideEmbeddings, region: int) -> Corners:
+    x, y = slide.coords[region].tolist()
+    rows, columns = (np.flatnonzero(slide.mask[region].any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return _square(slide, region)
+    side = slide.patch_level0
+    return x + columns[0] * side, y + rows[0] * side, x + (columns[-1] + 1) * side, y + (rows[-1] + 1) * side
 
 
 def _patches(slide: SlideEmbeddings, cells: NDArray[np.bool_]) -> Iterator[Corners]:

@@ -67,15 +67,18 @@ def answer_attention_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> 
     head, n_heads = request.get("head"), slide.attention.shape[1]
     if head is not None and head != "":
         head = as_whole(head, "head")
-        if head >= n_heads:
-            raise BundleError(f"head is {head}, but the region encoder has heads 0 to {n_heads - 1}.")
+        if not 1 <= head <= n_heads:
+            raise BundleError(f"head is {head}, but the region encoder has heads 1 to {n_heads}.")
     else:
         head = None
     return {"annotation": attention_map(slide, box, _min_area(request), head), "n_heads": n_heads}
 
 
 def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) -> Answer:
-    """Embeddings of the regions that touch the box, and their mean weighted by how much of each lies inside."""
+    """Embeddings of the regions that touch the box, and their mean weighted by how much of each lies inside.
+
+    ``prototype`` is the number in its name, 0 where a region has none.
+    """
     box = _box(slide, request)
     rows = _insist(_regions_in(slide, box), slide, box)
     weights = _overlap(slide, box)[rows]
@@ -83,7 +86,7 @@ def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) 
         {
             "location": slide.coords[row].tolist(),
             "size": [slide.region_size_level0] * 2,
-            "prototype": int(slide.assignment[row]),
+            "prototype": int(slide.assignment[row]) + 1,
             "embedding": slide.features[row].tolist(),
         }
         for row in rows
@@ -111,7 +114,7 @@ def answer_similar_regions(slide: SlideEmbeddings, request: Mapping[str, Any]) -
             "location": slide.coords[row].tolist(),
             "size": [slide.region_size_level0] * 2,
             "cosine": round(float(cosine[row]), 6),
-            "prototype": int(slide.assignment[row]),
+            "prototype": int(slide.assignment[row]) + 1,
         }
         for rank, row in enumerate(best, 1)
     ]

@@ -66,13 +66,15 @@ def test_every_point_lies_in_the_box_and_in_the_slide(model, box, make):
 
 
 def test_prototype_map_covers_its_regions():
-    """Every region is there once, in its prototype's class; shares are those of the regions in the box."""
+    """Every region is there once, around its tissue, in its prototype's class; shares are those of the box."""
     slide = made_up_slide(n_regions=12, n_prototypes=3)
+    slide.mask[:, 8:] = False
+    slide.mask[:, 7, 15] = slide.mask[:, 0, 0] = True
     answer = QUESTIONS["prototype_map"].answer(slide, WHOLE)
     by_label = {e["label"]: e["contours"] for e in answer["annotation"]["elements"]}
-    assert {label: len(contours) for label, contours in by_label.items()} == {f"prototype {k}": 4 for k in range(3)}
-    assert sum(map(area, by_label.values())) == pytest.approx(12 * slide.region_size_level0**2)
-    assert answer["shares"] == pytest.approx({f"prototype {k}": 1 / 3 for k in range(3)})
+    assert {label: len(contours) for label, contours in by_label.items()} == {f"prototype {k}": 4 for k in (1, 2, 3)}
+    assert sum(map(area, by_label.values())) == pytest.approx(12 * slide.region_size_level0**2 / 2)
+    assert answer["shares"] == pytest.approx({f"prototype {k}": 1 / 3 for k in (1, 2, 3)})
     assert set(answer["annotation"]["labels"]) == set(by_label)
 
 
@@ -96,13 +98,25 @@ def test_attention_bands_hold_the_shares_they_are_named_after():
 def test_attention_head_is_chosen_and_checked():
     """Heads differ; one that is not there is named."""
     slide = made_up_slide()
-    answers = [QUESTIONS["attention_map"].answer(slide, {**WHOLE, "head": head}) for head in (0, "1", "")]
+    answers = [QUESTIONS["attention_map"].answer(slide, {**WHOLE, "head": head}) for head in (1, "2", "")]
     assert points(answers[0]) != points(answers[1])
     assert points(answers[2]) == points(QUESTIONS["attention_map"].answer(slide, WHOLE))
-    with pytest.raises(BundleError, match="heads 0 to 5"):
-        QUESTIONS["attention_map"].answer(slide, {**WHOLE, "head": 6})
+    with pytest.raises(BundleError, match="heads 1 to 6"):
+        QUESTIONS["attention_map"].answer(slide, {**WHOLE, "head": 7})
     with pytest.raises(BundleError, match="without attention"):
         QUESTIONS["attention_map"].answer(made_up_slide(has_attention=False), WHOLE)
+
+
+def test_attention_compares_between_regions_of_much_and_of_little_tissue():
+    """A region of few tissue patches does not take the bands for itself, as it would by its weights alone."""
+    slide = made_up_slide(n_regions=4)
+    slide.mask[:] = True
+    slide.mask[0, 2:] = False
+    slide.attention[0, :, :2] *= 8  # what 32 patches share of what 256 share elsewhere
+    answer = QUESTIONS["attention_map"].answer(slide, WHOLE)
+    drawn = [contour for e in answer["annotation"]["elements"] for contour in e["contours"]]
+    in_first = [contour for contour in drawn if contour[2][0] <= 8192]
+    assert area(in_first) / area(drawn) == pytest.approx(32 / (32 + 3 * 256), abs=0.04)
 
 
 def test_box_bands_are_those_of_the_whole_slide():
@@ -128,7 +142,7 @@ def test_similar_regions_are_those_of_the_same_prototype():
     """The planted prototype's other regions come first, by cosine, and the marked one is not among them."""
     slide = made_up_slide(n_regions=12, n_prototypes=3)
     answer = QUESTIONS["similar_regions"].answer(slide, {"location": [100, 100], "size": [500, 500], "n_similar": 3})
-    assert [region["prototype"] for region in answer["regions"]] == [0, 0, 0]
+    assert [region["prototype"] for region in answer["regions"]] == [1, 1, 1]
     cosines = [region["cosine"] for region in answer["regions"]]
     assert cosines == sorted(cosines, reverse=True)
     assert [0, 0] not in [region["location"] for region in answer["regions"]]

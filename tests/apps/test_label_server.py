@@ -100,7 +100,7 @@ def test_qupath_asks_in_its_own_way(server):
         ("prototype_map", "nowhere", WHOLE, 404, "nowhere"),
         ("prototype_nap", "a", WHOLE, 404, "prototype_map"),
         ("prototype_map", "a", {"location": [9999, 0], "size": [10, 10]}, 422, "beside the slide"),
-        ("attention_map", "a", {**WHOLE, "params": {"head": 7}}, 422, "heads 0"),
+        ("attention_map", "a", {**WHOLE, "params": {"head": 7}}, 422, "heads 1"),
         ("similar_regions", "a", {**WHOLE, "params": {"n_similar": "some"}}, 422, "n_similar"),
     ],
 )
