@@ -137,6 +137,7 @@ def test_prototype_share_is_of_tissue():
     np.testing.assert_allclose(tissue_shares(replace(slide, assignment=assignment)), [3 / 260, 1 / 260, 0])
 
 
+@pytest.mark.slow
 def test_processes_draw_the_same(cohort, tmp_path):
     """Two processes write what one writes, failures included."""
     alone, shared = tmp_path / "alone", tmp_path / "shared"
