@@ -43,7 +43,7 @@ def test_a_broken_file_is_reported_and_the_others_go_on(cohort, tmp_path):
     assert run(cohort, tmp_path) == {"a": "done", "b": "done", "broken": "failed"}
     rows = index(tmp_path / "maps")
     assert "broken.h5 cannot be read" in rows["broken"]["error"]
-    assert rows["a"]["maps"] == "a.geojson a.ome.tiff" and rows["a"]["regions"] == "4"
+    assert rows["a"]["maps"] == "a.geojson;a.ome.tiff" and rows["a"]["regions"] == "4"
     assert {p.name for p in (tmp_path / "maps" / "a").iterdir()} == {"a.geojson", "a.ome.tiff", ".maps.json"}
 
 
@@ -79,7 +79,7 @@ def test_one_slide_leaves_the_others_in_the_index(cohort, tmp_path):
     SlideMaps(cohort / "b.h5", tmp_path / "maps", WRITERS, ["nifti"]).run()
     rows = index(tmp_path / "maps")
     assert list(rows) == ["a", "b", "broken"] and "b.attention.nii.gz" in rows["b"]["maps"]
-    assert rows["a"]["maps"] == "a.geojson a.ome.tiff" and rows["broken"]["status"] == "failed"
+    assert rows["a"]["maps"] == "a.geojson;a.ome.tiff" and rows["broken"]["status"] == "failed"
 
 
 def test_a_prototype_that_a_slide_has_not_is_said(cohort, tmp_path):
