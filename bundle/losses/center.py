@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bundle.cohort import SettingError
-
+from ..cohort import SettingError
 from .reduction import sum_over_ranks
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bundle.cohort import SettingError
-from bundle.functional import distillation
-
+from ..cohort import SettingError
+from ..functional import distillation
 from .center import Center
 from .reduction import sum_over_ranks, world_size
 

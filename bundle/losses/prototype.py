@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bundle.cohort import SettingError
-from bundle.functional import PrototypeTargets, distillation
-
+from ..cohort import SettingError
+from ..functional import PrototypeTargets, distillation
 from .center import Center
 from .reduction import sum_over_ranks, world_size
 

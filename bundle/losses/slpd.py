@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bundle.cohort import SettingError, as_bool, as_number
-from bundle.functional import PrototypeTargets, distillation
-
+from ..cohort import SettingError, as_bool, as_number
+from ..functional import PrototypeTargets, distillation
 from .dino import DINOLoss
 from .prototype import PrototypeLoss
 from .reduction import sum_over_ranks, world_size

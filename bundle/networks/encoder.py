@@ -39,7 +39,7 @@ class Encoder(nn.Module):
 def compile_backbone(encoder: Encoder, device: torch.device | str) -> None:
     """``torch.compile`` the backbone in place.
 
-    On a CPU stochastic depth changes shapes in every step. On a GPU the two kinds of crops have shapes of their own:
-    the first is compiled as it is, the second makes torch compile for any shape.
+    On a CPU stochastic depth changes shapes in every step. On a GPU each kind of crops has one shape, and is compiled
+    for it (some 10 s each, torch keeps the result on disk).
     """
-    encoder.backbone.compile(dynamic=True if torch.device(device).type == "cpu" else None)
+    encoder.backbone.compile(dynamic=torch.device(device).type == "cpu")

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from bundle.cohort import BundleError, as_whole
-from bundle.functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, nearest_slides
-
+from ..cohort import BundleError, as_whole
+from ..functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, nearest_slides
 from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
 from .large_cohorts import nearest_slides_by_candidates

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bundle.cohort import BundleError
-from bundle.functional import Clusters
+from ..cohort import BundleError
+from ..functional import Clusters
 
 
 def faiss_kmeans(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bundle.functional import Clusters, best_assignment
+from ..functional import Clusters, best_assignment
 
 
 def renamed_after(clusters: Clusters, before: Tensor, slide_index: Tensor) -> Clusters:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from bundle.cohort import BundleError
-from bundle.functional import Neighbors, neighbors_of, partners_of, rank_candidates
+from ..cohort import BundleError
+from ..functional import Neighbors, neighbors_of, partners_of, rank_candidates
 
 _QUERIES_AT_ONCE = 4096
 _SAMPLED_QUERIES = 64

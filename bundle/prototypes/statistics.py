@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bundle.functional import Clusters, Neighbors
+from ..functional import Clusters, Neighbors
 
 
 def clustering_stats(clusters: Clusters, slide_index: Tensor, before: Tensor | None) -> dict[str, float]:
