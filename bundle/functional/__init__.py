@@ -28,8 +28,8 @@ from .schedules import warmup_cosine
 __all__ = [
     "Clusters",
     "Distillation",
-    "NO_PROTOTYPE",
     "MergedSets",
+    "NO_PROTOTYPE",
     "Neighbors",
     "OKABE_ITO",
     "PrototypeTargets",

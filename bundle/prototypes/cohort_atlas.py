@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from bundle.cohort import Atlas, AtlasKind, AtlasSlide, BundleError, RegionPlace, SlideTable, as_bool, as_whole, letters
-from bundle.embeddings import Provenance, find_embeddings, read_embeddings
-from bundle.functional import MergedSets, merge_sets, nearest_sets
-
+from ..cohort import Atlas, AtlasKind, AtlasSlide, BundleError, RegionPlace, SlideTable, as_bool, as_whole, letters
+from ..embeddings import Provenance, find_embeddings, read_embeddings
+from ..functional import MergedSets, merge_sets, nearest_sets
 from .slide_summary import SlideSummary
 
 _MOST_GROUPS = 8

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.cohort import AtlasSlide, RegionPlace, SlideTable
-from bundle.embeddings import SlideEmbeddings, tissue_shares, typical_regions
+from ..cohort import AtlasSlide, RegionPlace, SlideTable
+from ..embeddings import SlideEmbeddings, tissue_shares, typical_regions
 
 
 @dataclass(frozen=True)
