@@ -1,7 +1,7 @@
 """A slide's regions as pictures, and as files for the viewers that people have open."""
 
 from .attention_pictures import AttentionPictures
-from .geojson import QuPathGeoJson
+from .geojson import QuPathGeoJson, QuPathTokens
 from .heat_map import HeatMapTiff
 from .layers import LAYERS, Layer, slide_layers
 from .map_request import MapRequest
@@ -20,6 +20,7 @@ __all__ = [
     "NiftiMaps",
     "OverlayPng",
     "QuPathGeoJson",
+    "QuPathTokens",
     "RegionProjector",
     "SlideMaps",
     "TokenRaster",
