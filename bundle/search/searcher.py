@@ -23,6 +23,7 @@ from ..cohort import (
     SlideTable,
     as_bool,
     as_whole,
+    shown_values,
 )
 from ..functional import matched_similarity
 from .explain import explain
@@ -133,6 +134,7 @@ class Searcher:
             neighbors=[self._neighbor(query, int(row), float(s)) for row, s in zip(rows, similarity, strict=True)],
             n_compared=n_compared,
             where=self.where.text,
+            n_prototypes=len(query.slide.prototypes),
             usual=self._usual(query, allowed),
             seconds=seconds,
         )
@@ -141,7 +143,7 @@ class Searcher:
         index = self.nearest.index
         entry, slide = index.entry(row), part_of(index.slides, row)
         pairs = explain(query.slide_id, query.slide, entry.slide_id, slide)
-        return SimilarSlide(entry.slide_id, similarity, entry.values, pairs)
+        return SimilarSlide(entry.slide_id, similarity, entry.values, pairs, len(slide.prototypes))
 
     def _similar_regions(self, query: Query, allowed: NDArray[np.bool_]) -> SearchAnswer:
         index, nearest = self.nearest.index, self.nearest
@@ -218,7 +220,7 @@ def describe(answer: SearchAnswer, n_shown: int = 10) -> str:
 
 
 def _words(values: Mapping[str, str]) -> str:
-    return "  ".join(f"{name}={value}" for name, value in values.items() if name != "slide" and value)
+    return "  ".join(f"{name}={value}" for name, value in shown_values(values).items())
 
 
 def _sample(rows: NDArray[np.intp]) -> NDArray[np.intp]:
