@@ -64,7 +64,7 @@ class AtlasReport:
         max_slides: int = 200,
     ) -> None:
         self.path = Path(output_dir) / "atlas.html"
-        self.thumbnails, self.pictures, self.title = thumbnails, pictures, title
+        self.thumbnails, self.pictures, self.title = thumbnails, pictures, str(title)
         self.max_slides = as_whole(max_slides, "max_slides")
 
     def __call__(self, atlas: Atlas) -> Path:

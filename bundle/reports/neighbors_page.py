@@ -59,7 +59,7 @@ class NeighborsReport:
         max_pictures: int = 2000,
     ) -> None:
         self.path = Path(output_dir) / "neighbors.html"
-        self.pictures, self.title = pictures, title
+        self.pictures, self.title = pictures, str(title)
         self.max_pictures = as_whole(max_pictures, "max_pictures")
 
     def __call__(self, answers: Sequence[SearchAnswer]) -> Path:

@@ -178,14 +178,19 @@ class Searcher:
 
     def _allowed(self, query: Query) -> NDArray[np.bool_]:
         index = self.nearest.index
-        allowed = index.is_live.copy()
-        if self.where:
-            allowed[allowed] = self.where.rows([v for v, live in zip(index.values, allowed, strict=True) if live])
-        if self.by == "sets":
-            allowed &= self.nearest.has_prototypes
+        allowed = self._fitting.copy()
         if query.slide_id in index.rows:
             allowed[index.rows[query.slide_id]] = False
         return allowed if self.same_patient else allowed & (self._patients != query.patient)
+
+    @cached_property
+    def _fitting(self) -> NDArray[np.bool_]:
+        """Rows that fulfill the filter and can be compared, whatever the query."""
+        index = self.nearest.index
+        fits = index.is_live.copy()
+        if self.where:
+            fits[fits] = self.where.rows([v for v, live in zip(index.values, fits, strict=True) if live])
+        return fits & self.nearest.has_prototypes if self.by == "sets" else fits
 
     @cached_property
     def _patients(self) -> NDArray[np.str_]:

@@ -239,6 +239,16 @@ def test_settings_and_queries_that_make_no_sense_are_named(tmp_path):
         Searcher(tmp_path / "no_regions", "regions").run(tmp_path / "embeddings" / "s0.h5")
 
 
+def test_ids_and_places_may_look_like_numbers(tmp_path):
+    """The command line makes numbers of words: a slide called 17, a region at (1, 2), a grade of 3."""
+    for number in (17, 18, 19):
+        write_embeddings(made_up_slide(str(number), seed=number), tmp_path / "embeddings" / f"{number}.h5")
+    (tmp_path / "table.csv").write_text("slide,grade\n17,1\n18,2\n19,3\n")
+    Indexer(tmp_path / "embeddings", tmp_path / "index", SlideTable.read(tmp_path / "table.csv")).run()
+    answer = Searcher(tmp_path / "index", "regions", region=(1, 2), where={"grade": 3}).run(17)[0]
+    assert answer.query == "17" and {place.slide_id for place in answer.regions[0].found} == {"19"}
+
+
 def test_a_folder_of_queries_gives_an_answer_each_to_every_report(tmp_path):
     """Reports are called once, with all answers."""
     small_cohort(tmp_path)
