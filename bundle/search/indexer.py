@@ -151,8 +151,8 @@ def _check_alike(first: list[SlideEmbeddings], slide: SlideEmbeddings) -> None:
         difference = Provenance.of(other.attributes).difference(Provenance.of(slide.attributes))
         if difference:
             raise BundleError(
-                f"slides {other.slide_id} and {slide.slide_id} cannot stand in one index: {difference}. Keep embeddings "
-                "of one kind in a folder."
+                f"slides {other.slide_id} and {slide.slide_id} cannot stand in one index: {difference}. Keep "
+                "embeddings of one kind in a folder."
             )
 
 
