@@ -48,6 +48,8 @@ class Searcher:
         where: see :class:`Where`.
         region: with "regions": see :meth:`Query.chosen_regions`.
         same_patient: whether other slides of the query's patient may be found.
+        min_prototypes: with "sets": slides with fewer are found only for queries with as few, since one pair is easily
+            alike.
         table: what is known of query slides; the index knows its own.
         reports: called with all answers.
 
@@ -65,6 +67,7 @@ class Searcher:
         *,
         region: str | int | None = None,
         same_patient: bool | str = False,
+        min_prototypes: int = 2,
         table: SlideTable | None = None,
         reports: Sequence[Callable[[list[SearchAnswer]], object]] = (),
     ) -> None:
@@ -72,6 +75,7 @@ class Searcher:
             raise SettingError(f"by is {by!r}; give one of {', '.join(_KINDS)}.")
         self.by, self.k, self.region = by, as_whole(k, "k_neighbors", 1), region
         self.where, self.same_patient = Where(where), as_bool(same_patient)
+        self.min_prototypes = as_whole(min_prototypes, "min_prototypes", 1)
         self.table = SlideTable({}) if table is None else table
         self.index_dir, self.reports = Path(index_dir), list(reports)
 
@@ -114,8 +118,8 @@ class Searcher:
         if not n_compared:
             raise BundleError(
                 f"slide {query.slide_id} can be compared with no slide of {self.index_dir}: the filter "
-                f"{self.where.text!r} and same_patient {self.same_patient} leave none of "
-                f"{len(self.nearest.index)}; ask for less."
+                f"{self.where.text!r}, same_patient {self.same_patient} and min_prototypes {self.min_prototypes} leave "
+                f"none of {len(self.nearest.index)}; ask for less."
             )
         if self.by == "regions":
             return self._similar_regions(query, allowed)
@@ -179,6 +183,8 @@ class Searcher:
     def _allowed(self, query: Query) -> NDArray[np.bool_]:
         index = self.nearest.index
         allowed = self._fitting.copy()
+        if self.by == "sets":
+            allowed &= index.slides.n_prototypes >= min(self.min_prototypes, len(query.slide.prototypes))
         if query.slide_id in index.rows:
             allowed[index.rows[query.slide_id]] = False
         return allowed if self.same_patient else allowed & (self._patients != query.patient)

@@ -119,6 +119,19 @@ def test_a_slide_without_prototypes_is_found_by_embedding_only(tmp_path):
     assert len(Searcher(tmp_path / "index", "regions").run(tmp_path / "embeddings" / "bare.h5")[0].regions) == 1
 
 
+def test_slides_of_one_prototype_are_found_by_their_like(tmp_path):
+    """Matched by one pair they would be everybody's neighbors; asked for, or for a query as small, they are found."""
+    slides, _ = small_cohort(tmp_path)
+    tiny = made_up_slide("tiny", 1, 1, seed=50)
+    write_embeddings(replace(tiny, prototypes=slides[0].prototypes[:1].copy()), tmp_path / "embeddings" / "tiny.h5")
+    Indexer(tmp_path / "embeddings", tmp_path / "index").run()
+    assert "tiny" not in {n.slide_id for n in Searcher(tmp_path / "index", k=99).run("s0")[0].neighbors}
+    found = Searcher(tmp_path / "index", k=99, min_prototypes=1).run("s0")[0]
+    assert (found.neighbors[0].slide_id, found.neighbors[0].n_prototypes, found.n_prototypes) == ("tiny", 1, 3)
+    assert found.neighbors[0].similarity == pytest.approx(1) and len(found.neighbors[0].pairs) == 1
+    assert Searcher(tmp_path / "index").run("tiny")[0].n_compared == 6
+
+
 def test_settings_and_queries_that_make_no_sense_are_named(tmp_path):
     """An unknown kind of search, no neighbor asked for, an unknown query, none at all, no index, no regions."""
     small_cohort(tmp_path)
