@@ -26,3 +26,8 @@ def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo_slides")
     make_demo_slides(folder, n_slides=4, seed=1, mpp=4.0, regions=2)
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`-m label` names the tests that need the environment of `scripts/label --install`; without it they skip."""
+    config.addinivalue_line("markers", "label: real requests to a MONAI Label server; scripts/test --label runs these")

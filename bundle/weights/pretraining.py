@@ -28,7 +28,7 @@ def write_pretraining(
         weights: a finished file.
         slides: slide ids; None where they are not to be told, as they may tell of patients.
         about: what shapes do not tell and users of the weights need to know: ``n_heads``; of the tokens,
-            ``patch_encoder`` (name and SHA-256) and ``mpp``.
+            ``patch_encoder`` (name and SHA-256), ``mpp`` and ``encode_background``.
 
     Raises:
         BundleError: it cannot be written.

@@ -1,0 +1,125 @@
+"""The MONAI Label app: answers about slides over HTTP, trains on the studies. Needs ``monailabel``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException  # type: ignore[import-not-found]
+from monailabel.datastore.local import LocalDatastore  # type: ignore[import-not-found]
+from monailabel.interfaces.app import MONAILabelApp  # type: ignore[import-not-found]
+from monailabel.interfaces.tasks.batch_infer import BatchInferTask  # type: ignore[import-not-found]
+
+from ..cohort import SLIDE_SUFFIXES, BundleError
+from .answers import QUESTIONS
+from .label_settings import LabelSettings
+from .label_tasks import PretrainingTask, SlideTask
+from .slide_service import SlideService
+from .studies import LinkedStudies
+
+_log = logging.getLogger(__name__)
+_BUNDLE_ROOT = Path(__file__).resolve().parents[2]
+_PICTURES = {".png", ".jpg", ".jpeg"}
+
+
+class PathologySlpd(MONAILabelApp):
+    """Prototype map, attention map, region embedding and similar regions of whole slides; SLPD pre-training.
+
+    Args:
+        app_dir: folder with ``main.py``.
+        studies: folder of slides, searched in depth and never written to; or the address of a remote datastore.
+        conf: ``--conf`` pairs, see :class:`LabelSettings`.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.settings = LabelSettings.read(_BUNDLE_ROOT, Path(app_dir), conf or {})
+        self.service = SlideService(self.settings)
+        self.linked: LinkedStudies | None = None
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="pathology_slpd",
+            description="Slide-level representations of whole-slide images (SLPD)",
+            version="0.1.0",
+        )
+
+    def init_infers(self) -> dict[str, SlideTask]:
+        """One task a question."""
+        return {name: SlideTask(question, self.service) for name, question in QUESTIONS.items()}
+
+    def init_trainers(self) -> dict[str, PretrainingTask]:
+        """SLPD pre-training."""
+        return {"slpd": PretrainingTask(self.settings, self.studies)}
+
+    def init_batch_infer(self) -> Callable:
+        """One slide after the other."""
+        return _OneByOne()
+
+    def init_datastore(self) -> Any:
+        """Links to the slides in ``work_dir``, so that neither labels nor lock files come into the studies' folder."""
+        if self.studies.startswith(("http://", "https://")):
+            return self.init_remote_datastore()
+        folder = self.settings.work_dir / "datastore"
+        self.linked = LinkedStudies(self.studies, folder / "slides")
+        self.linked.refresh(is_forced=True)
+        suffixes = [s for suffix in SLIDE_SUFFIXES for s in (f"*{suffix}", f"*{suffix.upper()}")]
+        return LocalDatastore(str(folder), images_dir="slides", extensions=suffixes, auto_reload=False)
+
+    def info(self) -> dict[str, Any]:
+        """What clients list; slides that were added meanwhile are found here."""
+        if self.linked is not None:
+            self.linked.refresh()
+            self._datastore.refresh()
+        return super().info()
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """The whole slide or a box of it in one piece: tiles would tear regions apart."""
+        ask = super().infer_wsi if self._is_foreign(request.get("model")) else self.infer
+        return ask(request, datastore)
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Answer a request.
+
+        Raises:
+            HTTPException: 404 for an unknown model or slide, 422 for a slide or request that cannot be answered.
+        """
+        model, image = request.get("model"), request.get("image")
+        if self._is_foreign(model):
+            return super().infer(request, datastore)
+        if model not in self._infers:
+            raise HTTPException(404, f"there is no model {model!r}; choose one of {', '.join(self._infers)}.")
+        where = self._locate(image, datastore or self.datastore())
+        try:
+            return super().infer({**request, "image": str(where), "image_id": image}, datastore)
+        except BundleError as error:
+            _log.warning("%s of %s: %s", model, image, error)
+            raise HTTPException(422, str(error)) from error
+
+    def _is_foreign(self, model: Any) -> bool:
+        """A task that a subclass has added: MONAI Label deals with it as ever."""
+        return model in self._infers and not isinstance(self._infers[model], SlideTask)
+
+    def _locate(self, image: Any, datastore: Any) -> Path:
+        known = datastore.get_image_uri(image) if isinstance(image, str) and image else ""
+        if known and os.path.exists(known):
+            return Path(known)
+        if isinstance(image, str) and os.path.isfile(image):  # an upload
+            if Path(image).suffix.lower() in _PICTURES:
+                raise HTTPException(
+                    422,
+                    "the viewer sent a picture instead of a slide's name, as it does when the server has no slide of "
+                    f"that name: put the slide into the studies folder ({self.studies}) and ask again.",
+                )
+            return Path(image)
+        raise HTTPException(404, f"there is no slide {image!r} among the studies in {self.studies}.")
+
+
+class _OneByOne(BatchInferTask):
+    """Without GPUs the stock task divides by their number unless it is told not to count them."""
+
+    def __call__(self, request: dict[str, Any], datastore: Any, infer: Callable) -> dict[str, Any]:
+        return super().__call__({**request, "multi_gpu": False, "max_workers": 1}, datastore, infer)

@@ -1,0 +1,142 @@
+"""What the MONAI Label app is started with, its studies, and the commands of its training."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.apps.label_settings import LabelSettings
+from bundle.apps.pretraining_run import PretrainingRun
+from bundle.apps.studies import LinkedStudies
+from bundle.cohort import BundleError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """``--conf`` pairs with weights that exist."""
+    for name in ("patch.pt", "region.pt"):
+        (tmp_path / name).write_bytes(name.encode())
+    return {"patch_encoder_ckpt": str(tmp_path / "patch.pt"), "region_encoder_ckpt": str(tmp_path / "region.pt")}
+
+
+def test_ids_of_the_configs_are_handed_on(weights, tmp_path):
+    """What the user sets of reading goes on; what was not set stays the config's business."""
+    settings = LabelSettings.read(ROOT, tmp_path, {**weights, "mpp": "2.0", "zoo_source": "local"})
+    assert settings.reading == {"mpp": "2.0"}
+    assert settings.work_dir == tmp_path / "work"
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"defalt_mpp": "1"}, "did you mean default_mpp"),
+        ({"region_encoder_ckpt": "nowhere.pt"}, "no weights at .*nowhere.pt"),
+        ({"train_configs": "configs/train.yaml,configs/none.yaml"}, "no config .*none.yaml"),
+    ],
+)
+def test_mistakes_are_named(weights, tmp_path, conf, message):
+    """Typing errors, missing weights and missing configs are said before anything starts."""
+    with pytest.raises(BundleError, match=message):
+        LabelSettings.read(ROOT, tmp_path, {**weights, **conf})
+
+
+def test_the_newest_model_is_served_and_the_given_one_kept(weights, tmp_path):
+    """A model trained from Label goes to the work folder and is served from then on."""
+    settings = LabelSettings.read(ROOT, tmp_path, weights)
+    assert settings.region_encoder_ckpt == tmp_path / "region.pt"
+    settings.trained_region_encoder.parent.mkdir(parents=True)
+    settings.trained_region_encoder.write_bytes(b"new")
+    assert settings.region_encoder_ckpt == settings.trained_region_encoder
+    assert (tmp_path / "region.pt").read_bytes() == b"region.pt"
+
+
+def test_tokens_of_each_kind_have_a_folder(weights, tmp_path):
+    """Another patch encoder or resolution has a folder of its own; a device does not."""
+    read = lambda **conf: LabelSettings.read(ROOT, tmp_path, {**weights, **conf}).tokens_dir  # noqa: E731
+    assert read() == read(device="cpu")
+    assert len({read(), read(mpp="2.0"), read(mpp="2.0", patch_size="64")}) == 3
+    Path(weights["patch_encoder_ckpt"]).write_bytes(b"other")
+    assert read() not in {read(mpp="2.0")}
+
+
+def test_studies_are_linked_by_slide_id_and_left_alone(tmp_path):
+    """Slides in depth, with doubles told apart; what comes and goes is followed; uploads stay."""
+    studies, links = tmp_path / "studies", tmp_path / "links"
+    for name in ("a/one.svs", "b/one.svs", "b/two.TIF", "b/notes.txt"):
+        (studies / name).parent.mkdir(parents=True, exist_ok=True)
+        (studies / name).write_bytes(name.encode())
+    linked = LinkedStudies(studies, links)
+    linked.refresh()
+    assert sorted(p.name for p in links.iterdir()) == ["a__one.svs", "b__one.svs", "two.TIF"]
+    assert (links / "a__one.svs").read_bytes() == b"a/one.svs"
+    (links / "upload.svs").write_bytes(b"")
+    (studies / "b/one.svs").unlink()
+    (studies / "three.svs").write_bytes(b"")
+    linked.refresh()
+    assert not (links / "three.svs").exists(), "looked again within a moment"
+    linked.refresh(is_forced=True)
+    assert sorted(p.name for p in links.iterdir()) == ["one.svs", "three.svs", "two.TIF", "upload.svs"]
+    assert sorted(p.name for p in studies.rglob("*") if p.is_file()) == ["notes.txt", "one.svs", "three.svs", "two.TIF"]
+
+
+def test_a_folder_without_slides_is_no_error(tmp_path):
+    """Somebody may still be copying."""
+    (tmp_path / "studies").mkdir()
+    LinkedStudies(tmp_path / "studies", tmp_path / "links").refresh()
+    assert list((tmp_path / "links").iterdir()) == []
+
+
+def given(command):
+    """``--id value`` words of a command as a dictionary."""
+    return {word[2:]: command[i + 1] for i, word in enumerate(command) if word.startswith("--")}
+
+
+def test_training_commands_have_what_the_client_asked_for(weights, tmp_path):
+    """QuPath's dialog sends numbers of other apps along; they are left out, ours go through."""
+    conf = {**weights, "mpp": "2.0", "device": "cpu", "train_configs": "configs/train.yaml,configs/demo_train.yaml"}
+    settings = LabelSettings.read(ROOT, tmp_path, conf)
+    run = PretrainingRun(settings, tmp_path / "slides")
+    asked = {"max_epochs": 3, "train_batch_size": 1, "val_batch_size": 1, "pretrained": "true"}
+    command = run.training(asked, tmp_path / "run", resumes=False)
+    ids = given(command)
+    assert command[:5] == [sys.executable, "-m", "monai.bundle", "run", "training"]
+    assert ids["max_epochs"] == "3" and ids["device"] == "cpu" and "train_batch_size" not in ids and "mpp" not in ids
+    assert ids["region_encoder_ckpt"] == weights["region_encoder_ckpt"]
+    assert ids["model_path"] == str(settings.trained_region_encoder)
+    tokens = given(run.tokenizing(tmp_path / "run"))
+    assert tokens["mpp"] == "2.0" and tokens["tokens_dir"] == ids["dataset_dir"]
+    with pytest.raises(BundleError, match="max_epochs"):
+        run.training({"max_epochs": "many"}, tmp_path, resumes=False)
+
+
+def test_a_failed_step_is_told_with_its_last_words(weights, tmp_path):
+    """Progress says failed, and the error has what the command printed last."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path / "nowhere")
+    run.tokenizing = lambda folder: [
+        sys.executable,
+        "-c",
+        "print('a reason'); raise SystemExit(3)",
+        "run",
+        "tokenizing",
+    ]
+    with pytest.raises(BundleError, match="tokenizing ended with code 3.*\n.*a reason"):
+        run.start({"max_epochs": 2})
+    assert run.progress()["state"] == "failed" and run.progress()["max_epochs"] == 2
+
+
+def test_runs_are_numbered_and_resumed(weights, tmp_path):
+    """A start makes a new run; ``resume`` goes on in the last; progress is the last one's."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    seen = []
+    run.tokenizing = lambda folder: [sys.executable, "-c", "", "run", "tokenizing"]
+    run.training = lambda request, folder, resumes: (
+        seen.append((folder.name, resumes)) or [sys.executable, "-c", "", "run", "training"]
+    )
+    assert run.progress() == {}
+    for request in ({}, {}, {"resume": "true"}):
+        assert run.start(request)["state"] == "done"
+    assert seen == [("run_001", False), ("run_002", False), ("run_002", True)]
+    (run.folder / "run_002" / "history.csv").write_text("epoch,loss\n1,3.5\n2,3.25\n")
+    assert run.progress()["epoch"] == 2 and run.progress()["last_epoch"]["loss"] == "3.25"

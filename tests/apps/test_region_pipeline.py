@@ -1,0 +1,93 @@
+"""The steps that MONAI Deploy's operators take, and the application itself where its SDK is installed."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from label_server import READING, write_models
+from monai.bundle import ConfigWorkflow
+from tiny_slides import PATCH, damage_tiles, write_slide
+
+from bundle.apps.region_pipeline import encode_regions, load_regions
+from bundle.cohort import SlideError
+from bundle.embeddings import read_embeddings
+from bundle.networks import load_patch_encoder, load_region_encoder
+
+ROOT = Path(__file__).parents[2]
+READ = {"mpp": 2.0, "patch_size": PATCH, "min_tissue_patches": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A slide of nine regions, models, and what configs/inference.yaml finds in the slide."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_slide(folder / "a.tif", 700)
+    ids = {"dataset_dir": str(folder / "a.tif"), "output_dir": str(folder / "out"), "amp": "false"}
+    made = ConfigWorkflow(
+        config_file=str(ROOT / "configs" / "inference.yaml"),
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(ROOT),
+        **{**READING, **write_models(folder / "models"), **ids},
+    )
+    made.initialize()
+    made.run()
+    return folder
+
+
+def assert_same(slide, wanted):
+    """Regions, embeddings, prototypes and where they lie are the same; tokens are rounded once, in both."""
+    for name in ("coords", "mask", "assignment"):
+        np.testing.assert_array_equal(getattr(slide, name), getattr(wanted, name))
+    for name in ("features", "projection", "slide_embedding", "prototypes"):
+        np.testing.assert_allclose(getattr(slide, name), getattr(wanted, name), rtol=1e-3, atol=1e-4)
+    assert len(slide) > 4 and slide.n_prototypes == 4
+    for name in ("mpp", "level0_mpp", "level0_width", "region_size_level0", "patch_size_px", "encoder", "slide_path"):
+        assert slide.attributes[name] == wanted.attributes[name]
+
+
+def test_three_steps_give_what_inference_gives(folder):
+    """Loading, encoding and clustering by hand are the numbers of configs/inference.yaml."""
+    patch_encoder = load_patch_encoder(folder / "models" / "patch_encoder.pt", PATCH)
+    region_encoder = load_region_encoder(folder / "models" / "model.pt")
+    regions = load_regions(folder / "a.tif", **READ)
+    slide = encode_regions(regions, patch_encoder, region_encoder)
+    regions.close()
+    assert_same(slide, read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+
+
+def test_regions_are_read_as_they_are_asked_for(folder):
+    """Patches of one region at a time, as many as its mask names; a damaged slide says so when it is read."""
+    regions = load_regions(folder / "a.tif", **READ)
+    counts = [len(patches) for patches in regions]
+    regions.close()
+    assert counts == regions.grid.mask.sum((1, 2)).tolist() and len(counts) == len(regions)
+    damaged = load_regions(damage_tiles(write_slide(folder / "damaged.tif", 700), 0.9), **READ)
+    with pytest.raises(SlideError, match="damaged"):
+        list(damaged)
+    damaged.close()
+    with pytest.raises(SlideError, match="default_mpp"):
+        load_regions(write_slide(folder / "unsaid.tif", 320, mpp=None), **READ)
+
+
+@pytest.mark.slow
+def test_the_deploy_application_writes_the_same(folder):
+    """Holoscan runs the three operators on the slide; needs $DEPLOY_PYTHON, a Python with the SDK (docs/deploy.md)."""
+    if "DEPLOY_PYTHON" not in os.environ:
+        pytest.skip("$DEPLOY_PYTHON names no Python with the MONAI Deploy App SDK (docs/deploy.md)")
+    app = folder / "app"
+    app.mkdir()
+    (app / "bundle").symlink_to(ROOT / "bundle")
+    (app / "app.py").write_text((ROOT / "scripts" / "deploy_app" / "app.py").read_text())
+    knobs = yaml.safe_load((ROOT / "scripts" / "deploy_app" / "app.yaml").read_text())
+    knobs["reading"] |= READ
+    (app / "app.yaml").write_text(yaml.safe_dump(knobs))
+    folders = ["--input", folder / "a.tif", "--output", folder / "deployed", "--model", folder / "models"]
+    command = 'ulimit -s 32768 2>/dev/null; exec "$0" "$@"'  # Holoscan asks for a large stack
+    words = ["bash", "-c", command, os.environ["DEPLOY_PYTHON"], app / "app.py", *folders]
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert_same(read_embeddings(folder / "deployed" / "a.h5"), read_embeddings(folder / "out" / "embeddings" / "a.h5"))
