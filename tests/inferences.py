@@ -16,7 +16,9 @@ ENGINE = ("file_type", "keep_tokens", "overwrite", "val_handlers")
 READ = ("mpp", "patch_size", "region_patches", "min_tissue_patches", "default_mpp")
 
 
-def inference(dataset_dir, out, weights=None, network=None, table=None, make_patch_encoder=None, **options):
+def inference(
+    dataset_dir, out, weights=None, network=None, table=None, make_patch_encoder=None, device="cpu", **options
+):
     """An engine over slides or token files; ``options`` are those of its parts."""
     out = Path(out)
     weights = write_encoder(out.parent / "model.pt") if weights is None else weights
@@ -28,9 +30,9 @@ def inference(dataset_dir, out, weights=None, network=None, table=None, make_pat
     patches = PatchStream(inputs.slides, tokens_dir, table=table, batch_size=40, **parts[READ], **ranks)
     encoder_file = options.pop("patch_encoder_ckpt", out.parent / "patch_encoder.pt")
     overwrite = parts[ENGINE].get("overwrite", False)
-    tokens = SlideTokens(patches, make_patch_encoder, encoder_file, "cpu", out / "tokenize", overwrite=overwrite)
+    tokens = SlideTokens(patches, make_patch_encoder, encoder_file, device, out / "tokenize", overwrite=overwrite)
     return InferenceEvaluator(
-        "cpu",
+        device,
         RegionStream(inputs, out, tokens_dir, table=table, transform=TokenImaged(), **options),
         load_region_encoder(weights) if network is None else network,
         SlideRecorder(weights, **parts[RECORD]),

@@ -1,13 +1,15 @@
-"""The main job, whole: slides to patch encoder to tokens to region encoder, by the commands that the README names."""
+"""The main job, whole: slides to patch encoder, tokens, region encoder, embeddings, by the README's commands."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bundle.embeddings import read_embeddings
 from bundle.networks import load_region_encoder
 from bundle.tokens import TokenDataset
 
@@ -28,7 +30,7 @@ def run(task, configs, **ids):
 
 @pytest.mark.slow
 def test_slides_become_a_region_encoder(demo_slides, tmp_path):
-    """Each step leaves what the next one reads; the last weights embed the tokens; tokenizing again skips all."""
+    """Each step leaves what the next one reads; the last weights embed the slides; tokenizing again skips all."""
     encoder, tokens, model = tmp_path / "patch_encoder.pt", tmp_path / "tokens", tmp_path / "model.pt"
     table, size = demo_slides / "slide_table.csv", {"mpp": 4.0, "patch_size": 32}
     run(
@@ -69,6 +71,21 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
     features = torch.stack([data[i]["features"] for i in range(len(data))]).float().permute(0, 3, 1, 2)
     embeddings = load_region_encoder(model)(features)
     assert embeddings.shape == (len(data), 96) and bool(embeddings.isfinite().all())
+    said = run(
+        "inferring",
+        ["inference"],
+        dataset_dir=demo_slides,
+        tokens_dir=tokens,
+        output_dir=tmp_path / "inference",
+        region_encoder_ckpt=model,
+        patch_encoder_ckpt=encoder,
+        **size,
+    )
+    assert "4 slides: 4 skipped" in said and "0 failed, 0 waiting, 4 done" in said and "was trained on" not in said
+    rows = [read_embeddings(path) for path in sorted((tmp_path / "inference" / "embeddings").iterdir())]
+    with torch.inference_mode():
+        expected = load_region_encoder(model)(features[: len(rows[0])]).numpy()
+    np.testing.assert_allclose(rows[0].features, expected, atol=1e-4)
     assert {"history.csv", "training.png", "prototypes.png", "last.pt"} <= {
         p.name for p in (tmp_path / "slpd").iterdir()
     }

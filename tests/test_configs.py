@@ -19,6 +19,7 @@ TINY = {
     "device": "cpu",
 }
 MIXINS = {"multi_gpu_train.yaml", "paper_nsclc.yaml", "paper_brca.yaml", "demo_patch_encoder.yaml", "demo_train.yaml"}
+RUNNABLE = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml", "maps.yaml"}
 TRAIN = ["train.yaml"]
 
 
@@ -43,9 +44,8 @@ def workflow(files, kind, **overrides):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_is_known_here(path):
     """A new config is either a mixin or has a test below."""
-    runnable = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml"}
-    assert path.name in runnable | MIXINS
-    if path.name in runnable:
+    assert path.name in RUNNABLE | MIXINS
+    if path.name in RUNNABLE:
         ids = names(path)
         assert {"run", "bundle_root", "device", "dataset_dir", "begin"} <= set(ids)
         first = ids["run"][0] if isinstance(ids["run"], list) else None
@@ -86,7 +86,14 @@ def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):
 
 def test_documented_ids_exist_everywhere():
     """Every id at a config's top carries a comment that says its unit, its choices or its reason."""
-    for name in ("train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml"):
+    for name in (
+        "train.yaml",
+        "train_patch_encoder.yaml",
+        "tokenize.yaml",
+        "evaluate.yaml",
+        "inference.yaml",
+        "maps.yaml",
+    ):
         head = (CONFIGS / name).read_text().split("\nbegin:")[0]
         knobs = [line for line in head.splitlines() if line and not line.startswith(("#", " ")) and ":" in line]
         bare = [line for line in knobs if "#" not in line]

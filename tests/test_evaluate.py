@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cohorts import write_cohort
+from inferences import inference
 from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
 
@@ -86,6 +87,33 @@ def test_survival_by_a_file_of_splits(cohort, tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     assert (found["task"], found["split_kind"]) == ("survival", "fixed")
     assert {r["protocol"] for r in found["results"]} == {"cox"}
+
+
+def test_embeddings_are_evaluated_as_their_tokens_are(cohort, tmp_path):
+    """dataset_dir may be what inference wrote: the encoder's arms, and their figures, are those from token files."""
+    weights = cohort / "model.pt"
+    inference(cohort / "tokens", tmp_path / "inference", weights).run()
+    found = {}
+    for name, folder in (("tokens", cohort / "tokens"), ("embeddings", tmp_path / "inference")):
+        made = ConfigWorkflow(
+            config_file=CONFIG,
+            workflow_type="infer",
+            logging_file=False,
+            bundle_root=str(ROOT),
+            dataset_dir=str(folder),
+            slide_table=str(cohort / "table.csv"),
+            output_dir=str(tmp_path / name),
+            encoders={"SLPD": str(weights)},
+            protocols=["knn"],
+            train_fractions=[1.0],
+            device="cpu",
+        )
+        made.initialize()
+        assert made.check_properties() == []
+        made.run()
+        results = json.loads((tmp_path / name / "results.json").read_text())["results"]
+        found[name] = {r["features"]: r["summary"] for r in results if r["encoder"] == "SLPD"}
+    assert found["tokens"] == found["embeddings"] and set(found["tokens"]) == {"region_embedding", "prototypes"}
 
 
 def test_a_user_s_mistake_is_one_message(cohort, tmp_path):

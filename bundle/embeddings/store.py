@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from .record import SlideEmbeddings
 
 EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
+_STALE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask whether its process lives
 _KIND = "slide_embeddings"
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
 
@@ -50,6 +53,14 @@ def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
             f"embeddings cannot be written to {path} ({error}): make room, or choose another output_dir; finished "
             "slides are kept."
         ) from error
+
+
+def remove_stale_parts(folder: str | Path) -> None:
+    """Remove what writers that were killed have left, a day ago or longer."""
+    for part in Path(folder).glob(f".*{EMBEDDING_SUFFIX}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - part.stat().st_mtime > _STALE_S:
+                part.unlink()
 
 
 def read_embeddings(path: str | Path) -> SlideEmbeddings:

@@ -14,12 +14,14 @@ from .region_features import RegionFeatures
 from .slide_evaluation import SlideEvaluation
 from .slide_features import SlideFeatures
 from .slpd_trainer import SlpdTrainer
+from .stored_features import EmbeddingFiles, StoredFeatures, evaluation_dataset, evaluation_features
 from .tokenizer import TokenizingEvaluator, TokenizingProgress
 from .tokenizer_jobs import Piece, SlideJob
 from .tokenizer_stream import PatchStream
 
 __all__ = [
     "EmbeddingEvaluator",
+    "EmbeddingFiles",
     "EvaluationRows",
     "InferenceEvaluator",
     "InferenceInputs",
@@ -36,8 +38,11 @@ __all__ = [
     "SlideRecorder",
     "SlideTokens",
     "SlpdTrainer",
+    "StoredFeatures",
     "TokenizingEvaluator",
     "TokenizingProgress",
+    "evaluation_dataset",
+    "evaluation_features",
     "evaluation_rows",
     "evaluation_splits",
     "make_optimizer",

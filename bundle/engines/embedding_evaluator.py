@@ -14,13 +14,14 @@ from ..cohort import as_bool
 
 
 class EmbeddingEvaluator(Evaluator):
-    """Embeds regions; ``engine.state.output`` has ``embedding`` [B, dim], ``mean_token`` [B, D] and ``slide`` [B].
+    """Embeds regions; ``engine.state.output`` has ``embedding`` [B, dim], ``mean_token`` [B, D], ``slide`` and
+    ``region_id`` [B].
 
     ``mean_token`` is the mean over a region's tissue tokens: the baseline that any region encoder has to beat.
 
     Args:
         device: where to compute.
-        val_data_loader: yields ``features`` [B, H, W, D], ``mask`` [B, H, W] and ``slide`` [B].
+        val_data_loader: yields ``features`` [B, H, W, D], ``mask`` [B, H, W], ``slide`` and ``region_id`` [B].
         network: region encoder, [B, D, H, W] -> [B, dim].
         inferer: runs it.
         amp: bfloat16 autocast.
@@ -60,4 +61,5 @@ class EmbeddingEvaluator(Evaluator):
             embedding = self.inferer(tokens.permute(0, 3, 1, 2), self.network)
         weight = mask.unsqueeze(-1).float()
         mean_token = (tokens * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
-        return {"embedding": embedding.float(), "mean_token": mean_token, "slide": batchdata["slide"].to(device)}
+        found = {"embedding": embedding.float(), "mean_token": mean_token, "region_id": batchdata["region_id"]}
+        return found | {"slide": batchdata["slide"].to(device)}

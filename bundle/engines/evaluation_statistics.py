@@ -11,7 +11,7 @@ import numpy as np
 from ..cohort import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from ..metrics import ClassificationFigures, Figures, SurvivalFigures, bootstrap, compare_bootstrap, compare_folds
 from ..metrics import over_folds as interval_over_folds
-from .slide_features import KIND_OF
+from .pooled_features import KIND_OF
 
 MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value

@@ -15,7 +15,15 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
 from ..cohort import BundleError, SettingError, as_bool, check_folder
-from ..embeddings import IndexRow, read_embeddings_header, read_index, write_embeddings, write_index, write_npz
+from ..embeddings import (
+    IndexRow,
+    read_embeddings_header,
+    read_index,
+    remove_stale_parts,
+    write_embeddings,
+    write_index,
+    write_npz,
+)
 from ..networks import Encoder, RegionDescriber
 from ..tokens import TokenFile
 from .inference_jobs import InferenceJob
@@ -104,7 +112,7 @@ class InferenceEvaluator(Evaluator):
     def run(self, global_epoch: int = 1) -> None:
         """Embed every slide whose embeddings are not there yet."""
         self.recorder.identify()
-        check_folder(self.stream.output_dir / "embeddings", "embeddings", "output_dir")
+        remove_stale_parts(check_folder(self.stream.output_dir / "embeddings", "embeddings", "output_dir"))
         self._index_path(self.stream.rank).unlink(missing_ok=True)
         try:
             if self.stream.inputs.are_slides:

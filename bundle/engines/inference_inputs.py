@@ -37,12 +37,14 @@ class InferenceInputs:
         Args:
             dataset_dir: a slide, a token file, or a folder of either, searched in depth.
             table: slide table; rows that match nothing are warned about.
-            apart_from: folders that a run writes to; what lies there is no input.
+            apart_from: folders that a run writes to; where they lie below ``dataset_dir``, what is there is no input.
 
         Raises:
             BundleError: nothing is there, or slides and token files at once.
         """
-        root, written = Path(dataset_dir), [Path(folder).resolve() for folder in apart_from]
+        root = Path(dataset_dir)
+        inside = root.resolve()
+        written = [f for f in (Path(folder).resolve() for folder in apart_from) if inside in f.parents]
         if root.is_file():
             return cls(find_slides(root, table), root.suffix.lower() not in _TOKEN_SUFFIXES)
         has_tokens, has_slides = (

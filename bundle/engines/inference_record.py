@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from ..cohort import BundleError, as_bool, as_whole, fingerprint_of
 from ..embeddings import SlideEmbeddings
 from ..functional import batched_kmeans
+from ..networks import warn_of_missing_background
 from ..tokens import TokenFile, TokenHeader, encoder_key
 from ..weights import read_about, sha256_of
 from .inference_jobs import InferenceJob
@@ -53,6 +54,7 @@ class SlideRecorder:
     ) -> None:
         self.weights = Path(weights)
         self._about: dict[str, Any] = {}
+        self._has_warned = False
         self.settings: dict[str, Any] = {
             "n_prototypes_wanted": as_whole(n_prototypes, "n_prototypes", 1),
             "min_regions": as_whole(min_regions, "min_regions", 1),
@@ -101,15 +103,23 @@ class SlideRecorder:
 
     def _warn_of_other_tokens(self, header: TokenHeader) -> None:
         """Say once that these are no tokens as the weights were trained on: embeddings of them may mean nothing."""
-        trained_on = str(self._about.get("patch_encoder", header.encoder))
-        if encoder_key(trained_on) != encoder_key(header.encoder):
-            what = f"tokens of {trained_on}", header.encoder
-        elif float(self._about.get("mpp", header.mpp)) != header.mpp:
-            what = f"patches at {self._about['mpp']} um/px", f"{header.mpp} um/px"
-        else:
+        if self._has_warned:
             return
-        _log.warning("%s was trained on %s, %s has those of %s", self.weights.name, what[0], header.path.name, what[1])
-        self._about = {}
+        about, has_background = self._about, bool(header.attributes.get("encode_background", False))
+        trained_on = str(about.get("patch_encoder", header.encoder))
+        said = []
+        if encoder_key(trained_on) != encoder_key(header.encoder):
+            said.append(f"tokens of {trained_on}, {header.path.name} has those of {header.encoder}")
+        if about.get("mpp", header.mpp) != header.mpp:
+            said.append(f"patches at {about['mpp']} um/px, {header.path.name} has them at {header.mpp}")
+        if about.get("encode_background", has_background) != has_background:
+            with_or_not = ("with", "without") if about["encode_background"] else ("without", "with")
+            said.append(f"tokens {with_or_not[0]} background, {header.path.name} has them {with_or_not[1]}")
+        if said:
+            _log.warning("%s was trained on %s", self.weights.name, "; on ".join(said))
+        elif not about:
+            warn_of_missing_background(self.weights, has_background)
+        self._has_warned = bool(said) or not about
 
     def is_current(self, job: InferenceJob, header: Mapping[str, Any], kind: Mapping[str, Any]) -> bool:
         """Whether embeddings of a slide without tokens were made in the way of this run.

@@ -30,8 +30,8 @@ from ..cohort import (
 from ..protocols import Inputs, Vectors
 from .evaluation_rows import EvaluationRows
 from .evaluation_statistics import MAIN_METRIC, comparisons, results
+from .pooled_features import FEATURES, KIND_OF, PooledFeatures
 from .prediction_store import PredictionStore
-from .slide_features import FEATURES, KIND_OF, SlideFeatures
 
 _log = logging.getLogger(__name__)
 _FEW_TESTED = 10  # patients; a figure of fewer takes few values
@@ -82,7 +82,7 @@ class SlideEvaluation:
 
     def __init__(
         self,
-        features: SlideFeatures,
+        features: PooledFeatures,
         rows: EvaluationRows,
         splits: SplitFile,
         protocols: Sequence[SlideProtocol],
@@ -185,7 +185,7 @@ class SlideEvaluation:
         tested = {row for split in self.splits.splits for row in split.test.tolist()}
         slides = sorted({slide for row in tested for slide in self.rows.patients.slides[row]})
         found = {}
-        for name, seen in self.features.encoders.pretraining.items():
+        for name, seen in self.features.pretraining.items():
             if seen is None:
                 notes.append(
                     f"Which slides {name} was pre-trained on is not known (its weights have no .json beside them): "

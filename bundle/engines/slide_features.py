@@ -1,45 +1,28 @@
-"""Features of patients: regions embedded once, kept on disk, pooled as each protocol wants them."""
+"""Features of patients from token files: regions embedded once, and kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from monai.inferers import Inferer
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from ..cohort import BundleError, as_bool, as_whole, fingerprint_of
-from ..functional import batched_kmeans
-from ..protocols import Bags, Inputs, PrototypeSets, Vectors
 from ..tokens import TokenDataset
 from .embedding_pass import embed_regions
 from .feature_store import FeatureStore
+from .pooled_features import PooledFeatures, RegionVectors
 from .region_encoders import TOKENS, RegionEncoders
 
 _PART = 2048  # regions a file: what a kill can cost
 _PROBED = 64  # slides whose tokens are looked at together
-KIND_OF = {  # the kind of input that features become
-    "mean_token": Vectors.kind,
-    "region_embedding": Vectors.kind,
-    "regions": Bags.kind,
-    "prototypes": PrototypeSets.kind,
-}
-FEATURES = tuple(KIND_OF)
 
 
-class RegionVectors(NamedTuple):
-    """All regions of the cohort: ``embedding`` [N, dim], and ``projection`` [N, d] of unit length, float32."""
-
-    embedding: NDArray[np.float32]
-    projection: NDArray[np.float32]
-
-
-class SlideFeatures:
+class SlideFeatures(PooledFeatures):
     """Region embeddings of every encoder, and of "tokens": the mean tissue token, which needs no encoder.
 
     Whole regions are embedded (training sees crops of them). A pass over the token files serves all encoders; what it
@@ -73,10 +56,8 @@ class SlideFeatures:
         inferer: Inferer | None = None,
         seed: int = 0,
     ) -> None:
-        self.dataset, self.encoders = dataset, encoders
-        self.n_prototypes = as_whole(n_prototypes, "n_prototypes", 1)
-        self.seed = as_whole(seed, "seed")
-        self.device, self.uses_bf16 = torch.device(device), as_bool(amp)
+        super().__init__(dataset.slide_ids, dataset.slide_index.numpy(), n_prototypes, device, seed)
+        self.dataset, self.encoders, self.uses_bf16 = dataset, encoders, as_bool(amp)
         self._batch_size = as_whole(batch_size, "batch_size", 1)
         self._num_workers = as_whole(num_workers, "num_workers")
         self._inferer = inferer
@@ -88,9 +69,10 @@ class SlideFeatures:
         """ "tokens", then the encoders."""
         return [TOKENS, *self.encoders.names]
 
-    def kinds(self, encoder: str) -> list[str]:
-        """Which features there are of an encoder."""
-        return [f for f in FEATURES if f != ("region_embedding" if encoder == TOKENS else "mean_token")]
+    @property
+    def pretraining(self) -> dict[str, list[str] | None]:
+        """Slides that each encoder was trained on; None where unknown."""
+        return self.encoders.pretraining
 
     def embed(self) -> None:
         """Embed what is not there yet, and read everything into memory.
@@ -126,23 +108,6 @@ class SlideFeatures:
             self.embed()
         return self._regions[encoder]
 
-    def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
-        """Features of patients, from the regions of all their slides together.
-
-        Args:
-            encoder: one of ``names``.
-            features: one of ``kinds(encoder)``.
-            members: places in ``dataset.slide_ids`` of the slides of each of n patients.
-        """
-        regions, sizes = self._regions_of(members)
-        if features == "prototypes":
-            return self._prototypes(self.regions(encoder).projection[regions], sizes)
-        values = self.regions(encoder).embedding[regions]
-        if features == "regions":
-            return Bags(values, sizes)
-        sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
-        return Vectors((sums / sizes[:, None]).astype(np.float32))
-
     def fingerprints(self) -> dict[str, str]:
         """A hash of each slide's number of regions and of its region with the most tissue, as stored.
 
@@ -159,21 +124,6 @@ class SlideFeatures:
                 if grid.any():
                     found[self.dataset.slide_ids[slide]] = f"{counts[slide]} {fingerprint_of(grid)}"
         return found
-
-    def _regions_of(self, members: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Regions of the patients one after the other, [M], and how many each has, [n]."""
-        slide_index = self.dataset.slide_index.numpy()
-        starts = np.searchsorted(slide_index, np.arange(len(self.dataset.slide_ids) + 1))
-        groups = [np.concatenate([np.arange(starts[s], starts[s + 1]) for s in slides]) for slides in members]
-        return np.concatenate(groups), np.array([len(group) for group in groups], np.int64)
-
-    def _prototypes(self, projection: NDArray[np.float32], sizes: NDArray[np.int64]) -> PrototypeSets:
-        owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self.device)
-        wanted = torch.full((len(sizes),), self.n_prototypes, device=self.device)
-        points = torch.from_numpy(projection).to(self.device)
-        clusters = batched_kmeans(points, owner, wanted, seed=self.seed)
-        centroids = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
-        return PrototypeSets(centroids.float().cpu().numpy(), clusters.valid.cpu().numpy())
 
     def _key(self, name: str) -> str:
         """Hash of all that the regions' vectors depend on."""

@@ -20,13 +20,16 @@ from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
 from .neighbors import Neighbors, nearest_slides, partners_of
+from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .prototype_targets import PrototypeTargets
 from .schedules import warmup_cosine
 
 __all__ = [
     "Clusters",
     "Distillation",
+    "NO_PROTOTYPE",
     "Neighbors",
+    "OKABE_ITO",
     "PrototypeTargets",
     "Reliability",
     "RocBand",
@@ -47,6 +50,7 @@ __all__ = [
     "nearest_slides",
     "neighbors_of",
     "partners_of",
+    "prototype_colors",
     "rank_candidates",
     "reliability",
     "roc_points",

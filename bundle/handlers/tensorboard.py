@@ -29,15 +29,22 @@ class TensorBoardHandler:
     Args:
         log_dir: where the event files go.
         pictures: drawn every ``pictures_every`` epochs; None draws nothing.
+        maps: as ``pictures``, for TensorBoard only (:class:`bundle.maps.AttentionPictures`).
         every: iterations between points of the losses (each waits for the device).
         pictures_every: epochs between pictures.
     """
 
     def __init__(
-        self, log_dir: str, pictures: Pictures | None = None, every: int = 20, pictures_every: int = 5
+        self,
+        log_dir: str,
+        pictures: Pictures | None = None,
+        every: int = 20,
+        pictures_every: int = 5,
+        maps: Callable[[], dict[str, np.ndarray]] | None = None,
     ) -> None:
         self.log_dir = str(log_dir)
         self.pictures = pictures
+        self.maps = maps
         self.every = int(every)
         self.pictures_every = int(pictures_every)
         self._writer: SummaryWriter | None = None
@@ -67,9 +74,10 @@ class TensorBoardHandler:
         for name, value in record.items():
             self._scalar(f"epoch/{name}", value, engine.state.iteration)
         is_due = engine.state.epoch % self.pictures_every == 0 or engine.state.epoch == engine.state.max_epochs
-        if self.pictures is not None and is_due and self._writer is not None:
-            for name, picture in self.pictures().items():
-                self._write(self._writer.add_image, name, picture, engine.state.iteration, dataformats="HWC")
+        for draw in (self.pictures, self.maps):
+            if draw is not None and is_due and self._writer is not None:
+                for name, picture in draw().items():
+                    self._write(self._writer.add_image, name, picture, engine.state.iteration, dataformats="HWC")
         if self._writer is not None:
             self._write(self._writer.flush)  # a run that stops with an error closes nothing
 

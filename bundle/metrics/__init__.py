@@ -2,6 +2,7 @@
 
 from .classification import ClassificationFigures, classification_metrics
 from .comparisons import compare_bootstrap, compare_folds
+from .identity_probe import IdentityProbe
 from .intervals import Estimate, Figures, bootstrap, over_folds
 from .slide_knn import SlideKNN
 from .survival import SurvivalFigures, c_index, survival_metrics
@@ -10,6 +11,7 @@ __all__ = [
     "ClassificationFigures",
     "Estimate",
     "Figures",
+    "IdentityProbe",
     "SlideKNN",
     "SurvivalFigures",
     "bootstrap",

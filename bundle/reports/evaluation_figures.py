@@ -18,11 +18,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from ..cohort.findings import Arm, Evaluation
-from ..functional import log_rank_p, mean_roc, reliability, survival_curve, upper_half
+from ..functional import OKABE_ITO, log_rank_p, mean_roc, reliability, survival_curve, upper_half
 from .evaluation_rows import Pooled, arm_name, drawn_arms, p_text, per_test_set, pooled, readable, summary_text
 
-# Okabe and Ito's colors, which color-blind readers can tell apart; yellow is left out, too pale for a line on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Yellow is left out, too pale for a line on white.
+COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
 _LINES = (("-", "solid"), ("--", "dashed"), (":", "dotted"))
 _N_BINS = 15
 TEXT_SIZE = 8.5

@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from ..functional import NO_PROTOTYPE, prototype_colors
+
 _PAPER = 245
-_NO_PROTOTYPE = (190, 190, 190)
 Thumbnail = tuple[np.ndarray, float]
 
 
@@ -19,12 +19,6 @@ class Assigned(Protocol):
 
     is_fitted: bool
     assignment: object
-
-
-def prototype_colors(n: int) -> np.ndarray:
-    """``n`` colors that can be told apart, uint8 [n, 3]; they repeat after 20."""
-    table = np.array(colormaps["tab10" if n <= 10 else "tab20"].colors)  # type: ignore[attr-defined]
-    return (table[np.arange(n) % len(table)] * 255).astype(np.uint8)
 
 
 def draw_prototypes(
@@ -45,7 +39,7 @@ def draw_prototypes(
     picture = background.astype(np.float32)
     colors = prototype_colors(max(int(assignment.max(initial=-1)) + 1, 1))
     for corner, prototype in zip(coords, assignment, strict=True):
-        color = np.asarray(colors[prototype] if prototype >= 0 else _NO_PROTOTYPE, np.float32)
+        color = np.asarray(colors[prototype] if prototype >= 0 else NO_PROTOTYPE, np.float32)
         (left, top), (right, bottom) = corner / downsample, (corner + region_size) / downsample
         window = picture[max(round(top), 0) : max(round(bottom), 0), max(round(left), 0) : max(round(right), 0)]
         inside = window[1:-1, 1:-1].copy()

@@ -3,6 +3,7 @@
 from .grid import RegionGrid, region_grid
 from .opening import open_slide
 from .patches import PatchDataset
+from .region_pictures import RegionPictures
 from .regions import plan_slide, read_patches
 from .roi import roi_mask
 from .settings import ReadSettings
@@ -14,6 +15,7 @@ __all__ = [
     "PatchDataset",
     "ReadSettings",
     "RegionGrid",
+    "RegionPictures",
     "Slide",
     "Thumbnails",
     "open_slide",

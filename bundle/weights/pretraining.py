@@ -26,7 +26,7 @@ def write_pretraining(weights: str | Path, slides: Sequence[str], about: Mapping
         weights: a finished file.
         slides: slide ids.
         about: what shapes do not tell and users of the weights need to know: ``n_heads``; of the tokens,
-            ``patch_encoder`` (name and SHA-256) and ``mpp``.
+            ``patch_encoder`` (name and SHA-256), ``mpp`` and ``encode_background``.
 
     Raises:
         BundleError: it cannot be written.

@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 
 import h5py
+import hipt_files
 import numpy as np
 import pytest
 import torch
@@ -52,6 +53,17 @@ def test_it_finds_what_the_network_says(tokens, tmp_path, batch_size):
         assert len(slide) == n_regions and slide.n_prototypes == min(4, n_regions)
         assert slide.attributes["encoder"] == "test" and slide.attributes["slide_path"] == f"slide_{i}.tif"
         assert slide.attributes["region_encoder"].startswith("model sha256:")
+
+
+def test_bfloat16_changes_little_and_is_recorded(tokens, tmp_path):
+    """With amp embeddings have a cosine above 0.999 with float32's; what is stored is float32, rows of unit length."""
+    inference(tokens, tmp_path / "out").run()
+    inference(tokens, tmp_path / "amp", tmp_path / "model.pt", amp="true").run()
+    one, other = found(tmp_path / "out", "slide_1"), found(tmp_path / "amp", "slide_1")
+    cosine = (one.features * other.features).sum(1) / np.linalg.norm(one.features, axis=1)
+    assert (cosine / np.linalg.norm(other.features, axis=1) > 0.999).all() and (one.features != other.features).any()
+    assert other.features.dtype == np.float32 and other.attributes["embedding_amp"] is True
+    np.testing.assert_allclose(np.linalg.norm(other.projection, axis=1), 1, atol=1e-5)
 
 
 def test_prototypes_are_the_clusters_of_the_slide(tokens, tmp_path):
@@ -203,6 +215,26 @@ def test_other_tokens_than_in_training_are_warned_of_once(tokens, tmp_path, capl
     caplog.clear()
     inference(tokens, tmp_path / "out", weights, overwrite=True).run()
     assert "was trained on" not in caplog.text
+
+
+def test_published_weights_on_tokens_without_background_are_warned_of(tmp_path, caplog):
+    """HIPT's region encoder has seen encoded background, as its file's arguments tell."""
+    body, top = hipt_files.region_backbone(32, 2, 12), hipt_files.head(32, 64, 16, 40)
+    hipt_files.save_checkpoint(tmp_path / "vit4k.pth", body, top)
+    inference(write_cohort(tmp_path / "tokens", (2, 1)), tmp_path / "out", tmp_path / "vit4k.pth").run()
+    assert ["encoded background" in record.message for record in caplog.records].count(True) == 1
+
+
+def test_what_a_killed_run_left_is_removed(tokens, tmp_path):
+    """A part of two days ago goes, one of today may be another machine's and stays."""
+    folder = tmp_path / "out" / "embeddings"
+    folder.mkdir(parents=True)
+    old, new = folder / ".slide_0.h5.1.tmp", folder / ".slide_0.h5.2.tmp"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    inference(tokens, tmp_path / "out").run()
+    assert not old.exists() and new.exists()
 
 
 def test_a_token_file_without_places_is_refused(tmp_path):

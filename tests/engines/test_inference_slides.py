@@ -140,6 +140,8 @@ def test_inputs_are_slides_or_token_files(slides, tmp_path):
     assert found_slides.are_slides and [ref.slide_id for ref in found_slides.slides] == ["a", "b", "c"]
     with pytest.raises(BundleError, match="holds slides and token files"):
         InferenceInputs.find(folder)
+    again = InferenceInputs.find(folder / "out" / "tokens", apart_from=[folder / "out", folder / "out" / "tokens"])
+    assert [ref.slide_id for ref in again.refs] == ["slide_0"], "what is asked for is looked at, whoever wrote it"
     tokens = InferenceInputs.find(folder / "out")
     assert not tokens.are_slides and tokens.slides == [] and len(tokens.refs) == 1
     assert not InferenceInputs.find(folder / "out" / "tokens" / "slide_0.h5").are_slides

@@ -1,0 +1,118 @@
+"""Maps for QuPath: regions and prototypes as GeoJSON."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import write_text
+from ..embeddings import SlideEmbeddings, tissue_shares
+from ..functional import NO_PROTOTYPE, prototype_colors
+from .attention import attention_on_tissue, relative_attention
+from .map_request import MapRequest
+from .polygons import cell_polygons
+from .token_raster import TokenRaster
+
+_DECIMALS = 4
+
+
+class QuPathGeoJson:
+    """Writes ``<slide>.geojson``: a tile a region with its measurements, an annotation a prototype around its tissue.
+
+    Positions are level-0 px, clipped to the slide. Tiles are light objects, which QuPath shows by the thousand and
+    colors by measurement; annotations are locked, so that a slip of the hand moves nothing.
+    """
+
+    def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
+        """Write the file and say where."""
+        raster = TokenRaster.of(slide)
+        annotations = _prototype_annotations(slide, raster) if "prototypes" in request.layers else []
+        collection = {"type": "FeatureCollection", "features": [*annotations, *_region_tiles(slide, request)]}
+        path = folder / f"{slide.slide_id}.geojson"
+        write_text(path, json.dumps(collection, allow_nan=False, ensure_ascii=False))
+        return [path]
+
+
+def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str, Any]]:
+    measured = _measurements(slide, request)
+    tiles = []
+    for region, (x, y) in enumerate(slide.coords.tolist()):
+        number = int(slide.assignment[region]) + 1
+        left, top, right, bottom = _clipped(slide, x, y)
+        corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        measurements = {name: round(float(values[region]), _DECIMALS) for name, values in measured.items()}
+        if right > left and bottom > top:
+            geometry = {"type": "Polygon", "coordinates": [corners]}
+            tiles.append(_feature(slide, f"region {region}", "tile", geometry, number, measurements))
+    return tiles
+
+
+def _clipped(slide: SlideEmbeddings, x: float, y: float) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a region within the slide, level-0 px."""
+    size, (width, height) = slide.region_size_level0, slide.level0_size
+    ends = min(x + size, width), min(y + size, height)
+    return max(x, 0), max(y, 0), round(ends[0], 2), round(ends[1], 2)
+
+
+def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDArray[Any]]:
+    """Name -> a number a region."""
+    found: dict[str, NDArray[Any]] = {"Tissue share": slide.mask.mean((1, 2))}
+    if "prototypes" in request.layers and slide.n_prototypes:
+        shares = tissue_shares(slide)
+        found["Prototype share of tissue"] = np.where(slide.assignment >= 0, shares[slide.assignment], 0)
+    if "similarity" in request.layers:
+        cosines = slide.similarity
+        for k in range(1, slide.n_prototypes + 1):
+            if request.prototype in (None, k):
+                found[f"Similarity to prototype {k}"] = cosines[:, k - 1]
+    if "attention" in request.layers and slide.attention is not None:
+        found["Attention on tissue"] = attention_on_tissue(slide.attention, slide.mask)
+        found["Attention peak"] = relative_attention(slide.attention, slide.mask).mean(1).max((1, 2))
+    return found
+
+
+def _prototype_annotations(slide: SlideEmbeddings, raster: TokenRaster) -> list[dict[str, Any]]:
+    """An annotation a prototype: the tissue of its regions, outlined token by token."""
+    x, y = (np.round(edge, 2) for edge in raster.edges())
+    numbers = raster.paint(slide.assignment + 1.0)
+    shares, annotations = tissue_shares(slide), []
+    for number in range(1, slide.n_prototypes + 1):
+        polygons = [
+            [[[float(x[column]), float(y[row])] for column, row in ring] for ring in rings]
+            for rings in cell_polygons((numbers == number) & raster.within())
+        ]
+        if not polygons:
+            continue
+        measurements = {
+            "Share of tissue": round(float(shares[number - 1]), _DECIMALS),
+            "Regions": int((slide.assignment == number - 1).sum()),
+        }
+        geometry = {"type": "MultiPolygon", "coordinates": polygons}
+        annotations.append(_feature(slide, f"prototype {number}", "annotation", geometry, number, measurements))
+    return annotations
+
+
+def _feature(
+    slide: SlideEmbeddings, name: str, kind: str, geometry: dict[str, Any], number: int, measurements: dict[str, float]
+) -> dict[str, Any]:
+    """One object; ``number`` is its prototype, 0 for none. The id stays the same when the map is made again."""
+    color = prototype_colors(number)[-1].tolist() if number else list(NO_PROTOTYPE)
+    properties: dict[str, Any] = {
+        "objectType": kind,
+        "name": name,
+        "classification": {"name": f"Prototype {number}" if number else "No prototype", "color": color},
+        "measurements": measurements,
+    }
+    if kind == "annotation":
+        properties["isLocked"] = True
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}")),
+        "geometry": geometry,
+        "properties": properties,
+    }

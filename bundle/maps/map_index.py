@@ -1,0 +1,40 @@
+"""``maps.csv``: which maps there are, and what went wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..cohort import BundleError, write_text
+
+
+class MapRecord(NamedTuple):
+    """What became of a slide. ``status``: done, skipped, failed; ``maps``: names in the slide's folder, by spaces."""
+
+    slide: str
+    status: str
+    regions: int = 0
+    prototypes: int = 0
+    seconds: float = 0.0
+    maps: str = ""
+    file: str = ""
+    error: str = ""
+
+
+def write_map_index(records: Sequence[MapRecord], path: Path) -> None:
+    """Write the CSV, sorted by slide; a reader sees the old file or the new one, nothing between.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(MapRecord._fields)
+    writer.writerows(record._replace(seconds=round(record.seconds, 2)) for record in sorted(records))
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        raise BundleError(f"the index of maps {path} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,76 @@
+"""Pictures of single regions by slide id."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SlideError, SlideRef, SlideTable, as_whole, find_slides
+from .opening import open_slide
+from .slide import Slide
+
+_OPEN_SLIDES = 8
+
+
+class RegionPictures:
+    """Call with a slide id and a square: its picture, or None where the slide is not at hand.
+
+    Squares are given in level-0 px, so that a slide's resolution need not be known.
+
+    Args:
+        slides_dir: folder of slides; None: no slide is at hand.
+        table: mpp of slides that do not say theirs.
+        px: side of a picture.
+    """
+
+    def __init__(self, slides_dir: str | Path | None, table: SlideTable | None = None, px: int = 256) -> None:
+        self.table = SlideTable({}) if table is None else table
+        self.px = as_whole(px, "px", 1)
+        found = [] if slides_dir is None else find_slides(slides_dir)
+        self._refs: dict[str, SlideRef] = {ref.slide_id: ref for ref in found}
+        self._open: OrderedDict[str, Slide | None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether any slide is at hand."""
+        return bool(self._refs)
+
+    def __call__(self, slide_id: str, x: float, y: float, size: float) -> NDArray[np.uint8] | None:
+        """RGB uint8 [px, px, 3], white outside the slide; None where there is no such slide or it does not decode.
+
+        Args:
+            slide_id: whose region.
+            x, y: its top-left corner, level-0 px; may lie outside the slide.
+            size: its side, level-0 px.
+        """
+        slide = self._slide(slide_id)
+        if slide is None:
+            return None
+        try:
+            return slide.read(x, y, self.px, self.px, size * slide.mpp / self.px, mpp_tolerance=0.0)[0]
+        except SlideError:
+            return None
+
+    def _slide(self, slide_id: str) -> Slide | None:
+        """The slide, open; the least used of those that are open is closed."""
+        if slide_id in self._open:
+            self._open.move_to_end(slide_id)
+            return self._open[slide_id]
+        self._open[slide_id] = self._opened(slide_id)
+        if len(self._open) > _OPEN_SLIDES:
+            _, oldest = self._open.popitem(last=False)
+            if oldest is not None:
+                oldest.close()
+        return self._open[slide_id]
+
+    def _opened(self, slide_id: str) -> Slide | None:
+        ref = self._refs.get(slide_id)
+        if ref is None:
+            return None
+        try:
+            mpp = self.table.row(slide_id, ref.path).mpp
+            return open_slide(ref.path, mpp=mpp, default_mpp=1.0, slide_id=slide_id)
+        except SlideError:
+            return None
