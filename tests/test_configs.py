@@ -18,8 +18,17 @@ TINY = {
     "bottleneck_dim": 8,
     "device": "cpu",
 }
+RUNNABLE = {
+    "train.yaml",
+    "train_patch_encoder.yaml",
+    "tokenize.yaml",
+    "evaluate.yaml",
+    "inference.yaml",
+    "maps.yaml",
+    "search.yaml",
+    "atlas.yaml",
+}
 MIXINS = {"multi_gpu_train.yaml", "paper_nsclc.yaml", "paper_brca.yaml", "demo_patch_encoder.yaml", "demo_train.yaml"}
-RUNNABLE = {"train.yaml", "train_patch_encoder.yaml", "tokenize.yaml", "evaluate.yaml", "inference.yaml", "maps.yaml"}
 TRAIN = ["train.yaml"]
 
 
@@ -86,14 +95,7 @@ def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):
 
 def test_documented_ids_exist_everywhere():
     """Every id at a config's top carries a comment that says its unit, its choices or its reason."""
-    for name in (
-        "train.yaml",
-        "train_patch_encoder.yaml",
-        "tokenize.yaml",
-        "evaluate.yaml",
-        "inference.yaml",
-        "maps.yaml",
-    ):
+    for name in RUNNABLE:
         head = (CONFIGS / name).read_text().split("\nbegin:")[0]
         knobs = [line for line in head.splitlines() if line and not line.startswith(("#", " ")) and ":" in line]
         bare = [line for line in knobs if "#" not in line]

@@ -1,14 +1,19 @@
 """What configs/metadata.json promises to MONAI and the Model Zoo."""
 
+import ast
 import json
 import logging.handlers
+import re
+import sys
 import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 import bundle
 
@@ -44,6 +49,37 @@ def test_one_version_everywhere():
     assert bundle.__version__ in METADATA["changelog"]
     assert f"## {bundle.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"version: {bundle.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_changelogs_have_the_same_versions():
+    """Every version of CHANGELOG.md has a line in the metadata, and the other way round; the newest is the version."""
+    headings = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == sorted(METADATA["changelog"], key=Version, reverse=True)
+    assert headings[0] == METADATA["version"]
+
+
+def test_every_import_is_a_required_package():
+    """What the bundle imports is in required_packages_version, but for what it can do without."""
+    optional = {"cucim", "faiss"}  # another reader takes the slides; the batched engine clusters and matches
+    distributions = {"PIL": "pillow", "ignite": "pytorch-ignite", "openslide": "openslide-python"}
+    distributions |= {"sklearn": "scikit-learn", "yaml": "PyYAML"}
+    imported = set()
+    for path in (ROOT / "bundle").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).split(".")[0])
+    needed = imported - optional - {"monai", "numpy", "torch"} - sys.stdlib_module_names
+    assert {distributions.get(name, name) for name in needed} <= METADATA["required_packages_version"].keys()
+
+
+def test_large_files_can_be_checked():
+    """Each file of large_files.yml has an address and a SHA-256 of 64 digits."""
+    entries = yaml.safe_load((ROOT / "large_files.yml").read_text(encoding="utf-8"))["large_files"]
+    for entry in entries:
+        assert entry["url"].startswith("https://") and entry["hash_type"] == "sha256"
+        assert re.fullmatch("[0-9a-f]{64}", entry["hash_val"])
 
 
 def test_metadata_versions_are_the_tested_ones():

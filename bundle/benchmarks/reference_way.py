@@ -98,7 +98,7 @@ def _encode(vit: nn.Module, x: Tensor, height: int, width: int, drop_path: bool 
 
 
 def _attention(attention: nn.Module, x: Tensor) -> Tensor:
-    B, N, dim = x.shape
+    B, N, dim = x.shape  # noqa: N806
     n_heads: int = attention.n_heads  # type: ignore[assignment]
     q, k, v = attention.qkv(x).reshape(B, N, 3, n_heads, dim // n_heads).permute(2, 0, 3, 1, 4)  # type: ignore[operator]
     weights = ((q @ k.transpose(-2, -1)) * (dim // n_heads) ** -0.5).softmax(dim=-1)

@@ -1,5 +1,6 @@
 """Slides as a cohort: ids, tables, flags, errors, and what a run starts with."""
 
+from .atlas import Atlas, AtlasKind, AtlasSlide, letters
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
 from .files import flush_folder, is_alive, write_bytes, write_text
@@ -7,6 +8,7 @@ from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .settings import as_number, as_whole, check_device, check_folder
+from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides
 from .slide_table import SlideRow, SlideTable
 from .split_files import SplitFile, read_splits
@@ -14,15 +16,23 @@ from .splits import check_split, check_splits, fraction_of, patient_folds
 
 __all__ = [
     "Arm",
+    "Atlas",
+    "AtlasKind",
+    "AtlasSlide",
     "BundleError",
     "Comparison",
     "Evaluation",
     "Interval",
     "PatientRows",
     "Predictions",
+    "PrototypePair",
+    "RegionPlace",
     "Result",
     "SLIDE_SUFFIXES",
+    "SearchAnswer",
     "SettingError",
+    "SimilarRegions",
+    "SimilarSlide",
     "SlideError",
     "SlideRef",
     "SlideRow",
@@ -45,6 +55,7 @@ __all__ = [
     "flush_folder",
     "fraction_of",
     "is_alive",
+    "letters",
     "patient_folds",
     "pool_patients",
     "read_splits",

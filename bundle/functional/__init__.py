@@ -1,6 +1,6 @@
 """Arithmetic: tensors (or arrays) in, tensors out, no state, no files, no processes."""
 
-from .candidates import neighbors_of, rank_candidates
+from .candidates import nearest_sets, neighbors_of, rank_candidates
 from .curves import (
     Reliability,
     RocBand,
@@ -19,6 +19,7 @@ from .keyed_random import keyed_uniform, keyed_uniforms
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
+from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, nearest_slides, partners_of
 from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .prototype_targets import PrototypeTargets
@@ -27,6 +28,7 @@ from .schedules import warmup_cosine
 __all__ = [
     "Clusters",
     "Distillation",
+    "MergedSets",
     "NO_PROTOTYPE",
     "Neighbors",
     "OKABE_ITO",
@@ -47,6 +49,8 @@ __all__ = [
     "log_rank_p",
     "matched_similarity",
     "mean_roc",
+    "merge_sets",
+    "nearest_sets",
     "nearest_slides",
     "neighbors_of",
     "partners_of",

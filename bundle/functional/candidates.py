@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .matching import assign_cosines, similarity_bound
 
@@ -49,20 +50,56 @@ def neighbors_of(prototypes: Tensor, valid: Tensor, queries: Tensor, n_neighbors
 
     Arguments as for :func:`rank_candidates`.
     """
-    index = torch.full((len(queries), n_neighbors), -1, dtype=torch.long, device=queries.device)
-    similarity = prototypes.new_full((len(queries), n_neighbors), -torch.inf)
-    size = prototypes.shape[1]
-    for slides in _blocks(len(prototypes), len(queries) * size**2, prototypes.device):
-        cosines = torch.einsum("qkd,tld->qtkl", prototypes[queries], prototypes[slides])
-        number = torch.arange(slides.start, slides.start + cosines.shape[1], device=queries.device)
-        usable = number != queries[:, None]
-        there = valid[slides].expand(len(queries), -1, -1)
-        scores = _similarities(cosines, valid[queries], there, usable, n_neighbors, similarity[:, -1:])
+    return nearest_sets(prototypes[queries], valid[queries], prototypes, valid, n_neighbors, leave_out=queries)[0]
+
+
+@torch.no_grad()
+def nearest_sets(
+    queries: Tensor,
+    queries_valid: Tensor,
+    prototypes: Tensor,
+    valid: Tensor,
+    n_neighbors: int,
+    *,
+    usable: Tensor | None = None,
+    leave_out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ``n_neighbors`` of S prototype sets that match each of a few queries best, exactly, streamed over the sets.
+
+    Queries may have another number of prototypes than the sets. Only sets whose upper bound reaches what a query has
+    already are assigned.
+
+    Args:
+        queries: L2-normalized, shape (Q, K, d).
+        queries_valid: which of them exist, shape (Q, K), bool.
+        prototypes: L2-normalized, shape (S, L, d), finite.
+        valid: which of them exist, shape (S, L), bool.
+        n_neighbors: R, at least 1; may exceed S.
+        usable: sets that may be found, shape (S,), bool; None: all.
+        leave_out: a set that each query passes over, shape (Q,), int64; None: none.
+
+    Returns:
+        Sets (Q, R), best first, -1 where there are no more; their similarities (Q, R), -inf there.
+    """
+    n_queries, missing = len(queries), queries.shape[1] - prototypes.shape[1]
+    index = torch.full((n_queries, n_neighbors), -1, dtype=torch.long, device=queries.device)
+    similarity = queries.new_full((n_queries, n_neighbors), -torch.inf)
+    a_valid = pad(queries_valid, (0, max(0, -missing)))
+    for sets in _blocks(len(prototypes), n_queries * a_valid.shape[1] ** 2, prototypes.device):
+        cosines = torch.einsum("qkd,tld->qtkl", queries, prototypes[sets])
+        cosines = pad(cosines, (0, max(0, missing), 0, max(0, -missing)))
+        number = torch.arange(sets.start, sets.start + cosines.shape[1], device=queries.device)
+        allowed = torch.ones_like(number, dtype=torch.bool) if usable is None else usable[sets]
+        allowed = allowed.expand(n_queries, -1)
+        if leave_out is not None:
+            allowed = allowed & (number != leave_out[:, None])
+        there = pad(valid[sets], (0, max(0, missing))).expand(n_queries, -1, -1)
+        scores = _similarities(cosines, a_valid, there, allowed, n_neighbors, similarity[:, -1:])
         scores = torch.cat([similarity, scores], 1)
-        numbers = torch.cat([index, number.expand(len(queries), -1)], 1)
+        numbers = torch.cat([index, number.expand(n_queries, -1)], 1)
         similarity, place = scores.topk(n_neighbors, dim=1)
         index = numbers.gather(1, place)
-    return torch.where(similarity > -torch.inf, index, -1)
+    return torch.where(similarity > -torch.inf, index, -1), similarity
 
 
 def _blocks(n: int, elements: int, device: torch.device) -> Iterator[slice]:

@@ -17,9 +17,9 @@ class Prototypes(Protocol):
         """There are prototypes."""
         ...
 
-    def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, Any]: ...
+    def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, Any]: ...  # noqa: E704
 
-    def match(self) -> dict[str, Any]: ...
+    def match(self) -> dict[str, Any]: ...  # noqa: E704
 
 
 class _AfterWarmup(ABC):

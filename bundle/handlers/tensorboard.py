@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 class Pictures(Protocol):
     """Gives name -> RGB uint8 [H, W, 3], and saves all of them in one PNG."""
 
-    def __call__(self) -> dict[str, np.ndarray]: ...
+    def __call__(self) -> dict[str, np.ndarray]: ...  # noqa: E704
 
-    def save(self, path: str | Path) -> None: ...
+    def save(self, path: str | Path) -> None: ...  # noqa: E704
 
 
 class TensorBoardHandler:

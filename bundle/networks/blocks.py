@@ -42,14 +42,14 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Every token attends: (B, N, dim) -> (B, N, dim)."""
-        B, N, dim = x.shape
+        B, N, dim = x.shape  # noqa: N806
         qkv = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
         y = attend(qkv[0], qkv[1], qkv[2])
         return self.proj(y.transpose(1, 2).reshape(B, N, dim))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query of the first token (B, heads, 1, d), keys and values of all (B, heads, N, d)."""
-        B, N, dim = x.shape
+        B, N, dim = x.shape  # noqa: N806
         weight, bias, d = self.qkv.weight, self.qkv.bias, dim // self.n_heads
         q = F.linear(x[:, :1], weight[:dim], bias[:dim]).reshape(B, 1, self.n_heads, d).transpose(1, 2)
         kv = F.linear(x, weight[dim:], bias[dim:]).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4)

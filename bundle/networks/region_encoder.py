@@ -15,13 +15,15 @@ from .head import ProjectionHead
 from .vit import RegionViT
 
 _log = logging.getLogger(__name__)
+_OWN_WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "model.pt"  # of the bundle that this module belongs to
 
 
 def make_region_encoder(weights: str | Path | None, *, device: torch.device | str = "cpu") -> Encoder:
-    """The region encoder of a file; where there is no file, an untrained one of the published size.
+    """The region encoder of a file; where there is no file, an untrained one.
 
-    The latter is for those who build a network first and load weights into it later: MONAI's export, the Model Zoo's
-    checks, MONAI Label. It takes tokens of 384 values and gives 192.
+    The latter is for those who build a network first and load weights into it later: ``monai.bundle.load``, MONAI's
+    export, the Model Zoo's checks, MONAI Label. It has the sizes of this bundle's own ``models/model.pt`` wherever the
+    current folder is; without that file it takes tokens of 384 values and gives 192, as published.
 
     Args:
         weights: see :func:`~bundle.networks.load_region_encoder`.
@@ -32,8 +34,13 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
     """
     if weights is not None and Path(weights).is_file():
         return load_region_encoder(weights, device=device)
-    _log.warning("there is no region encoder at %s: one of the published size is made, untrained", weights)
-    return Encoder(RegionViT(), ProjectionHead()).to(device).eval()
+    _log.warning("there is no region encoder at %s: an untrained one is made", weights)
+    if not _OWN_WEIGHTS.is_file():
+        return Encoder(RegionViT(), ProjectionHead()).to(device).eval()
+    own = load_region_encoder(_OWN_WEIGHTS)
+    mlp = own.head.mlp
+    head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
+    return Encoder(RegionViT(**own.backbone.architecture), head).to(device).eval()  # type: ignore[arg-type]
 
 
 class RegionDescriber(nn.Module):

@@ -239,7 +239,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """As one matrix product: quicker than the convolution of the same weights, on CPUs above all."""
-        B, C, H, W = image.shape
+        B, C, H, W = image.shape  # noqa: N806
         p = self.patch_size
         if H % p != 0 or W % p != 0:
             raise ValueError(f"image sides must be multiples of {p} px: got {H} x {W}.")

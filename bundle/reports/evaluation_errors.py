@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from ..cohort.findings import Arm, Evaluation
 from ..functional import discordant_share
 from .evaluation_rows import pooled
+from .html import jpeg_uri
 
 _PICTURE_PX = 320
 _FEWEST_PAIRS = 5
@@ -82,13 +79,5 @@ def _first_picture(slides: list[str], picture: SlidePicture | None) -> str:
     for slide in slides:
         found = picture(slide)
         if found is not None:
-            return _data_uri(found[0] if isinstance(found, tuple) else found)
+            return jpeg_uri(found[0] if isinstance(found, tuple) else found, _PICTURE_PX)
     return ""
-
-
-def _data_uri(rgb: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(np.asarray(rgb, np.uint8))
-    image.thumbnail((_PICTURE_PX, _PICTURE_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

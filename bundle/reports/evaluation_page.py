@@ -14,8 +14,8 @@ from .evaluation_errors import Mistake, SlidePicture, worst_mistakes
 from .evaluation_figures import Panel, calibration_panels, roc_panels, survival_panels
 from .evaluation_planes import plane_panels
 from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
-from .evaluation_style import STYLE
 from .evaluation_tables import comparisons_table, confusion_tables, results_table, settings_table
+from .html import html_page
 
 _TASKS = {"classification": "Classification by", "ordinal": "Ordered classes by", "survival": "Survival by"}
 _MANY_NAMES = 12
@@ -33,9 +33,7 @@ def evaluation_page(evaluation: Evaluation, title: str, picture: SlidePicture | 
     links = "".join(f'<a href="#part-{i}">{escape(name)}</a> ' for i, (name, _) in enumerate(sections))
     parts = "".join(f'<h2 id="part-{i}">{escape(name)}</h2>{body}' for i, (name, body) in enumerate(sections))
     top = f"<h1>{escape(title)}</h1>{_headline(evaluation)}{_warnings(evaluation)}<nav>{links}</nav>"
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{top}{parts}</body></html>\n'
+    return html_page(title, top + parts)
 
 
 def _sections(evaluation: Evaluation, picture: SlidePicture | None) -> list[tuple[str, str]]:

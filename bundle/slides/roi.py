@@ -31,7 +31,7 @@ def roi_mask(path: str | Path, width: int, height: int, downsample: float) -> ND
         mask = np.zeros((height, width), bool)
         for rings in polygons:
             mask |= _rasterized(rings, width, height, downsample)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, ValueError, KeyError) as error:
+    except (OSError, TypeError, ValueError, KeyError) as error:
         raise BundleError(
             f"the region of interest {path} cannot be read ({type(error).__name__}: {error}): export it from QuPath as "
             "GeoJSON, with polygons in pixels of the full resolution."

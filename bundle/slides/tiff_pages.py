@@ -77,7 +77,7 @@ class TiffPages:
         ends = [max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) for page in self.levels]
         if max(ends) > size:
             raise DamagedFileError(f"its tiles reach to byte {max(ends)}, but it ends at {size}")
-        len(self.file.pages)  # follows the chain of pages to its end
+        _ = len(self.file.pages)  # follows the chain of pages to its end
         place = self.file.pages.next_page_offset
         self.file.filehandle.seek(place or 0)
         following = self.file.filehandle.read(self.file.tiff.offsetsize)

@@ -2,7 +2,7 @@
 
 from .batches import RegionBatch, collate_regions
 from .dataset import TokenDataset
-from .files import find_token_files
+from .files import find_token_files, token_width
 from .memory import available_memory
 from .sampler import RegionBatchSampler
 from .store import FORMAT_VERSION, TokenFile, TokenHeader, encoder_key, read_token_header
@@ -23,4 +23,5 @@ __all__ = [
     "find_token_files",
     "read_token_header",
     "remove_stale_parts",
+    "token_width",
 ]

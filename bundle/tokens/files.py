@@ -1,11 +1,12 @@
 """Which token files there are, and whether they belong together."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..cohort import BundleError
-from .store import TokenFile, TokenHeader, encoder_key
+from .store import TokenFile, TokenHeader, encoder_key, read_token_header
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,18 @@ def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Pat
             "Token files are made from slides with configs/tokenize.yaml."
         )
     return files
+
+
+def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) -> int:
+    """Length D of the tokens in a folder; ``default`` where there are none, or none that can be read."""
+    try:
+        paths = find_token_files(dataset_dir)
+    except BundleError:
+        return default
+    for path in paths:
+        with contextlib.suppress(BundleError):  # the data set will say what is wrong with it
+            return read_token_header(path).dim
+    return default
 
 
 def open_token_files(paths: Sequence[Path]) -> list[TokenFile]:

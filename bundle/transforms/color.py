@@ -27,7 +27,7 @@ def jitter_matrices(draws: Tensor, strengths: tuple[float, float, float, float],
     Returns:
         [B, 3, 4]: new = M[:, :, :3] @ rgb + M[:, :, 3].
     """
-    B, device = draws.shape[0], draws.device
+    B, device = draws.shape[0], draws.device  # noqa: N806
     signed = draws * 2 - 1
     brightness, contrast, saturation = (1 + signed[:, i] * strengths[i] for i in range(3))
     angle = signed[:, 3] * (strengths[3] * 2 * math.pi)
@@ -47,7 +47,7 @@ def gray_matrix(device: torch.device) -> Tensor:
 
 def apply_color(image: Tensor, matrices: Tensor) -> Tensor:
     """Affine color maps [B, 3, 4] on images [B, 3, H, W] in [0, 1], clamped to [0, 1]."""
-    B, C, H, W = image.shape
+    B, C, H, W = image.shape  # noqa: N806
     return (
         torch.baddbmm(matrices[:, :, 3:], matrices[:, :, :3], image.reshape(B, C, H * W)).clamp_(0, 1).view(B, C, H, W)
     )

@@ -51,7 +51,7 @@ def apply_separable(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         [B, C, h, w], contiguous.
     """
-    B, C, H, W = image.shape
+    B, C, H, W = image.shape  # noqa: N806
     across = torch.bmm(image.reshape(B, C * H, W), columns.transpose(1, 2)).view(B, C, H, columns.shape[1])
     return torch.matmul(rows.unsqueeze(1), across)
 

@@ -94,7 +94,7 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         Raises:
             BundleError: the grid is smaller than a crop.
         """
-        B, height, width, D = tokens.shape
+        B, height, width, D = tokens.shape  # noqa: N806
         for n_views, size in self.groups:
             if n_views:
                 _check_size(size, height, width)

@@ -19,12 +19,14 @@ def pretraining_file(weights: str | Path) -> Path:
     return Path(weights).with_suffix(".json")
 
 
-def write_pretraining(weights: str | Path, slides: Sequence[str], about: Mapping[str, Any] | None = None) -> Path:
+def write_pretraining(
+    weights: str | Path, slides: Sequence[str] | None, about: Mapping[str, Any] | None = None
+) -> Path:
     """Note the slides that weights were trained on, and whose weights it is that the note belongs to.
 
     Args:
         weights: a finished file.
-        slides: slide ids.
+        slides: slide ids; None where they are not to be told, as they may tell of patients.
         about: what shapes do not tell and users of the weights need to know: ``n_heads``; of the tokens,
             ``patch_encoder`` (name and SHA-256), ``mpp`` and ``encode_background``.
 
@@ -32,7 +34,11 @@ def write_pretraining(weights: str | Path, slides: Sequence[str], about: Mapping
         BundleError: it cannot be written.
     """
     path = pretraining_file(weights)
-    record = {"weights_sha256": sha256_of(weights), **(about or {}), "slides": sorted(slides)}
+    record = {
+        "weights_sha256": sha256_of(weights),
+        **(about or {}),
+        "slides": None if slides is None else sorted(slides),
+    }
     try:
         write_text(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
@@ -41,9 +47,8 @@ def write_pretraining(weights: str | Path, slides: Sequence[str], about: Mapping
 
 
 def read_pretraining(weights: str | Path) -> list[str] | None:
-    """Slides that weights were trained on; None where nothing is known: no such file, or one of other weights."""
-    record = _record(weights)
-    return None if record is None else list(record["slides"])
+    """Slides that weights were trained on; None where they are not known: no file, one of other weights, not told."""
+    return (_record(weights) or {}).get("slides")
 
 
 def read_about(weights: str | Path) -> dict[str, Any]:
@@ -58,7 +63,8 @@ def _record(weights: str | Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["slides"] = [str(slide) for slide in record["slides"]]
+        if record["slides"] is not None:
+            record["slides"] = [str(slide) for slide in record["slides"]]
         is_of_these = record["weights_sha256"] == sha256_of(weights)
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s is no list of pre-training slides (%s)", path, error)

@@ -1,0 +1,33 @@
+"""Python in a process of its own that sees one package and nothing else of this bundle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_in_package(folder: Path, module: str, *arguments: str, cwd: Path) -> str:
+    """Run ``python -m module`` with a package's modules on the path, on the CPU, leaving no bytecode behind.
+
+    The hash seed is fixed: TorchScript writes constants in the order of a set.
+
+    Args:
+        folder: the package.
+        module: what is run.
+        arguments: its command line.
+        cwd: where it runs.
+
+    Returns:
+        The end of what it said on stderr where it failed, else nothing.
+    """
+    environment = os.environ | {
+        "PYTHONPATH": str(folder.resolve()),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    call = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return (done.stderr.strip()[-1500:] or f"exit status {done.returncode}") if done.returncode else ""

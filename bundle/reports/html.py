@@ -1,0 +1,70 @@
+"""What all pages share: one file that needs nothing else, no script, no font, no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cohort import BundleError, write_text
+from .evaluation_style import STYLE
+
+_log = logging.getLogger(__name__)
+# columns of slide tables, and of the index that inference writes, which may stand in for one
+_OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
+
+
+def html_page(title: str, body: str, style: str = "") -> str:
+    """A page as text.
+
+    Args:
+        title: of the window; escaped here.
+        body: HTML.
+        style: CSS beside the common one.
+    """
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write it; a reader sees the old page or the new one, nothing between. Returns ``path``.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, page)
+    except OSError as error:
+        raise BundleError(f"the page {path} cannot be written: {error.strerror}. Choose another output_dir.") from error
+    _log.info("written: %s", path)
+    return path
+
+
+def jpeg_uri(rgb: NDArray[np.uint8], max_px: int, quality: int = 80) -> str:
+    """A picture within a page: JPEG as a data URI, at most ``max_px`` on a side.
+
+    Args:
+        rgb: uint8 [h, w, 3].
+        max_px: longest side; larger pictures are reduced.
+        quality: of the JPEG, 1 to 95.
+    """
+    image = Image.fromarray(np.asarray(rgb, np.uint8))
+    image.thumbnail((max_px, max_px))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def described(values: Mapping[str, str]) -> str:
+    """A slide's row of the slide table as HTML, ``column value`` side by side; what is of files alone is left out."""
+    shown = [(name, value) for name, value in values.items() if value and name not in _OF_FILES]
+    return ", ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in shown)

@@ -1,0 +1,59 @@
+"""One small package for all tests of a file."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A folder with model.pt (tokens of 12 to 32 values, 2 heads), what is known of it, and patch_encoder.pt."""
+    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT
+    from bundle.weights import sha256_of, write_pretraining
+
+    folder = tmp_path_factory.mktemp("weights")
+    encoder = Encoder(RegionViT(in_dim=12, dim=32, depth=1, n_heads=2), ProjectionHead(32, 16, 8))
+    for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    torch.save(encoder.state_dict(), folder / "model.pt")
+    patch_encoder = PatchViT(image_size=16, patch_size=8, dim=12, depth=1, n_heads=2)
+    contents = {
+        "teacher": patch_encoder.state_dict(),
+        "architecture": patch_encoder.architecture,
+        "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
+    }
+    torch.save(contents, folder / "patch_encoder.pt")
+    about = {"n_heads": 2, "patch_encoder": f"test sha256:{sha256_of(folder / 'patch_encoder.pt')}", "mpp": 0.5}
+    write_pretraining(folder / "model.pt", ["secret_slide_1", "secret_slide_2"], about)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def options(weights):
+    """What a package of them is made with; the checks are left to those tests that look at them."""
+    from bundle.packaging import PackageOptions
+
+    def make(**changes):
+        chosen = {"model": weights / "model.pt", "patch_encoder": weights / "patch_encoder.pt", "is_verified": False}
+        return PackageOptions(**(chosen | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory, options):
+    """It, not verified."""
+    from bundle.packaging import build_package
+
+    return build_package(ROOT, tmp_path_factory.mktemp("dist"), options())
+
+
+@pytest.fixture(scope="session")
+def metadata(package):
+    """The package's metadata."""
+    return json.loads((package.folder / "configs" / "metadata.json").read_text())
