@@ -1,5 +1,6 @@
 """A slide's regions as pictures, and as files for the viewers that people have open."""
 
+from .attention import relative_attention
 from .attention_pictures import AttentionPictures
 from .geojson import QuPathGeoJson, QuPathTokens
 from .heat_map import HeatMapTiff
@@ -24,5 +25,6 @@ __all__ = [
     "RegionProjector",
     "SlideMaps",
     "TokenRaster",
+    "relative_attention",
     "slide_layers",
 ]
