@@ -68,7 +68,7 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
 
     Args:
         path: the file.
-        attention: False leaves attention out, which takes most of the time of reading.
+        attention: False leaves attention out, nearly half of the time of reading.
 
     Raises:
         BundleError: the file is missing, damaged, or none of this kind.
