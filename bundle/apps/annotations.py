@@ -9,20 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..embeddings import SlideEmbeddings
-from ..reports import prototype_colors
+from ..functional import NO_PROTOTYPE as NO_PROTOTYPE_COLOR
+from ..functional import prototype_colors
+from ..maps import relative_attention
 from .slide_box import Corners, SlideBox
 
 Annotation = dict[str, Any]
 Labelled = tuple[str, Corners]
-NO_PROTOTYPE = "no prototype"
-_GRAY = (150, 150, 150)
+NO_PROTOTYPE = "No prototype"
 _QUERY_COLOR = (0, 114, 178)
-_BANDS = ((0.95, "attention top 5 %", (177, 42, 144)), (0.80, "attention top 20 %", (225, 128, 90)))
+_BANDS = ((0.95, "Attention top 5 %", (177, 42, 144)), (0.80, "Attention top 20 %", (225, 128, 90)))
 
 
 def prototype_labels(n_prototypes: int) -> list[str]:
     """Names of a slide's prototypes, counted from 1 as on maps."""
-    return [f"prototype {k}" for k in range(1, n_prototypes + 1)]
+    return [f"Prototype {k}" for k in range(1, n_prototypes + 1)]
 
 
 def attention_labels() -> list[str]:
@@ -32,7 +33,7 @@ def attention_labels() -> list[str]:
 
 def similar_labels(n_similar: int) -> list[str]:
     """Names of the regions like the marked ones, the most similar first."""
-    return [f"similar {rank}" for rank in range(1, n_similar + 1)]
+    return [f"Similar {rank}" for rank in range(1, n_similar + 1)]
 
 
 def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) -> Annotation:
@@ -45,7 +46,7 @@ def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) ->
     """
     names = prototype_labels(slide.n_prototypes)
     colors = {name: _rgb(color) for name, color in zip(names, prototype_colors(max(1, len(names))), strict=False)}
-    colors[NO_PROTOTYPE] = list(_GRAY)
+    colors[NO_PROTOTYPE] = _rgb(NO_PROTOTYPE_COLOR)
     labelled = (
         (names[k] if k >= 0 else NO_PROTOTYPE, _around_tissue(slide, r)) for r, k in enumerate(slide.assignment)
     )
@@ -55,8 +56,7 @@ def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) ->
 def attention_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0, head: int | None = None) -> Annotation:
     """The patches at which CLS looks most, in two bands: the top 5 % of the slide's tissue, and the 15 % after.
 
-    Weights of a region sum to 1 whatever is in it, so that a patch among few with tissue gets more than one among many:
-    regions compare by weight over the mean of the region's tissue.
+    Regions compare by weight over the mean of their tissue, see :func:`~bundle.maps.relative_attention`.
 
     Args:
         slide: with ``attention``.
@@ -65,9 +65,7 @@ def attention_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0, he
         head: one attention head, from 1; None: their mean.
     """
     assert slide.attention is not None
-    weights = slide.attention.astype(np.float32) * slide.mask[:, None]
-    mean = weights.sum((2, 3), keepdims=True) / np.maximum(slide.mask.sum((1, 2)), 1)[:, None, None, None]
-    weights /= np.where(mean > 0, mean, 1)
+    weights = relative_attention(slide.attention, slide.mask)
     shares = np.where(slide.mask, weights.mean(1) if head is None else weights[:, head - 1], -1.0)
     tissue = shares[slide.mask]
     labelled: list[Labelled] = []
@@ -94,7 +92,7 @@ def similar_regions(
     found = list(similar)
     names = similar_labels(len(found))
     whole = SlideBox(0, 0, *slide.level0_size)
-    marked = annotation(box, (("query", _square(slide, r)) for r in query), {"query": list(_QUERY_COLOR)}, min_area)
+    marked = annotation(box, (("Query", _square(slide, r)) for r in query), {"Query": list(_QUERY_COLOR)}, min_area)
     fade = np.linspace(0, 0.6, max(1, len(found)))
     colors = {name: _rgb((1 - f) * np.array([213, 94, 0]) + f * 255) for name, f in zip(names, fade, strict=False)}
     others = annotation(
@@ -106,8 +104,8 @@ def similar_regions(
 
 def region_outlines(slide: SlideEmbeddings, box: SlideBox, regions: Iterable[int], min_area: float = 0) -> Annotation:
     """Regions as squares of one color, cut off at the box."""
-    squares = (("region", _square(slide, r)) for r in regions)
-    return annotation(box, squares, {"region": list(_QUERY_COLOR)}, min_area)
+    squares = (("Region", _square(slide, r)) for r in regions)
+    return annotation(box, squares, {"Region": list(_QUERY_COLOR)}, min_area)
 
 
 def annotation(

@@ -140,13 +140,13 @@ QUESTIONS: dict[str, Question] = {
     ),
     "region_embedding": Question(
         "Embeddings of the regions in the box, and their mean (read them with output=json)",
-        ["region"],
+        ["Region"],
         {},
         answer_region_embedding,
     ),
     "similar_regions": Question(
         "More like this: the regions of the slide that are most similar to what is marked",
-        ["query", *similar_labels(DEFAULT_SIMILAR)],
+        ["Query", *similar_labels(DEFAULT_SIMILAR)],
         {"n_similar": DEFAULT_SIMILAR},
         answer_similar_regions,
     ),

@@ -1,7 +1,8 @@
 """A slide's regions as pictures, and as files for the viewers that people have open."""
 
+from .attention import relative_attention
 from .attention_pictures import AttentionPictures
-from .geojson import QuPathGeoJson
+from .geojson import QuPathGeoJson, QuPathTokens
 from .heat_map import HeatMapTiff
 from .layers import LAYERS, Layer, slide_layers
 from .map_request import MapRequest
@@ -20,8 +21,10 @@ __all__ = [
     "NiftiMaps",
     "OverlayPng",
     "QuPathGeoJson",
+    "QuPathTokens",
     "RegionProjector",
     "SlideMaps",
     "TokenRaster",
+    "relative_attention",
     "slide_layers",
 ]

@@ -58,7 +58,7 @@ def test_every_point_lies_in_the_box_and_in_the_slide(model, box, make):
         assert "beside the slide" in str(error) or "no region with tissue" in str(error)
         return
     left, top, right, bottom = SlideBox.of_request(request, width, height)
-    for x, y in points(answer, but=("similar",)):
+    for x, y in points(answer, but=("Similar",)):
         assert left <= x <= right and top <= y <= bottom
     for x, y in points(answer):
         assert 0 <= x <= width and 0 <= y <= height
@@ -72,9 +72,9 @@ def test_prototype_map_covers_its_regions():
     slide.mask[:, 7, 15] = slide.mask[:, 0, 0] = True
     answer = QUESTIONS["prototype_map"].answer(slide, WHOLE)
     by_label = {e["label"]: e["contours"] for e in answer["annotation"]["elements"]}
-    assert {label: len(contours) for label, contours in by_label.items()} == {f"prototype {k}": 4 for k in (1, 2, 3)}
+    assert {label: len(contours) for label, contours in by_label.items()} == {f"Prototype {k}": 4 for k in (1, 2, 3)}
     assert sum(map(area, by_label.values())) == pytest.approx(12 * slide.region_size_level0**2 / 2)
-    assert answer["shares"] == pytest.approx({f"prototype {k}": 1 / 3 for k in (1, 2, 3)})
+    assert answer["shares"] == pytest.approx({f"Prototype {k}": 1 / 3 for k in (1, 2, 3)})
     assert set(answer["annotation"]["labels"]) == set(by_label)
 
 
@@ -91,8 +91,8 @@ def test_attention_bands_hold_the_shares_they_are_named_after():
     cell = slide.patch_level0**2
     counts = {e["label"]: area(e["contours"]) / cell for e in answer["annotation"]["elements"]}
     n_tissue = slide.mask.sum()
-    assert counts["attention top 5 %"] == pytest.approx(0.05 * n_tissue, rel=0.03)
-    assert counts["attention top 20 %"] == pytest.approx(0.15 * n_tissue, rel=0.03)
+    assert counts["Attention top 5 %"] == pytest.approx(0.05 * n_tissue, rel=0.03)
+    assert counts["Attention top 20 %"] == pytest.approx(0.15 * n_tissue, rel=0.03)
 
 
 def test_attention_head_is_chosen_and_checked():

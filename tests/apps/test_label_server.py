@@ -67,7 +67,7 @@ def test_every_point_lies_in_the_requested_box(server, model, output):
         width, height = box["size"] if any(box["size"]) else (WIDTH, WIDTH)
         for label, points in drawn:
             left, top, right, bottom = (
-                (0, 0, WIDTH, WIDTH) if label.startswith("similar") else (x, y, x + width, y + height)
+                (0, 0, WIDTH, WIDTH) if label.startswith("Similar") else (x, y, x + width, y + height)
             )
             assert all(left <= px <= min(right, WIDTH) and top <= py <= min(bottom, WIDTH) for px, py in points)
         assert drawn and drawn == polygons(server.infer(model, "a", "json", **box, min_poly_area=0)[1], "json")
