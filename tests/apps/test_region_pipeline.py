@@ -100,4 +100,4 @@ def test_the_application_asks_for_what_the_bundle_needs():
     wanted = {line.split("  #")[0] for line in project["dependencies"]}
     listed = (ROOT / "scripts" / "deploy_app" / "requirements.txt").read_text().splitlines()
     given = {line for line in listed if line and not line.startswith("#")}
-    assert given == wanted | {"monai-deploy-app-sdk>=4,<5", "pydicom>=3"}
+    assert given == wanted | {"monai-deploy-app-sdk>=4,<5", "highdicom>=0.27", "pydicom>=3"}
