@@ -60,7 +60,8 @@ def test_changelogs_have_the_same_versions():
 
 def test_every_import_is_a_required_package():
     """What the bundle imports is in required_packages_version, but for what it can do without."""
-    optional = {"cucim", "faiss"}  # another reader takes the slides; the batched engine clusters and matches
+    # another reader takes the slides; the batched engine clusters and matches; it comes with torch for GPUs
+    optional = {"cucim", "faiss", "triton"}
     distributions = {"PIL": "pillow", "ignite": "pytorch-ignite", "openslide": "openslide-python"}
     distributions |= {"sklearn": "scikit-learn", "yaml": "PyYAML"}
     imported = set()

@@ -8,7 +8,7 @@ from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .settings import as_number, as_whole, check_device, check_folder
-from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
+from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, shown_values
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides
 from .slide_table import SlideRow, SlideTable
 from .split_files import SplitFile, read_splits
@@ -59,6 +59,7 @@ __all__ = [
     "patient_folds",
     "pool_patients",
     "read_splits",
+    "shown_values",
     "write_bytes",
     "write_text",
 ]

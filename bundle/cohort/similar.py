@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+# columns of slide tables, and of the index that inference writes, which may stand in for one
+_OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
 
 
 class RegionPlace(NamedTuple):
@@ -37,12 +41,17 @@ class PrototypePair(NamedTuple):
 
 
 class SimilarSlide(NamedTuple):
-    """A neighbor: its similarity, its row of the slide table, and the pairs that explain it, most tissue first."""
+    """A neighbor.
+
+    ``similarity`` to the query; ``values``: its row of the slide table; ``pairs``: what explains it, most tissue first;
+    ``n_prototypes``: how many it has, of which as many are matched as the query has, at most.
+    """
 
     slide_id: str
     similarity: float
     values: dict[str, str]
     pairs: list[PrototypePair]
+    n_prototypes: int
 
 
 class SimilarRegions(NamedTuple):
@@ -65,6 +74,7 @@ class SearchAnswer:
         found_values: row of the slide table of each slide in ``regions``.
         n_compared: slides that could have been found.
         where: the filter, as it was given.
+        n_prototypes: of the query.
         usual: median similarity with other slides, from a sample of those compared; NaN where there are none.
         seconds: time of the search itself.
     """
@@ -77,5 +87,11 @@ class SearchAnswer:
     found_values: dict[str, dict[str, str]] = field(default_factory=dict)
     n_compared: int = 0
     where: str = ""
+    n_prototypes: int = 0
     usual: float = float("nan")
     seconds: float = 0.0
+
+
+def shown_values(values: Mapping[str, str]) -> dict[str, str]:
+    """What a slide's row of the slide table says of the slide itself, not of its files; empty cells are left out."""
+    return {name: value for name, value in values.items() if value and name not in _OF_FILES}

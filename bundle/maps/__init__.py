@@ -2,7 +2,7 @@
 
 from .attention import relative_attention
 from .attention_pictures import AttentionPictures
-from .geojson import QuPathGeoJson
+from .geojson import QuPathGeoJson, QuPathTokens
 from .heat_map import HeatMapTiff
 from .layers import LAYERS, Layer, slide_layers
 from .map_request import MapRequest
@@ -21,6 +21,7 @@ __all__ = [
     "NiftiMaps",
     "OverlayPng",
     "QuPathGeoJson",
+    "QuPathTokens",
     "RegionProjector",
     "SlideMaps",
     "TokenRaster",

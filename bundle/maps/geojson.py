@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,37 @@ class QuPathGeoJson:
         annotations = _prototype_annotations(slide, raster) if "prototypes" in request.layers else []
         collection = {"type": "FeatureCollection", "features": [*annotations, *_region_tiles(slide, request)]}
         path = folder / f"{slide.slide_id}.geojson"
-        write_text(path, json.dumps(collection, allow_nan=False, ensure_ascii=False))
+        write_text(path, _dumped(collection))
         return [path]
+
+
+class QuPathTokens:
+    """Writes ``<slide>.tokens.geojson``: a tile a token with tissue, with its attention; some 50 MB for 500 regions.
+
+    Nothing is written for a slide without attention: its regions say all there is.
+    """
+
+    def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
+        """Write the file and say where."""
+        if slide.attention is None or "attention" not in request.layers:
+            return []
+        path = folder / f"{slide.slide_id}.tokens.geojson"
+        write_text(path, f'{{"type":"FeatureCollection","features":[{",".join(map(_dumped, _token_tiles(slide)))}]}}')
+        return [path]
+
+
+def _token_tiles(slide: SlideEmbeddings) -> Iterator[dict[str, Any]]:
+    assert slide.attention is not None
+    heads = np.moveaxis(relative_attention(slide.attention, slide.mask), 1, -1)
+    names = ["Attention", *(f"Attention head {head + 1}" for head in range(heads.shape[-1]))]
+    for region, row, column in np.argwhere(slide.mask).tolist():
+        x, y = slide.coords[region] + slide.patch_level0 * np.array([column, row])
+        values = heads[region, row, column]
+        measurements = {n: round(float(v), _DECIMALS) for n, v in zip(names, [values.mean(), *values], strict=True)}
+        geometry = _square(slide, float(x), float(y), slide.patch_level0)
+        if geometry is not None:
+            number = int(slide.assignment[region]) + 1
+            yield _feature(slide, "", "tile", geometry, number, measurements)
 
 
 def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str, Any]]:
@@ -43,20 +73,22 @@ def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str,
     tiles = []
     for region, (x, y) in enumerate(slide.coords.tolist()):
         number = int(slide.assignment[region]) + 1
-        left, top, right, bottom = _clipped(slide, x, y)
-        corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
         measurements = {name: round(float(values[region]), _DECIMALS) for name, values in measured.items()}
-        if right > left and bottom > top:
-            geometry = {"type": "Polygon", "coordinates": [corners]}
+        geometry = _square(slide, x, y, slide.region_size_level0)
+        if geometry is not None:
             tiles.append(_feature(slide, f"region {region}", "tile", geometry, number, measurements))
     return tiles
 
 
-def _clipped(slide: SlideEmbeddings, x: float, y: float) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a region within the slide, level-0 px."""
-    size, (width, height) = slide.region_size_level0, slide.level0_size
-    ends = min(x + size, width), min(y + size, height)
-    return max(x, 0), max(y, 0), round(ends[0], 2), round(ends[1], 2)
+def _square(slide: SlideEmbeddings, x: float, y: float, side: float) -> dict[str, Any] | None:
+    """A square within the slide, level-0 px; None where nothing of it is."""
+    width, height = slide.level0_size
+    left, top = _short(max(x, 0)), _short(max(y, 0))
+    right, bottom = _short(min(x + side, width)), _short(min(y + side, height))
+    if right <= left or bottom <= top:
+        return None
+    corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    return {"type": "Polygon", "coordinates": [corners]}
 
 
 def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDArray[Any]]:
@@ -100,19 +132,27 @@ def _prototype_annotations(slide: SlideEmbeddings, raster: TokenRaster) -> list[
 def _feature(
     slide: SlideEmbeddings, name: str, kind: str, geometry: dict[str, Any], number: int, measurements: dict[str, float]
 ) -> dict[str, Any]:
-    """One object; ``number`` is its prototype, 0 for none. The id stays the same when the map is made again."""
+    """One object; ``number`` is its prototype, 0 for none. With a name it keeps its id when the map is made again."""
     color = prototype_colors(number)[-1].tolist() if number else list(NO_PROTOTYPE)
     properties: dict[str, Any] = {
         "objectType": kind,
-        "name": name,
         "classification": {"name": f"Prototype {number}" if number else "No prototype", "color": color},
         "measurements": measurements,
     }
+    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    if name:
+        feature["id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}"))
+        properties["name"] = name
     if kind == "annotation":
         properties["isLocked"] = True
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}")),
-        "geometry": geometry,
-        "properties": properties,
-    }
+    return feature
+
+
+def _short(px: float) -> float:
+    """Hundredths of a px; a whole number without decimals."""
+    rounded = round(px, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _dumped(node: dict[str, Any]) -> str:
+    return json.dumps(node, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

@@ -27,14 +27,29 @@ class MapRecord(NamedTuple):
 def write_map_index(records: Sequence[MapRecord], path: Path) -> None:
     """Write the CSV, sorted by slide; a reader sees the old file or the new one, nothing between.
 
+    Slides of earlier runs that are none of these keep their lines.
+
     Raises:
         BundleError: it cannot be written.
     """
+    rows = {
+        record.slide: [str(cell) for cell in record._replace(seconds=round(record.seconds, 2))] for record in records
+    }
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(MapRecord._fields)
-    writer.writerows(record._replace(seconds=round(record.seconds, 2)) for record in sorted(records))
+    writer.writerows(row for _, row in sorted({**_earlier(path), **rows}.items()))
     try:
         write_text(path, text.getvalue())
     except OSError as error:
         raise BundleError(f"the index of maps {path} cannot be written: {error.strerror}.") from error
+
+
+def _earlier(path: Path) -> dict[str, list[str]]:
+    """Lines by slide of an index that is there; none where it is none of ours."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return {row[0]: row for row in rows if row} if tuple(header) == MapRecord._fields else {}

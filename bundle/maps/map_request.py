@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..embeddings import SlideEmbeddings
 from .layers import LAYERS
 
+_SAME = 0.02
+_log = logging.getLogger(__name__)
 Thumbnail = tuple[NDArray[np.uint8], float]
 
 
@@ -31,3 +35,23 @@ class MapRequest:
     layers: Sequence[str] = LAYERS
     prototype: int | None = None
     thumbnail: Callable[[str], Thumbnail | None] = no_thumbnail
+
+    def thumbnail_of(self, slide: SlideEmbeddings) -> Thumbnail | None:
+        """The slide's thumbnail; None where there is none, or where it is of another size than the slide had.
+
+        Maps over the wrong picture would look right, so a difference is said and the picture left out.
+        """
+        found = self.thumbnail(slide.slide_id)
+        if found is None:
+            return None
+        height, width = (round(n * found[1]) for n in found[0].shape[:2])
+        wanted = [round(size * slide.level0_mpp) for size in slide.level0_size]
+        spare = 2 * found[1] + _SAME * max(wanted)
+        if max(abs(width - wanted[0]), abs(height - wanted[1])) <= spare:
+            return found
+        _log.warning(
+            "slide %s is %d x %d um in slides_dir, %d x %d um in its embeddings: its maps lie on plain ground. Is it "
+            "the same file, and does slide_table give its mpp?",
+            slide.slide_id, width, height, *wanted,
+        )  # fmt: skip
+        return None

@@ -40,7 +40,7 @@ class OverlayPng:
     def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
         """Draw the pictures and say where they are."""
         raster = TokenRaster.of(slide)
-        thumbnail = request.thumbnail(slide.slide_id)
+        thumbnail = request.thumbnail_of(slide)
         paths = []
         layers = slide_layers(slide, raster, request.layers, request.prototype)
         for kind in LAYERS:

@@ -39,7 +39,7 @@ class NiftiMaps:
         for layer in slide_layers(slide, raster, request.layers, request.prototype):
             paths.append(folder / f"{slide.slide_id}.{layer.name}.nii.gz")
             _write(paths[-1], _voxels(layer), affine)
-        found = request.thumbnail(slide.slide_id)
+        found = request.thumbnail_of(slide)
         if found is not None:
             picture, mpp = found
             paths.append(folder / f"{slide.slide_id}.slide.nii.gz")

@@ -28,27 +28,21 @@ def set_knobs(text: str, knobs: Mapping[str, int | float | str], source: str | P
     return text
 
 
-def size_knobs(text: str, model: RegionModel) -> dict[str, int]:
-    """The sizes that a config names at its top, as the model has them."""
-    ids = yaml.safe_load(text)
-    return {name: value for name, value in model.knobs.items() if isinstance(ids.get(name), int)}
-
-
 def as_json(text: str) -> str:
     """A YAML config as the JSON of the same content, as the Model Zoo indents it."""
     return json.dumps(yaml.safe_load(text), indent=4) + "\n"
 
 
 def write_configs(folder: Path, model: RegionModel) -> None:
-    """Give region encoders in the package's configs its sizes, and write each config's JSON beside it.
+    """Give the region encoder of the package's ``train.yaml`` its sizes, and write each config's JSON beside it.
 
     ``monai.bundle.load`` builds the network from ``configs/train.json`` before it looks at the weights: another size
     than theirs would leave it untrained without a word.
     """
     for path in sorted(folder.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
-        if path.name in {"train.yaml", "inference.yaml"}:
-            text = set_knobs(text, size_knobs(text, model), path)
+        if path.name == "train.yaml":
+            text = set_knobs(text, model.knobs, path)
             write_text(path, text)
         write_text(path.with_suffix(".json"), as_json(text))
 

@@ -34,6 +34,7 @@ class CohortAtlas:
         n_examples: typical regions of a kind.
         n_neighbors: similar slides of each slide.
         same_patient: whether slides of the same patient count as neighbors.
+        min_prototypes: slides with fewer are neighbors only of slides with as few.
         group_by: column of the slide table by whose values shares are given; None, or a column that the table lacks or
             that has more than 8 values: no such shares.
         seed: of the merging.
@@ -49,6 +50,7 @@ class CohortAtlas:
         n_examples: int = 8,
         n_neighbors: int = 5,
         same_patient: bool | str = False,
+        min_prototypes: int = 2,
         group_by: str | None = "label",
         seed: int = 0,
         reports: Sequence[Callable[[Atlas], object]] = (),
@@ -57,6 +59,7 @@ class CohortAtlas:
         self.n_kinds = None if n_kinds is None else as_whole(n_kinds, "n_kinds", 1)
         self.n_examples = as_whole(n_examples, "n_examples", 1)
         self.n_neighbors = as_whole(n_neighbors, "k_neighbors")
+        self.min_prototypes = as_whole(min_prototypes, "min_prototypes", 1)
         self.same_patient, self.group_by = as_bool(same_patient), group_by or ""
         self.seed, self.reports = as_whole(seed, "seed"), list(reports)
 
@@ -138,9 +141,11 @@ class CohortAtlas:
             return [[]] * len(found)
         names = [each.slide.slide_id for each in found]
         patients = np.array([each.slide.values.get("patient") or each.slide.slide_id for each in found])
+        sizes = valid.sum(1).numpy()
         answers = []
         for row in tqdm(range(len(found)), desc="similar slides", leave=False, disable=None):
-            usable = np.arange(len(found)) != row
+            usable = sizes >= min(self.min_prototypes, sizes[row])
+            usable[row] = False
             if not self.same_patient:
                 usable &= patients != patients[row]
             one = slice(row, row + 1)

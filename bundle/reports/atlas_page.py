@@ -64,7 +64,7 @@ class AtlasReport:
         max_slides: int = 200,
     ) -> None:
         self.path = Path(output_dir) / "atlas.html"
-        self.thumbnails, self.pictures, self.title = thumbnails, pictures, title
+        self.thumbnails, self.pictures, self.title = thumbnails, pictures, str(title)
         self.max_slides = as_whole(max_slides, "max_slides")
 
     def __call__(self, atlas: Atlas) -> Path:
@@ -111,7 +111,7 @@ class AtlasReport:
         text = f'<h3>{escape(slide.slide_id)}</h3><img alt="{escape(alt)}" src="{overlay}">{_bar(slide)}'
         values = described(slide.values)
         text += f"<p>{values}</p>" if values else ""
-        text += f'<p class="quiet">{len(slide.coords)} regions, {_area(slide.tissue_mm2)} of tissue</p>'
+        text += f'<p class="quiet">{_regions(len(slide.coords))}, {_area(slide.tissue_mm2)} of tissue</p>'
         firsts = [places[0] for places in slide.typical.values() if places]
         tiles = self._tiles(firsts, f"typical region of {slide.slide_id}", _SMALL_TILE_PX, {}, list(slide.typical))
         if firsts:
@@ -231,6 +231,10 @@ def _in_words(slide: AtlasSlide) -> str:
 
 def _percent(share: float) -> str:
     return "below 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def _regions(n: int) -> str:
+    return f"{n} region{'' if n == 1 else 's'}"
 
 
 def _area(mm2: float) -> str:

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cohort import BundleError, write_text
+from ..cohort import BundleError, shown_values, write_text
 from .evaluation_style import STYLE
 
 _log = logging.getLogger(__name__)
-# columns of slide tables, and of the index that inference writes, which may stand in for one
-_OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
 
 
 def html_page(title: str, body: str, style: str = "") -> str:
@@ -65,6 +63,5 @@ def jpeg_uri(rgb: NDArray[np.uint8], max_px: int, quality: int = 80) -> str:
 
 
 def described(values: Mapping[str, str]) -> str:
-    """A slide's row of the slide table as HTML, ``column value`` side by side; what is of files alone is left out."""
-    shown = [(name, value) for name, value in values.items() if value and name not in _OF_FILES]
-    return ", ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in shown)
+    """A slide's row of the slide table as HTML, ``column value``, see :func:`bundle.cohort.shown_values`."""
+    return ", ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in shown_values(values).items())

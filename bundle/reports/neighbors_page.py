@@ -59,7 +59,7 @@ class NeighborsReport:
         max_pictures: int = 2000,
     ) -> None:
         self.path = Path(output_dir) / "neighbors.html"
-        self.pictures, self.title = pictures, title
+        self.pictures, self.title = pictures, str(title)
         self.max_pictures = as_whole(max_pictures, "max_pictures")
 
     def __call__(self, answers: Sequence[SearchAnswer]) -> Path:
@@ -140,6 +140,10 @@ def _neighbor(rank: int, answer: SearchAnswer, neighbor: SimilarSlide, tiles: _T
     values = described(neighbor.values)
     name = f'<span class="rank">{rank}.</span> {escape(neighbor.slide_id)}'
     head = f"<h3>{name}, similarity {neighbor.similarity:.3f}</h3>"
+    most = max(answer.n_prototypes, neighbor.n_prototypes)
+    if 0 < len(neighbor.pairs) < most:
+        text = f"Only {len(neighbor.pairs)} of {most} prototypes have a match: one of the slides has few."
+        head += f'<p class="quiet">{text}</p>'
     pairs = "".join(_pair(answer.query, neighbor.slide_id, pair, tiles) for pair in neighbor.pairs)
     body = f'<div class="pairs">{pairs}</div>' if pairs else '<p class="quiet">No prototypes to compare.</p>'
     return head + (f"<p>{values}</p>" if values else "") + body

@@ -118,8 +118,12 @@ class SearchIndex:
         """Make sure that a slide can be compared with those of the index.
 
         Raises:
-            BundleError: its embeddings come from other weights, or from another resolution.
+            BundleError: its embeddings come from other weights, or from another resolution, or are not finite.
         """
+        if not all(np.isfinite(each).all() for each in (slide.slide_embedding, slide.features, slide.prototypes)):
+            raise BundleError(
+                f"the embeddings of slide {slide.slide_id} hold a NaN or an infinity: run inference again, without amp."
+            )
         mine = self.catalog.provenance
         difference = mine and mine.difference(Provenance.of(slide.attributes))
         if difference:

@@ -107,12 +107,14 @@ class Indexer:
     ) -> Iterator[tuple[list[SlideEmbeddings], list[Entry]]]:
         slides: list[SlideEmbeddings] = []
         entries: list[Entry] = []
+        stems = {path.stem for path in stamps}
+        file_of = {e.slide_id: e.file for e in index.catalog.entries if e is not None and e.file in stems}
         for path in tqdm(paths, desc="indexing slides", leave=False, disable=None):
             try:
                 slide = read_embeddings(path)
                 index.check(slide)
-                if slides:
-                    _check_alike(slides[0], slide)
+                _check_one_file(slide.slide_id, path.stem, file_of)
+                _check_alike(slides[:1], slide)
             except BundleError as error:
                 done.failed[path.stem] = str(error)
                 continue
@@ -137,13 +139,21 @@ class Indexer:
             done.missing = gone
 
 
-def _check_alike(first: SlideEmbeddings, slide: SlideEmbeddings) -> None:
-    difference = Provenance.of(first.attributes).difference(Provenance.of(slide.attributes))
-    if difference:
-        raise BundleError(
-            f"slides {first.slide_id} and {slide.slide_id} cannot stand in one index: {difference}. Keep embeddings of "
-            "one kind in a folder."
-        )
+def _check_one_file(slide_id: str, file: str, file_of: dict[str, str]) -> None:
+    first = file_of.setdefault(slide_id, file)
+    if first != file:
+        raise BundleError(f"slide {slide_id} is in the files {first} and {file}; keep one of them.")
+
+
+def _check_alike(first: list[SlideEmbeddings], slide: SlideEmbeddings) -> None:
+    """Compare with the first slide of a batch, if there is one: a new index has no others yet."""
+    for other in first:
+        difference = Provenance.of(other.attributes).difference(Provenance.of(slide.attributes))
+        if difference:
+            raise BundleError(
+                f"slides {other.slide_id} and {slide.slide_id} cannot stand in one index: {difference}. Keep "
+                "embeddings of one kind in a folder."
+            )
 
 
 def _stamp(path: Path) -> tuple[int, int]:

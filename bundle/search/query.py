@@ -90,8 +90,9 @@ def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> It
     Raises:
         BundleError: there is nothing of that name, or its embeddings cannot be compared with the index.
     """
-    if Path(query).exists():
-        for path in find_embeddings(query):
+    name = str(query)  # an id of digits comes from the command line as a number
+    if Path(name).exists():
+        for path in find_embeddings(name):
             slide = read_embeddings(path)
             index.check(slide)
             values = table.row(slide.slide_id, slide.attributes.get("slide_path")).values
@@ -100,18 +101,18 @@ def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> It
             part = SlidePart.of([slide], index.catalog.n_examples)
             yield Query(slide.slide_id, values, part, RegionPart.of([slide]))
         return
-    row = index.rows.get(str(query))
+    row = index.rows.get(name)
     if row is None:
         near = ", ".join(list(index.rows)[:3])
         raise BundleError(
-            f"the query {query} is neither a file or folder of embeddings nor a slide of the index (such as {near})."
+            f"the query {name} is neither a file or folder of embeddings nor a slide of the index (such as {near})."
         )
     regions = None
     if index.catalog.has_regions:
         start = int(index.slides.n_regions[:row].sum())
         own = slice(start, start + int(index.slides.n_regions[row]))
         regions = RegionPart(index.regions.features[own], index.regions.coords[own])
-    yield Query(str(query), index.entry(row).values, part_of(index.slides, row), regions)
+    yield Query(name, index.entry(row).values, part_of(index.slides, row), regions)
 
 
 def part_of(slides: SlidePart, row: int) -> SlidePart:

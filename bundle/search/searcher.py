@@ -23,6 +23,7 @@ from ..cohort import (
     SlideTable,
     as_bool,
     as_whole,
+    shown_values,
 )
 from ..functional import matched_similarity
 from .explain import explain
@@ -47,6 +48,8 @@ class Searcher:
         where: see :class:`Where`.
         region: with "regions": see :meth:`Query.chosen_regions`.
         same_patient: whether other slides of the query's patient may be found.
+        min_prototypes: with "sets": slides with fewer are found only for queries with as few, since one pair is easily
+            alike.
         table: what is known of query slides; the index knows its own.
         reports: called with all answers.
 
@@ -64,6 +67,7 @@ class Searcher:
         *,
         region: str | int | None = None,
         same_patient: bool | str = False,
+        min_prototypes: int = 2,
         table: SlideTable | None = None,
         reports: Sequence[Callable[[list[SearchAnswer]], object]] = (),
     ) -> None:
@@ -71,6 +75,7 @@ class Searcher:
             raise SettingError(f"by is {by!r}; give one of {', '.join(_KINDS)}.")
         self.by, self.k, self.region = by, as_whole(k, "k_neighbors", 1), region
         self.where, self.same_patient = Where(where), as_bool(same_patient)
+        self.min_prototypes = as_whole(min_prototypes, "min_prototypes", 1)
         self.table = SlideTable({}) if table is None else table
         self.index_dir, self.reports = Path(index_dir), list(reports)
 
@@ -113,8 +118,8 @@ class Searcher:
         if not n_compared:
             raise BundleError(
                 f"slide {query.slide_id} can be compared with no slide of {self.index_dir}: the filter "
-                f"{self.where.text!r} and same_patient {self.same_patient} leave none of "
-                f"{len(self.nearest.index)}; ask for less."
+                f"{self.where.text!r}, same_patient {self.same_patient} and min_prototypes {self.min_prototypes} leave "
+                f"none of {len(self.nearest.index)}; ask for less."
             )
         if self.by == "regions":
             return self._similar_regions(query, allowed)
@@ -133,6 +138,7 @@ class Searcher:
             neighbors=[self._neighbor(query, int(row), float(s)) for row, s in zip(rows, similarity, strict=True)],
             n_compared=n_compared,
             where=self.where.text,
+            n_prototypes=len(query.slide.prototypes),
             usual=self._usual(query, allowed),
             seconds=seconds,
         )
@@ -141,7 +147,7 @@ class Searcher:
         index = self.nearest.index
         entry, slide = index.entry(row), part_of(index.slides, row)
         pairs = explain(query.slide_id, query.slide, entry.slide_id, slide)
-        return SimilarSlide(entry.slide_id, similarity, entry.values, pairs)
+        return SimilarSlide(entry.slide_id, similarity, entry.values, pairs, len(slide.prototypes))
 
     def _similar_regions(self, query: Query, allowed: NDArray[np.bool_]) -> SearchAnswer:
         index, nearest = self.nearest.index, self.nearest
@@ -176,14 +182,21 @@ class Searcher:
 
     def _allowed(self, query: Query) -> NDArray[np.bool_]:
         index = self.nearest.index
-        allowed = index.is_live.copy()
-        if self.where:
-            allowed[allowed] = self.where.rows([v for v, live in zip(index.values, allowed, strict=True) if live])
+        allowed = self._fitting.copy()
         if self.by == "sets":
-            allowed &= self.nearest.has_prototypes
+            allowed &= index.slides.n_prototypes >= min(self.min_prototypes, len(query.slide.prototypes))
         if query.slide_id in index.rows:
             allowed[index.rows[query.slide_id]] = False
         return allowed if self.same_patient else allowed & (self._patients != query.patient)
+
+    @cached_property
+    def _fitting(self) -> NDArray[np.bool_]:
+        """Rows that fulfill the filter and can be compared, whatever the query."""
+        index = self.nearest.index
+        fits = index.is_live.copy()
+        if self.where:
+            fits[fits] = self.where.rows([v for v, live in zip(index.values, fits, strict=True) if live])
+        return fits & self.nearest.has_prototypes if self.by == "sets" else fits
 
     @cached_property
     def _patients(self) -> NDArray[np.str_]:
@@ -218,7 +231,7 @@ def describe(answer: SearchAnswer, n_shown: int = 10) -> str:
 
 
 def _words(values: Mapping[str, str]) -> str:
-    return "  ".join(f"{name}={value}" for name, value in values.items() if name != "slide" and value)
+    return "  ".join(f"{name}={value}" for name, value in shown_values(values).items())
 
 
 def _sample(rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -10,25 +10,25 @@ from cohorts import write_cohort
 from slide_embeddings import made_up_slide
 from tiny_slides import PATCH, write_slide
 
-from bundle.benchmarks.estimate import Count, Look, Rates, budget, count_regions, look_at_slides
+from bundle.benchmarks.estimate import Count, Look, Plan, Rates, budget, count_regions, look_at_slides
 from bundle.benchmarks.estimate.__main__ import main
 from bundle.cohort import SlideRef, SlideTable, find_slides
 from bundle.embeddings import write_embeddings
 from bundle.slides import ReadSettings, open_slide, plan_slide
 
 HOW = ReadSettings("auto", 2.0, None, 4, PATCH, 0.1, 2)
-COST = {
-    "token_dim": 12,
-    "region_patches": 16,
-    "token_bytes": 2,
-    "embedding_values": 448,
-    "n_heads": 6,
-    "checkpoint_bytes": 1e9,
-    "n_checkpoints": 3,
-    "max_epochs": 100,
-    "warmup_epochs": 20,
-    "overlaps": True,
-}
+PLAN = Plan(
+    token_dim=12,
+    region_patches=16,
+    token_bytes=2,
+    embedding_values=448,
+    n_heads=6,
+    checkpoint_bytes=1e9,
+    n_checkpoints=3,
+    max_epochs=100,
+    warmup_epochs=20,
+    overlaps=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,11 @@ def test_the_interval_holds_what_it_says():
 def test_hours_are_the_rates_arithmetic():
     """36,000 regions and 3.6 million patches, by hand; on one processor reading and encoding add up."""
     rates = Rates(read=2000, encode=1000, train=100, recluster=1000, embed=500)
-    found = budget(36_000, 3_600_000, 100, rates, **COST)
+    found = budget(36_000, 3_600_000, 100, rates, PLAN)
     assert found.tokenizing == pytest.approx(1.0) and found.epoch == pytest.approx(0.11)
     assert found.training == pytest.approx(100 * 0.1 + 80 * 0.01) and found.embedding == pytest.approx(0.02)
     assert found.checkpoints == 3e9
-    alone = budget(36_000, 3_600_000, 100, rates, **{**COST, "overlaps": False})
+    alone = budget(36_000, 3_600_000, 100, rates, PLAN._replace(overlaps=False))
     assert alone.tokenizing == pytest.approx(1.5)
 
 
@@ -114,11 +114,11 @@ def test_bytes_are_those_of_real_files(tmp_path):
     """Token files within 5 %; embeddings below what is promised as their most, and not far below."""
     rates = Rates(1, 1, 1, 1, 1)
     tokens = write_cohort(tmp_path / "tokens", (60,), dim=384) / "slide_0.h5"
-    found = budget(60, 1, 1, rates, **{**COST, "token_dim": 384})
+    found = budget(60, 1, 1, rates, PLAN._replace(token_dim=384))
     assert found.tokens == pytest.approx(tokens.stat().st_size, rel=0.05)
     write_embeddings(made_up_slide(n_regions=60), tmp_path / "a.h5")  # 24 + 32 values a region, 6 heads
     size = (tmp_path / "a.h5").stat().st_size
-    most = budget(60, 1, 1, rates, **{**COST, "embedding_values": 56}).embeddings
+    most = budget(60, 1, 1, rates, PLAN._replace(embedding_values=56)).embeddings
     assert 0.5 * most < size < 1.1 * most
 
 

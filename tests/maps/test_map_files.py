@@ -12,7 +12,8 @@ import tifffile
 from monai.transforms import LoadImage
 from slide_embeddings import made_up_slide
 
-from bundle.maps import HeatMapTiff, MapRequest, NiftiMaps, QuPathGeoJson, TokenRaster, slide_layers
+from bundle.maps import HeatMapTiff, MapRequest, NiftiMaps, QuPathGeoJson, QuPathTokens, TokenRaster, slide_layers
+from bundle.maps.attention import relative_attention
 from bundle.maps.polygons import signed_area
 from bundle.slides.roi import roi_mask
 
@@ -55,7 +56,7 @@ def test_geojson_is_what_rfc_7946_and_qupath_want(kind, tmp_path):
     slide = SLIDES[kind]()
     features, _ = features_of(slide, tmp_path)
     tiles = [f for f in features if f["properties"]["objectType"] == "tile"]
-    assert len(tiles) == len(slide) and len({f["id"] for f in features}) == len(features)
+    assert len(tiles) == len(slide) and len({(f["id"], f["properties"]["name"]) for f in features}) == len(features)
     for feature in features:
         geometry = feature["geometry"]
         polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
@@ -82,6 +83,27 @@ def test_tiles_carry_what_was_measured(tmp_path):
     assert 0 < measured["Attention on tissue"] < 1 < measured["Attention peak"]
     only = features_of(slide, tmp_path, prototype=3, layers=["similarity"])[0]
     assert {n for f in only for n in f["properties"]["measurements"]} == {"Tissue share", "Similarity to prototype 3"}
+
+
+def test_tokens_are_tiles_with_their_attention(tmp_path):
+    """One a token with tissue, where it lies, cut at the slide's border; none for a slide without attention."""
+    slide = clipped_slide()
+    (path,) = QuPathTokens()(slide, MapRequest(), tmp_path)
+    collection = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate({**collection, "features": collection["features"][::97]}, SCHEMA)
+    tiles = [feature["geometry"]["coordinates"][0] for feature in collection["features"]]
+    x, y = TokenRaster.of(slide).edges()
+    rows, columns = np.nonzero(np.isfinite(slide_layers(slide, TokenRaster.of(slide))[0].values))
+    assert len(tiles) == (TokenRaster.of(slide).within()[rows, columns]).sum()
+    region, row, column = np.argwhere(slide.mask)[400].tolist()
+    corner = (slide.coords[region] + slide.patch_level0 * np.array([column, row])).tolist()
+    (tile,) = (f for f in collection["features"] if f["geometry"]["coordinates"][0][0] == corner)
+    heads = relative_attention(slide.attention, slide.mask)[region, :, row, column]
+    measured = tile["properties"]["measurements"]
+    assert measured["Attention"] == pytest.approx(heads.mean(), abs=1e-3)
+    assert measured["Attention head 6"] == pytest.approx(heads[5], abs=1e-3)
+    assert np.max(tiles, (0, 1)).tolist() == [x[-1], y[-1]] == [30001, 20077]
+    assert QuPathTokens()(without_prototypes(), MapRequest(), tmp_path) == []
 
 
 def test_a_prototypes_annotation_encloses_its_tissue(tmp_path):

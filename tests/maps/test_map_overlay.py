@@ -112,3 +112,13 @@ def test_long_names_are_folded():
     """A TCGA name with its UUID takes two lines on a narrow page and loses no letter."""
     name = "TCGA-AB-1234-01Z-00-DX1.0123ABCD-4567-89EF-0123-456789ABCDEF"
     assert folded(name, 5).replace("\n", "") == name and folded(name, 5).count("\n") == 1 and folded(name, 10) == name
+
+
+@pytest.mark.parametrize(("um_per_px", "is_same"), [(64.0, True), (64.5, True), (80.0, False), (32.0, False)])
+def test_maps_do_not_lie_on_another_slide(um_per_px, is_same, caplog):
+    """A thumbnail whose size in um is not the slide's is left out, with a warning that has both sizes."""
+    slide = made_up_slide()
+    picture = np.zeros((96, 128, 3), np.uint8)
+    found = MapRequest(thumbnail=lambda slide_id: (picture, um_per_px)).thumbnail_of(slide)
+    assert (found is not None) == is_same
+    assert ("8192 x 6144 um in its embeddings" in caplog.text) != is_same

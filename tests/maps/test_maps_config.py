@@ -77,7 +77,7 @@ def test_a_mistake_reaches_the_user_as_one_sentence(cohort, tmp_path):
     """An unknown format is named with those there are, through all that MONAI wraps around it."""
     with pytest.raises(Exception) as caught:
         start("mapping", cohort, tmp_path, formats=["gif"])
-    assert "give some of png, geojson, tiff, nifti" in str(user_error(caught.value))
+    assert "give some of png, geojson, tiff, nifti, tokens" in str(user_error(caught.value))
 
 
 def test_lists_and_numbers_from_the_command_line(cohort, tmp_path):

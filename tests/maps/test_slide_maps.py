@@ -71,6 +71,17 @@ def test_a_second_run_makes_only_what_is_missing(cohort, tmp_path):
     assert run(cohort, tmp_path, prototype=2)["a"] == "done" and is_new()
 
 
+def test_one_slide_leaves_the_others_in_the_index(cohort, tmp_path):
+    """A run on one file replaces its line only; an index of something else is replaced."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "maps.csv").write_text("what,else\n1,2\n")
+    run(cohort, tmp_path)
+    SlideMaps(cohort / "b.h5", tmp_path / "maps", WRITERS, ["nifti"]).run()
+    rows = index(tmp_path / "maps")
+    assert list(rows) == ["a", "b", "broken"] and "b.attention.nii.gz" in rows["b"]["maps"]
+    assert rows["a"]["maps"] == "a.geojson a.ome.tiff" and rows["broken"]["status"] == "failed"
+
+
 def test_a_prototype_that_a_slide_has_not_is_said(cohort, tmp_path):
     """Slides with fewer prototypes fail by name; where none has so many, the run does."""
     write_embeddings(made_up_slide("c", 6, 3), cohort / "c.h5")

@@ -14,6 +14,8 @@ import pytest
 import torch
 from cohorts import write_cohort
 
+from bundle.weights import sha256_of
+
 ROOT = Path(__file__).parents[2]
 USE = """
 import json, sys, torch
@@ -94,9 +96,10 @@ def test_run_from_another_folder(package, tmp_path):
 
 
 @pytest.mark.slow
-def test_scripts_package_says_what_it_made(weights, tmp_path):
-    """The command builds, checks the unpacked zip and says what was found; only the schema may be missing."""
-    call = ["-m", "bundle.packaging", "--model", str(weights / "model.pt"), "--output_dir", str(tmp_path / "dist")]
+def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, tmp_path):
+    """MONAI's checks pass on the unpacked zip (only the schema may be missing); no byte differs from another run."""
+    dist = tmp_path / "dist"
+    call = ["-m", "bundle.packaging", "--model", str(weights / "model.pt"), "--output_dir", str(dist)]
     call += ["--patch_encoder", str(weights / "patch_encoder.pt")]
     done = subprocess.run([sys.executable, *call], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -104,6 +107,11 @@ def test_scripts_package_says_what_it_made(weights, tmp_path):
     assert outcomes.pop("verify_metadata") in {"passed", "skipped"}
     names = ["the Model Zoo's rules", "verify_net_in_out", "ckpt_export", "models/model.ts", "onnx_export"]
     assert outcomes == {name: "passed" for name in [*names, "monai.bundle.load"]}, done.stdout
+    before = package.archive.parent
+    files = [package.archive.name, "model_info.json", "huggingface/model.safetensors"]
+    files += sorted(path.relative_to(before).as_posix() for path in (before / "hipt").iterdir())
+    assert len(files) == 5
+    assert [sha256_of(before / name) for name in files] == [sha256_of(dist / name) for name in files]
 
 
 def test_scripts_package_without_a_model(tmp_path):

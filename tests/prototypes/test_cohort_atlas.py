@@ -120,6 +120,7 @@ def test_odd_slides_have_their_place(tmp_path):
     slides = {slide.slide_id: slide for slide in atlas.slides}
     assert slides["bare"].shares == {} and (slides["bare"].kind == -1).all() and slides["bare"].neighbors == []
     assert len(slides["one"].shares) == 1 and len(slides["one"].neighbors) == 4
+    assert all("one" not in dict(slide.neighbors) for slide in atlas.slides)
     assert len(atlas.kinds) <= 6  # twice the three of a slide
 
 

@@ -30,8 +30,10 @@ def make_answer(query="query", n_neighbors=3, **options):
             )
             for k in range(3)
         ]
-        neighbors.append(SimilarSlide(name, 0.75 - 0.05 * rank, {"slide": name, "site": "AB"[rank % 2]}, pairs))
-    about = {"values": {"label": "nested"}, "n_compared": 40, "usual": 0.31, "where": "site=A|B"}
+        neighbors.append(
+            SimilarSlide(name, 0.75 - 0.05 * rank, {"slide": name, "site": "AB"[rank % 2]}, pairs, 3 + rank)
+        )
+    about = {"values": {"label": "nested"}, "n_compared": 40, "n_prototypes": 3, "usual": 0.31, "where": "site=A|B"}
     return SearchAnswer(query, "sets", neighbors=neighbors, **(about | options))
 
 
@@ -63,6 +65,7 @@ def test_the_page_says_what_was_found(tmp_path):
     assert "40 slides" in page and "limited to site=A|B" in page and "0.310" in page
     assert page.count("<img") == 3 * 3 * 2 + 2 * 3  # slide_2 is not at hand
     assert "3 regions without a picture" in page
+    assert re.findall(r"Only 3 of (\d) prototypes have a match", page) == ["4", "5"]
     assert "at 4096, 1024" in page  # the place of a region without a picture
     assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", page))
 

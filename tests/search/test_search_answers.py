@@ -1,125 +1,23 @@
-"""Searches: exact where they say so, explained by what they found, limited by filters; and worth something."""
+"""Answers: explained by what was found, limited by filters; and worth something."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 from scipy.stats import binom
+from search_cohorts import brute_force, unit
 from slide_embeddings import made_up_slide
 
 from bundle.cohort import BundleError, SettingError, SlideTable
 from bundle.embeddings import SlideEmbeddings, write_embeddings
-from bundle.functional import batched_kmeans, nearest_sets
-from bundle.search import Indexer, NearestSlides, Query, Searcher, SearchIndex, Where
+from bundle.functional import batched_kmeans
+from bundle.search import Indexer, Query, Searcher, SearchIndex, Where
 from bundle.search.catalog import Entry
 from bundle.search.part import SlidePart
-from bundle.search.sketch import SetSketch
 from bundle.synthetic import planted_tokens
 
 pytest.importorskip("faiss")
-
-
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def simulated_index(folder, n_slides, seed=0, dim=32, size=4):
-    """Slides of 1 to ``size`` prototypes around a few common ones, straight as arrays."""
-    rng = np.random.default_rng(seed)
-    common = unit(rng.standard_normal((8, dim)))
-    slides = []
-    for number in range(n_slides):
-        k = int(rng.integers(1, size + 1))
-        prototypes = unit(common[rng.choice(8, k, replace=False)] + 0.15 * rng.standard_normal((k, dim)))
-        slides.append(
-            replace(
-                made_up_slide(f"s{number}", 1, 1),
-                prototypes=prototypes,
-                assignment=np.zeros(1, np.int64),
-                slide_embedding=rng.standard_normal(24).astype(np.float32),
-            )
-        )
-    index = SearchIndex.open(folder, regions=False, n_examples=1)
-    index.add(slides, [Entry(slide.slide_id, slide.slide_id, (0, 0), {}) for slide in slides])
-    return index, slides
-
-
-def brute_force(query, slides):
-    """Similarity of prototype sets by scipy's assignment, one pair after the other."""
-    found = []
-    for slide in slides:
-        cosines = query.prototypes.astype(np.float64) @ slide.prototypes.T.astype(np.float64)
-        rows, columns = linear_sum_assignment(cosines, maximize=True)
-        found.append(cosines[rows, columns].mean())
-    return np.array(found)
-
-
-@pytest.fixture(scope="module")
-def two_thousand(tmp_path_factory):
-    return simulated_index(tmp_path_factory.mktemp("index"), 2000)
-
-
-@pytest.mark.parametrize("n_at_once", [4096, 100])
-@pytest.mark.parametrize("share_allowed", [1.0, 0.3])
-def test_set_search_equals_brute_force_on_2000_slides(two_thousand, n_at_once, share_allowed):
-    """Compared with all, or with those alone whose upper bound is large enough: the ten best of every fiftieth slide
-    are those of a double loop over scipy's assignment, with and without a filter."""
-    index, slides = two_thousand
-    nearest = NearestSlides(index, n_at_once)
-    allowed = np.random.default_rng(1).random(2000) < share_allowed
-    for number in range(0, 2000, 100):
-        rows, similarity = nearest.by_sets(slides[number].prototypes, 10, allowed)
-        truth = brute_force(slides[number], slides)
-        np.testing.assert_allclose(similarity, np.sort(truth[allowed])[::-1][:10], atol=2e-6)
-        np.testing.assert_allclose(truth[rows], similarity, atol=2e-6)
-        assert len(set(rows.tolist())) == 10 and allowed[rows].all()
-
-
-@pytest.mark.parametrize("n_dims", [1, 8, 32])
-@pytest.mark.parametrize("sizes", ["one", "many"])
-def test_bounds_are_never_too_small(two_thousand, n_dims, sizes):
-    """Whatever the subspace leaves out, no similarity is above its bound; with all dimensions the bound is that of the
-    cosines themselves."""
-    index, slides = two_thousand
-    sets, valid = NearestSlides(index).sets
-    if sizes == "one":
-        sets, valid = sets[valid.all(1)], valid[valid.all(1)]
-    sketch = SetSketch(sets, valid, n_dims)
-    for number in (0, 1, 2, 3, 4, 5):
-        query = torch.from_numpy(slides[number].prototypes)
-        bounds = sketch.bounds(query)
-        truth = nearest_sets(query[None], torch.ones(1, len(query), dtype=torch.bool), sets, valid, len(sets))
-        assert bool((bounds[truth[0][0]] >= truth[1][0]).all())
-        if n_dims == 32:
-            exact = (sets @ query.T).amax(2).masked_fill(~valid, 0).sum(1) / valid.sum(1)
-            smaller = valid.sum(1) <= len(query)
-            assert bool((bounds[smaller] <= exact[smaller] + 2e-5).all())
-
-
-def test_bounds_pass_most_slides_over(two_thousand):
-    """Of 2,000 slides less than a fifth remains to be compared: what makes large cohorts fast."""
-    index, slides = two_thousand
-    nearest = NearestSlides(index)
-    left = [
-        len(nearest._possible(torch.from_numpy(slides[number].prototypes), 10, np.arange(2000)))
-        for number in range(0, 2000, 100)
-        if len(slides[number].prototypes) == 4
-    ]
-    assert np.mean(left) < 400
-
-
-def test_embedding_search_is_the_cosine(two_thousand):
-    """The neighbors by embedding are those of a matrix product, among the allowed only."""
-    index, slides = two_thousand
-    vectors = unit(np.stack([slide.slide_embedding for slide in slides]))
-    allowed = np.random.default_rng(0).random(2000) < 0.3
-    for number in (0, 7, 1999):
-        cosines = np.where(allowed, vectors @ vectors[number], -2)
-        rows, similarity = NearestSlides(index).by_embedding(3 * slides[number].slide_embedding, 6, allowed)
-        assert rows.tolist() == np.argsort(-cosines)[:6].tolist()
-        np.testing.assert_allclose(similarity, np.sort(cosines)[::-1][:6], rtol=1e-5)
 
 
 def small_cohort(folder, n_slides=6, **options):
@@ -221,6 +119,19 @@ def test_a_slide_without_prototypes_is_found_by_embedding_only(tmp_path):
     assert len(Searcher(tmp_path / "index", "regions").run(tmp_path / "embeddings" / "bare.h5")[0].regions) == 1
 
 
+def test_slides_of_one_prototype_are_found_by_their_like(tmp_path):
+    """Matched by one pair they would be everybody's neighbors; asked for, or for a query as small, they are found."""
+    slides, _ = small_cohort(tmp_path)
+    tiny = made_up_slide("tiny", 1, 1, seed=50)
+    write_embeddings(replace(tiny, prototypes=slides[0].prototypes[:1].copy()), tmp_path / "embeddings" / "tiny.h5")
+    Indexer(tmp_path / "embeddings", tmp_path / "index").run()
+    assert "tiny" not in {n.slide_id for n in Searcher(tmp_path / "index", k=99).run("s0")[0].neighbors}
+    found = Searcher(tmp_path / "index", k=99, min_prototypes=1).run("s0")[0]
+    assert (found.neighbors[0].slide_id, found.neighbors[0].n_prototypes, found.n_prototypes) == ("tiny", 1, 3)
+    assert found.neighbors[0].similarity == pytest.approx(1) and len(found.neighbors[0].pairs) == 1
+    assert Searcher(tmp_path / "index").run("tiny")[0].n_compared == 6
+
+
 def test_settings_and_queries_that_make_no_sense_are_named(tmp_path):
     """An unknown kind of search, no neighbor asked for, an unknown query, none at all, no index, no regions."""
     small_cohort(tmp_path)
@@ -237,6 +148,16 @@ def test_settings_and_queries_that_make_no_sense_are_named(tmp_path):
     Indexer(tmp_path / "embeddings", tmp_path / "no_regions", regions="false").run()
     with pytest.raises(BundleError, match="without regions"):
         Searcher(tmp_path / "no_regions", "regions").run(tmp_path / "embeddings" / "s0.h5")
+
+
+def test_ids_and_places_may_look_like_numbers(tmp_path):
+    """The command line makes numbers of words: a slide called 17, a region at (1, 2), a grade of 3."""
+    for number in (17, 18, 19):
+        write_embeddings(made_up_slide(str(number), seed=number), tmp_path / "embeddings" / f"{number}.h5")
+    (tmp_path / "table.csv").write_text("slide,grade\n17,1\n18,2\n19,3\n")
+    Indexer(tmp_path / "embeddings", tmp_path / "index", SlideTable.read(tmp_path / "table.csv")).run()
+    answer = Searcher(tmp_path / "index", "regions", region=(1, 2), where={"grade": 3}).run(17)[0]
+    assert answer.query == "17" and {place.slide_id for place in answer.regions[0].found} == {"19"}
 
 
 def test_a_folder_of_queries_gives_an_answer_each_to_every_report(tmp_path):

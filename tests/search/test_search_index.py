@@ -185,6 +185,31 @@ def test_damaged_files_are_reported_and_left_out(tmp_path):
         Indexer(tmp_path / "bad", tmp_path / "nothing").run()
 
 
+def test_a_slide_in_two_files_is_indexed_once(tmp_path):
+    """A copy under another name is reported, at once and later; when the first file is gone it takes its place."""
+    folder = write_slides(tmp_path / "embeddings", range(2))
+    write_embeddings(made_up_slide("s0", seed=0), folder / "t.h5")
+    for _ in range(2):
+        done = update(tmp_path)
+        assert list(done.failed) == ["t"] and len(SearchIndex.load(tmp_path / "index")) == 2
+    (folder / "s0.h5").unlink()
+    done = update(tmp_path)
+    assert (done.replaced, done.failed, done.missing) == (["s0"], {}, [])
+    assert SearchIndex.load(tmp_path / "index").is_live.sum() == 2
+
+
+@pytest.mark.parametrize("array", ["features", "slide_embedding", "prototypes"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, array):
+    """A NaN would stand before every true neighbor: such a slide is neither indexed nor searched with."""
+    folder = write_slides(tmp_path / "embeddings", range(2))
+    slide = made_up_slide("bad")
+    getattr(slide, array)[..., 0] = np.nan
+    write_embeddings(slide, folder / "bad.h5")
+    assert "NaN" in update(tmp_path).failed["bad"]
+    with pytest.raises(BundleError, match="NaN"):
+        Searcher(tmp_path / "index").run(folder / "bad.h5")
+
+
 def test_the_slide_table_can_change_later(tmp_path):
     """New values are taken over without reading a slide, and filters see them."""
     write_slides(tmp_path / "embeddings", range(3))

@@ -17,7 +17,7 @@ from torch import nn
 from ...cohort import BundleError, SlideTable, as_whole, check_device, find_slides
 from ...networks import PatchTokenizer, PatchViT, load_patch_encoder
 from ...slides import ReadSettings
-from .budget import Rates, budget, count_regions
+from .budget import Plan, Rates, budget, count_regions
 from .page import Estimate, as_json, as_text
 from .preflight import Look, look_at_slides
 from .probes import TrainingProbe, probe_encoding, probe_reading, probe_training
@@ -76,24 +76,10 @@ def _with_costs(
     ids = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in options.set)}
     configs = [path if path.is_file() else _ROOT / path for path in options.train_config]
     steps = probe_training(configs, ids, token_dim, device, seconds=options.seconds)
-    kept = steps.ids["max_epochs"] // steps.ids["checkpoint_interval"] if steps.ids["checkpoint_interval"] else 0
     rates = Rates(read, encode, steps.train, steps.recluster, steps.embed)
-    cost = budget(
-        estimate.regions.value,
-        estimate.patches.value,
-        len([look for look in estimate.looks if not look.problem]),
-        rates,
-        token_dim=token_dim,
-        region_patches=how.region_patches,
-        token_bytes=2,
-        embedding_values=steps.embedding_values,
-        n_heads=steps.n_heads,
-        checkpoint_bytes=steps.checkpoint_bytes,
-        n_checkpoints=2 + kept,
-        max_epochs=steps.ids["max_epochs"],
-        warmup_epochs=steps.ids["prototype_warmup_epochs"],
-        overlaps=device.type == "cuda",
-    )
+    n_good = sum(not look.problem for look in estimate.looks)
+    plan = _plan(steps, token_dim, how, overlaps=device.type == "cuda")
+    cost = budget(estimate.regions.value, estimate.patches.value, n_good, rates, plan)
     return Estimate(
         estimate.looks,
         estimate.n_sampled,
@@ -104,6 +90,22 @@ def _with_costs(
         _machine(device),
         steps.ids["max_epochs"],
         [*notes, *_notes(estimate, steps, options)],
+    )
+
+
+def _plan(steps: TrainingProbe, token_dim: int, how: ReadSettings, overlaps: bool) -> Plan:
+    interval, max_epochs = steps.ids["checkpoint_interval"], steps.ids["max_epochs"]
+    return Plan(
+        token_dim=token_dim,
+        region_patches=how.region_patches,
+        token_bytes=2,
+        embedding_values=steps.embedding_values,
+        n_heads=steps.n_heads,
+        checkpoint_bytes=steps.checkpoint_bytes,
+        n_checkpoints=2 + (max_epochs // interval if interval else 0),  # last.pt and best.pt
+        max_epochs=max_epochs,
+        warmup_epochs=steps.ids["prototype_warmup_epochs"],
+        overlaps=overlaps,
     )
 
 

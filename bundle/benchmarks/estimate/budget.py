@@ -46,6 +46,33 @@ class Rates(NamedTuple):
     embed: float
 
 
+class Plan(NamedTuple):
+    """What is going to be done.
+
+    Attributes:
+        token_dim: values of a token.
+        region_patches: patches on a region's side.
+        token_bytes: of one stored value.
+        embedding_values: values of a region's embedding and projection together.
+        n_heads: of the attention that inference stores.
+        checkpoint_bytes: of one checkpoint.
+        n_checkpoints: that are on disk when the run is complete.
+        max_epochs, warmup_epochs: of training; prototypes are made anew in every epoch after the warm-up.
+        overlaps: patches are read while others are encoded on another device; else both take the same processor.
+    """
+
+    token_dim: int
+    region_patches: int
+    token_bytes: int
+    embedding_values: int
+    n_heads: int
+    checkpoint_bytes: float
+    n_checkpoints: int
+    max_epochs: int
+    warmup_epochs: int
+    overlaps: bool
+
+
 class Budget(NamedTuple):
     """Bytes and hours.
 
@@ -99,53 +126,29 @@ def _small_sample(n: int) -> float:
     return float(stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975) * np.sqrt(n / (n - 1)))
 
 
-def budget(
-    regions: float,
-    patches: float,
-    n_slides: int,
-    rates: Rates,
-    *,
-    token_dim: int,
-    region_patches: int,
-    token_bytes: int,
-    embedding_values: int,
-    n_heads: int,
-    checkpoint_bytes: float,
-    n_checkpoints: int,
-    max_epochs: int,
-    warmup_epochs: int,
-    overlaps: bool,
-) -> Budget:
+def budget(regions: float, patches: float, n_slides: int, rates: Rates, plan: Plan) -> Budget:
     """Bytes and hours of the whole way.
 
     Args:
         regions, patches: that are encoded.
         n_slides: files.
         rates: of this machine.
-        token_dim: values of a token.
-        region_patches: patches on a region's side.
-        token_bytes: of one stored value.
-        embedding_values: values of a region's embedding and projection together.
-        n_heads: of the attention that inference stores.
-        checkpoint_bytes: of one checkpoint.
-        n_checkpoints: that are on disk when the run is complete.
-        max_epochs, warmup_epochs: of training; prototypes are made anew in every epoch after the warm-up.
-        overlaps: patches are read while others are encoded on another device; else both take the same processor.
+        plan: what is going to be done.
     """
-    cells = region_patches**2
-    per_patch = max(1 / rates.read, 1 / rates.encode) if overlaps else 1 / rates.read + 1 / rates.encode
+    cells = plan.region_patches**2
+    read, encode = 1 / rates.read, 1 / rates.encode
     step, recluster = regions / rates.train, regions / rates.recluster
-    n_reclusterings = max(0, max_epochs - warmup_epochs)
+    n_reclusterings = max(0, plan.max_epochs - plan.warmup_epochs)
     seconds = {
-        "tokenizing": patches * per_patch,
+        "tokenizing": patches * (max(read, encode) if plan.overlaps else read + encode),
         "epoch": step + recluster,
-        "training": max_epochs * step + n_reclusterings * recluster,
+        "training": plan.max_epochs * step + n_reclusterings * recluster,
         "embedding": regions / rates.embed,
     }
-    a_region = 4 * embedding_values + cells * (2 * n_heads + _MASK_BYTES)
+    a_region = 4 * plan.embedding_values + cells * (2 * plan.n_heads + _MASK_BYTES)
     return Budget(
-        tokens=regions * cells * (token_dim * token_bytes + _MASK_BYTES) + n_slides * _HEADER_BYTES,
+        tokens=regions * cells * (plan.token_dim * plan.token_bytes + _MASK_BYTES) + n_slides * _HEADER_BYTES,
         embeddings=regions * a_region + n_slides * _HEADER_BYTES,
-        checkpoints=checkpoint_bytes * n_checkpoints,
+        checkpoints=plan.checkpoint_bytes * plan.n_checkpoints,
         **{name: value / 3600 for name, value in seconds.items()},
     )

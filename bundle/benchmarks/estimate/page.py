@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,7 @@ def as_text(estimate: Estimate, max_slides: int = 20) -> str:
         if len(looks) > max_slides:
             lines.append(f"  ... and {len(looks) - max_slides:,} more (--json has them all)")
     if estimate.notes:
-        lines += ["", "how sure this is:", *(f"  - {note}" for note in estimate.notes)]
+        lines += ["", "how sure this is:", *(_wrapped(note) for note in estimate.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -117,6 +118,10 @@ def _cost(estimate: Estimate, rates: Rates, budget: Budget) -> list[tuple[str, s
 def _count(count: Count) -> str:
     value = f"{count.value:,.0f}"
     return value if count.low == count.high else f"about {value} (95 %: {count.low:,.0f} to {count.high:,.0f})"
+
+
+def _wrapped(note: str) -> str:
+    return textwrap.fill(note, 100, initial_indent="  - ", subsequent_indent="    ")
 
 
 def _place(look: Look) -> str:

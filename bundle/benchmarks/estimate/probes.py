@@ -22,6 +22,7 @@ from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...tokens import TokenFileWriter
 
+_ROOT = Path(__file__).parents[3]
 _WORKING = {
     "CrossSlideHandler",
     "FreezeHandler",
@@ -116,6 +117,7 @@ def probe_training(
         handlers = config["train"]["handlers"]
         config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in _WORKING]
         parser = ConfigParser(config)
+        parser.read_meta(str(_ROOT / "configs" / "metadata.json"))
         parser.parse(True)
         return _probe(parser, config | _config(configs, ids), n, device, seconds)
 

@@ -45,7 +45,7 @@ def parse(data: PlantedTokens, folder: Path, ids: dict[str, Any], bank: str | No
     unknown = sorted(set(given) - set(config))
     if unknown:
         raise BundleError(f"configs/train.yaml has no id {', '.join(unknown)}; correct the arm.")
-    config.update(given, tokens=data, resume=True)
+    config.update(given, tokens=data, token_dim=data.token_dim, resume=True)
     train = config["train"]
     train["handlers"] = [h for h in train["handlers"] if h["_target_"].rpartition(".")[2] not in _LEFT_OUT]
     del train["run_state"]["identity"]["n_prototypes"]  # arms with another K go on from the same warm-up
