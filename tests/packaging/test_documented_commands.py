@@ -61,8 +61,7 @@ def prepared(line, names, run):
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
-    """Exports, stage one, tokens, training (on two processes, too), evaluation, inference, maps, search, atlas:
-    all end well."""
+    """Exports, stage one, tokens, training, also in two processes, evaluation, inference, maps, search end well."""
     folder = tmp_path / "pathology_slpd"
     shutil.copytree(package.folder, folder)
     table = str(demo_slides / "slide_table.csv")
