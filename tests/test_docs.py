@@ -18,11 +18,11 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "models" / "README.md"], ids=lambda page: page.name)
 def test_files_that_are_named_exist(page):
-    """Configs, scripts and modules in code spans are there (placeholders such as <name> and globs aside)."""
-    named = re.findall(r"`((?:configs|scripts|bundle|tests|docs)/[\w./]+\.?\w*)`", page.read_text())
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    """Configs, scripts, modules, tests and pages that a text names, commands included, are there; a glob finds some."""
+    named = re.findall(r"(?<![\w/.<-])(?:\./)?((?:configs|scripts|bundle|tests|docs)/[\w./*<>-]*\w)", page.read_text())
+    assert [name for name in named if "<" not in name and not list(ROOT.glob(name))] == []
 
 
 def commands():

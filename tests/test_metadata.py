@@ -60,8 +60,13 @@ def test_changelogs_have_the_same_versions():
 
 def test_every_import_is_a_required_package():
     """What the bundle imports is in required_packages_version, but for what it can do without."""
-    # another reader takes the slides; the batched engine clusters and matches; it comes with torch for GPUs
-    optional = {"cucim", "faiss", "triton"}
+    optional = {
+        "cucim",  # another reader takes the slides
+        "faiss",  # the batched engine clusters and matches
+        "triton",  # comes with torch for GPUs
+        "fastapi",  # of MONAI Label's server, which has an environment of its own (scripts/label)
+        "monailabel",
+    }
     distributions = {"PIL": "pillow", "ignite": "pytorch-ignite", "openslide": "openslide-python"}
     distributions |= {"sklearn": "scikit-learn", "yaml": "PyYAML"}
     imported = set()

@@ -85,13 +85,13 @@ def own_targets(node: Any) -> Any:
     share a process.
     """
     if isinstance(node, dict):
-        return {
-            key: f"{_PACKAGE}.{value.removeprefix('bundle.')}"
-            if key == "_target_" and isinstance(value, str) and value.startswith("bundle.")
-            else own_targets(value)
-            for key, value in node.items()
-        }
+        return {key: _own_name(value) if key == "_target_" else own_targets(value) for key, value in node.items()}
     return [own_targets(value) for value in node] if isinstance(node, list) else node
+
+
+def _own_name(target: Any) -> Any:
+    is_of_bundle = isinstance(target, str) and target.startswith("bundle.")
+    return f"{_PACKAGE}.{target.removeprefix('bundle.')}" if is_of_bundle else target
 
 
 def _reason(index: Path) -> str:

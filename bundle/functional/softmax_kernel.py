@@ -22,7 +22,7 @@ def exponentials(
     out_stride,
     n_guesses,
     n_regions,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr,  # noqa: N803
 ):
     """One program a row: the largest logit, then exponentials over it, their sum, and their sum times logits."""
     row = tl.program_id(0).to(tl.int64)

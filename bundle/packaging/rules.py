@@ -13,7 +13,10 @@ import yaml
 from ..weights import sha256_of
 from .large_files import NAME, large_files
 
-_NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "docs/README.md")
+_NEEDED = (
+    *("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt"),
+    *("docs/README.md", "docs/data_license.txt"),
+)
 _HEADINGS = (
     *("Model Overview", "Data", "Preprocessing", "Training configuration", "Memory Consumption", "Input", "Output"),
     *("Performance", "MONAI Bundle Commands", "Limitations", "References", "License"),

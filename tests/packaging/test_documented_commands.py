@@ -48,19 +48,29 @@ def prepared(line, names, run):
     words = [names.get(word, word) for word in shlex.split(line)]
     if " run " in line:
         first = re.findall(r"configs/(\w+\.yaml)", line)[0]
-        words += [*shlex.split(SMALL[first].replace("'", '"')), "--device", "cpu", "--output_dir", f"made/{run}"]
+        words += [
+            *shlex.split(SMALL.get(first, "").replace("'", '"')),
+            "--device",
+            "cpu",
+            "--output_dir",
+            f"made/{run}",
+        ]
         words = [word.replace("[knn]", "['knn']") for word in words]
     return words
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
-    """Exports, stage one, tokens, training alone and on two processes, recipes, evaluation, inference: all end well."""
+    """Exports, stage one, tokens, training (on two processes, too), evaluation, inference, maps, search, atlas:
+    all end well."""
     folder = tmp_path / "pathology_slpd"
     shutil.copytree(package.folder, folder)
     table = str(demo_slides / "slide_table.csv")
+    lines = documented()
+    inference = next(run for run, line in enumerate(lines) if "configs/inference.yaml" in line and " run " in line)
     names = {"SLIDES": str(demo_slides), "TOKENS": "made/tokens", "slides.csv": table}
-    commands = [prepared(line, names, run) for run, line in enumerate(documented())]
+    names |= {"EMBEDDINGS": f"made/{inference}/embeddings", "SLIDE_ID": next(demo_slides.glob("*.tif*")).stem}
+    commands = [prepared(line, names, run) for run, line in enumerate(lines)]
     exports = [words[3:] for words in commands if words[0] == "python" and words[3] != "run"]
     runs = [words[3:] for words in commands if words[0] == "python" and words[3] == "run"]
     assert len(exports) >= 3 and len(runs) >= 7, "the page has lost commands"
