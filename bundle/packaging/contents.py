@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
 FOLDERS = ("bundle", "configs", "docs", "scripts")
 FILES = ("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml", "models/README.md")
 LEFT_OUT = {"scripts/check", "scripts/test"}  # they need the tests, which stay in the repository
@@ -11,7 +14,11 @@ _NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
 
 
 def packaged_files(root: Path) -> list[str]:
-    """Paths relative to ``root``, sorted, with ``/`` on every system; nothing hidden, no link, no bytecode."""
+    """Paths relative to ``root``, sorted, with ``/`` on every system; nothing hidden, no link, no bytecode.
+
+    In a git checkout only what git tracks goes along: a table of patients or a mixin of one's own that lies in
+    ``configs/`` stays at home, and a warning names it. A copy without git's records is taken as it is.
+    """
     found = [name for name in FILES if (root / name).is_file()]
     for folder in FOLDERS:
         for path in (root / folder).rglob("*"):
@@ -19,7 +26,24 @@ def packaged_files(root: Path) -> list[str]:
             is_wanted = not any(part.startswith(".") or part in _NEVER for part in relative.parts)
             if is_wanted and path.is_file() and not path.is_symlink() and path.suffix != ".pyc":
                 found.append(relative.as_posix())
-    return sorted(set(found) - LEFT_OUT)
+    wanted, tracked = set(found) - LEFT_OUT, _tracked_files(root)
+    if tracked is None:
+        return sorted(wanted)
+    if wanted - tracked:
+        _log.warning("left out, as git does not know them: %s", ", ".join(sorted(wanted - tracked)))
+    return sorted(wanted & tracked)
+
+
+def _tracked_files(root: Path) -> set[str] | None:
+    """What git tracks below ``root``; None where it is no checkout of its own."""
+    if not (root / ".git").exists():
+        return None
+    try:
+        listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        _log.warning("git does not tell which files it tracks (%s): all are packaged", error)
+        return None
+    return set(listed.stdout.split("\0"))
 
 
 def size_of(folder: Path) -> int:
