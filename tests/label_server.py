@@ -61,7 +61,8 @@ class LabelServer:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(600):
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
             try:

@@ -13,6 +13,7 @@ from monailabel.datastore.local import LocalDatastore  # type: ignore[import-not
 from monailabel.interfaces.app import MONAILabelApp  # type: ignore[import-not-found]
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask  # type: ignore[import-not-found]
 
+from .. import __version__
 from ..cohort import SLIDE_SUFFIXES, BundleError
 from .answers import QUESTIONS
 from .label_settings import LabelSettings
@@ -44,7 +45,7 @@ class PathologySlpd(MONAILabelApp):
             conf,
             name="pathology_slpd",
             description="Slide-level representations of whole-slide images (SLPD)",
-            version="0.1.0",
+            version=__version__,
         )
 
     def init_infers(self) -> dict[str, SlideTask]:
@@ -66,7 +67,8 @@ class PathologySlpd(MONAILabelApp):
         folder = self.settings.work_dir / "datastore"
         self.linked = LinkedStudies(self.studies, folder / "slides")
         self.linked.refresh(is_forced=True)
-        suffixes = [s for suffix in SLIDE_SUFFIXES for s in (f"*{suffix}", f"*{suffix.upper()}")]
+        served = [suffix for suffix in SLIDE_SUFFIXES if suffix != ".dcm"]  # a series is a folder, not a file
+        suffixes = [s for suffix in served for s in (f"*{suffix}", f"*{suffix.upper()}")]
         return LocalDatastore(str(folder), images_dir="slides", extensions=suffixes, auto_reload=False)
 
     def info(self) -> dict[str, Any]:

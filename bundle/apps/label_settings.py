@@ -66,7 +66,7 @@ class LabelSettings:
             work_dir=Path(conf.get("work_dir") or app_dir / "work").expanduser().resolve(),
             patch_encoder_ckpt=Path(conf.get("patch_encoder_ckpt") or models / "patch_encoder.pt").resolve(),
             given_region_encoder=Path(conf.get("region_encoder_ckpt") or models / "model.pt").resolve(),
-            reading={name: str(conf[name]) for name in conf if name in _READING},
+            reading={name: _absolute(name, str(conf[name])) for name in conf if name in _READING},
             train_configs=tuple((bundle_root / name.strip()).resolve() for name in configs),
         )
         settings._check()
@@ -102,3 +102,8 @@ class LabelSettings:
         for path in self.train_configs:
             if not path.is_file():
                 raise BundleError(f"there is no config {path}; give train_configs as paths from {self.bundle_root}.")
+
+
+def _absolute(name: str, value: str) -> str:
+    """Training runs in another folder than the server, so paths must not depend on it."""
+    return str(Path(value).expanduser().resolve()) if name == "slide_table" else value

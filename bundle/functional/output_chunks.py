@@ -31,8 +31,8 @@ class Chunks:
         self.product_dtype = torch.bfloat16 if autocast else self.sum_dtype
         self.student = self.operand(student.flatten(0, 1) / temperatures[0])
         self.targets = self.operand(targets.flatten(0, 1) / temperatures[1])
-        self.centers = centers.to(self.sum_dtype) / temperatures[1]
         self.n_guesses, (self.n_targets, self.n_regions) = len(self.student), targets.shape[:2]
+        self.centers = (centers.to(self.sum_dtype) / temperatures[1]).expand(self.n_targets, -1)
         self.n_rows = self.n_guesses + len(self.targets)
         self.width = _even_width(
             len(self.student_weight), CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)

@@ -12,7 +12,7 @@ from ..cohort import BundleError, write_text
 
 
 class MapRecord(NamedTuple):
-    """What became of a slide. ``status``: done, skipped, failed; ``maps``: names in the slide's folder, by spaces."""
+    """What became of a slide. ``status``: done, skipped, failed; ``maps``: its files, between semicolons."""
 
     slide: str
     status: str

@@ -80,7 +80,7 @@ def map_figure(
     else:
         _add_scale(figure, panels[:n_panels], layers[0])
     name = folded(slide.slide_id, layout.page_in[0])
-    figure.suptitle(f"{name}\n{_HEADINGS[kind]}", fontsize=TEXT_SIZE + 1)
+    figure.suptitle(f"{name}\n{_HEADINGS[kind]}", fontsize=TEXT_SIZE + 1, parse_math=False)
     return figure
 
 

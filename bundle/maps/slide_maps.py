@@ -119,7 +119,7 @@ class SlideMaps:
             _log.warning("%s", error)
             return MapRecord(path.stem, "failed", file=str(path), error=str(error))
         return MapRecord(
-            slide.slide_id, status, len(slide), slide.n_prototypes, time.monotonic() - started_s, " ".join(files),
+            slide.slide_id, status, len(slide), slide.n_prototypes, time.monotonic() - started_s, ";".join(files),
             str(path),
         )  # fmt: skip
 

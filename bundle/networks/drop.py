@@ -50,4 +50,4 @@ def add_branch(x: Tensor, branch: Tensor, rows: Tensor, keep: float) -> Tensor:
 
 def add_scaled(x: Tensor, branch: Tensor, scales: Tensor) -> Tensor:
     """``x`` (B, N, dim) plus ``branch`` (B, N, dim) times each sample's scale (B)."""
-    return x + branch * scales[:, None, None].to(branch.dtype)
+    return torch.addcmul(x, branch.to(x.dtype), scales[:, None, None].to(x.dtype))  # 1 / keep would be rounded in bf16

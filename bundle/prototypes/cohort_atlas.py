@@ -100,7 +100,7 @@ class CohortAtlas:
         paths = find_embeddings(self.dataset_dir)
         for path in tqdm(paths, desc="reading embeddings", leave=False, disable=None):
             try:
-                slide = read_embeddings(path)
+                slide = read_embeddings(path, attention=False)
                 own = Provenance.of(slide.attributes)
                 provenance = provenance or own
                 if difference := provenance.difference(own):

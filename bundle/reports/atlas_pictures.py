@@ -83,7 +83,7 @@ def _lettered(slide: AtlasSlide, image: Image.Image, scale: float) -> NDArray[np
         box = (round(left), round(top), round(left + side) - 1, round(top + side) - 1)
         if box[2] > box[0] and box[3] > box[1]:
             draw.rectangle(box, outline=kind_color(kind))
-        if kind >= 0 and side >= 12:
+        if kind >= 0 and side >= 20:
             middle = (left + side / 2, top + side / 2)
             draw.text(middle, letters(kind), _INK, font, "mm", stroke_width=2, stroke_fill="white")
     return np.asarray(image)

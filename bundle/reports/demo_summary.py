@@ -13,6 +13,8 @@ _MADE = (
     ("slpd/training.png", "SLPD: losses, collapse dashboard, kNN"),
     ("slpd/prototypes.png", "slides colored by prototype"),
     ("slpd/history.csv", "every number of every epoch"),
+    ("inference/embeddings/", "embeddings and prototypes, one .h5 a slide"),
+    ("atlas/atlas.html", "the cohort on one page: open it in a browser"),
 )
 
 
@@ -43,7 +45,8 @@ def demo_summary(demo: Path, models: Path) -> str:
         "",
         "Next:",
         f"  .venv/bin/tensorboard --logdir {demo}",
-        "  your own slides: four steps in README.md",
+        "  scripts/label                    the same slides in QuPath (docs/monai_label.md)",
+        "  your own slides: the steps in README.md",
     ]
     return "\n".join(lines)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..cohort import BundleError, write_text
 from ..cohort.findings import Evaluation
 from .evaluation_errors import SlidePicture
 from .evaluation_page import evaluation_page
+from .html import write_page
 
 
 class EvaluationReport:
@@ -36,10 +36,4 @@ class EvaluationReport:
         Raises:
             BundleError: it cannot be written.
         """
-        page = evaluation_page(evaluation, self.title, self.thumbnails)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, page)
-        except OSError as error:
-            raise BundleError(f"the report {self.path} cannot be written: {error.strerror}.") from error
-        return self.path
+        return write_page(self.path, evaluation_page(evaluation, self.title, self.thumbnails))

@@ -150,14 +150,14 @@ def _neighbor(rank: int, answer: SearchAnswer, neighbor: SimilarSlide, tiles: _T
 
 
 def _pair(query: str, neighbor: str, pair: PrototypePair, tiles: _Tiles) -> str:
-    head = f"<p>Prototypes {pair.query} and {pair.neighbor}: <b>cosine {pair.cosine:.3f}</b></p>"
+    head = f"<p>Prototypes {pair.query + 1} and {pair.neighbor + 1}: <b>cosine {pair.cosine:.3f}</b></p>"
     sides = _side(query, pair.query, pair.query_share, pair.query_regions, tiles)
     sides += _side(neighbor, pair.neighbor, pair.neighbor_share, pair.neighbor_regions, tiles)
     return f'<div class="card">{head}<div class="sides">{sides}</div></div>'
 
 
 def _side(slide_id: str, prototype: int, share: float, regions: Sequence[RegionPlace], tiles: _Tiles) -> str:
-    alt = f"region of {slide_id} that is typical of its prototype {prototype}"
+    alt = f"region of {slide_id} that is typical of its prototype {prototype + 1}"
     figures = "".join(tiles.figure(place, alt, "") for place in regions[:_EXAMPLES])
     head = f"<h4>{escape(slide_id)}: {_percent(share)} of its tissue</h4>"
     return f'<div>{head}<div class="tiles">{figures}</div></div>'

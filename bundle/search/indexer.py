@@ -111,7 +111,7 @@ class Indexer:
         file_of = {e.slide_id: e.file for e in index.catalog.entries if e is not None and e.file in stems}
         for path in tqdm(paths, desc="indexing slides", leave=False, disable=None):
             try:
-                slide = read_embeddings(path)
+                slide = read_embeddings(path, attention=False)
                 index.check(slide)
                 _check_one_file(slide.slide_id, path.stem, file_of)
                 _check_alike(slides[:1], slide)

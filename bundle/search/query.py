@@ -93,7 +93,7 @@ def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> It
     name = str(query)  # an id of digits comes from the command line as a number
     if Path(name).exists():
         for path in find_embeddings(name):
-            slide = read_embeddings(path)
+            slide = read_embeddings(path, attention=False)
             index.check(slide)
             values = table.row(slide.slide_id, slide.attributes.get("slide_path")).values
             if not values and slide.slide_id in index.rows:

@@ -23,8 +23,9 @@ def weights(tmp_path):
 
 def test_ids_of_the_configs_are_handed_on(weights, tmp_path):
     """What the user sets of reading goes on; what was not set stays the config's business."""
-    settings = LabelSettings.read(ROOT, tmp_path, {**weights, "mpp": "2.0", "zoo_source": "local"})
-    assert settings.reading == {"mpp": "2.0"}
+    conf = {**weights, "mpp": "2.0", "zoo_source": "local", "slide_table": "slides.csv"}
+    settings = LabelSettings.read(ROOT, tmp_path, conf)
+    assert settings.reading == {"mpp": "2.0", "slide_table": str(Path("slides.csv").resolve())}
     assert settings.work_dir == tmp_path / "work"
 
 

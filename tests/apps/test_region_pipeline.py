@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_the_deploy_application_writes_the_same(folder):
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert_same(read_embeddings(folder / "deployed" / "a.h5"), read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+
+
+def test_the_application_asks_for_what_the_bundle_needs():
+    """The container's packages are those of pyproject.toml, the SDK, and what the SDK imports beside."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {line.split("  #")[0] for line in project["dependencies"]}
+    listed = (ROOT / "scripts" / "deploy_app" / "requirements.txt").read_text().splitlines()
+    given = {line for line in listed if line and not line.startswith("#")}
+    assert given == wanted | {"monai-deploy-app-sdk>=4,<5", "highdicom>=0.27", "pydicom>=3"}

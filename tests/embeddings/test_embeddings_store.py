@@ -19,6 +19,7 @@ def test_a_slide_comes_back_as_it_was(tmp_path, has_attention):
         np.testing.assert_array_equal(getattr(found, name), getattr(slide, name))
         assert getattr(found, name).dtype == getattr(slide, name).dtype
     assert (found.attention is None) == (not has_attention)
+    assert read_embeddings(tmp_path / "new" / "a.h5", attention=False).attention is None
     assert found.slide_id == slide.slide_id
     assert found.region_size_level0 == slide.region_size_level0
     assert read_embeddings_header(tmp_path / "new" / "a.h5")["region_encoder"] == slide.attributes["region_encoder"]

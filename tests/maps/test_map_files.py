@@ -12,7 +12,16 @@ import tifffile
 from monai.transforms import LoadImage
 from slide_embeddings import made_up_slide
 
-from bundle.maps import HeatMapTiff, MapRequest, NiftiMaps, QuPathGeoJson, QuPathTokens, TokenRaster, slide_layers
+from bundle.maps import (
+    HeatMapTiff,
+    MapRequest,
+    NiftiMaps,
+    OverlayPng,
+    QuPathGeoJson,
+    QuPathTokens,
+    TokenRaster,
+    slide_layers,
+)
 from bundle.maps.attention import relative_attention
 from bundle.maps.polygons import signed_area
 from bundle.slides.roi import roi_mask
@@ -214,3 +223,17 @@ def test_the_same_slide_gives_the_same_bytes(writer, tmp_path):
         (tmp_path / name).mkdir()
         contents.append([path.read_bytes() for path in writer()(made_up_slide(), MapRequest(), tmp_path / name)])
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("name", ['a & <b> "c" $d_{e$', "切片 1"])
+def test_names_may_hold_any_letters(name, tmp_path):
+    """Quotes, brackets, dollars and other scripts neither break a file nor are lost in it."""
+    slide = replace(made_up_slide(n_regions=2, n_prototypes=1, has_attention=False), slide_id=name)
+    request = MapRequest(layers=["prototypes"])
+    for writer in (QuPathGeoJson(), HeatMapTiff(), NiftiMaps(), OverlayPng()):
+        (path,) = writer(slide, request, tmp_path)
+        assert path.name.startswith(name) and path.stat().st_size
+    features, _ = features_of(slide, tmp_path)
+    assert len(features) == 3
+    with tifffile.TiffFile(tmp_path / f"{name}.ome.tiff") as file:
+        assert file.is_ome and tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Name"] == name

@@ -62,8 +62,8 @@ def test_every_format_is_written(cohort, tmp_path):
         assert rows[name]["status"] == "done" and rows[name]["error"] == ""
         wanted = {f"{name}.{kind}.png" for kind in ("prototypes", "similarity", "attention")}
         wanted |= {f"{name}.geojson", f"{name}.ome.tiff", f"{name}.attention_head_6.nii.gz"}
-        assert wanted <= set(rows[name]["maps"].split())
-        assert all((tmp_path / name / file).stat().st_size for file in rows[name]["maps"].split())
+        assert wanted <= set(rows[name]["maps"].split(";"))
+        assert all((tmp_path / name / file).stat().st_size for file in rows[name]["maps"].split(";"))
     assert "a.slide.nii.gz" in rows["a"]["maps"] and "b.slide.nii.gz" not in rows["b"]["maps"]
 
 

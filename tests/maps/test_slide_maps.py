@@ -43,7 +43,7 @@ def test_a_broken_file_is_reported_and_the_others_go_on(cohort, tmp_path):
     assert run(cohort, tmp_path) == {"a": "done", "b": "done", "broken": "failed"}
     rows = index(tmp_path / "maps")
     assert "broken.h5 cannot be read" in rows["broken"]["error"]
-    assert rows["a"]["maps"] == "a.geojson a.ome.tiff" and rows["a"]["regions"] == "4"
+    assert rows["a"]["maps"] == "a.geojson;a.ome.tiff" and rows["a"]["regions"] == "4"
     assert {p.name for p in (tmp_path / "maps" / "a").iterdir()} == {"a.geojson", "a.ome.tiff", ".maps.json"}
 
 
@@ -79,7 +79,7 @@ def test_one_slide_leaves_the_others_in_the_index(cohort, tmp_path):
     SlideMaps(cohort / "b.h5", tmp_path / "maps", WRITERS, ["nifti"]).run()
     rows = index(tmp_path / "maps")
     assert list(rows) == ["a", "b", "broken"] and "b.attention.nii.gz" in rows["b"]["maps"]
-    assert rows["a"]["maps"] == "a.geojson a.ome.tiff" and rows["broken"]["status"] == "failed"
+    assert rows["a"]["maps"] == "a.geojson;a.ome.tiff" and rows["broken"]["status"] == "failed"
 
 
 def test_a_prototype_that_a_slide_has_not_is_said(cohort, tmp_path):
@@ -137,6 +137,7 @@ def test_prototype_share_is_of_tissue():
     np.testing.assert_allclose(tissue_shares(replace(slide, assignment=assignment)), [3 / 260, 1 / 260, 0])
 
 
+@pytest.mark.slow
 def test_processes_draw_the_same(cohort, tmp_path):
     """Two processes write what one writes, failures included."""
     alone, shared = tmp_path / "alone", tmp_path / "shared"

@@ -59,7 +59,7 @@ def test_the_page_says_what_was_found(tmp_path):
     page = write(tmp_path, [make_answer()], pictures=picture)
     names = re.findall(r"</span> (slide_\d), similarity (0\.\d{3})</h3>", page)
     assert names == [("slide_0", "0.750"), ("slide_1", "0.700"), ("slide_2", "0.650")]
-    assert page.count("cosine 0.800") == 3 and "Prototypes 1 and 1" in page and "Prototypes 0 and 2" in page
+    assert page.count("cosine 0.800") == 3 and "Prototypes 2 and 2" in page and "Prototypes 1 and 3" in page
     assert "query: 50 % of its tissue" in page and "slide_0: below 1 % of its tissue" in page
     assert "label <b>nested</b>" in page and "site <b>B</b>" in page
     assert "40 slides" in page and "limited to site=A|B" in page and "0.310" in page
