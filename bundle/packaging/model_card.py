@@ -24,9 +24,9 @@ embedding = encoder(torch.rand(1, {token_dim}, 16, 16))  # [1, {dim}]
 unit = encoder.project(torch.rand(1, {token_dim}, 16, 16))  # [1, {bottleneck}], where prototypes live
 ```
 
-A token is the embedding of a patch of 256 px at 0.5 um/px by {patch_encoder}. From a
-slide to embeddings, and all other commands: [docs/README.md](docs/README.md). Without Python, `models/model.ts` is the
-same network as TorchScript.
+A token is the embedding of a patch of 128 um (256 px at 0.5 um/px, unless the table says otherwise) by
+{patch_encoder}. From a slide to embeddings, and all other commands:
+[docs/README.md](docs/README.md). Without Python, `models/model.ts` is the same network as TorchScript.
 """
 
 
@@ -64,7 +64,7 @@ def model_card(metadata: Mapping[str, Any], model: RegionModel, has_patch_encode
         ("input", f"`image`: token grid, float32 [B, {model.token_dim}, 16, 16]"),
         ("output", f"`pred`: region embedding, float32 [B, {model.dim}]"),
         ("backbone", f"ViT, {model.knobs['depth']} blocks, {model.knobs['n_heads']} heads"),
-        ("numbers in it", f"{n_values:,}"),
+        ("parameters", f"{n_values:,}"),
         ("trained on", _trained_on(model)),
         ("tokens of", model.about.get("patch_encoder", "a patch encoder that is not recorded")),
         ("resolution of the tokens", f"{model.about['mpp']:g} um/px" if "mpp" in model.about else "not recorded"),
