@@ -118,9 +118,10 @@ class Indexer:
             except BundleError as error:
                 done.failed[path.stem] = str(error)
                 continue
-            values = self.table.row(slide.slide_id, slide.attributes.get("slide_path")).values
+            slide_path = str(slide.attributes.get("slide_path", ""))
+            values = self.table.row(slide.slide_id, slide_path or None).values
             slides.append(slide)
-            entries.append(Entry(slide.slide_id, path.stem, stamps[path], values))
+            entries.append(Entry(slide.slide_id, path.stem, stamps[path], values, slide_path))
             if len(slides) == _SLIDES_AT_ONCE:
                 yield slides, entries
                 slides, entries = [], []
