@@ -95,7 +95,8 @@ class Indexer:
         self._take_out({path.stem for path in paths}, index, done)
         if self.table.path is not None:
             done.retabled = index.retable(self.table)
-            self.table.warn_of_strangers(index.rows)
+            files = (Path(entry.slide_path).stem for entry in index.catalog.entries if entry is not None)
+            self.table.warn_of_strangers([*index.rows, *files])
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")

@@ -138,7 +138,7 @@ def test_replaced_slides_do_not_pile_up(tmp_path):
     assert [g.found[0][:3] for g in answer.regions] == [g.found[0][:3] for g in truth.regions]
 
 
-def test_a_table_may_know_slides_by_their_file(tmp_path):
+def test_a_table_may_know_slides_by_their_file(tmp_path, caplog):
     """An id that is not the file's name, as of two slides of one name in a cohort: values that were found by the file
     stay, in the same update and later; a changed table is taken over."""
     slide = made_up_slide("site1__a")
@@ -149,6 +149,7 @@ def test_a_table_may_know_slides_by_their_file(tmp_path):
         table.write_text(f"slide,grade\na.svs,{grade}\n")
         assert update(tmp_path, table=SlideTable.read(table)).retabled == changed
         assert SearchIndex.load(tmp_path / "index").entry(0).values["grade"] == grade
+    assert "match no slide" not in caplog.text
 
 
 def rewrite(tmp_path, turns=3):
