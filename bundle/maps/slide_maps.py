@@ -23,13 +23,14 @@ from .map_request import MapRequest, Thumbnail, no_thumbnail
 Writer = Callable[[SlideEmbeddings, MapRequest, Path], list[Path]]
 _log = logging.getLogger(__name__)
 _RECORD = ".maps.json"
+_KEYS = ("settings_key", "source_key")  # by which inference tells embeddings of one slide apart
 
 
 class SlideMaps:
     """Writes the maps of every slide into ``output_dir/<slide>/`` and ``maps.csv``, a line a slide, beside them.
 
-    What is newer than its embedding file, and was made with the same settings, is left as it is. A broken file is
-    reported and the others go on.
+    What is newer than its embedding file, and was made of the same embeddings with the same settings, is left as it is.
+    A broken file is reported and the others go on.
 
     Args:
         dataset_dir: folder of embedding files, searched in depth, or one of them.
@@ -97,12 +98,18 @@ class SlideMaps:
         """Records in the order of the files, as they come."""
         n_workers = min(self.num_workers, len(self.files))
         if n_workers < 2:
-            yield map(self._one, self.files)
+            yield map(self.draw, self.files)
             return
-        with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
-            yield pool.map(self._one, self.files)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(n_workers, context, _hand_over, (self.draw,)) as pool:
+            yield pool.map(_draw, self.files)
 
-    def _one(self, path: Path) -> MapRecord:
+    def __getstate__(self) -> dict[str, Any]:
+        """What a process needs to draw: the list of files stays, tasks bring theirs."""
+        return {**self.__dict__, "files": []}
+
+    def draw(self, path: Path) -> MapRecord:
+        """Make what is missing of one embedding file; what keeps it from being drawn is in the record."""
         started_s = time.monotonic()
         try:
             slide = read_embeddings(path)
@@ -125,13 +132,14 @@ class SlideMaps:
 
     def _write(self, slide: SlideEmbeddings, path: Path) -> tuple[str, list[str]]:
         folder = self.output_dir / slide.slide_id
-        made = self._made(folder, path)
+        settings = {**self.settings, "embeddings": _identity(slide, path)}
+        made = self._made(folder, path, settings)
         missing = [name for name in self.writers if name not in made]
         for name in missing:
             try:
                 folder.mkdir(exist_ok=True)
                 made[name] = [written.name for written in self.writers[name](slide, self.request, folder)]
-                record = {name: {"settings": self.settings, "files": files} for name, files in made.items()}
+                record = {name: {"settings": settings, "files": files} for name, files in made.items()}
                 write_text(folder / _RECORD, json.dumps(record, indent=1))
             except OSError as error:
                 raise BundleError(
@@ -140,7 +148,7 @@ class SlideMaps:
                 ) from error
         return "done" if missing else "skipped", [file for name in self.writers for file in made[name]]
 
-    def _made(self, folder: Path, path: Path) -> dict[str, list[str]]:
+    def _made(self, folder: Path, path: Path, settings: Mapping[str, Any]) -> dict[str, list[str]]:
         """Format -> its files, where they are there, newer than the embedding file, and made with these settings."""
         try:
             if self.overwrite or (folder / _RECORD).stat().st_mtime_ns < path.stat().st_mtime_ns:
@@ -149,11 +157,31 @@ class SlideMaps:
             return {
                 name: entry["files"]
                 for name, entry in record.items()
-                if entry["settings"] == json.loads(json.dumps(self.settings))
+                if entry["settings"] == json.loads(json.dumps(settings))
                 and all((folder / file).is_file() for file in entry["files"])
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or none of ours: made anew
             return {}
+
+
+_handed_over: list[Callable[[Path], MapRecord]] = []  # of a drawing process
+
+
+def _hand_over(draw: Callable[[Path], MapRecord]) -> None:
+    """Once a process, so that a task carries nothing but its path."""
+    _handed_over[:] = [draw]
+
+
+def _draw(path: Path) -> MapRecord:
+    return _handed_over[0](path)
+
+
+def _identity(slide: SlideEmbeddings, path: Path) -> dict[str, Any]:
+    """What tells embeddings of a slide from others of the same slide: time alone does not, where folders differ."""
+    if all(name in slide.attributes for name in _KEYS):
+        return {name: str(slide.attributes[name]) for name in _KEYS}
+    status = path.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _known(formats: Sequence[str], writers: Mapping[str, Writer]) -> Sequence[str]:

@@ -18,7 +18,8 @@ class TokenRaster:
     cell. A region lies at its nearest cell: at most half a token off, and exactly there where regions lie edge to edge.
 
     Attributes:
-        origin: level-0 px (x, y) of the raster's top-left corner; negative where a region begins outside the slide.
+        origin: level-0 px (x, y) of the raster's top-left corner: 0 where regions lie on a grid from the slide's
+            corner, negative where one begins outside the slide, or within a cell.
         pitch: side of a cell, level-0 px.
         shape: rows and columns.
         first_cells: row and column of each region's first token, int [R, 2].
@@ -59,8 +60,11 @@ class TokenRaster:
         pitch = region_size / mask.shape[1]
         corners = coords.astype(np.float64)
         least = corners.min(0)
+        # start of a region and size of each before it are rounded, by half a px each
+        rounding = 0.5 * (np.maximum(least, 0) / region_size + 1)
         # whole cells in front of the first region, so that tokens lie on cells
-        origin = least - np.maximum(np.floor(least / pitch + 1e-6), 0) * pitch
+        origin = least - np.maximum(np.ceil((least - rounding) / pitch), 0) * pitch
+        origin[(np.abs(origin) <= rounding) & (least >= 0)] = 0
         cells = np.round((corners - origin) / pitch).astype(np.int64)[:, ::-1]
         n_cells = np.ceil((level0_size - origin) / pitch - 1e-6).astype(np.int64)
         rows, columns = np.maximum(cells.max(0) + mask.shape[1], n_cells[::-1]).tolist()

@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from ..cohort import Atlas, AtlasKind, AtlasSlide, BundleError, RegionPlace, SlideTable, as_bool, as_whole, letters
 from ..embeddings import Provenance, find_embeddings, read_embeddings
-from ..functional import MergedSets, merge_sets, nearest_sets
+from ..functional import MergedSets, merge_sets
+from .cohort_neighbors import cohort_neighbors
 from .slide_summary import SlideSummary
 
 _MOST_GROUPS = 8
@@ -141,20 +142,14 @@ class CohortAtlas:
             return [[]] * len(found)
         names = [each.slide.slide_id for each in found]
         patients = np.array([each.slide.values.get("patient") or each.slide.slide_id for each in found])
-        sizes = valid.sum(1).numpy()
-        answers = []
-        for row in tqdm(range(len(found)), desc="similar slides", leave=False, disable=None):
-            usable = sizes >= min(self.min_prototypes, sizes[row])
-            usable[row] = False
-            if not self.same_patient:
-                usable &= patients != patients[row]
-            one = slice(row, row + 1)
-            index, similarity = nearest_sets(
-                prototypes[one], valid[one], prototypes, valid, self.n_neighbors, usable=torch.from_numpy(usable)
-            )
-            pairs = zip(index[0].tolist(), similarity[0].tolist(), strict=True)
-            answers.append([(names[i], s) for i, s in pairs if i >= 0])
-        return answers
+        answers = cohort_neighbors(
+            prototypes,
+            valid,
+            self.n_neighbors,
+            min_prototypes=self.min_prototypes,
+            patients=None if self.same_patient else patients,
+        )
+        return [[(names[i], similarity) for i, similarity in pairs] for pairs in answers]
 
     def _groups(self, slides: Sequence[AtlasSlide]) -> list[str]:
         values = sorted({value for slide in slides if (value := slide.values.get(self.group_by))})

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..cohort import Atlas, AtlasKind, AtlasSlide, RegionPlace, as_whole, letters
 from .atlas_pictures import draw_kinds, kind_color
 from .evaluation_errors import SlidePicture
-from .html import described, html_page, jpeg_uri, write_page
+from .html import described, html_page, jpeg_uri, percent, write_page
 from .neighbors_page import RegionPicture
 
 _TILE_PX = 144
@@ -96,9 +96,9 @@ class AtlasReport:
 
     def _kind(self, atlas: Atlas, number: int, kind: AtlasKind, drawn: dict[str, str]) -> str:
         n_slides = f"{len(kind.slides)} of {len(atlas.slides)} slides"
-        about = f"<h3>{_tag(number)} {_percent(kind.share)} of the tissue</h3><p>in {n_slides}</p>"
+        about = f"<h3>{_tag(number)} {percent(kind.share)} of the tissue</h3><p>in {n_slides}</p>"
         if kind.share_of_group:
-            cells = (f"<tr><th>{escape(g)}</th><td>{_percent(s)}</td></tr>" for g, s in kind.share_of_group.items())
+            cells = (f"<tr><th>{escape(g)}</th><td>{percent(s)}</td></tr>" for g, s in kind.share_of_group.items())
             about += f'<table class="groups"><tbody>{"".join(cells)}</tbody></table>'
         tiles = self._tiles(kind.regions, f"typical region of kind {kind.letter}", _TILE_PX, drawn)
         return f'<div class="kind"><div>{about}</div>{tiles}</div>'
@@ -170,8 +170,8 @@ def _segments(shares: dict[int, float], of_what: str) -> str:
     for number, share in shares.items():
         style = f"flex:{max(share, 0):.4f} 0 0;background:{kind_color(number)}"
         label = letters(number) if share >= 0.05 else ""
-        parts.append(f'<span style="{style}" title="{letters(number)}: {_percent(share)} {of_what}">{label}</span>')
-    words = ", ".join(f"{letters(number)} {_percent(share)}" for number, share in shares.items())
+        parts.append(f'<span style="{style}" title="{letters(number)}: {percent(share)} {of_what}">{label}</span>')
+    words = ", ".join(f"{letters(number)} {percent(share)}" for number, share in shares.items())
     return f'<div class="bar" role="img" aria-label="{words} {of_what}">{"".join(parts)}</div>' if parts else ""
 
 
@@ -187,7 +187,7 @@ def _table(atlas: Atlas, drawn: dict[str, str]) -> str:
     rows = []
     for slide in atlas.slides:
         cells = "".join(
-            f"<td>{_percent(slide.shares[number]) if number in slide.shares else ''}</td>"
+            f"<td>{percent(slide.shares[number]) if number in slide.shares else ''}</td>"
             for number in range(len(atlas.kinds))
         )
         near = _link(slide.neighbors[0][0], drawn) if slide.neighbors else ""
@@ -226,11 +226,7 @@ def _link(slide_id: str, drawn: dict[str, str]) -> str:
 
 
 def _in_words(slide: AtlasSlide) -> str:
-    return ", ".join(f"{letters(number)} {_percent(share)}" for number, share in slide.shares.items()) or "no kinds"
-
-
-def _percent(share: float) -> str:
-    return "below 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return ", ".join(f"{letters(number)} {percent(share)}" for number, share in slide.shares.items()) or "no kinds"
 
 
 def _regions(n: int) -> str:

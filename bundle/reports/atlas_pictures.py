@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..cohort import AtlasSlide, letters
+from ..functional import OKABE_ITO
 
 # Okabe and Ito's colors without black, then Paul Tol's muted ones: color-blind readers can tell most apart, and
 # a letter stands beside each.
 KIND_COLORS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442",
+    *(OKABE_ITO[name] for name in ("blue", "orange", "green", "pink", "vermillion", "sky", "yellow")),
     "#332288", "#AA4499", "#117733", "#882255", "#44AA99", "#999933", "#661100", "#DDCC77",
 )  # fmt: skip
 NO_KIND = "#999999"

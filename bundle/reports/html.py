@@ -47,6 +47,11 @@ def write_page(path: Path, page: str) -> Path:
     return path
 
 
+def percent(share: float) -> str:
+    """A share in [0, 1] in words; one that is not 0 is never shown as 0."""
+    return "below 1 %" if 0 < share <= 0.005 else f"{100 * share:.0f} %"
+
+
 def jpeg_uri(rgb: NDArray[np.uint8], max_px: int, quality: int = 80) -> str:
     """A picture within a page: JPEG as a data URI, at most ``max_px`` on a side.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, as_whole
-from .html import described, html_page, jpeg_uri, write_page
+from .html import described, html_page, jpeg_uri, percent, write_page
 
 # slide id, x, y, side (level-0 px) -> RGB uint8 [h, w, 3], or None where there is no such slide
 RegionPicture = Callable[[str, float, float, float], NDArray[np.uint8] | None]
@@ -159,7 +159,7 @@ def _pair(query: str, neighbor: str, pair: PrototypePair, tiles: _Tiles) -> str:
 def _side(slide_id: str, prototype: int, share: float, regions: Sequence[RegionPlace], tiles: _Tiles) -> str:
     alt = f"region of {slide_id} that is typical of its prototype {prototype + 1}"
     figures = "".join(tiles.figure(place, alt, "") for place in regions[:_EXAMPLES])
-    head = f"<h4>{escape(slide_id)}: {_percent(share)} of its tissue</h4>"
+    head = f"<h4>{escape(slide_id)}: {percent(share)} of its tissue</h4>"
     return f'<div>{head}<div class="tiles">{figures}</div></div>'
 
 
@@ -172,7 +172,3 @@ def _region(answer: SearchAnswer, group: SimilarRegions, tiles: _Tiles) -> str:
         caption = f"{escape(other.slide_id)}, <b>{other.similarity:.3f}</b>" + (f"; {values}" if values else "")
         found += tiles.figure(other, f"region of {other.slide_id}, similarity {other.similarity:.3f}", caption)
     return f'<h3>Region at {place.x}, {place.y}</h3><div class="like">{asked}{found}</div>'
-
-
-def _percent(share: float) -> str:
-    return "below 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"

@@ -20,13 +20,15 @@ class Entry(NamedTuple):
     """One slide.
 
     ``file``: name of its embedding file without suffix; ``stamp``: that file's size (bytes) and time of change (ns);
-    ``values``: its row of the slide table.
+    ``values``: its row of the slide table; ``slide_path``: name of the slide's file, by which the table may know it;
+    empty where it is not known.
     """
 
     slide_id: str
     file: str
     stamp: tuple[int, int]
     values: dict[str, str]
+    slide_path: str = ""
 
     @property
     def patient(self) -> str:
@@ -86,7 +88,7 @@ class Catalog:
                     f"up to {_VERSION}. Update the bundle, or index again into another folder."
                 )
             provenance = plain["provenance"] and Provenance(**plain["provenance"])
-            entries = [e and Entry(e["slide_id"], e["file"], tuple(e["stamp"]), e["values"]) for e in plain["entries"]]
+            entries = [e and _entry(e) for e in plain["entries"]]
             return cls(provenance, plain["parts"], entries, plain["has_regions"], plain["n_examples"])
         except FileNotFoundError as error:
             raise BundleError(
@@ -97,3 +99,8 @@ class Catalog:
             raise BundleError(
                 f"the search index is damaged: {path} cannot be read ({error}). Remove {folder} and index again."
             ) from error
+
+
+def _entry(plain: dict[str, Any]) -> Entry:
+    slide_path = plain.get("slide_path", "")  # the first indexes lack it
+    return Entry(plain["slide_id"], plain["file"], tuple(plain["stamp"]), plain["values"], slide_path)

@@ -168,7 +168,10 @@ class SearchIndex:
         """
         n_changed = 0
         for row, entry in enumerate(self.catalog.entries):
-            if entry is not None and (values := table.row(entry.slide_id).values) != entry.values:
+            if entry is None:
+                continue
+            values = table.row(entry.slide_id, entry.slide_path or None).values
+            if values != entry.values:
                 self.catalog.entries[row] = entry._replace(values=values)
                 n_changed += 1
         if n_changed:

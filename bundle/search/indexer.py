@@ -95,7 +95,8 @@ class Indexer:
         self._take_out({path.stem for path in paths}, index, done)
         if self.table.path is not None:
             done.retabled = index.retable(self.table)
-            self.table.warn_of_strangers(index.rows)
+            files = (Path(entry.slide_path).stem for entry in index.catalog.entries if entry is not None)
+            self.table.warn_of_strangers([*index.rows, *files])
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")
@@ -118,9 +119,10 @@ class Indexer:
             except BundleError as error:
                 done.failed[path.stem] = str(error)
                 continue
-            values = self.table.row(slide.slide_id, slide.attributes.get("slide_path")).values
+            slide_path = str(slide.attributes.get("slide_path", ""))
+            values = self.table.row(slide.slide_id, slide_path or None).values
             slides.append(slide)
-            entries.append(Entry(slide.slide_id, path.stem, stamps[path], values))
+            entries.append(Entry(slide.slide_id, path.stem, stamps[path], values, slide_path))
             if len(slides) == _SLIDES_AT_ONCE:
                 yield slides, entries
                 slides, entries = [], []

@@ -123,6 +123,10 @@ class RegionPart:
         return cls(arrays["features"], arrays["coords"])
 
 
+class MissingPartError(BundleError):
+    """A file that the table of contents names is not there: the index is damaged, or was written anew meanwhile."""
+
+
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1, float32; rows of zeros stay."""
     vectors = np.asarray(vectors, np.float32)
@@ -133,10 +137,16 @@ def read_arrays(path: Path) -> dict[str, NDArray]:
     """The arrays of a safetensors file.
 
     Raises:
-        BundleError: it is missing or damaged.
+        MissingPartError: it is missing.
+        BundleError: it is damaged.
     """
     try:
         return load_file(path)
+    except FileNotFoundError as error:
+        raise MissingPartError(
+            f"the search index lacks {path}: if it was updated meanwhile, load it again; otherwise it is damaged. Then "
+            f"remove {path.parent} and index again."
+        ) from error
     except (OSError, SafetensorError) as error:
         raise BundleError(
             f"the search index is damaged: {path} cannot be read ({error}). Remove {path.parent} and index again."

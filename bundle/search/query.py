@@ -23,7 +23,7 @@ class Query:
         slide_id: its name.
         values: its row of the slide table; empty where it has none.
         slide: its arrays, a part of one slide.
-        regions: its regions; None where the index has none and it comes from there.
+        regions: its regions; None where they were not asked for, or the index it comes from has none.
     """
 
     slide_id: str
@@ -79,13 +79,16 @@ class Query:
         )
 
 
-def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> Iterator[Query]:
+def read_queries(
+    query: str | Path, index: SearchIndex, table: SlideTable, *, has_regions: bool = True
+) -> Iterator[Query]:
     """The slides that ``query`` names, one after the other.
 
     Args:
         query: a file of embeddings, a folder of such files, or the id of a slide in the index.
         index: what will be searched; its values stand in where ``table`` says nothing.
         table: what is known of the slides.
+        has_regions: whether regions are needed; for a slide of the index, those of all its slides are read then.
 
     Raises:
         BundleError: there is nothing of that name, or its embeddings cannot be compared with the index.
@@ -99,7 +102,7 @@ def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> It
             if not values and slide.slide_id in index.rows:
                 values = index.entry(index.rows[slide.slide_id]).values
             part = SlidePart.of([slide], index.catalog.n_examples)
-            yield Query(slide.slide_id, values, part, RegionPart.of([slide]))
+            yield Query(slide.slide_id, values, part, RegionPart.of([slide]) if has_regions else None)
         return
     row = index.rows.get(name)
     if row is None:
@@ -108,7 +111,7 @@ def read_queries(query: str | Path, index: SearchIndex, table: SlideTable) -> It
             f"the query {name} is neither a file or folder of embeddings nor a slide of the index (such as {near})."
         )
     regions = None
-    if index.catalog.has_regions:
+    if has_regions and index.catalog.has_regions:
         start = int(index.slides.n_regions[:row].sum())
         own = slice(start, start + int(index.slides.n_regions[row]))
         regions = RegionPart(index.regions.features[own], index.regions.coords[own])

@@ -29,6 +29,7 @@ from ..functional import matched_similarity
 from .explain import explain
 from .index import SearchIndex
 from .nearest import NearestSlides
+from .part import MissingPartError
 from .query import Query, part_of, read_queries
 from .where import Where
 
@@ -82,6 +83,13 @@ class Searcher:
     @cached_property
     def nearest(self) -> NearestSlides:
         """The index, read when first asked for."""
+        try:
+            return self._read()
+        except MissingPartError:  # the index was tidied between its table of contents and its arrays
+            return self._read()
+
+    def _read(self) -> NearestSlides:
+        """All that searches of this kind need, so that later updates of the folder do not matter."""
         index = SearchIndex.load(self.index_dir)
         if not len(index):
             raise BundleError(f"the search index {self.index_dir} holds no slide: add some first.")
@@ -100,7 +108,8 @@ class Searcher:
         """
         if query is None:
             raise BundleError("there is nothing to search for: give --query (a file of embeddings, or a slide's id).")
-        answers = [self.answer(each) for each in read_queries(query, self.nearest.index, self.table)]
+        queries = read_queries(query, self.nearest.index, self.table, has_regions=self.by == "regions")
+        answers = [self.answer(each) for each in queries]
         for answer in answers:
             _log.info(describe(answer))
         for report in self.reports:

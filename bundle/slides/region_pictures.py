@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from .opening import open_slide
 from .slide import Slide
 
 _OPEN_SLIDES = 8
+_log = logging.getLogger(__name__)
 
 
 class RegionPictures:
     """Call with a slide id and a square: its picture, or None where the slide is not at hand.
 
-    Squares are given in level-0 px, so that a slide's resolution need not be known.
+    Squares are given in level-0 px, so that a slide's resolution need not be known. A slide that cannot be opened or
+    decoded is named in the log, once.
 
     Args:
         slides_dir: folder of slides; None: no slide is at hand.
@@ -32,6 +35,7 @@ class RegionPictures:
         found = [] if slides_dir is None else find_slides(slides_dir)
         self._refs: dict[str, SlideRef] = {ref.slide_id: ref for ref in found}
         self._open: OrderedDict[str, Slide | None] = OrderedDict()
+        self._named: set[str] = set()
 
     def __bool__(self) -> bool:
         """Whether any slide is at hand."""
@@ -50,7 +54,8 @@ class RegionPictures:
             return None
         try:
             return slide.read(x, y, self.px, self.px, size * slide.mpp / self.px, mpp_tolerance=0.0)[0]
-        except SlideError:
+        except SlideError as error:
+            self._name(slide_id, error)
             return None
 
     def _slide(self, slide_id: str) -> Slide | None:
@@ -72,5 +77,11 @@ class RegionPictures:
         try:
             mpp = self.table.row(slide_id, ref.path).mpp
             return open_slide(ref.path, mpp=mpp, default_mpp=1.0, slide_id=slide_id)
-        except SlideError:
+        except SlideError as error:
+            self._name(slide_id, error)
             return None
+
+    def _name(self, slide_id: str, error: SlideError) -> None:
+        if slide_id not in self._named:
+            self._named.add(slide_id)
+            _log.warning("no pictures of some regions: %s", error)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,51 @@ def test_a_second_run_makes_only_what_is_missing(cohort, tmp_path):
     assert run(cohort, tmp_path, prototype=2) == {"a": "done", "b": "skipped", "broken": "failed"} and is_new()
     (tmp_path / "maps" / "a" / ".maps.json").write_text("[]")
     assert run(cohort, tmp_path, prototype=2)["a"] == "done" and is_new()
+
+
+@pytest.mark.parametrize("keys", [("settings_key", "source_key"), ("settings_key",), ()])
+def test_maps_of_other_embeddings_are_made_anew(cohort, tmp_path, keys):
+    """Another folder of the same slides, with older files, into the same output_dir: its maps, not those that are
+    there, whether or not the files record how they were made."""
+    other = tmp_path / "other"
+    for folder, prototypes in ((cohort, 2), (other, 3)):
+        slide = made_up_slide("a", 4, prototypes)
+        attributes = slide.attributes | {key: f"{key} {prototypes}" for key in keys}
+        write_embeddings(replace(slide, attributes=attributes), folder / "a.h5")
+    os.utime(other / "a.h5", ns=(10**9, 10**9))
+    run(cohort, tmp_path, ["geojson"])
+    drawn = tmp_path / "maps" / "a" / "a.geojson"
+    assert "Prototype 3" not in drawn.read_text()
+    assert run(other, tmp_path, ["geojson"])["a"] == "done" and "Prototype 3" in drawn.read_text()
+    assert run(other, tmp_path, ["geojson"])["a"] == "skipped"
+
+
+def test_a_task_carries_its_path_only(cohort, tmp_path):
+    """What goes to a process does not grow with the cohort, nor is it sent with every slide."""
+    maps = SlideMaps(cohort, tmp_path / "maps", WRITERS, ["geojson"])
+    maps.files *= 10_000
+    assert len(pickle.dumps(maps.draw)) < 3000
+    tasks = []
+
+    class Pool:
+        def __init__(self, n_workers, context, initializer, initargs):
+            initializer(*pickle.loads(pickle.dumps(initargs)))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def map(self, task, paths):
+            tasks.append(len(pickle.dumps((task, paths[0]))))
+            return map(pickle.loads(pickle.dumps(task)), paths)
+
+    maps.files, maps.num_workers = maps.files[:3], 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bundle.maps.slide_maps.ProcessPoolExecutor", Pool)
+        assert [record.status for record in maps.run()] == ["done", "done", "failed"]
+    assert tasks and tasks[0] < 500
 
 
 def test_one_slide_leaves_the_others_in_the_index(cohort, tmp_path):

@@ -45,6 +45,35 @@ def test_rounded_corners_do_not_move_tokens():
     assert TokenRaster.of(slide).first_cells[:, 1].tolist() == [4 * i for i in range(40)]
 
 
+@pytest.mark.parametrize("mpp", [0.2201, 0.2467, 0.2498, 0.2527, 0.5, 0.5015])
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 9, 17])
+def test_a_rounded_size_does_not_move_the_raster(mpp, first):
+    """However many empty regions are in front, the raster begins at the slide's corner and tokens lie on their cells.
+
+    The file records a whole number of px as size of a region, while regions start at rounded multiples of the true one:
+    a cell in front got lost, and the raster began up to 580 px within the slide.
+    """
+    size = 4096 * 0.5 / mpp
+    numbers = list(range(first, first + 4))
+    slide = made_up_slide(n_regions=4, level0_mpp=mpp)
+    size_px = round((first + 4) * size)
+    recorded = {"region_size_level0": round(size), "level0_width": size_px, "level0_height": size_px}
+    coords = np.array([[round(i * size)] * 2 for i in numbers])
+    raster = TokenRaster.of(replace(slide, coords=coords, attributes={**slide.attributes, **recorded}))
+    assert raster.origin == (0, 0)
+    assert raster.first_cells.tolist() == [[16 * i, 16 * i] for i in numbers]
+    x, y = raster.edges()
+    assert x[-1] == y[-1] == size_px
+
+
+def test_regions_off_the_grid_leave_nothing_of_the_slide_uncovered():
+    """Where the first region begins within a cell, so does the slide."""
+    raster = TokenRaster.of(placed([[275, 30]], 1000, 900))
+    assert raster.origin == (-25, -70) and raster.first_cells.tolist() == [[1, 3]]
+    x, y = raster.edges()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1000, 900)
+
+
 def test_values_land_on_their_tokens():
     """One number a region or one a token; background has none."""
     slide = placed([[0, 0], [400, 0]], 800, 400)

@@ -1,12 +1,25 @@
 """Pictures and tables of a run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from bundle.cohort import BundleError
-from bundle.reports import PrototypePictures, draw_prototypes, plot_training, prototype_colors
+from bundle.functional import OKABE_ITO
+from bundle.reports import (
+    PrototypePictures,
+    atlas_page,
+    atlas_pictures,
+    draw_prototypes,
+    neighbors_page,
+    plot_training,
+    prototype_colors,
+)
+from bundle.reports.atlas_pictures import kind_color
 from bundle.reports.demo_summary import demo_summary
+from bundle.reports.html import percent
 from bundle.reports.learning import learning_table, read_history
 
 
@@ -92,3 +105,13 @@ def test_a_missing_history_is_named(tmp_path):
     """The file, and why it may be missing."""
     with pytest.raises(BundleError, match="history.csv does not exist"):
         read_history(tmp_path / "history.csv")
+
+
+def test_words_and_colors_have_one_place():
+    """Pages say shares in the same words, none of them as 0 that is not; color-blind readers' colors are written down
+    once."""
+    assert atlas_page.percent is neighbors_page.percent
+    assert [percent(x) for x in (0.0, 0.004, 0.005, 0.126, 1.0)] == ["0 %", "below 1 %", "below 1 %", "13 %", "100 %"]
+    kind_colors = Path(atlas_pictures.__file__).read_text(encoding="utf-8")
+    assert not any(color in kind_colors for color in OKABE_ITO.values())
+    assert {kind_color(number) for number in range(7)} == set(OKABE_ITO.values()) - {OKABE_ITO["black"]}

@@ -75,6 +75,18 @@ def test_regions_like_this_one(tmp_path):
             Searcher(tmp_path / "index", "regions", region=wrong).run("s2")
 
 
+@pytest.mark.parametrize("by", ["sets", "embedding"])
+def test_regions_are_read_for_regions_only(tmp_path, by):
+    """A search by slides opens no file of regions, which are most of a large index; not for a query by id either."""
+    small_cohort(tmp_path)
+    for path in (tmp_path / "index").glob("*.regions.safetensors"):
+        path.write_bytes(b"would fail if it were read")
+    for query in ("s2", tmp_path / "embeddings" / "s2.h5"):
+        assert Searcher(tmp_path / "index", by, k=2).run(query)[0].neighbors
+    with pytest.raises(BundleError, match="damaged"):
+        Searcher(tmp_path / "index", "regions").run("s2")
+
+
 def test_filters_limit_what_is_found(tmp_path):
     """Conditions on the table, the query's own patient, and both together; what leaves nothing is an error."""
     _, table = small_cohort(tmp_path)

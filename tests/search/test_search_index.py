@@ -138,6 +138,58 @@ def test_replaced_slides_do_not_pile_up(tmp_path):
     assert [g.found[0][:3] for g in answer.regions] == [g.found[0][:3] for g in truth.regions]
 
 
+def test_a_table_may_know_slides_by_their_file(tmp_path, caplog):
+    """An id that is not the file's name, as of two slides of one name in a cohort: values that were found by the file
+    stay, in the same update and later; a changed table is taken over."""
+    slide = made_up_slide("site1__a")
+    slide = replace(slide, attributes={**slide.attributes, "slide_path": "a.svs"})
+    write_embeddings(slide, tmp_path / "embeddings" / "site1__a.h5")
+    table = tmp_path / "table.csv"
+    for grade, changed in (("1", 0), ("1", 0), ("2", 1)):
+        table.write_text(f"slide,grade\na.svs,{grade}\n")
+        assert update(tmp_path, table=SlideTable.read(table)).retabled == changed
+        assert SearchIndex.load(tmp_path / "index").entry(0).values["grade"] == grade
+    assert "match no slide" not in caplog.text
+
+
+def rewrite(tmp_path, turns=3):
+    """Replace all slides until the arrays are written anew and the old files are gone."""
+    for turn in range(turns):
+        for number in range(3):
+            slide = made_up_slide(f"s{number}", seed=100 * turn + number)
+            write_embeddings(slide, tmp_path / "embeddings" / f"s{number}.h5")
+        update(tmp_path)
+
+
+@pytest.mark.parametrize("by", ["sets", "embedding", "regions"])
+def test_a_reader_does_not_mind_updates(tmp_path, by):
+    """A searcher that has answered once goes on, with what it has read, when all files that it came from are gone."""
+    write_slides(tmp_path / "embeddings", range(3))
+    update(tmp_path)
+    before = contents(tmp_path / "index")
+    searcher = Searcher(tmp_path / "index", by, k=2)
+    first = searcher.run(tmp_path / "embeddings" / "s0.h5")[0]
+    rewrite(tmp_path)
+    assert not set(before) & set(contents(tmp_path / "index"))
+    again = searcher.run("s0")[0]
+    assert [n.slide_id for n in again.neighbors] == [n.slide_id for n in first.neighbors]
+    assert [g.found for g in again.regions] == [g.found for g in first.regions]
+
+
+def test_an_update_while_an_index_is_read(tmp_path, monkeypatch):
+    """Files that went between the table of contents and the arrays: both are read again, once."""
+    write_slides(tmp_path / "embeddings", range(3))
+    update(tmp_path)
+    stale = SearchIndex.load(tmp_path / "index")
+    rewrite(tmp_path)
+    given = [stale, SearchIndex.load(tmp_path / "index")]
+    monkeypatch.setattr(SearchIndex, "load", lambda folder: given.pop(0))
+    assert len(Searcher(tmp_path / "index", k=2).run("s0")[0].neighbors) == 2
+    given[:] = [stale, stale]
+    with pytest.raises(BundleError, match="updated meanwhile"):
+        Searcher(tmp_path / "index").run("s0")
+
+
 @pytest.mark.parametrize(
     "attribute, value, word",
     [

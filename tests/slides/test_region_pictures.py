@@ -1,7 +1,7 @@
 """Pictures of regions, for reports that must not fail for the lack of a slide."""
 
 import numpy as np
-from tiny_slides import draw_tissue, write_slide
+from tiny_slides import damage_tiles, draw_tissue, write_slide
 
 from bundle.slides import RegionPictures
 
@@ -34,3 +34,17 @@ def test_what_is_not_at_hand_is_none(tmp_path):
     first = [pictures(f"s{number}", 0, 0, 64) for number in range(10)]
     again = [pictures(f"s{number}", 0, 0, 64) for number in range(10)]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_slide_without_pictures_is_named_once(tmp_path, caplog):
+    """One that does not open and one that does not decode: a warning each, with the reason; none for an absent one."""
+    (tmp_path / "bad.tif").write_bytes(b"no slide")
+    damage_tiles(write_slide(tmp_path / "cut.tif"), share=1.0)
+    for number in range(9):  # more than are kept open: the bad ones are opened again
+        write_slide(tmp_path / f"s{number}.tif", size=128)
+    pictures = RegionPictures(tmp_path, px=64)
+    for _ in range(2):
+        assert all(pictures(name, 0, 0, 64) is None for name in ("bad", "bad", "cut", "cut", "unknown"))
+        assert all(pictures(f"s{number}", 0, 0, 64) is not None for number in range(9))
+    warned = [record.getMessage() for record in caplog.records if "no pictures" in record.getMessage()]
+    assert len(warned) == 2 and "slide bad" in warned[0] and "slide cut" in warned[1]
