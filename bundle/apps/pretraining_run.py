@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cohort import BundleError, as_bool, as_whole, write_text
+from ..cohort import BundleError, as_bool, as_number, as_whole, write_text
 from .label_settings import LabelSettings
 
 _TOKEN_IDS = (
@@ -20,7 +20,14 @@ _TOKEN_IDS = (
     "min_tissue_patches", "encode_background", "device", "amp", "num_workers",
 )  # fmt: skip
 _TRAIN_IDS = ("slide_table", "device", "amp", "n_prototypes", "min_regions", "seed")
-_REQUEST_IDS = ("max_epochs", "batch_size", "lr", "n_prototypes", "min_regions", "prototype_warmup_epochs", "seed")
+_LEAST = {
+    "max_epochs": 1,
+    "batch_size": 1,
+    "n_prototypes": 1,
+    "min_regions": 1,
+    "prototype_warmup_epochs": 0,
+    "seed": 0,
+}
 _LAST_WORDS = 12
 
 
@@ -92,9 +99,7 @@ class PretrainingRun:
             BundleError: a number in the request is none.
         """
         given = {name: self.settings.reading[name] for name in _TRAIN_IDS if name in self.settings.reading}
-        asked = {name: request[name] for name in _REQUEST_IDS if request.get(name) not in (None, "")}
-        if "max_epochs" in asked:
-            asked["max_epochs"] = as_whole(asked["max_epochs"], "max_epochs", 1)
+        asked = _numbers(request)
         if as_bool(request.get("pretrained")) and not resumes:
             asked["region_encoder_ckpt"] = self.settings.region_encoder_ckpt
         return self._command(
@@ -160,6 +165,15 @@ class PretrainingRun:
                     print(line.rstrip(), flush=True)
         if process.returncode:
             raise BundleError(f"{command[4]} ended with code {process.returncode}; its last words:\n" + "\n".join(last))
+
+
+def _numbers(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ids of training in a request, as numbers: text would reach MONAI, which evaluates what begins with ``$``."""
+    given = {name: value for name, value in request.items() if value not in (None, "")}
+    numbers: dict[str, Any] = {name: as_whole(given[name], name, low) for name, low in _LEAST.items() if name in given}
+    if "lr" in given:
+        numbers["lr"] = as_number(given["lr"], "lr", 0)
+    return numbers
 
 
 def _plain_environment() -> dict[str, str]:

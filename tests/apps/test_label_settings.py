@@ -35,6 +35,8 @@ def test_ids_of_the_configs_are_handed_on(weights, tmp_path):
         ({"defalt_mpp": "1"}, "did you mean default_mpp"),
         ({"region_encoder_ckpt": "nowhere.pt"}, "no weights at .*nowhere.pt"),
         ({"train_configs": "configs/train.yaml,configs/none.yaml"}, "no config .*none.yaml"),
+        ({"mpp": "$print(1)"}, "mpp is .*evaluate"),
+        ({"device": "@bundle_root"}, "device is .*evaluate"),
     ],
 )
 def test_mistakes_are_named(weights, tmp_path, conf, message):
@@ -110,6 +112,29 @@ def test_training_commands_have_what_the_client_asked_for(weights, tmp_path):
     assert tokens["mpp"] == "2.0" and tokens["tokens_dir"] == ids["dataset_dir"]
     with pytest.raises(BundleError, match="max_epochs"):
         run.training({"max_epochs": "many"}, tmp_path, resumes=False)
+
+
+IDS = ("max_epochs", "batch_size", "lr", "n_prototypes", "min_regions", "prototype_warmup_epochs", "seed")
+CODE = "$__import__('pathlib').Path('ran').touch() or 0"
+
+
+@pytest.mark.parametrize("name", [*IDS, "resume", "pretrained"])
+@pytest.mark.parametrize("value", [CODE, "@bundle_root", "%configs/train.yaml::seed", [1], {"a": 1}, "nan", 10**400])
+def test_no_text_of_a_request_reaches_the_command(weights, tmp_path, name, value):
+    """MONAI runs what begins with ``$``: every id of a request is a number or a yes-or-no, or the run is refused."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    with pytest.raises(BundleError, match="yes-or-no" if name in ("resume", "pretrained") else name):
+        run.start({name: value})
+    assert not run.folder.exists()
+
+
+def test_numbers_of_a_request_are_written_as_numbers(weights, tmp_path):
+    """Text that is a number is one; names that no config of training has never reach the command."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    asked = {"seed": " 7 ", "lr": "1e-4", "batch_size": 8.0, "n_prototypes": "", "begin": CODE, "run_id": CODE}
+    ids = given(run.training(asked, tmp_path / "run", resumes=False))
+    assert (ids["seed"], ids["lr"], ids["batch_size"]) == ("7", "0.0001", "8")
+    assert not {"begin", "run_id", "n_prototypes"} & set(ids) and CODE not in ids.values()
 
 
 def test_a_failed_step_is_told_with_its_last_words(weights, tmp_path):
