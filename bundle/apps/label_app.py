@@ -19,7 +19,7 @@ from .answers import QUESTIONS
 from .label_settings import LabelSettings
 from .label_tasks import PretrainingTask, SlideTask
 from .slide_service import SlideService
-from .studies import LinkedStudies
+from .studies import LinkedStudies, find_upload
 
 _log = logging.getLogger(__name__)
 _BUNDLE_ROOT = Path(__file__).resolve().parents[2]
@@ -109,14 +109,15 @@ class PathologySlpd(MONAILabelApp):
         known = datastore.get_image_uri(image) if isinstance(image, str) and image else ""
         if known and os.path.exists(known):
             return Path(known)
-        if isinstance(image, str) and os.path.isfile(image):  # an upload
-            if Path(image).suffix.lower() in _PICTURES:
+        upload = find_upload(image) if isinstance(image, str) and image else None
+        if upload is not None:
+            if upload.suffix.lower() in _PICTURES:
                 raise HTTPException(
                     422,
                     "the viewer sent a picture instead of a slide's name, as it does when the server has no slide of "
                     f"that name: put the slide into the studies folder ({self.studies}) and ask again.",
                 )
-            return Path(image)
+            return upload
         raise HTTPException(404, f"there is no slide {image!r} among the studies in {self.studies}.")
 
 

@@ -119,3 +119,31 @@ def test_a_new_slide_is_found(server, folder):
         time.sleep(1)
         server.get("/info/")
     assert server.infer("prototype_map", "later", **WHOLE)[0] == 200
+
+
+def test_files_of_the_machine_are_not_read(server, folder):
+    """A slide outside of the studies and no slide at all: the same answer, by query and by the body's params."""
+    write_slide(folder / "elsewhere" / "patient.tif", 320)
+    for name in ("patient.tif", "nobody.tif"):
+        path = str(folder / "elsewhere" / name)
+        for image, more in ((path, {}), ("a", {"params": {"image": path}})):
+            status, text = server.infer("prototype_map", image, **WHOLE, **more)
+            assert (status, json.loads(text)["detail"].replace(name, "")) == (
+                404,
+                f"there is no slide '{folder / 'elsewhere'}/' among the studies in {folder / 'studies'}.",
+            )
+
+
+def test_an_upload_is_answered(server, folder):
+    """A slide in the request's body, as Label puts it into the folder of temporary files."""
+    slide = write_slide(folder / "elsewhere" / "upload.tif", 320, seed=3)
+    form = b"".join(
+        b'--cut\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % part
+        for part in (
+            (b"wsi", b"", json.dumps(WHOLE).encode()),
+            (b"file", b'; filename="upload.tif"', slide.read_bytes()),
+        )
+    )
+    kind = "multipart/form-data; boundary=cut"
+    status, text = server.ask("POST", "/infer/wsi_v2/prototype_map?output=json", form + b"--cut--\r\n", kind)
+    assert status == 200 and polygons(text, "json"), text

@@ -1,13 +1,14 @@
 """What the MONAI Label app is started with, its studies, and the commands of its training."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from bundle.apps.label_settings import LabelSettings
 from bundle.apps.pretraining_run import PretrainingRun
-from bundle.apps.studies import LinkedStudies
+from bundle.apps.studies import LinkedStudies, find_upload
 from bundle.cohort import BundleError
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +90,24 @@ def test_a_folder_without_slides_is_no_error(tmp_path):
     (tmp_path / "studies").mkdir()
     LinkedStudies(tmp_path / "studies", tmp_path / "links").refresh()
     assert list((tmp_path / "links").iterdir()) == []
+
+
+def test_only_uploads_are_taken_from_outside_the_studies(tmp_path, monkeypatch):
+    """A file directly in the folder of temporary files, under a name of Python's tempfile; no link leads elsewhere."""
+    temporary = tmp_path / "temporary"
+    (temporary / "tmpfolder00").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with tempfile.NamedTemporaryFile(suffix=".v1.svs") as upload:
+        assert find_upload(upload.name) == Path(upload.name)
+    assert find_upload(upload.name) is None, "it is gone"
+    (tmp_path / "patient.svs").write_bytes(b"of another study")
+    (temporary / "tmpabcdefgh.svs").symlink_to(tmp_path / "patient.svs")
+    (temporary / "mine.svs").write_bytes(b"somebody's")
+    (temporary / "tmpfolder00" / "tmpabcdefgh.svs").write_bytes(b"in a folder")
+    for name in ("../patient.svs", "tmpabcdefgh.svs", "mine.svs", "tmpfolder00", "tmpfolder00/tmpabcdefgh.svs", "\0"):
+        assert find_upload(str(temporary / name)) is None, name
+    monkeypatch.chdir(tmp_path)
+    assert find_upload("patient.svs") is None
 
 
 def given(command):
