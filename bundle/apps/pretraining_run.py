@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cohort import BundleError, as_bool, as_number, as_whole, write_text
+from ..cohort import BundleError, as_bool, as_number, as_whole, find_slides, write_text
 from .label_settings import LabelSettings
 
 _TOKEN_IDS = (
@@ -28,6 +28,7 @@ _LEAST = {
     "prototype_warmup_epochs": 0,
     "seed": 0,
 }
+_TOKENS = "tokens"  # in a run's folder: links to the token files that it trains on
 _LAST_WORDS = 12
 
 
@@ -69,6 +70,8 @@ class PretrainingRun:
             self._note(run, note)
             print(f"slpd: {state} ({run.name})", flush=True)
             try:
+                if state == "training":
+                    self._choose_tokens(run)
                 self._follow(command)
             except BundleError as error:
                 self._note(run, {**note, "state": "failed", "error": str(error)})
@@ -106,7 +109,7 @@ class PretrainingRun:
             "training",
             self.settings.train_configs,
             {
-                "dataset_dir": self.settings.tokens_dir,
+                "dataset_dir": run / _TOKENS,
                 "output_dir": run,
                 "model_path": self.settings.trained_region_encoder,
                 "slides_dir": self.slides,
@@ -115,6 +118,25 @@ class PretrainingRun:
                 **asked,
             },
         )
+
+    def _choose_tokens(self, run: Path) -> None:
+        """Link the token files of the slides that are in the studies now; uploads and former slides have some, too.
+
+        Raises:
+            BundleError: no slide has a token file.
+        """
+        folder = run / _TOKENS
+        folder.mkdir(exist_ok=True)
+        for link in folder.iterdir():
+            link.unlink()
+        for slide in find_slides(self.slides):
+            tokens = self.settings.tokens_dir / f"{slide.slide_id}.h5"
+            if tokens.is_file():
+                (folder / tokens.name).symlink_to(tokens)
+        if not any(folder.iterdir()):
+            raise BundleError(
+                f"no slide of {self.slides} has tokens in {self.settings.tokens_dir}: see {run}/tokenize."
+            )
 
     def progress(self) -> dict[str, Any]:
         """``state`` of the last run (tokenizing, training, done, failed) and the last line of its history."""

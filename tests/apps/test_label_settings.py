@@ -1,5 +1,6 @@
 """What the MONAI Label app is started with, its studies, and the commands of its training."""
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_training_commands_have_what_the_client_asked_for(weights, tmp_path):
     assert ids["region_encoder_ckpt"] == weights["region_encoder_ckpt"]
     assert ids["model_path"] == str(settings.trained_region_encoder)
     tokens = given(run.tokenizing(tmp_path / "run"))
-    assert tokens["mpp"] == "2.0" and tokens["tokens_dir"] == ids["dataset_dir"]
+    assert tokens["mpp"] == "2.0" and tokens["tokens_dir"] == str(settings.tokens_dir)
     with pytest.raises(BundleError, match="max_epochs"):
         run.training({"max_epochs": "many"}, tmp_path, resumes=False)
 
@@ -171,9 +172,40 @@ def test_a_failed_step_is_told_with_its_last_words(weights, tmp_path):
     assert run.progress()["state"] == "failed" and run.progress()["max_epochs"] == 2
 
 
+def touch(*files):
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def test_training_takes_slides_of_the_studies_only(weights, tmp_path):
+    """Tokens of uploads and of slides that have left the studies lie there, too, and are not trained on."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path / "studies")
+    files = [run.settings.tokens_dir / f"{name}.h5" for name in ("stays", "leaves", "tmpabcdefgh", "one__a", "one__b")]
+    slides = [tmp_path / "studies" / name for name in ("stays.svs", "leaves.svs", "one/a.svs", "no_tissue.svs")]
+    touch(*files, *slides)
+    show = "import os, sys; print('found', sorted(os.listdir(sys.argv[-1])))"
+    command = run.training
+    run.tokenizing = lambda folder: [sys.executable, "-c", "", "run", "tokenizing"]
+    run.training = lambda *asked: [sys.executable, "-c", show, "run", "training", given(command(*asked))["dataset_dir"]]
+    lines = []
+    run._follow = lambda words: lines.append(subprocess.check_output(words, text=True))
+    run.start({})
+    slides[1].unlink()
+    touch(tmp_path / "studies" / "two" / "a.svs", run.settings.tokens_dir / "two__a.h5")
+    run.start({"resume": True})
+    run.start({})
+    assert lines[1] == "found ['leaves.h5', 'stays.h5']\n"
+    assert lines[3] == lines[5] == "found ['one__a.h5', 'stays.h5', 'two__a.h5']\n"
+    run.settings.tokens_dir.rename(tmp_path / "gone")
+    with pytest.raises(BundleError, match="no slide of .*studies has tokens"):
+        run.start({})
+
+
 def test_runs_are_numbered_and_resumed(weights, tmp_path):
     """A start makes a new run; ``resume`` goes on in the last; progress is the last one's."""
     run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    touch(tmp_path / "a.svs", run.settings.tokens_dir / "a.h5")
     seen = []
     run.tokenizing = lambda folder: [sys.executable, "-c", "", "run", "tokenizing"]
     run.training = lambda request, folder, resumes: (
