@@ -10,12 +10,14 @@ import pytest
 import yaml
 from label_server import READING, write_models
 from monai.bundle import ConfigWorkflow
+from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
 
 from bundle.apps.region_pipeline import encode_regions, load_regions
 from bundle.cohort import SlideError
-from bundle.embeddings import read_embeddings
+from bundle.embeddings import Provenance, read_embeddings
 from bundle.networks import load_patch_encoder, load_region_encoder
+from bundle.weights import weights_name
 
 ROOT = Path(__file__).parents[2]
 READ = {"mpp": 2.0, "patch_size": PATCH, "min_tissue_patches": 2}
@@ -48,6 +50,8 @@ def assert_same(slide, wanted):
     assert len(slide) > 4 and slide.n_prototypes == 4
     for name in ("mpp", "level0_mpp", "level0_width", "region_size_level0", "patch_size_px", "encoder", "slide_path"):
         assert slide.attributes[name] == wanted.attributes[name]
+    mine, others = Provenance.of(slide.attributes), Provenance.of(wanted.attributes)
+    assert mine == others and mine.region_encoder.startswith("model sha256:") and not mine.difference(others)
 
 
 def test_three_steps_give_what_inference_gives(folder):
@@ -55,9 +59,20 @@ def test_three_steps_give_what_inference_gives(folder):
     patch_encoder = load_patch_encoder(folder / "models" / "patch_encoder.pt", PATCH)
     region_encoder = load_region_encoder(folder / "models" / "model.pt")
     regions = load_regions(folder / "a.tif", **READ)
-    slide = encode_regions(regions, patch_encoder, region_encoder)
+    slide = encode_regions(regions, patch_encoder, region_encoder, weights_name(folder / "models" / "model.pt"))
     regions.close()
     assert_same(slide, read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+    other = {**slide.attributes, "region_encoder": weights_name(write_encoder(folder / "other.pt", seed=1))}
+    assert "region encoder" in Provenance.of(slide.attributes).difference(Provenance.of(other))
+
+
+def test_a_slide_has_the_id_that_it_is_given(folder):
+    """`find_slides` names a DICOM series after its folder, and doubles by their path; clusters are keyed by that id."""
+    regions = load_regions(folder / "a.tif", slide_id="deep__a", **READ)
+    patch_encoder = load_patch_encoder(folder / "models" / "patch_encoder.pt", PATCH)
+    region_encoder = load_region_encoder(folder / "models" / "model.pt")
+    assert encode_regions(regions, patch_encoder, region_encoder, "model").slide_id == "deep__a"
+    regions.close()
 
 
 def test_regions_are_read_as_they_are_asked_for(folder):
