@@ -1,6 +1,7 @@
 """The steps that MONAI Deploy's operators take, and the application itself where its SDK is installed."""
 
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -107,6 +108,25 @@ def test_the_deploy_application_writes_the_same(folder):
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert_same(read_embeddings(folder / "deployed" / "a.h5"), read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+
+
+def test_packaging_leaves_the_repository_as_it_is(tmp_path):
+    """The document's lines: `monai-deploy package` gets the application with bundle/ beside, in a folder elsewhere."""
+    document = (ROOT / "docs" / "deploy.md").read_text()
+    lines = document.split("## Package it")[1].split("```bash\n")[1].split("```")[0]
+    repository = tmp_path / "repository"
+    shutil.copytree(ROOT / "scripts" / "deploy_app", repository / "scripts" / "deploy_app")
+    (repository / "bundle").mkdir()
+    (repository / "bundle" / "__init__.py").touch()
+    before = sorted(repository.rglob("*"))
+    stand_in = 'monai-deploy() { ls "$2" "$2/bundle" "$4"; }\n'
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    words = ["bash", "-ec", stand_in + lines]
+    done = subprocess.run(words, cwd=repository, env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert {"app.py", "app.yaml", "bundle", "requirements.txt", "__init__.py"} <= set(done.stdout.split())
+    assert sorted(repository.rglob("*")) == before
 
 
 def test_the_application_asks_for_what_the_bundle_needs():
