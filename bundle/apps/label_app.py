@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException  # type: ignore[import-not-found]
-from monailabel.datastore.local import LocalDatastore  # type: ignore[import-not-found]
 from monailabel.interfaces.app import MONAILabelApp  # type: ignore[import-not-found]
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask  # type: ignore[import-not-found]
 
 from .. import __version__
-from ..cohort import SLIDE_SUFFIXES, BundleError
+from ..cohort import BundleError
 from .answers import QUESTIONS
+from .label_datastore import StudiesDatastore
 from .label_settings import LabelSettings
 from .label_tasks import PretrainingTask, SlideTask
 from .slide_service import SlideService
@@ -67,9 +67,7 @@ class PathologySlpd(MONAILabelApp):
         folder = self.settings.work_dir / "datastore"
         self.linked = LinkedStudies(self.studies, folder / "slides")
         self.linked.refresh(is_forced=True)
-        served = [suffix for suffix in SLIDE_SUFFIXES if suffix != ".dcm"]  # a series is a folder, not a file
-        suffixes = [s for suffix in served for s in (f"*{suffix}", f"*{suffix.upper()}")]
-        return LocalDatastore(str(folder), images_dir="slides", extensions=suffixes, auto_reload=False)
+        return StudiesDatastore(folder)
 
     def info(self) -> dict[str, Any]:
         """What clients list; slides that were added meanwhile are found here."""

@@ -48,6 +48,11 @@ class LinkedStudies:
         self._looked_s = time.monotonic()
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a client's name for a file stays in the folder that it is put into, and is not hidden there."""
+    return bool(name) and name == Path(name).name and not name.startswith(".") and "\0" not in name
+
+
 def find_upload(image: str) -> Path | None:
     """The file that MONAI Label has put an upload into, if ``image`` is one: directly in the folder of temporary files.
 

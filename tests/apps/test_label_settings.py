@@ -9,7 +9,7 @@ import pytest
 
 from bundle.apps.label_settings import LabelSettings
 from bundle.apps.pretraining_run import PretrainingRun
-from bundle.apps.studies import LinkedStudies, find_upload
+from bundle.apps.studies import LinkedStudies, find_upload, is_plain_name
 from bundle.cohort import BundleError
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +109,12 @@ def test_only_uploads_are_taken_from_outside_the_studies(tmp_path, monkeypatch):
         assert find_upload(str(temporary / name)) is None, name
     monkeypatch.chdir(tmp_path)
     assert find_upload("patient.svs") is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".pth", "a/b", "../a", "/etc/a", "a/", "a\0b"])
+def test_names_with_folders_are_no_names(name):
+    """What a client calls its upload can neither leave the folder nor hide in it."""
+    assert not is_plain_name(name) and is_plain_name("slide 1.2$")
 
 
 def given(command):
