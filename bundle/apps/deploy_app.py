@@ -16,6 +16,7 @@ from monai.deploy.core import AppContext, Application, Fragment, Operator, Opera
 from ..cohort import BundleError, find_slides
 from ..embeddings import write_embeddings
 from ..networks import load_patch_encoder, load_region_encoder
+from ..weights import weights_name
 from .region_pipeline import encode_regions, load_regions
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class RegionLoaderOperator(Operator):
         slides = find_slides(self.input_path)
         if len(slides) > 1:
             raise BundleError(f"{self.input_path} holds {len(slides)} slides; an application takes one at a time.")
-        op_output.emit(load_regions(slides[0].path, **self.reading), "regions")
+        regions = load_regions(slides[0].path, slide_id=slides[0].slide_id, **self.reading)
+        op_output.emit(regions, "regions")
 
 
 class RegionEncoderOperator(Operator):
@@ -59,6 +61,7 @@ class RegionEncoderOperator(Operator):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.patch_encoder = load_patch_encoder(model_path / "patch_encoder.pt", patch_size, device=device)
         self.region_encoder = load_region_encoder(model_path / "model.pt", device=device)
+        self.weights = weights_name(model_path / "model.pt")
         super().__init__(fragment, *args, **options)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -70,7 +73,8 @@ class RegionEncoderOperator(Operator):
         """Encode all regions, one after the other."""
         regions = op_input.receive("regions")
         try:
-            op_output.emit(encode_regions(regions, self.patch_encoder, self.region_encoder), "slide")
+            slide = encode_regions(regions, self.patch_encoder, self.region_encoder, self.weights)
+            op_output.emit(slide, "slide")
         finally:
             regions.close()
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException  # type: ignore[import-not-found]
-from monailabel.datastore.local import LocalDatastore  # type: ignore[import-not-found]
 from monailabel.interfaces.app import MONAILabelApp  # type: ignore[import-not-found]
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask  # type: ignore[import-not-found]
 
 from .. import __version__
-from ..cohort import SLIDE_SUFFIXES, BundleError
+from ..cohort import BundleError
 from .answers import QUESTIONS
+from .label_datastore import StudiesDatastore
 from .label_settings import LabelSettings
 from .label_tasks import PretrainingTask, SlideTask
 from .slide_service import SlideService
-from .studies import LinkedStudies
+from .studies import LinkedStudies, find_upload
 
 _log = logging.getLogger(__name__)
 _BUNDLE_ROOT = Path(__file__).resolve().parents[2]
@@ -67,9 +67,7 @@ class PathologySlpd(MONAILabelApp):
         folder = self.settings.work_dir / "datastore"
         self.linked = LinkedStudies(self.studies, folder / "slides")
         self.linked.refresh(is_forced=True)
-        served = [suffix for suffix in SLIDE_SUFFIXES if suffix != ".dcm"]  # a series is a folder, not a file
-        suffixes = [s for suffix in served for s in (f"*{suffix}", f"*{suffix.upper()}")]
-        return LocalDatastore(str(folder), images_dir="slides", extensions=suffixes, auto_reload=False)
+        return StudiesDatastore(folder)
 
     def info(self) -> dict[str, Any]:
         """What clients list; slides that were added meanwhile are found here."""
@@ -109,14 +107,15 @@ class PathologySlpd(MONAILabelApp):
         known = datastore.get_image_uri(image) if isinstance(image, str) and image else ""
         if known and os.path.exists(known):
             return Path(known)
-        if isinstance(image, str) and os.path.isfile(image):  # an upload
-            if Path(image).suffix.lower() in _PICTURES:
+        upload = find_upload(image) if isinstance(image, str) and image else None
+        if upload is not None:
+            if upload.suffix.lower() in _PICTURES:
                 raise HTTPException(
                     422,
                     "the viewer sent a picture instead of a slide's name, as it does when the server has no slide of "
                     f"that name: put the slide into the studies folder ({self.studies}) and ask again.",
                 )
-            return Path(image)
+            return upload
         raise HTTPException(404, f"there is no slide {image!r} among the studies in {self.studies}.")
 
 

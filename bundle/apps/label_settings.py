@@ -17,6 +17,7 @@ _READING = {
     "min_tissue_patches", "encode_background", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
     "n_prototypes", "min_regions", "seed",
 }  # fmt: skip
+_EVALUATED = ("$", "@", "%")
 _OF_LABEL = {"server_mode", "models", "zoo_source", "zoo_repo", "auth_token", "preload", "use_pretrained_model"}
 
 
@@ -51,7 +52,7 @@ class LabelSettings:
             conf: names and values.
 
         Raises:
-            BundleError: a name that nobody knows, or weights that are not there.
+            BundleError: a name that nobody knows, a value that is an expression, or weights that are not there.
         """
         known = _READING | _OWN | _OF_LABEL
         for name in conf:
@@ -59,6 +60,11 @@ class LabelSettings:
                 near = difflib.get_close_matches(name, known, n=2)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
                 raise BundleError(f"--conf {name} is no setting of this app; {hint}")
+            if name in _READING and str(conf[name]).lstrip().startswith(_EVALUATED):
+                raise BundleError(
+                    f"--conf {name} is {conf[name]!r}, which MONAI would evaluate; give the value itself, not an "
+                    "expression or a reference."
+                )
         models = bundle_root / "models"
         configs = str(conf.get("train_configs") or "configs/train.yaml").split(",")
         settings = cls(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cohort import BundleError, as_bool, as_whole, write_text
+from ..cohort import BundleError, as_bool, as_number, as_whole, find_slides, write_text
 from .label_settings import LabelSettings
 
 _TOKEN_IDS = (
@@ -20,7 +20,15 @@ _TOKEN_IDS = (
     "min_tissue_patches", "encode_background", "device", "amp", "num_workers",
 )  # fmt: skip
 _TRAIN_IDS = ("slide_table", "device", "amp", "n_prototypes", "min_regions", "seed")
-_REQUEST_IDS = ("max_epochs", "batch_size", "lr", "n_prototypes", "min_regions", "prototype_warmup_epochs", "seed")
+_LEAST = {
+    "max_epochs": 1,
+    "batch_size": 1,
+    "n_prototypes": 1,
+    "min_regions": 1,
+    "prototype_warmup_epochs": 0,
+    "seed": 0,
+}
+_TOKENS = "tokens"  # in a run's folder: links to the token files that it trains on
 _LAST_WORDS = 12
 
 
@@ -62,6 +70,8 @@ class PretrainingRun:
             self._note(run, note)
             print(f"slpd: {state} ({run.name})", flush=True)
             try:
+                if state == "training":
+                    self._choose_tokens(run)
                 self._follow(command)
             except BundleError as error:
                 self._note(run, {**note, "state": "failed", "error": str(error)})
@@ -92,16 +102,14 @@ class PretrainingRun:
             BundleError: a number in the request is none.
         """
         given = {name: self.settings.reading[name] for name in _TRAIN_IDS if name in self.settings.reading}
-        asked = {name: request[name] for name in _REQUEST_IDS if request.get(name) not in (None, "")}
-        if "max_epochs" in asked:
-            asked["max_epochs"] = as_whole(asked["max_epochs"], "max_epochs", 1)
+        asked = _numbers(request)
         if as_bool(request.get("pretrained")) and not resumes:
             asked["region_encoder_ckpt"] = self.settings.region_encoder_ckpt
         return self._command(
             "training",
             self.settings.train_configs,
             {
-                "dataset_dir": self.settings.tokens_dir,
+                "dataset_dir": run / _TOKENS,
                 "output_dir": run,
                 "model_path": self.settings.trained_region_encoder,
                 "slides_dir": self.slides,
@@ -110,6 +118,25 @@ class PretrainingRun:
                 **asked,
             },
         )
+
+    def _choose_tokens(self, run: Path) -> None:
+        """Link the token files of the slides that are in the studies now; uploads and former slides have some, too.
+
+        Raises:
+            BundleError: no slide has a token file.
+        """
+        folder = run / _TOKENS
+        folder.mkdir(exist_ok=True)
+        for link in folder.iterdir():
+            link.unlink()
+        for slide in find_slides(self.slides):
+            tokens = self.settings.tokens_dir / f"{slide.slide_id}.h5"
+            if tokens.is_file():
+                (folder / tokens.name).symlink_to(tokens)
+        if not any(folder.iterdir()):
+            raise BundleError(
+                f"no slide of {self.slides} has tokens in {self.settings.tokens_dir}: see {run}/tokenize."
+            )
 
     def progress(self) -> dict[str, Any]:
         """``state`` of the last run (tokenizing, training, done, failed) and the last line of its history."""
@@ -160,6 +187,15 @@ class PretrainingRun:
                     print(line.rstrip(), flush=True)
         if process.returncode:
             raise BundleError(f"{command[4]} ended with code {process.returncode}; its last words:\n" + "\n".join(last))
+
+
+def _numbers(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Ids of training in a request, as numbers: text would reach MONAI, which evaluates what begins with ``$``."""
+    given = {name: value for name, value in request.items() if value not in (None, "")}
+    numbers: dict[str, Any] = {name: as_whole(given[name], name, low) for name, low in _LEAST.items() if name in given}
+    if "lr" in given:
+        numbers["lr"] = as_number(given["lr"], "lr", 0)
+    return numbers
 
 
 def _plain_environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..embeddings import SlideEmbeddings
-from ..functional import batched_kmeans
+from ..functional import slide_prototypes
 from ..networks import Encoder, PatchTokenizer
 from ..slides import ReadSettings, RegionGrid, Slide, open_slide, plan_slide, read_patches
 
@@ -55,11 +53,12 @@ class LoadedRegions:
         self.slide.close()
 
 
-def load_regions(path: str | Path, **reading: Any) -> LoadedRegions:
+def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: Any) -> LoadedRegions:
     """Open a slide and find its regions.
 
     Args:
         path: the file.
+        slide_id: the slide's id, see :func:`~bundle.cohort.find_slides`; the file's stem if None.
         reading: settings of ``configs/inference.yaml`` that differ from its defaults: ``mpp``, ``default_mpp``,
             ``patch_size``, ``region_patches``, ``min_tissue``, ``min_tissue_patches``, ``wsi_reader``.
 
@@ -69,7 +68,7 @@ def load_regions(path: str | Path, **reading: Any) -> LoadedRegions:
     """
     defaults = ReadSettings("auto", 0.5, None, 16, 256, 0.1, 8)
     how = defaults._replace(**reading).checked()
-    slide = open_slide(path, reader=how.wsi_reader, default_mpp=how.default_mpp)
+    slide = open_slide(path, reader=how.wsi_reader, default_mpp=how.default_mpp, slide_id=slide_id)
     try:
         sizes = how._asdict()
         grid = plan_slide(slide, **{name: sizes[name] for name in sizes if name not in ("wsi_reader", "default_mpp")})
@@ -81,7 +80,12 @@ def load_regions(path: str | Path, **reading: Any) -> LoadedRegions:
 
 @torch.inference_mode()
 def encode_regions(
-    regions: LoadedRegions, patch_encoder: PatchTokenizer, region_encoder: Encoder, *, n_prototypes: int = 4
+    regions: LoadedRegions,
+    patch_encoder: PatchTokenizer,
+    region_encoder: Encoder,
+    weights: str,
+    *,
+    n_prototypes: int = 4,
 ) -> SlideEmbeddings:
     """Patches to tokens to region embeddings and the slide's prototypes: the numbers of ``configs/inference.yaml``.
 
@@ -89,6 +93,8 @@ def encode_regions(
         regions: of one slide.
         patch_encoder: see :func:`~bundle.networks.load_patch_encoder`.
         region_encoder: on the same device, see :func:`~bundle.networks.load_region_encoder`.
+        weights: which weights the region encoder has, see :func:`~bundle.weights.weights_name`; embeddings of other
+            weights cannot be compared.
         n_prototypes: K; fewer where the slide has fewer distinct regions.
 
     Raises:
@@ -102,7 +108,7 @@ def encode_regions(
     features, points = torch.cat(pred), torch.cat(projection)
     slide, how = regions.slide, regions.how
     size_px = how.region_patches * how.patch_size
-    prototypes, assignment = _prototypes(points, slide.slide_id, n_prototypes)
+    prototypes, assignment = slide_prototypes(points, slide.slide_id, n_prototypes)
     return SlideEmbeddings(
         slide_id=slide.slide_id,
         features=features.numpy(),
@@ -110,8 +116,8 @@ def encode_regions(
         coords=regions.grid.coords,
         mask=regions.grid.mask,
         slide_embedding=features.double().mean(0).float().numpy(),
-        prototypes=prototypes,
-        assignment=assignment,
+        prototypes=prototypes.numpy(),
+        assignment=assignment.numpy(),
         attributes={
             "mpp": how.mpp,
             "level0_mpp": slide.mpp,
@@ -123,6 +129,7 @@ def encode_regions(
             "slide_path": slide.path.name,
             "reader": slide.reader,
             "encoder": f"{patch_encoder.name} sha256:{patch_encoder.sha256}",
+            "region_encoder": weights,
         },
     )
 
@@ -133,12 +140,3 @@ def _token_grid(patches: NDArray[np.uint8], mask: NDArray[np.bool_], patch_encod
     parts = [patch_encoder(part.permute(0, 3, 1, 2)) for part in torch.from_numpy(patches).split(_PATCHES_AT_ONCE)]
     grid[torch.from_numpy(mask).to(grid.device)] = torch.cat(parts).half().float()
     return grid.permute(2, 0, 1)[None]
-
-
-def _prototypes(points: Tensor, slide_id: str, wanted: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    key = int(hashlib.sha256(slide_id.encode()).hexdigest()[:15], 16)
-    clusters = batched_kmeans(
-        points, torch.zeros(len(points), dtype=torch.int64), torch.tensor([wanted]), keys=torch.tensor([key])
-    )
-    found = clusters.centroids[0][clusters.valid[0]]
-    return normalize(found, dim=1).numpy(), clusters.assignment.numpy()

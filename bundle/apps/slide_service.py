@@ -57,7 +57,7 @@ class SlideService:
         ids = {
             **self.settings.reading,
             "bundle_root": str(self.settings.bundle_root),
-            "dataset_dir": str(path),
+            "dataset_dir": str(path.absolute()),  # begins with a slash: MONAI evaluates names that begin with $
             "output_dir": str(folder),
             "tokens_dir": str(self.settings.tokens_dir),
             "patch_encoder_ckpt": str(self.settings.patch_encoder_ckpt),

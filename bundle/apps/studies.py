@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 import time
 from pathlib import Path
 
 from ..cohort import BundleError, find_slides
 
 _LOOK_AGAIN_AFTER_S = 5.0
+_UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\..*)?", re.DOTALL)  # as Python's tempfile calls it; Label adds the suffix
 
 
 class LinkedStudies:
@@ -43,3 +46,22 @@ class LinkedStudies:
             if not link.is_symlink() and not link.exists():
                 link.symlink_to(target)
         self._looked_s = time.monotonic()
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a client's name for a file stays in the folder that it is put into, and is not hidden there."""
+    return bool(name) and name == Path(name).name and not name.startswith(".") and "\0" not in name
+
+
+def find_upload(image: str) -> Path | None:
+    """The file that MONAI Label has put an upload into, if ``image`` is one: directly in the folder of temporary files.
+
+    ``image`` is what a client has sent. Any other file of the machine is None, whether it exists or not, and so is a
+    link to it.
+    """
+    try:
+        path = Path(image).resolve(strict=True)
+        is_upload = path.parent == Path(tempfile.gettempdir()).resolve() and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # none there, a loop of links, a zero byte
+        return None
+    return path if is_upload and _UPLOAD.fullmatch(path.name) else None

@@ -18,7 +18,7 @@ def as_number(value: Any, name: str, low: float = -math.inf, high: float = math.
     """
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if math.isfinite(number) and low <= number <= high:
         return number

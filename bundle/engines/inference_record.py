@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from ..cohort import BundleError, as_bool, as_whole, fingerprint_of
 from ..embeddings import SlideEmbeddings
-from ..functional import batched_kmeans
+from ..functional import slide_prototypes
 from ..networks import warn_of_missing_background
 from ..tokens import TokenFile, TokenHeader, encoder_key
-from ..weights import read_about, sha256_of
+from ..weights import read_about, weights_name
 from .inference_jobs import InferenceJob
 
 _log = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ class SlideRecorder:
                 "--config_file configs/train.yaml), or give a file like models/model.pt, or HIPT's vit4k_xs_dino.pth, "
                 "as region_encoder_ckpt."
             )
-        self.settings["region_encoder"] = f"{self.weights.stem} sha256:{sha256_of(self.weights)}"
+        self.settings["region_encoder"] = weights_name(self.weights)
         self._about = read_about(self.weights)
 
     @property
@@ -167,15 +166,9 @@ class SlideRecorder:
         self, projection: NDArray[np.float32], slide_id: str
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         wanted = self.settings["n_prototypes_wanted"] if len(projection) >= self.settings["min_regions"] else 0
-        clusters = batched_kmeans(
-            torch.from_numpy(projection),
-            torch.zeros(len(projection), dtype=torch.int64),
-            torch.tensor([wanted]),
-            seed=self.settings["seed"],
-            keys=torch.tensor([int(_hash(slide_id)[:15], 16)]),
-        )
-        found = clusters.centroids[0][clusters.valid[0]]
-        return normalize(found, dim=1).numpy(), clusters.assignment.numpy()
+        points = torch.from_numpy(projection)
+        prototypes, assignment = slide_prototypes(points, slide_id, wanted, self.settings["seed"])
+        return prototypes.numpy(), assignment.numpy()
 
 
 def _source_key(file: TokenFile) -> str:

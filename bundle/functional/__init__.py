@@ -24,6 +24,7 @@ from .neighbors import Neighbors, nearest_slides, partners_of
 from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .prototype_targets import PrototypeTargets
 from .schedules import warmup_cosine
+from .slide_prototypes import slide_prototypes
 
 __all__ = [
     "Clusters",
@@ -58,6 +59,7 @@ __all__ = [
     "rank_candidates",
     "reliability",
     "roc_points",
+    "slide_prototypes",
     "survival_curve",
     "upper_half",
     "warmup_cosine",

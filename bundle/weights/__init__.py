@@ -4,7 +4,7 @@ from .architecture import infer_vit_architecture
 from .atomic import link_atomically, save_atomically
 from .loading import load_into
 from .pretraining import pretraining_file, read_about, read_pretraining, write_pretraining
-from .reading import is_torchscript, read_weights, sha256_of
+from .reading import is_torchscript, read_weights, sha256_of, weights_name
 from .selection import EncoderWeights, select_backbone
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "save_atomically",
     "select_backbone",
     "sha256_of",
+    "weights_name",
     "write_pretraining",
 ]

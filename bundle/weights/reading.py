@@ -75,6 +75,11 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_name(path: str | Path) -> str:
+    """How files of embeddings name the weights that made them: the file's stem, and its hash, by which they compare."""
+    return f"{Path(path).stem} sha256:{sha256_of(path)}"
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path, device="cpu"))

@@ -119,3 +119,62 @@ def test_a_new_slide_is_found(server, folder):
         time.sleep(1)
         server.get("/info/")
     assert server.infer("prototype_map", "later", **WHOLE)[0] == 200
+
+
+def test_files_of_the_machine_are_not_read(server, folder):
+    """A slide outside of the studies and no slide at all: the same answer, by query and by the body's params."""
+    write_slide(folder / "elsewhere" / "patient.tif", 320)
+    for name in ("patient.tif", "nobody.tif"):
+        path = str(folder / "elsewhere" / name)
+        for image, more in ((path, {}), ("a", {"params": {"image": path}})):
+            status, text = server.infer("prototype_map", image, **WHOLE, **more)
+            assert (status, json.loads(text)["detail"].replace(name, "")) == (
+                404,
+                f"there is no slide '{folder / 'elsewhere'}/' among the studies in {folder / 'studies'}.",
+            )
+
+
+def form(slide, **fields):
+    """A multipart body with a slide as ``file``, and its content type."""
+    parts = [(f'"{name}"', value.encode()) for name, value in fields.items()]
+    parts += [(f'"{part}"; filename="{slide.name}"', slide.read_bytes()) for part in ("file", "label")]
+    body = b"".join(
+        b"--cut\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n" % (name.encode(), value)
+        for name, value in parts
+    )
+    return body + b"--cut--\r\n", "multipart/form-data; boundary=cut"
+
+
+def test_an_upload_is_answered(server, folder):
+    """A slide in the request's body, as Label puts it into the folder of temporary files."""
+    body = form(write_slide(folder / "elsewhere" / "upload.tif", 320, seed=3), wsi=json.dumps(WHOLE))
+    status, text = server.ask("POST", "/infer/wsi_v2/prototype_map?output=json", *body)
+    assert status == 200 and polygons(text, "json"), text
+
+
+def test_clients_write_to_the_stores_folder_only(server, folder):
+    """Slides of the studies are not written over or deleted, names lead nowhere else, the given weights stay."""
+    body = form(write_slide(folder / "elsewhere" / "upload.tif", 320, seed=3))
+    script = folder / "elsewhere" / "script.py"
+    script.write_text("")
+    model, slides = folder / "models" / "model.pt", sorted((folder / "studies").rglob("*.tif"))
+    before = [path.read_bytes() for path in (model, *slides)]
+    for method, path, data, status in (
+        ("PUT", "/datastore/image?image=a", body, 403),
+        ("DELETE", "/datastore/image?id=a", (), 403),
+        ("PUT", f"/datastore/image?image={folder}/outside", body, 422),
+        ("PUT", "/datastore/image?image=../../outside", body, 422),
+        ("PUT", "/datastore/image?image=script", form(script), 422),
+        ("PUT", f"/datastore/label?image=a&tag={folder}/outside", body, 422),
+        ("PUT", "/datastore/image?image=mine", body, 200),
+        ("PUT", "/datastore/label?image=mine&tag=final", body, 200),
+        ("DELETE", "/model/prototype_map", (), 404),
+        ("PUT", "/model/prototype_map", body, 500),
+    ):
+        got, text = server.ask(method, path, *data)
+        assert got == status, f"{method} {path}: {got} {text}"
+    assert server.infer("prototype_map", "mine", **WHOLE)[0] == 200
+    assert server.ask("DELETE", "/datastore/image?id=mine")[0] == 200
+    assert server.infer("prototype_map", "mine", **WHOLE)[0] == 404
+    assert [path.read_bytes() for path in (model, *slides)] == before
+    assert [path for path in folder.rglob("outside*") if ".tif" in path.name or path.is_dir()] == []

@@ -1,6 +1,7 @@
 """The steps that MONAI Deploy's operators take, and the application itself where its SDK is installed."""
 
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from label_server import READING, write_models
 from monai.bundle import ConfigWorkflow
+from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
 
 from bundle.apps.region_pipeline import encode_regions, load_regions
 from bundle.cohort import SlideError
-from bundle.embeddings import read_embeddings
+from bundle.embeddings import Provenance, read_embeddings
 from bundle.networks import load_patch_encoder, load_region_encoder
+from bundle.weights import weights_name
 
 ROOT = Path(__file__).parents[2]
 READ = {"mpp": 2.0, "patch_size": PATCH, "min_tissue_patches": 2}
@@ -48,6 +51,8 @@ def assert_same(slide, wanted):
     assert len(slide) > 4 and slide.n_prototypes == 4
     for name in ("mpp", "level0_mpp", "level0_width", "region_size_level0", "patch_size_px", "encoder", "slide_path"):
         assert slide.attributes[name] == wanted.attributes[name]
+    mine, others = Provenance.of(slide.attributes), Provenance.of(wanted.attributes)
+    assert mine == others and mine.region_encoder.startswith("model sha256:") and not mine.difference(others)
 
 
 def test_three_steps_give_what_inference_gives(folder):
@@ -55,9 +60,20 @@ def test_three_steps_give_what_inference_gives(folder):
     patch_encoder = load_patch_encoder(folder / "models" / "patch_encoder.pt", PATCH)
     region_encoder = load_region_encoder(folder / "models" / "model.pt")
     regions = load_regions(folder / "a.tif", **READ)
-    slide = encode_regions(regions, patch_encoder, region_encoder)
+    slide = encode_regions(regions, patch_encoder, region_encoder, weights_name(folder / "models" / "model.pt"))
     regions.close()
     assert_same(slide, read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+    other = {**slide.attributes, "region_encoder": weights_name(write_encoder(folder / "other.pt", seed=1))}
+    assert "region encoder" in Provenance.of(slide.attributes).difference(Provenance.of(other))
+
+
+def test_a_slide_has_the_id_that_it_is_given(folder):
+    """`find_slides` names a DICOM series after its folder, and doubles by their path; clusters are keyed by that id."""
+    regions = load_regions(folder / "a.tif", slide_id="deep__a", **READ)
+    patch_encoder = load_patch_encoder(folder / "models" / "patch_encoder.pt", PATCH)
+    region_encoder = load_region_encoder(folder / "models" / "model.pt")
+    assert encode_regions(regions, patch_encoder, region_encoder, "model").slide_id == "deep__a"
+    regions.close()
 
 
 def test_regions_are_read_as_they_are_asked_for(folder):
@@ -92,6 +108,25 @@ def test_the_deploy_application_writes_the_same(folder):
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert_same(read_embeddings(folder / "deployed" / "a.h5"), read_embeddings(folder / "out" / "embeddings" / "a.h5"))
+
+
+def test_packaging_leaves_the_repository_as_it_is(tmp_path):
+    """The document's lines: `monai-deploy package` gets the application with bundle/ beside, in a folder elsewhere."""
+    document = (ROOT / "docs" / "deploy.md").read_text()
+    lines = document.split("## Package it")[1].split("```bash\n")[1].split("```")[0]
+    repository = tmp_path / "repository"
+    shutil.copytree(ROOT / "scripts" / "deploy_app", repository / "scripts" / "deploy_app")
+    (repository / "bundle").mkdir()
+    (repository / "bundle" / "__init__.py").touch()
+    before = sorted(repository.rglob("*"))
+    stand_in = 'monai-deploy() { ls "$2" "$2/bundle" "$4"; }\n'
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    words = ["bash", "-ec", stand_in + lines]
+    done = subprocess.run(words, cwd=repository, env=environment, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    assert {"app.py", "app.yaml", "bundle", "requirements.txt", "__init__.py"} <= set(done.stdout.split())
+    assert sorted(repository.rglob("*")) == before
 
 
 def test_the_application_asks_for_what_the_bundle_needs():
