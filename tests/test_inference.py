@@ -103,8 +103,9 @@ def test_the_command_of_the_documents(models, tmp_path):
     assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
 
 
-def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_path):
+def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_path, monkeypatch):
     """The Model Zoo and MONAI Label build the network before they load weights; a run without them says what to do."""
+    monkeypatch.setattr("bundle.networks.region_encoder._OWN_WEIGHTS", tmp_path / "none.pt")  # the demo leaves some
     tokens = write_cohort(tmp_path / "tokens")
     made = workflow(models, tokens, tmp_path / "out", region_encoder_ckpt=str(tmp_path / "none.pt"))
     scripted = torch.jit.script(made.network_def)

@@ -9,7 +9,7 @@ from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .settings import as_number, as_whole, check_device, check_folder
 from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, shown_values
-from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides
+from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
 from .slide_table import SlideRow, SlideTable
 from .split_files import SplitFile, read_splits
 from .splits import check_split, check_splits, fraction_of, patient_folds
@@ -55,6 +55,7 @@ __all__ = [
     "flush_folder",
     "fraction_of",
     "is_alive",
+    "is_file_name",
     "letters",
     "patient_folds",
     "pool_patients",

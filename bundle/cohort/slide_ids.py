@@ -23,8 +23,16 @@ class SlideRef(NamedTuple):
     relative: str
 
 
+def is_file_name(slide_id: str) -> bool:
+    """Whether an id that a file records can name a file: no folder in it, nothing that leads out of one."""
+    return slide_id not in ("", ".", "..") and not any(part in slide_id for part in ("/", "\\", "\0"))
+
+
 def find_slides(
-    dataset_dir: str | Path, table: SlideTable | None = None, suffixes: Sequence[str] = SLIDE_SUFFIXES
+    dataset_dir: str | Path,
+    table: SlideTable | None = None,
+    suffixes: Sequence[str] = SLIDE_SUFFIXES,
+    apart_from: Sequence[Path] = (),
 ) -> list[SlideRef]:
     """All slides below a folder, sorted by relative path; a single file is allowed.
 
@@ -35,6 +43,7 @@ def find_slides(
         dataset_dir: folder or file.
         table: slide table; a row that matches no slide is warned about.
         suffixes: by which files are slides; ``(".h5",)`` finds token files and names them in the same way.
+        apart_from: absolute folders whose files are no slides, such as those that a run writes to.
 
     Raises:
         BundleError: there is no such folder, or no slide in it.
@@ -43,6 +52,7 @@ def find_slides(
     if not root.exists():
         raise BundleError(f"{root} does not exist: give the folder that holds the slides, or one slide file.")
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if _is_slide(p, suffixes))
+    files = [p for p in files if not any(p.resolve().is_relative_to(folder) for folder in apart_from)]
     if not files:
         raise BundleError(
             f"no slide found in {root}: looked in depth for {', '.join(suffixes)}; {_what_is_there(root)}."

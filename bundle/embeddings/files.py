@@ -44,12 +44,15 @@ class Provenance(NamedTuple):
 def find_embeddings(folder: str | Path) -> list[Path]:
     """Embedding files below a folder, sorted; a single file is allowed.
 
+    Of inference's ``output_dir`` those in its ``embeddings``, without its tokens.
+
     Raises:
         BundleError: there is no such folder, no file in it, or two of the same name.
     """
     root = Path(folder)
     if root.is_file():
         return [root]
+    root = root / "embeddings" if (root / "embeddings").is_dir() else root
     if not root.is_dir():
         raise BundleError(f"{root} does not exist: give the folder of embeddings that configs/inference.yaml wrote.")
     found = sorted(path for path in root.rglob(f"*{EMBEDDING_SUFFIX}") if not path.name.startswith("."))

@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 
 from .. import __version__
-from ..cohort import BundleError
+from ..cohort import BundleError, is_file_name
 from .record import SlideEmbeddings
 
 EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
 _STALE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask whether its process lives
 _KIND = "slide_embeddings"
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for damaged files
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
 
 
@@ -79,7 +80,7 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
             arrays = {name: file[name][:] for name in wanted if name in file}
-    except (OSError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise BundleError(
             f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
         ) from error
@@ -96,7 +97,7 @@ def read_embeddings_header(path: str | Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             return _attributes(file, path)
-    except (OSError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise BundleError(
             f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
         ) from error
@@ -108,6 +109,10 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
     if attributes.get("kind") != _KIND or missing:
         lacks = f" (it lacks {', '.join(missing)})" if missing else ""
         raise BundleError(f"{path} holds no slide embeddings{lacks}; give files that configs/inference.yaml wrote.")
+    if not is_file_name(str(attributes.get("slide_id", ""))):
+        raise BundleError(
+            f"{path} calls its slide {attributes.get('slide_id')!r}, which cannot name a file; it is refused."
+        )
     if int(attributes["embeddings_version"]) > _FORMAT:
         raise BundleError(
             f"{path} has embeddings version {attributes['embeddings_version']}; this version of the bundle reads up to "

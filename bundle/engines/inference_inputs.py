@@ -55,8 +55,8 @@ class InferenceInputs:
             raise BundleError(
                 f"{root} holds slides and token files (.h5): name the folder of one of them as dataset_dir."
             )
-        refs = find_slides(root, table, _TOKEN_SUFFIXES if has_tokens else SLIDE_SUFFIXES)
-        return cls([ref for ref in refs if not _is_below(ref.path, written)], not has_tokens)
+        suffixes = _TOKEN_SUFFIXES if has_tokens else SLIDE_SUFFIXES
+        return cls(find_slides(root, table, suffixes, apart_from=written), not has_tokens)
 
 
 def _is_input(path: Path, suffixes: Sequence[str], written: Sequence[Path]) -> bool:

@@ -58,7 +58,7 @@ class InferenceJob:
     def finish(self, n_prototypes: int) -> None:
         """The file has its name."""
         self.status, self.n_prototypes = "done", n_prototypes
-        self.found.clear()
+        self._forget()
         _log.info("slide %s: %d regions, %d prototypes", self.slide_id, self.n_regions, n_prototypes)
 
     def fail(self, error: BaseException | str) -> None:
@@ -67,8 +67,13 @@ class InferenceJob:
             return
         is_plain = isinstance(error, BundleError | str)
         self.status, self.error = "failed", str(error) if is_plain else f"{type(error).__name__}: {error}"
-        self.found.clear()
+        self._forget()
         _log.warning("slide %s failed: %s", self.slide_id, self.error)
+
+    def _forget(self) -> None:
+        """Nothing of a slide's regions stays in memory: a cohort may have 10^5 slides."""
+        self.found.clear()
+        self.coords, self.mask = self.coords[:0], self.mask[:0]
 
     def index_row(self, root: Path) -> IndexRow:
         """The slide's line in the index of the folder ``root``."""

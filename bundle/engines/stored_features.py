@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import BundleError, fingerprint_of
-from ..embeddings import EMBEDDING_SUFFIX, SlideEmbeddings, read_embeddings, read_embeddings_header
-from ..tokens import TokenDataset, encoder_key
+from ..embeddings import SlideEmbeddings, find_embeddings, read_embeddings, read_embeddings_header
+from ..tokens import TokenDataset, encoder_key, read_token_header
 from ..weights import read_pretraining, sha256_of
 from .pooled_features import PooledFeatures, RegionVectors
 from .region_encoders import RegionEncoders
@@ -24,7 +24,7 @@ _ALIKE = ("region_encoder", "encoder", "mpp", "region_size_px")
 
 
 class EmbeddingFiles:
-    """A folder of embedding files, searched in depth; a broken one is left out with a warning.
+    """A folder of embedding files, searched in depth; one whose header is broken is left out with a warning.
 
     Args:
         folder: what inference wrote: ``output_dir``, or ``embeddings`` in it.
@@ -46,7 +46,7 @@ class EmbeddingFiles:
         self.slide_ids: list[str] = []
         first: dict[str, Any] = {}
         problems = []
-        for path in embedding_files(folder):
+        for path in find_embeddings(folder):
             try:
                 header = read_embeddings_header(path)
             except BundleError as error:
@@ -64,8 +64,12 @@ class EmbeddingFiles:
         self.encoder, self.region_encoder = str(first.get("encoder", "")), str(first.get("region_encoder", ""))
 
     def slides(self) -> list[SlideEmbeddings]:
-        """All of them."""
-        return [read_embeddings(path) for path in self._paths]
+        """All of them, without their attention.
+
+        Raises:
+            BundleError: one is damaged behind its header; the message names it.
+        """
+        return [read_embeddings(path, attention=False) for path in self._paths]
 
 
 class StoredFeatures(PooledFeatures):
@@ -123,26 +127,27 @@ class StoredFeatures(PooledFeatures):
         return self._fingerprints
 
 
-def embedding_files(folder: str | Path) -> list[Path]:
-    """Embedding files below a folder; of inference's ``output_dir`` those in ``embeddings``, without its tokens."""
-    root = Path(folder)
-    root = root / "embeddings" if (root / "embeddings").is_dir() else root
-    return sorted(path for path in root.rglob(f"*{EMBEDDING_SUFFIX}") if not path.name.startswith("."))
-
-
 def evaluation_dataset(dataset_dir: str | Path) -> TokenDataset | EmbeddingFiles:
     """Token files or embedding files, by what the first readable file is.
 
     Raises:
         BundleError: there is neither.
     """
-    for path in embedding_files(dataset_dir) if Path(dataset_dir).is_dir() else []:
-        try:
-            read_embeddings_header(path)
-        except BundleError:
-            continue
+    if _holds_embeddings(Path(dataset_dir)):
         return EmbeddingFiles(dataset_dir)
     return TokenDataset(dataset_dir, cache="none")
+
+
+def _holds_embeddings(folder: Path) -> bool:
+    """Whether the first file that is either kind is embeddings; one stray file among tokens makes no difference."""
+    for path in find_embeddings(folder) if folder.is_dir() and any(folder.rglob("*.h5")) else []:
+        for read, answer in ((read_embeddings_header, True), (read_token_header, False)):
+            try:
+                read(path)
+            except BundleError:
+                continue
+            return answer
+    return False
 
 
 def evaluation_features(

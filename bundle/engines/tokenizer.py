@@ -128,7 +128,8 @@ class TokenizingEvaluator(Evaluator):
         tokens_dirs = {job.token_path.parent for job in self.stream.jobs}
         for folder in tokens_dirs:
             check_folder(folder, "token files", "tokens_dir")
-            settle_finished(self.stream.jobs, folder, kind, self.overwrite)
+            tissue = {name: getattr(self.stream, name) for name in ("min_tissue", "min_tissue_patches")}
+            settle_finished(self.stream.jobs, folder, kind, self.overwrite, tissue)
         self.sink = TokenSink(tokens.shape[1], self.dtype, {**attributes, **self._recorded()})
 
     def _encoder_name(self) -> str:

@@ -91,7 +91,11 @@ class Piece(NamedTuple):
 
 
 def settle_finished(
-    jobs: Sequence[SlideJob], tokens_dir: str | Path, expected: Mapping[str, Any], overwrite: bool
+    jobs: Sequence[SlideJob],
+    tokens_dir: str | Path,
+    expected: Mapping[str, Any],
+    overwrite: bool,
+    preferred: Mapping[str, Any] | None = None,
 ) -> None:
     """Mark slides whose file is complete as skipped, after making sure that the folder holds one kind of tokens.
 
@@ -101,6 +105,8 @@ def settle_finished(
         expected: ``encoder``, ``mpp``, ``region_patches``, ``dim``, ``patch_size_px`` and ``encode_background`` of the
             files that will be written.
         overwrite: make the files of ``jobs`` anew; others in the folder must agree all the same.
+        preferred: settings with which files are kept as they are, with a warning, where they record others
+            (``min_tissue``). A file whose ``level0_mpp`` is not what the slide table says by now is made anew.
 
     Raises:
         BundleError: a file in the folder was made in another way; both ways are named.
@@ -116,10 +122,30 @@ def settle_finished(
             logger.warning("%s%s", error, "" if job is None else " It is made anew.")
             continue
         _check_kind(header, expected)
-        if job is not None:
+        if job is not None and _is_at_scale(job, header):
+            _warn_of_others(header, preferred or {})
             job.status, job.reader = "skipped", str(header.attributes.get("reader", ""))
             job.n_regions, job.mpp = header.n_regions, float(header.attributes.get("level0_mpp", math.nan))
             job.n_written = job.n_regions
+
+
+def _is_at_scale(job: SlideJob, header: TokenHeader) -> bool:
+    found = header.attributes.get("level0_mpp", job.row.mpp)
+    is_same = job.row.mpp is None or found is None or math.isclose(found, job.row.mpp, rel_tol=1e-6)
+    if not is_same:
+        text = "slide %s was tokenized at %g um/px, the slide table says %g: it is made anew"
+        logger.warning(text, header.slide_id, found, job.row.mpp)
+    return is_same
+
+
+def _warn_of_others(header: TokenHeader, preferred: Mapping[str, Any]) -> None:
+    found = {name: header.attributes[name] for name in preferred if name in header.attributes}
+    others = [
+        f"{name} {value} in place of {preferred[name]}" for name, value in found.items() if value != preferred[name]
+    ]
+    if others:
+        text = "tokens of slide %s are kept although they were made with %s; --overwrite true makes them anew"
+        logger.warning(text, header.slide_id, ", ".join(others))
 
 
 def _check_kind(header: TokenHeader, expected: Mapping[str, Any]) -> None:

@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import BundleError
+from ..cohort import BundleError, is_file_name
 
 FORMAT_VERSION = 1
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for damaged files
 REQUIRED_ATTRIBUTES = ("encoder", "format_version", "mpp", "slide_id")
 
 
@@ -59,7 +60,7 @@ class TokenFile:
                 self.coords: NDArray[np.int64] = file["coords"][:].astype(np.int64)
                 self.mask: NDArray[np.bool_] = file["mask"][:].astype(bool)
                 self._offsets = _region_offsets(file["features"], self._version[0])
-        except (OSError, RuntimeError) as error:
+        except _DAMAGED as error:
             raise BundleError(
                 f"token file {self.path} cannot be read ({error}); it is damaged or was copied only in part. "
                 "Delete it and tokenize the slide again, or copy it again."
@@ -161,7 +162,7 @@ class TokenFile:
             with h5py.File(self.path, "r", locking=False) as file:
                 for region, row in zip(regions, rows, strict=True):
                     out[row] = file["features"][int(region)]
-        except (OSError, RuntimeError) as error:
+        except _DAMAGED as error:
             raise BundleError(f"regions of token file {self.path} cannot be read: {error}.") from error
 
 
@@ -189,6 +190,10 @@ def _read_header(file: h5py.File, path: Path) -> TokenHeader:
         raise BundleError(
             f"{path} has token format {attributes['format_version']}; this version reads up to {FORMAT_VERSION}. "
             "Update the bundle."
+        )
+    if not is_file_name(str(attributes["slide_id"])):
+        raise BundleError(
+            f"{path} calls its slide {attributes['slide_id']!r}, which cannot name a file; it is refused."
         )
     shape, dtype = file["features"].shape, file["features"].dtype
     fits = len(shape) == 4 and shape[1] == shape[2] and shape[0] > 0 and dtype.kind == "f"

@@ -87,3 +87,12 @@ def test_rows_without_a_slide_are_warned_about(tmp_path, caplog):
     (tmp_path / "t.csv").write_text("slide\na\nb.svs\nc\nd\n")
     find_slides(tmp_path, SlideTable.read(tmp_path / "t.csv"))
     assert "2 rows match no slide, such as c, d" in caplog.text
+
+
+def test_what_a_run_wrote_is_no_slide(tmp_path):
+    """Files below folders that are left out neither count nor make a slide's name a duplicate."""
+    for name in ("site1/a.h5", "out/embeddings/a.h5"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    found = find_slides(tmp_path, suffixes=(".h5",), apart_from=[(tmp_path / "out").resolve()])
+    assert [slide.slide_id for slide in found] == ["a"]

@@ -55,3 +55,29 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(BundleError, match="cannot be written"):
         write_embeddings(made_up_slide(), tmp_path / "file" / "a.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("slide_id", ["../outside", "a/b", "..", "", "a\\b"])
+def test_an_id_that_leads_out_of_a_folder_is_refused(tmp_path, slide_id):
+    """Ids become file names of maps and pages: one with a folder in it once wrote outside of the output."""
+    path = tmp_path / "bad.h5"
+    write_embeddings(made_up_slide(), path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["slide_id"] = slide_id
+    with pytest.raises(BundleError, match="bad.h5"):
+        read_embeddings_header(path)
+
+
+def test_any_damage_is_a_bundle_error(tmp_path):
+    """h5py answers a changed byte with many kinds of exceptions; each once stopped a cohort without naming the file."""
+    path = tmp_path / "bad.h5"
+    write_embeddings(made_up_slide(n_regions=2, side=2, has_attention=False), path)
+    whole, rng, n_errors = path.read_bytes(), np.random.default_rng(0), 0
+    for place in rng.integers(0, min(len(whole), 6000), 150):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read_embeddings(path)
+        except BundleError as error:
+            assert "bad.h5" in str(error)
+            n_errors += 1
+    assert n_errors > 5

@@ -107,6 +107,19 @@ def test_finished_slides_are_skipped(slides, tmp_path):
     assert files[0].stat().st_mtime_ns > made[0]
 
 
+def test_a_corrected_scale_is_heeded(slides, tmp_path, caplog):
+    """A slide whose mpp the table has corrected is made anew; another tissue setting is said, and files are kept."""
+    tokenizer(slides, tmp_path).run()
+    first = {name: TokenFile(tmp_path / "tokens" / f"{name}.h5").header.attributes["level0_mpp"] for name in "ab"}
+    (tmp_path / "table.csv").write_text(f"slide,mpp\na,{1.5 * first['a']}\nb,{first['b']}\n")
+    with caplog.at_level(logging.WARNING):
+        tokenizer(slides, tmp_path, table=tmp_path / "table.csv", min_tissue=0.2).run()
+    status = {record.slide: record.status for record in read_slide_report(tmp_path / "slides.csv")}
+    assert status == {"a": "done", "b": "skipped", "c": "skipped"}
+    assert TokenFile(tmp_path / "tokens" / "a.h5").header.attributes["level0_mpp"] == pytest.approx(1.5 * first["a"])
+    assert "slide a was tokenized at" in caplog.text and "slide b are kept although" in caplog.text
+
+
 def test_damaged_token_files_are_made_again(slides, tmp_path):
     """A finished file that was damaged later does not count as finished."""
     tokenizer(slides, tmp_path).run()
