@@ -160,6 +160,9 @@ def picture(found: dict[str, Any]) -> Figure:
             rows = [row for row in found["candidates"] if row["candidates"] == 1000]
             xs, ys = [row["slides"] for row in rows], [row["seconds"] for row in rows]
             axes.loglog(xs, ys, "s--", color="#009E73", label="1,000 candidates each (from a sample)")
+        else:
+            axes.set_xticks(series["x"], [f"{x:,}" for x in series["x"]])
+            axes.set_xticks([], minor=True)
         axes.set_xlabel(axis)
         axes.set_ylabel("seconds")
         axes.grid(which="major", alpha=0.3)
