@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..cohort import BundleError, SearchAnswer, write_text
+from ..cohort import SearchAnswer
+from .result_texts import write_results
 
 _COLUMNS = ("query", "query_x", "query_y", "by", "rank", "slide", "x", "y", "similarity")
 
@@ -37,15 +38,7 @@ class NeighborsFiles:
         """
         plain = [_plain(asdict(answer)) for answer in answers]
         texts = {"results.csv": _table(answers), "results.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
-        try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                write_text(self.output_dir / name, text)
-        except OSError as error:
-            raise BundleError(
-                f"results cannot be written to {self.output_dir} ({error.strerror}): free some space, or choose "
-                "another output_dir."
-            ) from error
+        write_results(self.output_dir, texts)
 
 
 def _table(answers: Sequence[SearchAnswer]) -> str:

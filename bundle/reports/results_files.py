@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from ..cohort import BundleError, write_text
 from ..cohort.findings import Arm, Evaluation
+from .result_texts import write_results
 
 _log = logging.getLogger(__name__)
 _ARM = list(Arm._fields)
@@ -46,15 +46,7 @@ class ResultsFiles:
             "predictions.csv": _predictions_table(evaluation),
             "results.json": json.dumps(as_json(evaluation), indent=1, allow_nan=False) + "\n",
         }
-        try:
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                write_text(self.output_dir / name, text)
-        except OSError as error:
-            raise BundleError(
-                f"results cannot be written to {self.output_dir} ({error.strerror}): free some space, or choose "
-                "another output_dir."
-            ) from error
+        write_results(self.output_dir, texts)
         self._write_hparams(evaluation)
 
     def _write_hparams(self, evaluation: Evaluation) -> None:

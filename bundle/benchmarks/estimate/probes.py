@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from ...engines import PatchStream
 from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...tokens import TokenFileWriter
+from ..quiet import quietly
 
 _ROOT = Path(__file__).parents[3]
 _WORKING = {
@@ -66,7 +65,7 @@ def probe_reading(
     stream = PatchStream(
         slides, "unused", table=table, **how._asdict(), batch_size=32, num_workers=num_workers, rank=0, world_size=1
     )
-    with _quietly():
+    with quietly():
         started, n_patches = time.perf_counter(), 0
         for batch in stream:
             n_patches += len(batch["image"])
@@ -107,7 +106,7 @@ def probe_training(
     Raises:
         BundleError: a file or an id is none of the config's.
     """
-    with tempfile.TemporaryDirectory() as folder, _quietly():
+    with tempfile.TemporaryDirectory() as folder, quietly():
         config = _config(configs, ids)
         batch = int(config["batch_size"])
         n = n_regions or (batch if device.type == "cuda" else min(batch, 16))
@@ -219,13 +218,3 @@ def _bytes_of(state: Any) -> int:
     if isinstance(state, dict):
         return sum(_bytes_of(value) for value in state.values())
     return sum(_bytes_of(value) for value in state) if isinstance(state, list | tuple) else 0
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No word of the probes' own start and end; whatever is wrong is still an exception."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...cohort import BundleError
+from ..quiet import quietly
 from .arms import Arm, settings_of
 from .cohorts import PlantedTokens
 from .probes import probe
@@ -78,7 +76,7 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
     elif not (own / "last.pt").exists():
         shutil.copy(folder / f"{arm.parent}.pt", own / "last.pt")
     started = time.perf_counter()
-    with _quietly():
+    with quietly():
         parser = parse(data, own, {"checkpoint_interval": 0, **ids}, arm.bank)
         parser.get_parsed_content("begin")
         trainer = parser.get_parsed_content("train#trainer")
@@ -94,7 +92,7 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
 
 def untrained(data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> NDArray[np.float32]:
     """Embeddings [N, dim] of the held-out regions by the first weights of a seed's runs."""
-    with _quietly():
+    with quietly():
         parser = parse(data, folder, {**settings, "seed": seed})
         parser.get_parsed_content("begin")
         return embed(parser.get_parsed_content("teacher").encoder, data.held_out)
@@ -106,13 +104,3 @@ def embed(encoder: nn.Module, data: PlantedTokens) -> NDArray[np.float32]:
     encoder.eval()
     parts = [encoder(tokens.float().permute(0, 3, 1, 2)) for tokens in data.features.split(256)]
     return torch.cat(parts).numpy()
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """No word of each run's start and end; whatever is wrong is still an exception."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
