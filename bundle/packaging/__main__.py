@@ -20,12 +20,9 @@ def main() -> None:
     parser = _parser()
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    patch_encoder = options.patch_encoder or _ROOT / "models" / "patch_encoder.pt"
-    is_default_missing = options.patch_encoder is None and not patch_encoder.is_file()
-    without_patch_encoder = is_default_missing or str(options.patch_encoder).lower() == "none"
     chosen = PackageOptions(
         model=None if options.untrained else options.model,
-        patch_encoder=None if without_patch_encoder else patch_encoder,
+        patch_encoder=chosen_patch_encoder(options.patch_encoder, None if options.untrained else _ROOT / "models"),
         weights_url=options.weights_url,
         with_slide_ids=options.with_slide_ids,
         notes=options.notes,
@@ -37,6 +34,19 @@ def main() -> None:
     except BundleError as error:
         parser.exit(1, f"Stopped: {error}\n")
     print("\n".join(_summary(package, options.output_dir)))
+
+
+def chosen_patch_encoder(given: Path | None, models: Path | None) -> Path | None:
+    """The file that is packaged beside the model.
+
+    Args:
+        given: what the user asked for; "none" leaves it out.
+        models: folder whose ``patch_encoder.pt`` is taken where nothing was asked for; None: no folder.
+    """
+    if given is not None:
+        return None if str(given).lower() == "none" else given
+    default = None if models is None else models / "patch_encoder.pt"
+    return default if default is not None and default.is_file() else None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
 """Which files a package takes."""
 
 import subprocess
+from pathlib import Path
 
+from bundle.packaging.__main__ import chosen_patch_encoder
 from bundle.packaging.contents import packaged_files
 
 
@@ -15,3 +17,12 @@ def test_what_git_does_not_track_stays_at_home(tmp_path, caplog):
     subprocess.run(["git", "-C", str(tmp_path), "add", "LICENSE", "configs/train.yaml"], check=True)
     assert packaged_files(tmp_path) == ["LICENSE", "configs/train.yaml"]
     assert "configs/my_slides.csv" in caplog.text
+
+
+def test_the_patch_encoder_at_hand_goes_along(tmp_path):
+    """Not naming one once left it out; "none" does, and so does an untrained package."""
+    assert chosen_patch_encoder(None, tmp_path) is None
+    (tmp_path / "patch_encoder.pt").touch()
+    assert chosen_patch_encoder(None, tmp_path) == tmp_path / "patch_encoder.pt"
+    assert chosen_patch_encoder(Path("other.pt"), tmp_path) == Path("other.pt")
+    assert chosen_patch_encoder(Path("none"), tmp_path) is chosen_patch_encoder(None, None) is None
