@@ -7,6 +7,7 @@ from .files import flush_folder, is_alive, write_bytes, write_text
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
+from .recorded import DAMAGED_FILE, encoder_key, plain_value
 from .settings import as_number, as_whole, check_device, check_folder
 from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, shown_values
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
@@ -21,6 +22,7 @@ __all__ = [
     "AtlasSlide",
     "BundleError",
     "Comparison",
+    "DAMAGED_FILE",
     "Evaluation",
     "Interval",
     "PatientRows",
@@ -49,6 +51,7 @@ __all__ = [
     "check_split",
     "check_splits",
     "duplicates_across",
+    "encoder_key",
     "find_duplicates",
     "find_slides",
     "fingerprint_of",
@@ -58,6 +61,7 @@ __all__ = [
     "is_file_name",
     "letters",
     "patient_folds",
+    "plain_value",
     "pool_patients",
     "read_splits",
     "shown_values",

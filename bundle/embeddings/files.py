@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cohort import BundleError
+from ..cohort import BundleError, encoder_key
 from .store import EMBEDDING_SUFFIX
 
 _SAME_MPP = 0.02
@@ -34,7 +34,7 @@ class Provenance(NamedTuple):
             ("region encoder", self.region_encoder, other.region_encoder),
             ("patch encoder", self.encoder, other.encoder),
         ):
-            if _weights(mine) != _weights(others):
+            if encoder_key(mine) != encoder_key(others):
                 return f"{what} {mine or 'unknown'} and {others or 'unknown'}"
         if abs(self.mpp - other.mpp) > _SAME_MPP * max(self.mpp, other.mpp):
             return f"resolution {self.mpp:g} and {other.mpp:g} um/px"
@@ -65,7 +65,3 @@ def find_embeddings(folder: str | Path) -> list[Path]:
         if first.setdefault(path.stem, path) is not path:
             raise BundleError(f"slide {path.stem} stands twice in {root} ({first[path.stem]}, {path}); keep one.")
     return found
-
-
-def _weights(recorded: str) -> str:
-    return recorded.rpartition("sha256:")[2]

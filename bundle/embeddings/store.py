@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from .. import __version__
-from ..cohort import BundleError, is_file_name
+from ..cohort import DAMAGED_FILE, BundleError, is_file_name, plain_value
 from .record import SlideEmbeddings
 
 EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
 _STALE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask whether its process lives
 _KIND = "slide_embeddings"
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for damaged files
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
 
 
@@ -80,7 +78,7 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
         with h5py.File(path, "r", locking=False) as file:
             attributes = _attributes(file, path)
             arrays = {name: file[name][:] for name in wanted if name in file}
-    except _DAMAGED as error:
+    except DAMAGED_FILE as error:
         raise BundleError(
             f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
         ) from error
@@ -97,14 +95,14 @@ def read_embeddings_header(path: str | Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             return _attributes(file, path)
-    except _DAMAGED as error:
+    except DAMAGED_FILE as error:
         raise BundleError(
             f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
         ) from error
 
 
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
-    attributes = {name: _plain(value) for name, value in file.attrs.items()}
+    attributes = {name: plain_value(value) for name, value in file.attrs.items()}
     missing = [name for name in _REQUIRED if name not in file]
     if attributes.get("kind") != _KIND or missing:
         lacks = f" (it lacks {', '.join(missing)})" if missing else ""
@@ -119,9 +117,3 @@ def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:
             f"{_FORMAT}. Update the bundle."
         )
     return attributes
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cohort import BundleError, as_bool, as_whole, fingerprint_of
+from ..cohort import BundleError, as_bool, as_whole, encoder_key, fingerprint_of
 from ..embeddings import SlideEmbeddings
 from ..functional import slide_prototypes
 from ..networks import warn_of_missing_background
-from ..tokens import TokenFile, TokenHeader, encoder_key
+from ..tokens import TokenFile, TokenHeader
 from ..weights import read_about, weights_name
 from .inference_jobs import InferenceJob
 

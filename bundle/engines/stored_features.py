@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..cohort import BundleError, fingerprint_of
+from ..cohort import BundleError, encoder_key, fingerprint_of
 from ..embeddings import SlideEmbeddings, find_embeddings, read_embeddings, read_embeddings_header
-from ..tokens import TokenDataset, encoder_key, read_token_header
+from ..tokens import TokenDataset, read_token_header
 from ..weights import read_pretraining, sha256_of
 from .pooled_features import PooledFeatures, RegionVectors
 from .region_encoders import RegionEncoders

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import BundleError, SlideRef, SlideRow
+from ..cohort import BundleError, SlideRef, SlideRow, encoder_key
 from ..reports import SlideRecord
-from ..tokens import TokenHeader, encoder_key, read_token_header
+from ..tokens import TokenHeader, read_token_header
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from .dataset import TokenDataset
 from .files import find_token_files, token_width
 from .memory import available_memory
 from .sampler import RegionBatchSampler
-from .store import FORMAT_VERSION, TokenFile, TokenHeader, encoder_key, read_token_header
+from .store import FORMAT_VERSION, TokenFile, TokenHeader, read_token_header
 from .writer import NoRoomError, TokenFileWriter, remove_stale_parts
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "TokenHeader",
     "available_memory",
     "collate_regions",
-    "encoder_key",
     "find_token_files",
     "read_token_header",
     "remove_stale_parts",

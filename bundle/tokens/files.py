@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..cohort import BundleError
-from .store import TokenFile, TokenHeader, encoder_key, read_token_header
+from ..cohort import BundleError, encoder_key
+from .store import TokenFile, TokenHeader, read_token_header
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import BundleError, is_file_name
+from ..cohort import DAMAGED_FILE, BundleError, is_file_name, plain_value
 
 FORMAT_VERSION = 1
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for damaged files
 REQUIRED_ATTRIBUTES = ("encoder", "format_version", "mpp", "slide_id")
 
 
@@ -60,7 +59,7 @@ class TokenFile:
                 self.coords: NDArray[np.int64] = file["coords"][:].astype(np.int64)
                 self.mask: NDArray[np.bool_] = file["mask"][:].astype(bool)
                 self._offsets = _region_offsets(file["features"], self._version[0])
-        except _DAMAGED as error:
+        except DAMAGED_FILE as error:
             raise BundleError(
                 f"token file {self.path} cannot be read ({error}); it is damaged or was copied only in part. "
                 "Delete it and tokenize the slide again, or copy it again."
@@ -162,7 +161,7 @@ class TokenFile:
             with h5py.File(self.path, "r", locking=False) as file:
                 for region, row in zip(regions, rows, strict=True):
                     out[row] = file["features"][int(region)]
-        except _DAMAGED as error:
+        except DAMAGED_FILE as error:
             raise BundleError(f"regions of token file {self.path} cannot be read: {error}.") from error
 
 
@@ -175,17 +174,12 @@ def read_token_header(path: str | Path) -> TokenHeader:
     return TokenFile(path).header
 
 
-def encoder_key(encoder: str) -> str:
-    """What tells one encoder from another: the hash of its weights where the text has one, else the text."""
-    return encoder.rpartition("sha256:")[2].strip() or encoder
-
-
 def _read_header(file: h5py.File, path: Path) -> TokenHeader:
     missing = [name for name in ("features", "coords", "mask") if name not in file]
     missing += [f"attribute {name}" for name in REQUIRED_ATTRIBUTES if name not in file.attrs]
     if missing:
         raise BundleError(f"{path} is not a token file of this bundle: it lacks {', '.join(missing)}.")
-    attributes = {name: _plain(value) for name, value in file.attrs.items()}
+    attributes = {name: plain_value(value) for name, value in file.attrs.items()}
     if int(attributes["format_version"]) > FORMAT_VERSION:
         raise BundleError(
             f"{path} has token format {attributes['format_version']}; this version reads up to {FORMAT_VERSION}. "
@@ -226,10 +220,3 @@ def _region_offsets(features: h5py.Dataset, file_size: int) -> NDArray[np.int64]
 def _version_of(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as Python's own type."""
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bundle.cohort import BundleError
-from bundle.tokens import FORMAT_VERSION, NoRoomError, TokenFile, TokenFileWriter, encoder_key, read_token_header
+from bundle.cohort import BundleError, encoder_key
+from bundle.tokens import FORMAT_VERSION, NoRoomError, TokenFile, TokenFileWriter, read_token_header
 from bundle.tokens import remove_stale_parts as remove_stale
 
 
