@@ -29,10 +29,18 @@ def region_features(lengths: Tensor, dim: int = 256, n_kinds: int = 5, seed: int
     return F.normalize(0.7 * kinds[slide_index, kind] + noise, dim=1), slide_index
 
 
-def slide_prototypes(n_slides: int, size: int, dim: int = 256, n_tissues: int = 20, seed: int = 0) -> Tensor:
-    """Unit prototypes (S, K, d), each near one of ``n_tissues`` directions that all slides share."""
+def slide_prototypes(
+    n_slides: int, size: int, dim: int = 256, n_tissues: int = 20, seed: int = 0, n_directions: int | None = None
+) -> Tensor:
+    """Unit prototypes (S, K, d), each near one of ``n_tissues`` directions that all slides share.
+
+    Slides differ from each other in all d directions alike, or mostly in the first ``n_directions``.
+    """
     generator = torch.Generator().manual_seed(seed)
     tissues = torch.randn(n_tissues, dim, generator=generator)
     found = torch.randn(n_slides, size, dim, generator=generator)
+    if n_directions is not None:
+        tissues[:, n_directions:] *= 0.1
+        found[..., n_directions:] *= 0.1
     found += tissues[torch.randint(n_tissues, (n_slides, size), generator=generator)]
     return F.normalize(found, dim=-1, out=found)

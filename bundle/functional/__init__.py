@@ -1,6 +1,5 @@
 """Arithmetic: tensors (or arrays) in, tensors out, no state, no files, no processes."""
 
-from .candidates import nearest_sets, neighbors_of, rank_candidates
 from .curves import (
     Reliability,
     RocBand,
@@ -20,10 +19,12 @@ from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
 from .matching import assign_cosines, best_assignment, matched_similarity
 from .merging import MergedSets, merge_sets
-from .neighbors import Neighbors, nearest_slides, partners_of
+from .neighbors import Neighbors, merged_neighbors, nearest_slides
 from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .prototype_targets import PrototypeTargets
 from .schedules import warmup_cosine
+from .set_search import nearest_sets
+from .sketches import principal_directions, sketched
 from .slide_prototypes import slide_prototypes
 
 __all__ = [
@@ -51,14 +52,14 @@ __all__ = [
     "matched_similarity",
     "mean_roc",
     "merge_sets",
+    "merged_neighbors",
     "nearest_sets",
     "nearest_slides",
-    "neighbors_of",
-    "partners_of",
+    "principal_directions",
     "prototype_colors",
-    "rank_candidates",
     "reliability",
     "roc_points",
+    "sketched",
     "slide_prototypes",
     "survival_curve",
     "upper_half",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
+from tqdm.auto import tqdm
 
-from ..cohort import BundleError, as_whole
-from ..functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, nearest_slides
+from ..cohort import BundleError
+from ..functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, merged_neighbors, nearest_slides
 from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
-from .large_cohorts import nearest_slides_by_candidates
-from .sharing import own_slides, put_together
+from .sharing import of_all_ranks, own_share, own_slides, put_together
 from .statistics import clustering_stats, neighbor_stats
 
 _BACKENDS = {"batched": batched_kmeans, "faiss": faiss_kmeans}
+_PROGRESS_AFTER = 5.0  # seconds
 
 
 class PrototypeBank:
@@ -33,8 +35,6 @@ class PrototypeBank:
         seed: seed of K-means.
         match: "assignment" (the paper) or "nearest", see :func:`bundle.functional.nearest_slides`.
         backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
-        exact_slides: up to so many slides with prototypes every pair is compared; beyond, faiss proposes candidates.
-        n_candidates: slides proposed to each slide there.
 
     Attributes:
         vectors: L2-normalized prototypes, shape (S, K, d).
@@ -61,8 +61,6 @@ class PrototypeBank:
         seed: int = 0,
         match: Literal["assignment", "nearest"] = "assignment",
         backend: Literal["batched", "faiss"] = "batched",
-        exact_slides: int = 100_000,
-        n_candidates: int = 1000,
     ) -> None:
         if backend not in _BACKENDS or match not in ("assignment", "nearest"):
             raise BundleError(
@@ -77,8 +75,6 @@ class PrototypeBank:
         self.n_prototypes, self.n_neighbors, self.min_regions = n_prototypes, n_neighbors, min_regions
         self.n_restarts, self.n_iterations, self.seed = n_restarts, n_iterations, seed
         self.matching, self.backend = match, backend
-        self.exact_slides = as_whole(exact_slides, "exact_matching_slides", 0)
-        self.n_candidates = as_whole(n_candidates, "matching_candidates", 1)
         self._clear()
 
     def _clear(self) -> None:
@@ -149,24 +145,27 @@ class PrototypeBank:
     def match(self) -> dict[str, float]:
         """Find the most similar slides of each slide; returns what :func:`bundle.prototypes.neighbor_stats` does.
 
-        Where candidates were proposed there is also ``neighbor_recall``, the share of true neighbors among those found.
+        With several processes each compares its share of the pairs, and all end with the same result.
 
         Raises:
             BundleError: there has been no :meth:`fit`.
         """
         if not self.is_fitted:
             raise BundleError("slides cannot be matched before they are clustered: call fit first.")
-        before = self.neighbors
-        wanted: tuple[Any, ...] = (self.vectors, self.valid, self.n_neighbors)
-        stats = {}
-        if int(self.valid.any(1).sum()) <= self.exact_slides:
-            self.neighbors = nearest_slides(*wanted, match=self.matching)
-        else:
-            self.neighbors, stats["neighbor_recall"] = nearest_slides_by_candidates(
-                *wanted, match=self.matching, n_candidates=self.n_candidates
-            )
+        before, share = self.neighbors, own_share()
+        found = nearest_slides(
+            self.vectors,
+            self.valid,
+            self.n_neighbors,
+            match=self.matching,
+            share=share,
+            progress=partial(
+                tqdm, desc="matching slides", delay=_PROGRESS_AFTER, leave=False, disable=share[0] > 0 or None
+            ),
+        )
+        self.neighbors = merged_neighbors(Neighbors(*(of_all_ranks(each) for each in found)))
         self._is_matched, self._tables = True, None
-        return stats | neighbor_stats(self.neighbors, before if before is None else _on(before, self.vectors.device))
+        return neighbor_stats(self.neighbors, before if before is None else _on(before, self.vectors.device))
 
     def targets(self, region_ids: Tensor, device: torch.device | str) -> PrototypeTargets:
         """Prototypes that a batch of B regions shall match, on ``device``; between fit and match no neighbor's.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..functional import principal_directions, sketched
+
 _SAMPLED = 20_000
 _ROUNDING = 1e-5  # of sums of cosines in single precision
 
@@ -12,10 +14,9 @@ _ROUNDING = 1e-5  # of sums of cosines in single precision
 class SetSketch:
     """Prototypes in their own principal directions, and the length of what that leaves out.
 
-    The cosine of two unit vectors is the product of their parts in a subspace plus that of the rests, which is at most
-    the product of the rests' lengths (Cauchy-Schwarz). So each prototype is kept as ``n_dims`` coordinates and one
-    length, and a product of these is never below the cosine. Similarity is then bounded by the smaller of two means:
-    of the largest products of the query's prototypes, and of the set's; loosely perhaps, but always from above.
+    Each prototype is kept as ``n_dims`` coordinates and one length (:func:`bundle.functional.sketched`), whose product
+    is never below the cosine. Similarity is then bounded by the smaller of two means: of the largest products of the
+    query's prototypes, and of the set's; loosely perhaps, but always from above.
 
     Args:
         sets: prototypes of S slides, L2-normalized, shape (S, K, d).
@@ -24,15 +25,16 @@ class SetSketch:
     """
 
     def __init__(self, sets: Tensor, valid: Tensor, n_dims: int = 63) -> None:
-        self.basis = _principal_directions(sets, valid, n_dims)
-        self.sketch = _sketched(sets, self.basis).permute(2, 1, 0).contiguous()  # slides last: maxima run along them
+        step = max(1, -(-len(sets) // _SAMPLED))
+        self.basis = principal_directions(sets[::step][valid[::step]])[:, :n_dims]
+        self.sketch = sketched(sets, self.basis).permute(2, 1, 0).contiguous()  # slides last: maxima run along them
         self.valid, self.n_valid = valid.T.contiguous(), valid.sum(1)
         self.all_valid = bool(valid.all())
 
     def bounds(self, query: Tensor) -> Tensor:
         """Upper bounds (S,) of the similarity of each set with that of a query (K', d); -inf for empty sets."""
         n_query, n_sets = len(query), len(self.n_valid)
-        cosines = (_sketched(query, self.basis) @ self.sketch.flatten(1)).view(n_query, -1, n_sets)
+        cosines = (sketched(query, self.basis) @ self.sketch.flatten(1)).view(n_query, -1, n_sets)
         if not self.all_valid:
             cosines.masked_fill_(~self.valid, -torch.inf)
         of_query, of_set = cosines.amax(1).sum(0), cosines.amax(0).masked_fill_(~self.valid, 0).sum(0)
@@ -41,18 +43,3 @@ class SetSketch:
         of_set.masked_fill_(self.n_valid > n_query, torch.inf)
         bounds = torch.minimum(of_query, of_set).div_(self.n_valid.clamp(1, n_query)).add_(_ROUNDING)
         return bounds.masked_fill_(self.n_valid == 0, -torch.inf)
-
-
-def _sketched(vectors: Tensor, basis: Tensor) -> Tensor:
-    """Coordinates, and the length of the rest: (..., d) -> (..., n_dims + 1)."""
-    inside = vectors @ basis
-    rest = (vectors.square().sum(-1) - inside.square().sum(-1)).clamp(min=0).sqrt()
-    return torch.cat([inside, rest[..., None]], -1)
-
-
-def _principal_directions(sets: Tensor, valid: Tensor, n_dims: int) -> Tensor:
-    """Orthonormal columns (d, n) in which a sample of the prototypes is longest."""
-    step = -(-len(sets) // _SAMPLED)
-    rows = sets[::step][valid[::step]].double()
-    values, vectors = torch.linalg.eigh(rows.T @ rows)
-    return vectors[:, values.argsort(descending=True)[:n_dims]].to(sets.dtype).contiguous()

@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from bundle.functional import nearest_slides, neighbors
+from bundle.functional import Neighbors, merged_neighbors, nearest_slides, neighbor_search
 
 
 def _slides(n_slides, size, dim=6, share_valid=1.0):
@@ -19,7 +19,7 @@ def _slides(n_slides, size, dim=6, share_valid=1.0):
 def test_search_equals_enumeration(monkeypatch, size, share_valid, n_neighbors, block):
     """Bounds and blocks lose nothing: the lists are those of all permutations, with missing prototypes and large R."""
     torch.manual_seed(size)
-    monkeypatch.setitem(neighbors._BLOCK_ROWS, "cpu", block)
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", block)
     prototypes, valid = _slides(14, size, share_valid=share_valid)
     found = nearest_slides(prototypes, valid, n_neighbors)
     for slide, truth in enumerate(reference.nearest_slides(prototypes, valid, n_neighbors)):
@@ -28,6 +28,68 @@ def test_search_equals_enumeration(monkeypatch, size, share_valid, n_neighbors, 
         assert found.partner[slide].tolist() == [partner for *_, partner in truth] + [[-1] * size] * rest
         got = found.similarity[slide].tolist()
         assert got == pytest.approx([similarity for similarity, *_ in truth] + [-torch.inf] * rest, abs=1e-10)
+
+
+@pytest.mark.parametrize("n_dims", [1, 3])
+@pytest.mark.parametrize("share_valid", [1.0, 0.6])
+@pytest.mark.parametrize("n_neighbors", [1, 4])
+def test_bounds_in_few_dimensions_lose_nothing(monkeypatch, n_dims, share_valid, n_neighbors):
+    """Whatever share of the pairs a sketch leaves, the lists are those of the search with full vectors."""
+    torch.manual_seed(n_dims)
+    prototypes, valid = _slides(40, 3, dim=8, share_valid=share_valid)
+    prototypes[:20, :, 2:] *= 0.01  # some lie in the subspace, some do not
+    prototypes = torch.nn.functional.normalize(prototypes, dim=-1)
+    truth = nearest_slides(prototypes, valid, n_neighbors)
+    monkeypatch.setattr(neighbor_search, "_SKETCHED_SLIDES", 2)
+    monkeypatch.setattr(neighbor_search, "_SKETCH_DIMS", (n_dims,))
+    monkeypatch.setattr(neighbor_search, "_FEW", 1.0)
+    members = valid.any(1)
+    assert neighbor_search.NeighborSearch(prototypes[members], valid[members], n_neighbors).is_sketched
+    found = nearest_slides(prototypes, valid, n_neighbors)
+    assert torch.equal(found.index, truth.index) and torch.equal(found.partner, truth.partner)
+    torch.testing.assert_close(found.similarity, truth.similarity)
+
+
+def test_a_sketch_is_used_where_it_leaves_few_pairs(monkeypatch):
+    """Prototypes in a plane are bounded in few dimensions, those in all directions are not."""
+    monkeypatch.setattr(neighbor_search, "_SKETCHED_SLIDES", 100)
+    prototypes, valid = _slides(300, 2, dim=64)
+    flat = prototypes.clone()
+    flat[..., 8:] *= 1e-3
+    flat = torch.nn.functional.normalize(flat, dim=-1)
+    assert [neighbor_search.NeighborSearch(each, valid, 1).is_sketched for each in (prototypes, flat)] == [False, True]
+
+
+@pytest.mark.parametrize("of", [2, 3, 50])
+@pytest.mark.parametrize("n_neighbors", [1, 5, 20])
+def test_shares_put_together_are_the_whole(monkeypatch, of, n_neighbors):
+    """The best neighbors of all shares are those of all pairs, also where shares are empty."""
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 6)
+    prototypes, valid = _slides(17, 3, share_valid=0.8)
+    valid[4] = False
+    truth = nearest_slides(prototypes, valid, n_neighbors)
+    shares = [nearest_slides(prototypes, valid, n_neighbors, share=(number, of)) for number in range(of)]
+    found = merged_neighbors(Neighbors(*(torch.stack(each) for each in zip(*shares, strict=True))))
+    assert torch.equal(found.index, truth.index) and torch.equal(found.partner, truth.partner)
+    torch.testing.assert_close(found.similarity, truth.similarity)
+
+
+def test_shares_are_about_equal():
+    """Every row is in one share, and no share compares many more blocks than another."""
+    search = neighbor_search.NeighborSearch(*_slides(300, 2), 1)
+    search.block = 10
+    shares = [[rows.start // 10 for rows in search.rows(number, 4)] for number in range(4)]
+    assert sorted(sum(shares, [])) == list(range(30))
+    sizes = [sum(30 - row for row in rows) for rows in shares]
+    assert max(sizes) - min(sizes) <= 6
+
+
+def test_progress_sees_every_step(monkeypatch):
+    """The sequence of steps goes through ``progress``."""
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 4)
+    steps = []
+    nearest_slides(*_slides(6, 2), 1, progress=lambda rows: steps.extend(rows) or rows)
+    assert len(steps) == 3
 
 
 @pytest.mark.parametrize("n_slides", [0, 1])
@@ -69,3 +131,5 @@ def test_unknown_options_are_refused():
         nearest_slides(*_slides(2, 2), 1, match="greedy")
     with pytest.raises(ValueError, match="at least 0"):
         nearest_slides(*_slides(2, 2), -1)
+    with pytest.raises(ValueError, match="number < of"):
+        nearest_slides(*_slides(2, 2), 1, share=(2, 2))

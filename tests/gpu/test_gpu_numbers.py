@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bundle.functional import PrototypeTargets, batched_kmeans, keyed_uniform, nearest_slides
+from bundle.functional import PrototypeTargets, batched_kmeans, keyed_uniform, nearest_slides, neighbor_search
 from bundle.losses import DINOLoss, SLPDLoss
 from bundle.networks import Encoder, PatchTokenizer, PatchViT, ProjectionHead, RegionViT
 from bundle.prototypes import PrototypeBank
@@ -107,8 +107,12 @@ def test_clusters_are_the_same_and_come_again():
 @pytest.mark.parametrize(
     ("size", "n_neighbors", "match"), [(4, 1, "assignment"), (6, 3, "assignment"), (4, 2, "nearest")]
 )
-def test_neighbors_are_the_same(size, n_neighbors, match):
-    """Slides with fewer prototypes, and one without any, included; a cohort larger than a block as well."""
+@pytest.mark.parametrize("sketched_slides", [100, 4096])
+def test_neighbors_are_the_same(monkeypatch, size, n_neighbors, match, sketched_slides):
+    """Slides with fewer prototypes, and one without any, included; by bounds of all dimensions and of few."""
+    monkeypatch.setattr(neighbor_search, "_SKETCHED_SLIDES", sketched_slides)
+    monkeypatch.setattr(neighbor_search, "_SKETCH_DIMS", (15,))
+    monkeypatch.setattr(neighbor_search, "_FEW", 1.0)
     prototypes = _unit(300, size, 32, seed=4).float()
     valid = torch.arange(300 * size).view(300, size) % 11 > 0
     valid[7] = False
@@ -120,21 +124,18 @@ def test_neighbors_are_the_same(size, n_neighbors, match):
 
 
 def test_a_bank_gives_the_same_targets():
-    """Cluster, match, targets of a batch; by all pairs and by candidates that faiss proposes."""
+    """Cluster, match, targets of a batch."""
     kinds = _unit(8, 32, seed=5).float()
     slide_index = torch.arange(20).repeat_interleave(6)
     points = F.normalize(kinds[torch.arange(120) % 7] + 0.1 * _unit(120, 32, seed=6).float(), dim=1)
-    for exact_slides in (100, 0):
-        if exact_slides == 0:
-            pytest.importorskip("faiss", reason="no faiss: candidates were not tried on CUDA")
-        banks = []
-        for device in ("cpu", GPU):
-            bank = PrototypeBank(4, 2, exact_slides=exact_slides)
-            bank.fit(points.to(device), slide_index.to(device), 20)
-            bank.match()
-            banks.append(bank.targets(torch.arange(0, 120, 7).to(device), device))
-        assert torch.equal(banks[0].valid, banks[1].valid.cpu())
-        torch.testing.assert_close(banks[0].vectors, banks[1].vectors.cpu(), rtol=1e-4, atol=1e-4)
+    banks = []
+    for device in ("cpu", GPU):
+        bank = PrototypeBank(4, 2)
+        bank.fit(points.to(device), slide_index.to(device), 20)
+        bank.match()
+        banks.append(bank.targets(torch.arange(0, 120, 7).to(device), device))
+    assert torch.equal(banks[0].valid, banks[1].valid.cpu())
+    torch.testing.assert_close(banks[0].vectors, banks[1].vectors.cpu(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("amp", [False, True])

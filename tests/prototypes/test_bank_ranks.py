@@ -4,6 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from bundle.functional import neighbor_search
 from bundle.prototypes import PrototypeBank
 
 LENGTHS = (6, 40, 3, 1, 0, 17, 9)
@@ -21,13 +22,14 @@ def _fit():
 
 def _work(rank, meeting, results):
     torch.set_num_threads(1)
+    neighbor_search._BLOCK_ROWS["cpu"] = 6  # two slides, so that both ranks have pairs to compare
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     torch.save(_fit(), f"{results}.{rank}")
     dist.destroy_process_group()
 
 
-def test_two_processes_cluster_as_one(tmp_path):
-    """Slides clustered by two ranks and put together are those of one process, on both ranks, as are the numbers."""
+def test_two_processes_cluster_and_match_as_one(tmp_path):
+    """What two ranks cluster and match is, put together, that of one process, on both ranks, as are the numbers."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     state, stats = _fit()
     for rank in range(2):

@@ -1,4 +1,4 @@
-"""Most similar slides among given ones, for cohorts too large to compare every pair."""
+"""The prototype sets that match a few given ones best."""
 
 from __future__ import annotations
 
@@ -12,45 +12,6 @@ from .matching import assign_cosines, similarity_bound
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
 _ROUNDING = 1e-5  # of sums of cosines
-
-
-@torch.no_grad()
-def rank_candidates(
-    prototypes: Tensor, valid: Tensor, queries: Tensor, candidates: Tensor, n_neighbors: int
-) -> tuple[Tensor, Tensor]:
-    """The ``n_neighbors`` most similar of each query's candidates, by exact matching of prototypes.
-
-    Args:
-        prototypes: L2-normalized, shape (S, K, d), finite.
-        valid: which of them exist, shape (S, K), bool.
-        queries: slides, shape (Q,), int64.
-        candidates: slides to compare each with, shape (Q, T), int64; the query itself and -1 are passed over.
-        n_neighbors: R, at most T.
-
-    Returns:
-        Slides (Q, R), best first, -1 where there are no more; their similarities (Q, R), -inf there.
-    """
-    index = torch.full((len(queries), n_neighbors), -1, dtype=torch.long, device=queries.device)
-    similarity = prototypes.new_full((len(queries), n_neighbors), -torch.inf)
-    per_query = candidates.shape[1] * prototypes[0].numel()
-    for rows in _blocks(len(queries), per_query, prototypes.device):
-        chosen = candidates[rows].clamp(min=0)
-        cosines = torch.einsum("qkd,qtld->qtkl", prototypes[queries[rows]], prototypes[chosen])
-        usable = (candidates[rows] >= 0) & (candidates[rows] != queries[rows, None])
-        scores = _similarities(cosines, valid[queries[rows]], valid[chosen], usable, n_neighbors)
-        best, place = scores.topk(n_neighbors, dim=1)
-        similarity[rows] = best
-        index[rows] = torch.where(best > -torch.inf, chosen.gather(1, place), -1)
-    return index, similarity
-
-
-@torch.no_grad()
-def neighbors_of(prototypes: Tensor, valid: Tensor, queries: Tensor, n_neighbors: int) -> Tensor:
-    """The most similar slides (Q, R) of a few queries among all, exactly: what a search by candidates is judged by.
-
-    Arguments as for :func:`rank_candidates`.
-    """
-    return nearest_sets(prototypes[queries], valid[queries], prototypes, valid, n_neighbors, leave_out=queries)[0]
 
 
 @torch.no_grad()

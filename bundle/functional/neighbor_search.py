@@ -1,0 +1,173 @@
+"""The search for most similar slides: bounds for all pairs, exact matching for the few that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from .matching import assign_cosines, best_assignment, similarity_bound
+from .sketches import principal_directions, sketched
+
+_BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
+_BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 27}
+_RANKED_AT_ONCE = 2048
+_ROUNDING = 1e-5  # of sums of cosines in single precision
+_FIRST = 1  # slides beyond R from which a first similarity is taken
+_SAMPLED = 4096  # slides that are looked at for it
+_SKETCH_DIMS = (31, 63, 127)
+_SKETCHED_SLIDES = 4096  # of fewer, the products cost less than to look for a sketch
+_JUDGED = 64  # slides by which sketches are judged
+_FEW = 0.005  # share of pairs more to match, up to which they cost less than the products that a sketch saves
+
+
+class NeighborSearch:
+    """State of one search over n slides that all have prototypes.
+
+    Args:
+        prototypes: L2-normalized, shape (n, K, d), finite, float32 or float64.
+        valid: which of them exist, shape (n, K), bool, one of each slide at least.
+        n_neighbors: R, in [1, n - 1].
+
+    Attributes:
+        index: neighbors found so far, best first, shape (n, R), int64; means nothing where ``similarity`` is -inf.
+        similarity: their similarities, shape (n, R).
+    """
+
+    def __init__(self, prototypes: Tensor, valid: Tensor, n_neighbors: int) -> None:
+        self.n_slides, self.size, _ = prototypes.shape
+        self.valid, self.all_valid = valid, bool(valid.all())
+        self.prototypes = prototypes if self.all_valid else torch.where(valid[..., None], prototypes, 0)
+        self.block = max(1, _BLOCK_ROWS.get(prototypes.device.type, _BLOCK_ROWS["cuda"]) // self.size)
+        self.index = torch.zeros(self.n_slides, n_neighbors, dtype=torch.long, device=prototypes.device)
+        self.similarity = prototypes.new_full((self.n_slides, n_neighbors), -torch.inf)
+        self.threshold = self._first_threshold()
+        sketch = self._sketch()
+        self.is_sketched = sketch is not None
+        self.bounding = (self.prototypes if sketch is None else sketch).transpose(0, 1).contiguous()
+
+    def rows(self, number: int, of: int) -> list[slice]:
+        """A share of the rows of blocks; a row is compared with itself and all that follow.
+
+        Args:
+            number: which share, in [0, of).
+            of: shares; about as many pairs of slides in each.
+        """
+        found = []
+        for i, rows in enumerate(_slices(0, self.n_slides, self.block)):
+            turn, place = divmod(i, of)
+            if number == (of - 1 - place if turn % 2 else place):  # to and fro, since rows become shorter
+                found.append(rows)
+        return found
+
+    def run(self, rows: Iterable[slice]) -> None:
+        """Compare the slides of the given rows with all that follow."""
+        waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        for row in rows:
+            for columns in _slices(row.start, self.n_slides, self.block):
+                waiting.append(self._possible(row, columns))
+                if sum(len(i) for i, *_ in waiting) >= _RANKED_AT_ONCE:
+                    self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
+                    waiting = []
+        if waiting:
+            self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
+
+    def _possible(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Pairs of slides (P,), (P,) of a block that may be neighbors, and their cosines (P, K, K)."""
+        products, bound = self._compared(
+            self.bounding[:, rows], self.bounding[:, columns], self.valid[rows], self.valid[columns]
+        )
+        least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
+        wanted = bound >= least.sub_(_ROUNDING)
+        if rows == columns:
+            wanted = wanted.triu_(1)
+        i, j = wanted.nonzero(as_tuple=True)
+        a, b = i + rows.start, j + columns.start
+        return a, b, self._cosines(a, b) if self.is_sketched else products[:, i, :, j]
+
+    def _first_threshold(self) -> Tensor:
+        """A similarity that R slides reach: the R-th best of a few whose mean prototypes are most similar."""
+        means = self.prototypes.sum(1) / self.valid.sum(1, keepdim=True)
+        sample = torch.arange(0, self.n_slides, max(1, self.n_slides // _SAMPLED), device=means.device)
+        n_neighbors = self.similarity.shape[1]
+        n_first = min(n_neighbors + _FIRST, len(sample) - 1)
+        threshold = torch.full_like(means[:, 0], -torch.inf)
+        if n_first < n_neighbors:
+            return threshold
+        for rows in _slices(0, self.n_slides, self.block):
+            scores = means[rows] @ means[sample].T
+            own = sample == torch.arange(rows.start, rows.stop, device=means.device)[:, None]
+            first = sample[scores.masked_fill_(own, -torch.inf).topk(n_first, dim=1).indices]
+            cosines = torch.einsum("rkd,rtld->rtkl", self.prototypes[rows], self.prototypes[first]).flatten(0, 1)
+            there = self.valid[rows, None].expand(-1, n_first, -1).flatten(0, 1)
+            exact = self._matched(cosines, there, self.valid[first.flatten()]).view_as(first)
+            threshold[rows] = exact.topk(n_neighbors, dim=1).values[:, -1]
+        return threshold
+
+    def _sketch(self) -> Tensor | None:
+        """Short vectors (n, K, m) whose products are at least the cosines, if some leave few more pairs to match."""
+        if self.n_slides < _SKETCHED_SLIDES:
+            return None
+        judged, others = (self._evenly(n) for n in (_JUDGED, 16 * _JUDGED))
+        rows, columns = self.prototypes[judged], self.prototypes[others]
+        basis = principal_directions(columns[self.valid[others]])
+        most = self._share_left(rows, columns, judged, others) + _FEW
+        for n_dims in _SKETCH_DIMS:
+            if 2 * (n_dims + 1) > self.prototypes.shape[2]:
+                break
+            kept = basis[:, :n_dims]
+            if self._share_left(sketched(rows, kept), sketched(columns, kept), judged, others) <= most:
+                return torch.cat([sketched(part, kept) for part in self.prototypes.split(_SKETCHED_SLIDES)])
+        return None
+
+    def _share_left(self, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> float:
+        """Share of the pairs of slides whose bounds by vectors (a, K, m), (b, K, m) reach the first thresholds."""
+        _, bound = self._compared(left.transpose(0, 1), right.transpose(0, 1), self.valid[rows], self.valid[columns])
+        least = torch.minimum(self.threshold[rows, None], self.threshold[columns]).sub_(_ROUNDING)
+        return float((bound >= least).float().mean())
+
+    def _evenly(self, n: int) -> Tensor:
+        return torch.linspace(0, self.n_slides - 1, min(n, self.n_slides), device=self.valid.device).long()
+
+    def _compared(self, left: Tensor, right: Tensor, left_valid: Tensor, right_valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Products (K, a, K, b) of the vectors of slides (K, a, m) and (K, b, m), upper bounds (a, b) of similarity."""
+        products = left.flatten(0, 1) @ right.flatten(0, 1).T
+        products = products.view(self.size, left.shape[1], self.size, right.shape[1])
+        if self.all_valid:
+            bound = torch.minimum(products.amax(2).sum(0), products.amax(0).sum(1)).div_(self.size)
+        else:
+            bound = similarity_bound(products.permute(1, 3, 0, 2), left_valid[:, None], right_valid[None])
+        return products, bound
+
+    def _cosines(self, i: Tensor, j: Tensor) -> Tensor:
+        """Cosines (P, K, K) of the prototypes of pairs of slides."""
+        pairs = max(1, _BLOCK_ELEMENTS.get(i.device.type, _BLOCK_ELEMENTS["cuda"]) // self.prototypes[0].numel())
+        parts = zip(i.split(pairs), j.split(pairs), strict=True)
+        return torch.cat([self.prototypes[a] @ self.prototypes[b].transpose(1, 2) for a, b in parts])
+
+    def _matched(self, cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
+        if self.all_valid:
+            return best_assignment(cosines)[0].div_(self.size)
+        return assign_cosines(cosines, a_valid, b_valid)[0]
+
+    def _rank(self, i: Tensor, j: Tensor, cosines: Tensor) -> None:
+        """Match pairs (i, j) and merge them into the lists of both slides."""
+        exact, n_neighbors = self._matched(cosines, self.valid[i], self.valid[j]), self.index.shape[1]
+        touched = torch.cat([i, j]).unique()
+        slides = torch.cat([touched.repeat_interleave(n_neighbors), i, j])
+        others = torch.cat([self.index[touched].flatten(), j, i])
+        values = torch.cat([self.similarity[touched].flatten(), exact, exact])
+        order = others.argsort(stable=True)
+        order = order[values[order].argsort(stable=True, descending=True)]
+        order = order[slides[order].argsort(stable=True)]
+        slides, others, values = slides[order], others[order], values[order]
+        rank = torch.arange(len(slides), device=i.device) - torch.searchsorted(slides, slides)
+        kept = rank < n_neighbors
+        self.index[slides[kept], rank[kept]] = others[kept]
+        self.similarity[slides[kept], rank[kept]] = values[kept]
+        self.threshold[touched] = torch.maximum(self.threshold[touched], self.similarity[touched, -1])
+
+
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    return (slice(at, min(at + step, stop)) for at in range(start, stop, step))
