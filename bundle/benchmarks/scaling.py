@@ -138,7 +138,7 @@ def table(found: dict[str, Any]) -> str:
             power = exponent(series["x"], series["seconds"])
             lines += [f"| {name} | {' | '.join(f'{s:.3g}' for s in series['seconds'])} | {power:.2f} |", ""]
     lines += [
-        "Matching is exact; where slides differ in few directions, bounds are taken in few dimensions. Beyond: the first "
+        "Matching is exact; where slides differ in few directions, bounds are taken in few dimensions. Beyond: a first "
         f"row of blocks is compared, the whole follows in proportion; recall is that of {_QUERIES} slides of it.",
         "",
         "| slides | directions | preparation, s | hours, in proportion | recall@1 |",
