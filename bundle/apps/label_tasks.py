@@ -50,7 +50,7 @@ class SlideTask(InferTask):
             BundleError: the slide cannot be read, or the request asks for what there is not.
         """
         started_s = time.monotonic()
-        slide = self.service.embeddings(Path(request["image"]))
+        slide = self.service.embeddings(Path(request["image"]), request["slide_id"])
         embedded_s = time.monotonic() - started_s
         answer = self.question.answer(slide, request)
         total_s = time.monotonic() - started_s

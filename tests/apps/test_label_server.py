@@ -121,6 +121,20 @@ def test_a_new_slide_is_found(server, folder):
     assert server.infer("prototype_map", "later", **WHOLE)[0] == 200
 
 
+def test_slides_of_one_file_name_are_told_apart(server, folder):
+    """Each is asked about by the name that the datastore lists, and answers for itself."""
+    for seed, name in enumerate(("one", "two"), start=4):
+        write_slide(folder / "studies" / name / "same.tif", 320, seed=seed)
+    deadline = time.monotonic() + 20
+    while "two__same" not in server.get("/datastore/?output=all")["objects"] and time.monotonic() < deadline:
+        time.sleep(1)
+        server.get("/info/")
+    answers = [server.infer("region_embedding", f"{name}__same", **WHOLE) for name in ("one", "two")]
+    assert [status for status, _ in answers] == [200, 200], answers
+    embeddings = [json.loads(text)["annotations"][0]["slide_embedding"] for _, text in answers]
+    assert not np.allclose(*embeddings)
+
+
 def test_files_of_the_machine_are_not_read(server, folder):
     """A slide outside of the studies and no slide at all: the same answer, by query and by the body's params."""
     write_slide(folder / "elsewhere" / "patient.tif", 320)
