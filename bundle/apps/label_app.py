@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,32 @@ class PathologySlpd(MONAILabelApp):
         model, image = request.get("model"), request.get("image")
         if self._is_foreign(model):
             return super().infer(request, datastore)
-        if model not in self._infers:
-            raise HTTPException(404, f"there is no model {model!r}; choose one of {', '.join(self._infers)}.")
+        self._insist_on_model(model, self._infers)
         slide = self._locate(image, datastore or self.datastore())
         try:
             return super().infer({**request, "image": str(slide.path), "slide_id": slide.slide_id}, datastore)
         except BundleError as error:
             _log.warning("%s of %s: %s", model, image, error)
             raise HTTPException(422, str(error)) from error
+
+    def model_file(self, model: str, validate: bool = True) -> str | None:
+        """The file behind ``/model``: all questions, and the trainer, share one.
+
+        Raises:
+            HTTPException: 404 for an unknown model, and while none has been trained; it says what to do.
+        """
+        if self._is_foreign(model):
+            path: str | None = super().model_file(model, validate)
+            return path
+        self._insist_on_model(model, [*self._infers, *self._trainers])
+        try:
+            return str(self.settings.model_for_clients())
+        except BundleError as error:
+            raise HTTPException(404, str(error)) from error
+
+    def _insist_on_model(self, model: Any, known: Collection[str]) -> None:
+        if model not in known:
+            raise HTTPException(404, f"there is no model {model!r}; choose one of {', '.join(known)}.")
 
     def _is_foreign(self, model: Any) -> bool:
         """A task that a subclass has added: MONAI Label deals with it as ever."""
