@@ -100,7 +100,7 @@ class PatchStream:
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else int(rank)
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else int(world_size)
         self.jobs = [
-            SlideJob(ref, table.row(ref.slide_id, ref.path), Path(tokens_dir) / f"{ref.slide_id}.h5")
+            SlideJob(ref, table.row(ref.slide_id, ref.path), Path(tokens_dir) / f"{ref.slide_id}.h5", self.default_mpp)
             for ref in slides[self.rank :: self.world_size]
         ]
         self._pool: ThreadPoolExecutor | None = None
@@ -271,6 +271,7 @@ class PatchStream:
             "slide_id": job.ref.slide_id,
             "slide_path": job.ref.path.name,
             "level0_mpp": slide.mpp,
+            "mpp_source": slide.mpp_source,
             "level0_width": slide.width,
             "level0_height": slide.height,
             "mpp": self.mpp,
@@ -283,4 +284,5 @@ class PatchStream:
             "min_tissue": self.min_tissue,
             "min_tissue_patches": self.min_tissue_patches,
             "encode_background": self.encode_background,
+            **job.reading.record(),
         }

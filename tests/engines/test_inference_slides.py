@@ -1,9 +1,12 @@
 """Slides become embeddings in one run: tokens first, only where they are missing."""
 
 import hashlib
+import json
+import logging
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
@@ -88,6 +91,48 @@ def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
     assert statuses(tmp_path / "out") == {"a": "skipped", "b": "skipped", "c": "done"}
     assert run(copies, tmp_path / "out", **options, n_prototypes=2) == 1
     assert set(statuses(tmp_path / "out").values()) == {"done"}
+
+
+@pytest.mark.parametrize("keep_tokens", [True, False])
+def test_a_region_of_interest_is_heeded(slides, tmp_path, caplog, keep_tokens):
+    """Tokens made before it was drawn were used; with and without tokens the slide alone is embedded anew, and why."""
+    caplog.set_level(logging.INFO)
+    options = {"keep_tokens": keep_tokens, "weights": write_encoder(tmp_path / "model.pt")}
+    run(slides, tmp_path / "out", **options)
+    n_all = len(found(tmp_path / "out", "a"))
+    square = [[0, 0], [128, 0], [128, 320], [0, 320], [0, 0]]
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
+    (tmp_path / "table.csv").write_text("slide,roi\na,roi.geojson\n")
+    run(slides, tmp_path / "out", table=tmp_path / "table.csv", **options)
+    assert statuses(tmp_path / "out") == {"a": "done", "b": "skipped", "c": "skipped"}
+    slide = found(tmp_path / "out", "a")
+    assert 0 < len(slide) < n_all and slide.attributes["roi"].startswith("roi.geojson sha256:")
+    anew = [text for text in caplog.messages if "anew" in text]
+    assert len(anew) == 1 + keep_tokens and all(text.startswith("slide a is") for text in anew), anew
+    assert "its region of interest is roi.geojson" in anew[0]
+    for table, status in ((tmp_path / "table.csv", "skipped"), (None, "skipped")):
+        run(slides, tmp_path / "out", table=table, **options)
+        assert statuses(tmp_path / "out")["a"] == status
+    assert "slide a are kept although they were made with a region of interest" in caplog.text
+
+
+def test_it_is_said_why_a_slide_is_embedded_anew(slides, tmp_path, caplog):
+    """Other weights, other settings, other tokens: one line a slide that names what is not as it was."""
+    caplog.set_level(logging.INFO)
+    weights = {seed: write_encoder(tmp_path / f"model_{seed}.pt", seed=seed) for seed in (0, 1)}
+    run(slides, tmp_path / "out", weights=weights[0])
+
+    def said(**options):
+        caplog.clear()
+        run(slides, tmp_path / "out", **options)
+        return [text for text in caplog.messages if "embedded anew" in text]
+
+    assert said(weights=weights[0]) == []
+    assert said(weights=weights[1])[2] == "slide c is embedded anew: another region encoder made it"
+    assert said(weights=weights[1], n_prototypes=2)[0].endswith(": n_prototypes_wanted was 4 and is 2")
+    with h5py.File(tmp_path / "out" / "tokens" / "b.h5", "r+") as file:
+        file["features"][:] = 0
+    assert said(weights=weights[1], n_prototypes=2) == ["slide b is embedded anew: its tokens are others"]
 
 
 def test_bad_slides_do_not_stop_the_run(slides, tmp_path):
