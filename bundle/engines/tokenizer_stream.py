@@ -108,6 +108,11 @@ class PatchStream:
         self._in_use: list[_Open] = []
         self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
 
+    @property
+    def tissue(self) -> dict[str, Any]:
+        """Settings of which regions are kept, as token files record them."""
+        return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self._pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="read")
         try:
@@ -281,8 +286,7 @@ class PatchStream:
             "region_size_level0": round(region_size * self.mpp / slide.mpp),
             "reader": slide.reader,
             "decoder": slide.patch_decoder(self.mpp),
-            "min_tissue": self.min_tissue,
-            "min_tissue_patches": self.min_tissue_patches,
+            **self.tissue,
             "encode_background": self.encode_background,
             **job.reading.record(),
         }

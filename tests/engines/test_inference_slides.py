@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,9 @@ from torch import nn
 
 from bundle.cohort import BundleError, SettingError
 from bundle.embeddings import read_index
-from bundle.engines import InferenceInputs
+from bundle.engines import InferenceInputs, tokenizer_stream
+from bundle.networks import load_patch_encoder
+from bundle.reports import read_slide_report
 from bundle.tokens import TokenDataset
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
@@ -76,6 +79,37 @@ def test_slides_and_their_tokens_give_the_same(slides, tmp_path):
     run(slides / "a.tif", tmp_path / "one", tokens_dir=tmp_path / "out" / "tokens")
     assert statuses(tmp_path / "one") == {"a": "done"}
     assert (tmp_path / "out" / "tokens" / "a.h5").stat().st_mtime_ns == made, "token files of another run are used"
+
+
+def test_the_patch_encoder_is_loaded_only_where_it_is_needed(slides, tmp_path, monkeypatch):
+    """It was loaded although all tokens were there. Where it is needed, missing and broken weights end the run before a
+    slide is read; where it is not, none are asked for."""
+    assert run(slides, tmp_path / "out") == 1
+    assert run(slides, tmp_path / "out") == 0 and set(statuses(tmp_path / "out").values()) == {"skipped"}
+    assert run(slides, tmp_path / "out", n_prototypes=2) == 0 and set(statuses(tmp_path / "out").values()) == {"done"}
+    records = read_slide_report(tmp_path / "out" / "tokenize" / "slides.csv")
+    assert [(record.slide, record.status) for record in records] == [(name, "skipped") for name in "abc"]
+    weights = tmp_path / "missing" / "patch_encoder.pt"
+    options = {**READ, "make_patch_encoder": partial(load_patch_encoder, weights, PATCH), "patch_encoder_ckpt": weights}
+    inference(slides, tmp_path / "out", n_prototypes=3, **options).run()
+    assert set(statuses(tmp_path / "out").values()) == {"done"}
+    monkeypatch.setattr(tokenizer_stream, "open_slide", lambda *args, **kwargs: pytest.fail("a slide was read"))
+    (tmp_path / "out" / "tokens" / "b.h5").unlink()
+    with pytest.raises(BundleError, match="there is no patch encoder at .*missing"):
+        inference(slides, tmp_path / "out", n_prototypes=4, **options).run()
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    with pytest.raises(BundleError, match="patch_encoder.pt"):
+        inference(slides, tmp_path / "out", n_prototypes=4, **options).run()
+
+
+def test_tokens_of_another_encoder_are_told_without_loading_one(slides, tmp_path):
+    """Both encoders are named; no slide waits, so the weights are known by their file alone."""
+    run(slides, tmp_path / "out")
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"other weights")
+    with pytest.raises(BundleError, match="a.h5 was made with encoder patch_encoder sha256:.* would use other sha256:"):
+        inference(slides, tmp_path / "out", n_prototypes=2, patch_encoder_ckpt=other, **READ).run()
 
 
 def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
