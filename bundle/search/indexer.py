@@ -101,8 +101,8 @@ class Indexer:
         self._take_out({path.stem for path in paths}, index, done)
         if self.table.path is not None:
             done.retabled = index.retable(self.table)
-            files = (Path(entry.slide_path).stem for entry in index.catalog.entries if entry is not None)
-            self.table.warn_of_strangers([*index.rows, *files])
+            files = [entry.slide_path for entry in index.catalog.entries if entry is not None and entry.slide_path]
+            self.table.warn_of_strangers(index.rows, files)
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")
