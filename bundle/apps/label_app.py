@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from monailabel.interfaces.app import MONAILabelApp  # type: ignore[import-not-f
 from monailabel.interfaces.tasks.batch_infer import BatchInferTask  # type: ignore[import-not-found]
 
 from .. import __version__
-from ..cohort import BundleError
+from ..cohort import BundleError, SlideRef, is_file_name
 from .answers import QUESTIONS
 from .label_datastore import StudiesDatastore
 from .label_settings import LabelSettings
@@ -90,23 +90,43 @@ class PathologySlpd(MONAILabelApp):
         model, image = request.get("model"), request.get("image")
         if self._is_foreign(model):
             return super().infer(request, datastore)
-        if model not in self._infers:
-            raise HTTPException(404, f"there is no model {model!r}; choose one of {', '.join(self._infers)}.")
-        where = self._locate(image, datastore or self.datastore())
+        self._insist_on_model(model, self._infers)
+        slide = self._locate(image, datastore or self.datastore())
         try:
-            return super().infer({**request, "image": str(where), "image_id": image}, datastore)
+            return super().infer({**request, "image": str(slide.path), "slide_id": slide.slide_id}, datastore)
         except BundleError as error:
             _log.warning("%s of %s: %s", model, image, error)
             raise HTTPException(422, str(error)) from error
+
+    def model_file(self, model: str, validate: bool = True) -> str | None:
+        """The file behind ``/model``: all questions, and the trainer, share one.
+
+        Raises:
+            HTTPException: 404 for an unknown model, and while none has been trained; it says what to do.
+        """
+        if self._is_foreign(model):
+            path: str | None = super().model_file(model, validate)
+            return path
+        self._insist_on_model(model, [*self._infers, *self._trainers])
+        try:
+            return str(self.settings.model_for_clients())
+        except BundleError as error:
+            raise HTTPException(404, str(error)) from error
+
+    def _insist_on_model(self, model: Any, known: Collection[str]) -> None:
+        if model not in known:
+            raise HTTPException(404, f"there is no model {model!r}; choose one of {', '.join(known)}.")
 
     def _is_foreign(self, model: Any) -> bool:
         """A task that a subclass has added: MONAI Label deals with it as ever."""
         return model in self._infers and not isinstance(self._infers[model], SlideTask)
 
-    def _locate(self, image: Any, datastore: Any) -> Path:
+    def _locate(self, image: Any, datastore: Any) -> SlideRef:
+        """The slide of a client's name; its id is the datastore's, which tells slides of one file name apart."""
         known = datastore.get_image_uri(image) if isinstance(image, str) and image else ""
         if known and os.path.exists(known):
-            return Path(known)
+            path = Path(known)
+            return SlideRef(image if is_file_name(image) else path.stem, path, path.name)
         upload = find_upload(image) if isinstance(image, str) and image else None
         if upload is not None:
             if upload.suffix.lower() in _PICTURES:
@@ -115,7 +135,7 @@ class PathologySlpd(MONAILabelApp):
                     "the viewer sent a picture instead of a slide's name, as it does when the server has no slide of "
                     f"that name: put the slide into the studies folder ({self.studies}) and ask again.",
                 )
-            return upload
+            return SlideRef(upload.stem, upload, upload.name)
         raise HTTPException(404, f"there is no slide {image!r} among the studies in {self.studies}.")
 
 

@@ -89,6 +89,20 @@ class LabelSettings:
         trained = self.trained_region_encoder
         return trained if trained.is_file() else self.given_region_encoder
 
+    def model_for_clients(self) -> Path:
+        """The model that clients may fetch, replace and remove (``/model``): the trained one, never the given one.
+
+        Raises:
+            BundleError: none has been trained, or it was removed.
+        """
+        if not self.trained_region_encoder.is_file():
+            raise BundleError(
+                f"there is no {self.trained_region_encoder}: no model has been trained from this server, or it "
+                "was removed, and the weights that it was started with are not the clients' to fetch or replace. Train "
+                "one (POST /train/slpd), or start the server with other weights (--conf region_encoder_ckpt FILE)."
+            )
+        return self.trained_region_encoder
+
     @property
     def tokens_dir(self) -> Path:
         """Token files of the slides, one folder a patch encoder and way of reading."""

@@ -39,10 +39,6 @@ class SlideTask(InferTask):
         """What clients list."""
         return {**super().info(), "pathology": True}
 
-    def get_path(self, validate: bool = True) -> str:
-        """The model trained from Label, for ``/model``: clients may write over it or remove it, not the given one."""
-        return str(self.service.settings.trained_region_encoder)
-
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """Path of the file that the client wants (ASAP or DSA), or None, and the answer as JSON.
 
@@ -50,7 +46,7 @@ class SlideTask(InferTask):
             BundleError: the slide cannot be read, or the request asks for what there is not.
         """
         started_s = time.monotonic()
-        slide = self.service.embeddings(Path(request["image"]))
+        slide = self.service.embeddings(Path(request["image"]), request["slide_id"])
         embedded_s = time.monotonic() - started_s
         answer = self.question.answer(slide, request)
         total_s = time.monotonic() - started_s

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..cohort import BundleError
+from ..cohort import BundleError, SlideRef
 from ..cohort.command_line import user_error
 from ..embeddings import SlideEmbeddings, read_embeddings, read_index
 from .label_settings import LabelSettings
@@ -31,33 +30,35 @@ class SlideService:
 
     def __init__(self, settings: LabelSettings) -> None:
         self.settings = settings
-        self.seconds: dict[str, float] = {}
         self._kept: OrderedDict[tuple[Any, ...], SlideEmbeddings] = OrderedDict()
         self._lock = threading.Lock()
 
-    def embeddings(self, path: Path) -> SlideEmbeddings:
+    def embeddings(self, path: Path, slide_id: str) -> SlideEmbeddings:
         """The slide's regions; made where they are missing, or where weights or settings are others.
+
+        Args:
+            path: the slide.
+            slide_id: what tells it from all other slides, by which its files are named; two may share a file name.
 
         Raises:
             BundleError: the slide cannot be read, has no tissue, or the weights do not fit.
         """
         with self._lock:
-            key = (path, *_stamp(path), *_stamp(self.settings.region_encoder_ckpt))
+            key = (slide_id, path, *_stamp(path), *_stamp(self.settings.region_encoder_ckpt))
             if key not in self._kept:
-                started_s = time.monotonic()
-                self._kept[key] = self._embed(path)
-                self.seconds[path.stem] = time.monotonic() - started_s
+                self._kept[key] = self._embed(SlideRef(slide_id, path.absolute(), path.name))
             self._kept.move_to_end(key)
             while len(self._kept) > _KEPT_SLIDES:
                 self._kept.popitem(last=False)
             return self._kept[key]
 
-    def _embed(self, path: Path) -> SlideEmbeddings:
+    def _embed(self, slide: SlideRef) -> SlideEmbeddings:
         folder = self.settings.work_dir / "inference"
         ids = {
             **self.settings.reading,
             "bundle_root": str(self.settings.bundle_root),
-            "dataset_dir": str(path.absolute()),  # begins with a slash: MONAI evaluates names that begin with $
+            # the id as an object: a text that begins with $ would be evaluated
+            "inputs": {"_target_": "bundle.engines.InferenceInputs", "refs": [slide], "are_slides": True},
             "output_dir": str(folder),
             "tokens_dir": str(self.settings.tokens_dir),
             "patch_encoder_ckpt": str(self.settings.patch_encoder_ckpt),
@@ -72,7 +73,7 @@ class SlideService:
             if mistake is None:
                 raise
             raise BundleError(_reason(folder / "slides.csv") or str(mistake)) from error
-        return read_embeddings(folder / "embeddings" / f"{path.stem}.h5")
+        return read_embeddings(folder / "embeddings" / f"{slide.slide_id}.h5")
 
     def _config(self) -> dict[str, Any]:
         return dict(ConfigParser.load_config_file(str(self.settings.bundle_root / "configs" / "inference.yaml")))

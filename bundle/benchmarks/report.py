@@ -7,7 +7,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-_COLORS = {"reference": "#777777", "peer": "#56B4E9", "ours": "#D55E00", "limit": "#009E73"}
+from ..functional import OKABE_ITO
+
+_COLORS = {
+    "reference": "#777777",
+    "peer": OKABE_ITO["sky"],
+    "ours": OKABE_ITO["vermillion"],
+    "limit": OKABE_ITO["green"],
+}
 _ROW = "| {} | {} | {} | {} | {} | {} |"
 
 

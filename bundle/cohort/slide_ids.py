@@ -60,7 +60,7 @@ def find_slides(
     base = root.parent if root.is_file() else root
     found = _named([_one_a_series(p, base) for p in _without_further_dicom_files(files)])
     if table is not None:
-        table.warn_of_strangers(slide.slide_id for slide in found)
+        table.warn_of_strangers([slide.slide_id for slide in found], [slide.path for slide in found])
     return found
 
 

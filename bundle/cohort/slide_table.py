@@ -165,10 +165,16 @@ class SlideTable:
                 "these."
             )
 
-    def warn_of_strangers(self, slide_ids: Iterable[str]) -> None:
-        """Warn of rows that match none of these slides."""
-        ids = set(slide_ids)
-        strangers = [name for name in self.rows if name not in ids and Path(name).stem not in ids]
+    def warn_of_strangers(self, slide_ids: Iterable[str], paths: Iterable[str | Path] = ()) -> None:
+        """Warn of rows that :meth:`row` finds for none of these slides.
+
+        Args:
+            slide_ids: of all slides.
+            paths: their files, or their names, where they are known: an id need not be a file's name.
+        """
+        ids, files = set(slide_ids), [Path(path) for path in paths]
+        names = ids | {path.name for path in files} | {path.stem for path in files}
+        strangers = [name for name in self.rows if name not in names and Path(name).stem not in ids]
         if strangers:
             _log.warning("%s: %d rows match no slide, such as %s", self.path, len(strangers), ", ".join(strangers[:3]))
 

@@ -126,10 +126,11 @@ class InferenceEvaluator(Evaluator):
     def _tokenize(self) -> None:
         """Make what tokens are missing; slides whose embeddings are there need none."""
         kind = self.tokens.kind()
-        for job in self.stream.jobs:
+        for job, slide in zip(self.stream.jobs, self.tokens.stream.jobs, strict=True):
             header = None if job.token_path.is_file() else self._finished(job)
-            if header is not None and self.recorder.is_current(job, header, kind):
-                job.skip(header)
+            if header is not None:
+                change = slide.reading.change(header) or self.recorder.change(header, kind)
+                job.settle(header, change, slide.reading.unsaid(header))
         made = self.tokens.make([job.status == "waiting" for job in self.stream.jobs])
         for job, slide in zip(self.stream.jobs, made, strict=True):
             if slide.status == "failed":
@@ -159,12 +160,12 @@ class InferenceEvaluator(Evaluator):
         job.attributes = self.recorder.attributes(job, file)
         job.mpp = float(job.attributes["level0_mpp"])
         header = self._finished(job)
-        keys = ("settings_key", "source_key")
-        if header is not None and all(header.get(key) == job.attributes[key] for key in keys):
-            job.skip(header)
+        if header is not None:
+            same_tokens = header.get("source_key") == job.attributes["source_key"]
+            job.settle(header, self.recorder.change(header) or ("" if same_tokens else "its tokens are others"))
+        if job.status == "skipped":
             self._remove_tokens(job)
-            return False
-        return True
+        return job.status == "waiting"
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device

@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 class InferenceJob:
     """One slide. ``status``: waiting, done, skipped (its embeddings are there and up to date) or failed.
 
+    ``change`` says why embeddings that are there are made anew.
     ``coords``, ``mask`` and ``attributes`` are known once its token file is open; ``found`` grows with each batch.
     """
 
@@ -32,6 +33,7 @@ class InferenceJob:
     is_slide: bool
     status: str = "waiting"
     error: str = ""
+    change: str = ""
     n_regions: int = 0
     n_prototypes: int = 0
     n_embedded: int = 0
@@ -46,12 +48,22 @@ class InferenceJob:
         """The slide's id."""
         return self.ref.slide_id
 
-    def skip(self, header: Mapping[str, Any]) -> None:
-        """Its embeddings are there.
+    def settle(self, header: Mapping[str, Any], change: str, unsaid: str = "") -> None:
+        """Its embeddings are there: skip the slide, or say why it is embedded all the same; the first reason counts.
 
         Args:
             header: see :func:`~bundle.embeddings.read_embeddings_header`.
+            change: why they are not what this run would make; empty where they are.
+            unsaid: what they were made with although this run does not say so.
         """
+        if change:
+            if not self.change:
+                _log.info("slide %s is embedded anew: %s", self.slide_id, change)
+            self.change = self.change or change
+            return
+        if unsaid:
+            text = "embeddings of slide %s are kept although they were made with %s; --overwrite true makes them anew"
+            _log.warning(text, self.slide_id, unsaid)
         self.status, self.n_regions = "skipped", int(header["n_regions"])
         self.n_prototypes, self.mpp = int(header["n_prototypes"]), float(header["level0_mpp"])
 

@@ -26,6 +26,7 @@ _PROCEDURE = 1  # counts up when the same settings come to give other numbers
 _NEEDED = (
     "level0_mpp", "level0_width", "level0_height", "region_size_level0", "region_size_px", "patch_size_px",
 )  # fmt: skip
+_ENCODERS = {"encoder": "patch encoder", "region_encoder": "region encoder"}
 _OF_THE_TOKEN_FILE = ("slide_id", "format_version", "bundle_version", "dtype")
 
 
@@ -120,19 +121,18 @@ class SlideRecorder:
             warn_of_missing_background(self.weights, has_background)
         self._has_warned = bool(said) or not about
 
-    def is_current(self, job: InferenceJob, header: Mapping[str, Any], kind: Mapping[str, Any]) -> bool:
-        """Whether embeddings of a slide without tokens were made in the way of this run.
+    def change(self, header: Mapping[str, Any], wanted: Mapping[str, Any] | None = None) -> str:
+        """Why embeddings have to be made anew, in words; empty where they are what this run would make.
 
         Args:
-            job: a slide.
-            header: of its embeddings.
-            kind: how slides would be read, see :meth:`SlideTokens.kind`.
+            header: of the embeddings.
+            wanted: what their tokens would record, as far as it is known: of a slide without tokens, see
+                :meth:`SlideTokens.kind`.
         """
-        of_slide = {"slide_bytes": job.ref.path.stat().st_size, "settings_key": self.settings_key}
-        if job.row.mpp is not None:
-            of_slide["level0_mpp"] = job.row.mpp
-        found = {**header, "encoder": encoder_key(str(header.get("encoder", "")))}
-        return all(found.get(name) == value for name, value in {**kind, **of_slide}.items())
+        others = _differences(header, wanted or {})
+        if header.get("settings_key") != self.settings_key:
+            others += _differences(header, self.settings) or ["another version of the bundle made it"]
+        return ", ".join(others)
 
     def make(self, job: InferenceJob) -> SlideEmbeddings:
         """The record of a slide of which every batch has arrived.
@@ -169,6 +169,17 @@ class SlideRecorder:
         points = torch.from_numpy(projection)
         prototypes, assignment = slide_prototypes(points, slide_id, wanted, self.settings["seed"])
         return prototypes.numpy(), assignment.numpy()
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    others = []
+    for name, value in wanted.items():
+        if name in _ENCODERS:
+            is_same = encoder_key(str(found.get(name, ""))) == encoder_key(str(value))
+            others += [] if is_same else [f"another {_ENCODERS[name]} made it"]
+        elif found.get(name) != value:
+            others.append(f"{name} was {found.get(name, 'not recorded')} and is {value}")
+    return others
 
 
 def _source_key(file: TokenFile) -> str:

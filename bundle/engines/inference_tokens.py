@@ -10,15 +10,15 @@ import torch
 from monai.inferers import Inferer
 from torch import nn
 
-from ..cohort import BundleError
-from ..weights import sha256_of
+from ..cohort import BundleError, as_bool
+from ..weights import weights_name
 from .tokenizer import TokenizingEvaluator
-from .tokenizer_jobs import SlideJob
+from .tokenizer_jobs import SlideJob, settle_finished
 from .tokenizer_stream import PatchStream
 
 
 class SlideTokens:
-    """Makes the token files of a :class:`PatchStream`; the patch encoder is loaded only if there is something to do.
+    """Makes the token files of a :class:`PatchStream`; the patch encoder is loaded only if a slide has to be tokenized.
 
     Args:
         stream: the slides, and how they are read.
@@ -58,15 +58,21 @@ class SlideTokens:
 
     def kind(self) -> dict[str, Any]:
         """What token files of this run record, as far as it is known before a slide is opened."""
-        names = ("mpp", "min_tissue", "min_tissue_patches", "encode_background")
-        found = {name: getattr(self.stream, name) for name in names}
-        found["patch_size_px"] = self.stream.patch_size
+        return {**self._kind_of_folder(), **self.stream.tissue}
+
+    def _kind_of_folder(self) -> dict[str, Any]:
+        """What all token files of a folder have in common."""
+        kind: dict[str, Any] = {name: getattr(self.stream, name) for name in ("mpp", "encode_background")}
+        kind["patch_size_px"] = self.stream.patch_size
         if self.patch_encoder_ckpt.is_file():
-            found["encoder"] = sha256_of(self.patch_encoder_ckpt)
-        return found
+            kind["encoder"] = weights_name(self.patch_encoder_ckpt)
+        return kind
 
     def make(self, is_wanted: Sequence[bool]) -> list[SlideJob]:
         """Tokenize; returns the stream's jobs, with what became of each.
+
+        Files that are there are looked at first: whether weights are needed, and whether they are well, is known before
+        a slide is read.
 
         Args:
             is_wanted: of each of the stream's slides, whether its tokens are needed.
@@ -80,10 +86,17 @@ class SlideTokens:
             job.status = "waiting" if wanted else "skipped"
         if not any(is_wanted):
             return jobs
-        engine = TokenizingEvaluator(network=self.make_network(), val_data_loader=self.stream, **self._options)
+        self._settle()
+        network = self.make_network() if any(job.status == "waiting" for job in jobs) else None
+        engine = TokenizingEvaluator(network=network, val_data_loader=self.stream, is_settled=True, **self._options)
         try:
             engine.run()
         except BundleError:
             if any(job.status not in ("failed", "skipped") for job in jobs):
                 raise
         return jobs
+
+    def _settle(self) -> None:
+        kind = {**self._kind_of_folder(), "region_patches": self.stream.region_patches}
+        for folder in {job.token_path.parent for job in self.stream.jobs}:
+            settle_finished(self.stream.jobs, folder, kind, as_bool(self._options["overwrite"]), self.stream.tissue)

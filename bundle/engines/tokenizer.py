@@ -41,11 +41,12 @@ class TokenizingEvaluator(Evaluator):
         device: where to encode; ``cuda`` without a number is shared out among this machine's processes.
         val_data_loader: the stream of patches.
         network: patch encoder, uint8 [B, 3, p, p] -> [B, D], such as :class:`~bundle.networks.PatchTokenizer`; its
-            ``name``, ``sha256``, ``mean``, ``std`` and ``amp`` are recorded.
+            ``name``, ``sha256``, ``mean``, ``std`` and ``amp`` are recorded. None where no slide waits for tokens.
         output_dir: where the table of slides goes.
         inferer: runs the network.
         dtype: of the stored tokens, float16 or float32.
         overwrite: make files that are already there anew.
+        is_settled: files that are there were looked at before, see :func:`settle_finished`.
         val_handlers: Ignite handlers; :meth:`progress` tells them how far the run is.
 
     Raises:
@@ -57,22 +58,23 @@ class TokenizingEvaluator(Evaluator):
         self,
         device: torch.device | str,
         val_data_loader: PatchStream,
-        network: nn.Module,
+        network: nn.Module | None,
         output_dir: str | Path,
         *,
         inferer: Inferer | None = None,
         dtype: str = "float16",
         overwrite: bool = False,
+        is_settled: bool = False,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         device = own_device(device)
         self.stream = val_data_loader
-        self.network = network.to(device)
+        self.network = None if network is None else network.to(device)
         self.output_dir = Path(output_dir)
         self.inferer = SimpleInferer() if inferer is None else inferer
         if dtype not in ("float16", "float32"):
             raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
-        self.overwrite, self.dtype = as_bool(overwrite), dtype
+        self.overwrite, self.dtype, self.is_settled = as_bool(overwrite), dtype, is_settled
         self.rank, self.world_size = val_data_loader.rank, val_data_loader.world_size
         self.sink: TokenSink | None = None
         self._n_patches = 0
@@ -92,7 +94,8 @@ class TokenizingEvaluator(Evaluator):
         """Tokenize every slide that has no file yet."""
         check_folder(self.output_dir, "the table of slides", "output_dir")
         self._report_path(self.rank).unlink(missing_ok=True)
-        self._prepare()
+        if self.network is not None:
+            self._prepare()
         started_s = time.monotonic()
         try:
             if any(job.status == "waiting" for job in self.stream.jobs):
@@ -128,8 +131,8 @@ class TokenizingEvaluator(Evaluator):
         tokens_dirs = {job.token_path.parent for job in self.stream.jobs}
         for folder in tokens_dirs:
             check_folder(folder, "token files", "tokens_dir")
-            tissue = {name: getattr(self.stream, name) for name in ("min_tissue", "min_tissue_patches")}
-            settle_finished(self.stream.jobs, folder, kind, self.overwrite, tissue)
+            if not self.is_settled:
+                settle_finished(self.stream.jobs, folder, kind, self.overwrite, self.stream.tissue)
         self.sink = TokenSink(tokens.shape[1], self.dtype, {**attributes, **self._recorded()})
 
     def _encoder_name(self) -> str:
@@ -162,6 +165,7 @@ class TokenizingEvaluator(Evaluator):
     def _encode(self, image: Tensor) -> Tensor:
         """Tokens [n, D] of patches, float32 on the device."""
         device = self.state.device
+        assert self.network is not None
         with torch.inference_mode(), self.mode(self.network):
             return self.inferer(image.to(device, non_blocking=True), self.network).float()
 

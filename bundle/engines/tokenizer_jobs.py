@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..cohort import BundleError, SlideRef, SlideRow, encoder_key
 from ..reports import SlideRecord
 from ..tokens import TokenHeader, read_token_header
+from .slide_reading import SlideReading
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class SlideJob:
     ref: SlideRef
     row: SlideRow
     token_path: Path
+    default_mpp: float | None = None
     status: str = "waiting"
     error: str = ""
     reader: str = ""
@@ -42,6 +44,11 @@ class SlideJob:
     n_regions: int = 0
     n_patches: int = 0
     n_written: int = 0
+
+    @property
+    def reading(self) -> SlideReading:
+        """What decides what is read of the slide."""
+        return SlideReading(self.ref.path, self.row, self.default_mpp)
 
     def start(self) -> None:
         """The encoder gets to the slide; ``seconds`` count from the first time."""
@@ -106,7 +113,8 @@ def settle_finished(
             files that will be written.
         overwrite: make the files of ``jobs`` anew; others in the folder must agree all the same.
         preferred: settings with which files are kept as they are, with a warning, where they record others
-            (``min_tissue``). A file whose ``level0_mpp`` is not what the slide table says by now is made anew.
+            (``min_tissue``). The file of a slide that would be read in another way by now
+            (:meth:`SlideReading.change`) is made anew, and replaced once the new one is complete.
 
     Raises:
         BundleError: a file in the folder was made in another way; both ways are named.
@@ -122,27 +130,23 @@ def settle_finished(
             logger.warning("%s%s", error, "" if job is None else " It is made anew.")
             continue
         _check_kind(header, expected)
-        if job is not None and _is_at_scale(job, header):
-            _warn_of_others(header, preferred or {})
+        if job is None:
+            continue
+        change = job.reading.change(header.attributes)
+        if change:
+            logger.warning("slide %s is tokenized anew, and %s replaced: %s", header.slide_id, path, change)
+        else:
+            _warn_of_others(header, preferred or {}, job.reading.unsaid(header.attributes))
             job.status, job.reader = "skipped", str(header.attributes.get("reader", ""))
             job.n_regions, job.mpp = header.n_regions, float(header.attributes.get("level0_mpp", math.nan))
             job.n_written = job.n_regions
 
 
-def _is_at_scale(job: SlideJob, header: TokenHeader) -> bool:
-    found = header.attributes.get("level0_mpp", job.row.mpp)
-    is_same = job.row.mpp is None or found is None or math.isclose(found, job.row.mpp, rel_tol=1e-6)
-    if not is_same:
-        text = "slide %s was tokenized at %g um/px, the slide table says %g: it is made anew"
-        logger.warning(text, header.slide_id, found, job.row.mpp)
-    return is_same
-
-
-def _warn_of_others(header: TokenHeader, preferred: Mapping[str, Any]) -> None:
+def _warn_of_others(header: TokenHeader, preferred: Mapping[str, Any], unsaid: str) -> None:
     found = {name: header.attributes[name] for name in preferred if name in header.attributes}
     others = [
         f"{name} {value} in place of {preferred[name]}" for name, value in found.items() if value != preferred[name]
-    ]
+    ] + [unsaid] * bool(unsaid)
     if others:
         text = "tokens of slide %s are kept although they were made with %s; --overwrite true makes them anew"
         logger.warning(text, header.slide_id, ", ".join(others))

@@ -100,13 +100,18 @@ class PatchStream:
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else int(rank)
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else int(world_size)
         self.jobs = [
-            SlideJob(ref, table.row(ref.slide_id, ref.path), Path(tokens_dir) / f"{ref.slide_id}.h5")
+            SlideJob(ref, table.row(ref.slide_id, ref.path), Path(tokens_dir) / f"{ref.slide_id}.h5", self.default_mpp)
             for ref in slides[self.rank :: self.world_size]
         ]
         self._pool: ThreadPoolExecutor | None = None
         self._plans: deque[tuple[SlideJob, Future]] = deque()
         self._in_use: list[_Open] = []
         self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
+
+    @property
+    def tissue(self) -> dict[str, Any]:
+        """Settings of which regions are kept, as token files record them."""
+        return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self._pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="read")
@@ -271,6 +276,7 @@ class PatchStream:
             "slide_id": job.ref.slide_id,
             "slide_path": job.ref.path.name,
             "level0_mpp": slide.mpp,
+            "mpp_source": slide.mpp_source,
             "level0_width": slide.width,
             "level0_height": slide.height,
             "mpp": self.mpp,
@@ -280,7 +286,7 @@ class PatchStream:
             "region_size_level0": round(region_size * self.mpp / slide.mpp),
             "reader": slide.reader,
             "decoder": slide.patch_decoder(self.mpp),
-            "min_tissue": self.min_tissue,
-            "min_tissue_patches": self.min_tissue_patches,
+            **self.tissue,
             "encode_background": self.encode_background,
+            **job.reading.record(),
         }

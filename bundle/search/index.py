@@ -24,7 +24,9 @@ class SearchIndex:
     """Slides with their embeddings, prototypes and example regions; and, where asked for, all their regions.
 
     A folder: ``index.json``, and arrays as safetensors, a file or two each time slides are added. What is searched in
-    is exhaustive and needs no training, so that adding slides changes nothing for those that are there.
+    is exhaustive and needs no training, so that adding slides changes nothing for those that are there. Whoever adds or
+    removes slides holds :func:`~bundle.search.writer_lock.writer_lock` from before the index is opened, as
+    :class:`Indexer` does: of two writers the later would undo what the other has added.
 
     Args:
         folder: where it is, or will be.

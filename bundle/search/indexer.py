@@ -13,6 +13,7 @@ from ..cohort import BundleError, SlideTable, as_bool, as_whole
 from ..embeddings import Provenance, SlideEmbeddings, find_embeddings, read_embeddings
 from .catalog import Entry
 from .index import SearchIndex
+from .writer_lock import writer_lock
 
 _SLIDES_AT_ONCE = 1000
 _FEW_NAMES = 5
@@ -79,9 +80,14 @@ class Indexer:
         batch it was in.
 
         Raises:
-            BundleError: no embeddings are found, none of them can be used, or the index cannot be read or written.
+            BundleError: no embeddings are found, none of them can be used, another process writes to the index, or it
+                cannot be read or written.
         """
         paths = find_embeddings(self.dataset_dir)
+        with writer_lock(self.index_dir):
+            return self._update(paths)
+
+    def _update(self, paths: list[Path]) -> IndexUpdate:
         index = SearchIndex.open(self.index_dir, regions=self.has_regions, n_examples=self.n_examples)
         done = IndexUpdate()
         known = {entry.file: entry for entry in index.catalog.entries if entry is not None}
@@ -95,8 +101,8 @@ class Indexer:
         self._take_out({path.stem for path in paths}, index, done)
         if self.table.path is not None:
             done.retabled = index.retable(self.table)
-            files = (Path(entry.slide_path).stem for entry in index.catalog.entries if entry is not None)
-            self.table.warn_of_strangers([*index.rows, *files])
+            files = [entry.slide_path for entry in index.catalog.entries if entry is not None and entry.slide_path]
+            self.table.warn_of_strangers(index.rows, files)
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")

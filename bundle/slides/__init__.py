@@ -1,7 +1,7 @@
 """Slides: three readers behind one interface, tissue, regions, patches."""
 
 from .grid import RegionGrid, region_grid
-from .opening import open_slide
+from .opening import MPP_FROM_DEFAULT, MPP_FROM_FILE, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .region_pictures import RegionPictures
 from .regions import plan_slide, read_patches
@@ -12,6 +12,9 @@ from .thumbnails import Thumbnails
 from .tissue import tissue_mask
 
 __all__ = [
+    "MPP_FROM_DEFAULT",
+    "MPP_FROM_FILE",
+    "MPP_FROM_TABLE",
     "PatchDataset",
     "ReadSettings",
     "RegionGrid",

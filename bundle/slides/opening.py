@@ -12,6 +12,7 @@ from .tifffile_backend import TifffileBackend
 
 _BACKENDS: dict[str, type] = {"cucim": CucimBackend, "openslide": OpenslideBackend, "tifffile": TifffileBackend}
 READERS = ("auto", *_BACKENDS)
+MPP_FROM_TABLE, MPP_FROM_FILE, MPP_FROM_DEFAULT = "slide table", "file", "default_mpp"
 _log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,7 @@ def open_slide(
     name = slide_id or path.stem
     backend = _open_backend(path, reader, name)
     try:
-        return Slide(backend, path, name, _mpp_of(backend, name, mpp, default_mpp))
+        return Slide(backend, path, name, *_mpp_of(backend, name, mpp, default_mpp))
     except SlideError:
         backend.close()
         raise
@@ -69,16 +70,17 @@ def _open_backend(path: Path, reader: str, name: str) -> Backend:
     )
 
 
-def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> float:
+def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> tuple[float, str]:
+    """um/px of level 0, and who says so."""
     if mpp is not None:
-        return checked_mpp(mpp, name, "the slide table")
+        return checked_mpp(mpp, name, "the slide table"), MPP_FROM_TABLE
     if backend.mpp is not None:
         x, y = backend.mpp
         if abs(x - y) > 0.02 * max(x, y):
             _log.warning("slide %s has oblong pixels, %g x %g um: their mean is used", name, x, y)
-        return checked_mpp((x + y) / 2, name, "its file")
+        return checked_mpp((x + y) / 2, name, "its file"), MPP_FROM_FILE
     if default_mpp is not None:
-        return checked_mpp(default_mpp, name, "default_mpp")
+        return checked_mpp(default_mpp, name, "default_mpp"), MPP_FROM_DEFAULT
     raise SlideError(
         f"slide {name}: its file does not say its resolution, or says one beyond {MAX_MPP:g} um/px, as a screen or "
         "printer has. Pass --default_mpp (um/px, for all slides that do not say), or give it in the column mpp of the "

@@ -23,12 +23,13 @@ class Slide:
         slide_id, path, reader: its name, file, and the library that reads it.
         width, height: px of level 0.
         mpp: um/px of level 0.
+        mpp_source: who says so: ``MPP_FROM_TABLE``, ``MPP_FROM_FILE`` or ``MPP_FROM_DEFAULT``.
         level_downsamples: level-0 px a px of each level; 1 for the first.
     """
 
-    def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float) -> None:
+    def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float, mpp_source: str) -> None:
         self._backend = backend
-        self.path, self.slide_id, self.mpp = path, slide_id, mpp
+        self.path, self.slide_id, self.mpp, self.mpp_source = path, slide_id, mpp, mpp_source
         self.reader = backend.name
         self.width, self.height = backend.level_sizes[0]
         self.level_downsamples = [self._downsample(size) for size in backend.level_sizes]

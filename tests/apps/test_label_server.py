@@ -121,6 +121,20 @@ def test_a_new_slide_is_found(server, folder):
     assert server.infer("prototype_map", "later", **WHOLE)[0] == 200
 
 
+def test_slides_of_one_file_name_are_told_apart(server, folder):
+    """Each is asked about by the name that the datastore lists, and answers for itself."""
+    for seed, name in enumerate(("one", "two"), start=4):
+        write_slide(folder / "studies" / name / "same.tif", 320, seed=seed)
+    deadline = time.monotonic() + 20
+    while "two__same" not in server.get("/datastore/?output=all")["objects"] and time.monotonic() < deadline:
+        time.sleep(1)
+        server.get("/info/")
+    answers = [server.infer("region_embedding", f"{name}__same", **WHOLE) for name in ("one", "two")]
+    assert [status for status, _ in answers] == [200, 200], answers
+    embeddings = [json.loads(text)["annotations"][0]["slide_embedding"] for _, text in answers]
+    assert not np.allclose(*embeddings)
+
+
 def test_files_of_the_machine_are_not_read(server, folder):
     """A slide outside of the studies and no slide at all: the same answer, by query and by the body's params."""
     write_slide(folder / "elsewhere" / "patient.tif", 320)
@@ -152,6 +166,17 @@ def test_an_upload_is_answered(server, folder):
     assert status == 200 and polygons(text, "json"), text
 
 
+@pytest.mark.parametrize("model", ["prototype_map", "slpd"])
+def test_there_is_no_model_to_replace_before_training(server, folder, model):
+    """To fetch, to replace, to remove it: one answer that says what to do; an upload was answered with a plain 500."""
+    body = form(write_slide(folder / "elsewhere" / "upload.tif", 320, seed=3))
+    for method, path, data in (("GET", "", ()), ("GET", "info/", ()), ("PUT", "", body), ("DELETE", "", ())):
+        status, text = server.ask(method, f"/model/{path}{model}", *data)
+        assert (status, "POST /train/slpd" in json.loads(text)["detail"]) == (404, True), f"{method} {path}: {text}"
+    status, text = server.ask("PUT", "/model/prototype_nap", *body)
+    assert status == 404 and "prototype_map" in json.loads(text)["detail"]
+
+
 def test_clients_write_to_the_stores_folder_only(server, folder):
     """Slides of the studies are not written over or deleted, names lead nowhere else, the given weights stay."""
     body = form(write_slide(folder / "elsewhere" / "upload.tif", 320, seed=3))
@@ -169,7 +194,7 @@ def test_clients_write_to_the_stores_folder_only(server, folder):
         ("PUT", "/datastore/image?image=mine", body, 200),
         ("PUT", "/datastore/label?image=mine&tag=final", body, 200),
         ("DELETE", "/model/prototype_map", (), 404),
-        ("PUT", "/model/prototype_map", body, 500),
+        ("PUT", "/model/prototype_map", body, 404),
     ):
         got, text = server.ask(method, path, *data)
         assert got == status, f"{method} {path}: {got} {text}"

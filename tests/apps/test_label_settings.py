@@ -57,6 +57,15 @@ def test_the_newest_model_is_served_and_the_given_one_kept(weights, tmp_path):
     assert (tmp_path / "region.pt").read_bytes() == b"region.pt"
 
 
+def test_clients_get_no_model_before_training(weights, tmp_path):
+    """A plain 500 was the answer to an upload: what is missing and what to do is said; a trained model is theirs."""
+    settings = LabelSettings.read(ROOT, tmp_path, weights)
+    with pytest.raises(BundleError, match=r"work/models/model\.pt: no model has been trained.*POST /train/slpd"):
+        settings.model_for_clients()
+    touch(settings.trained_region_encoder)
+    assert settings.model_for_clients() == settings.trained_region_encoder
+
+
 def test_tokens_of_each_kind_have_a_folder(weights, tmp_path):
     """Another patch encoder or resolution has a folder of its own; a device does not."""
     read = lambda **conf: LabelSettings.read(ROOT, tmp_path, {**weights, **conf}).tokens_dir  # noqa: E731

@@ -62,6 +62,7 @@ def test_slides_are_prepared_and_a_model_trained_from_label_is_served(tmp_path):
         assert task["status"] == "DONE", "\n".join(task["details"])
         assert {"tokenizing", "training"} <= {state for state, _ in shown} and shown[-1] == ("done", 2)
         assert len(embedding(server)) == 16, "the new encoder has 16 values"
+        assert server.get("/model/info/slpd")["train_stats"]["state"] == "done"
         assert (tmp_path / "models" / "model.pt").read_bytes() == given, "the given weights are kept"
     finally:
         server.stop()

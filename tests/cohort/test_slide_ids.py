@@ -89,6 +89,27 @@ def test_rows_without_a_slide_are_warned_about(tmp_path, caplog):
     assert "2 rows match no slide, such as c, d" in caplog.text
 
 
+def test_rows_that_name_a_file_are_no_strangers(tmp_path, caplog):
+    """Two slides of one name have ids of their own, and so has a series: rows that name the files were heeded, and
+    called strangers."""
+    touch(tmp_path, "one/x.svs", "two/x.svs", "three/y.svs", "four/y.tif", "series/0001.dcm")
+    table = tmp_path / "t.csv"
+    table.write_text("slide,mpp\nx.svs,0.25\ny,0.5\nseries,0.3\n")
+    found = {slide.slide_id: slide.path for slide in find_slides(tmp_path, SlideTable.read(table))}
+    rows = SlideTable.read(table)
+    assert {name: rows.row(name, path).mpp for name, path in found.items()} == {
+        "one__x": 0.25,
+        "two__x": 0.25,
+        "three__y": 0.5,
+        "four__y": 0.5,
+        "series": 0.3,
+    }
+    assert "match no slide" not in caplog.text
+    table.write_text("slide\nx.tif\n")
+    find_slides(tmp_path, SlideTable.read(table))
+    assert "1 rows match no slide, such as x.tif" in caplog.text
+
+
 def test_what_a_run_wrote_is_no_slide(tmp_path):
     """Files below folders that are left out neither count nor make a slide's name a duplicate."""
     for name in ("site1/a.h5", "out/embeddings/a.h5"):

@@ -1,9 +1,13 @@
 """Slides become embeddings in one run: tokens first, only where they are missing."""
 
 import hashlib
+import json
+import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
@@ -14,7 +18,9 @@ from torch import nn
 
 from bundle.cohort import BundleError, SettingError
 from bundle.embeddings import read_index
-from bundle.engines import InferenceInputs
+from bundle.engines import InferenceInputs, tokenizer_stream
+from bundle.networks import load_patch_encoder
+from bundle.reports import read_slide_report
 from bundle.tokens import TokenDataset
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
@@ -75,6 +81,37 @@ def test_slides_and_their_tokens_give_the_same(slides, tmp_path):
     assert (tmp_path / "out" / "tokens" / "a.h5").stat().st_mtime_ns == made, "token files of another run are used"
 
 
+def test_the_patch_encoder_is_loaded_only_where_it_is_needed(slides, tmp_path, monkeypatch):
+    """It was loaded although all tokens were there. Where it is needed, missing and broken weights end the run before a
+    slide is read; where it is not, none are asked for."""
+    assert run(slides, tmp_path / "out") == 1
+    assert run(slides, tmp_path / "out") == 0 and set(statuses(tmp_path / "out").values()) == {"skipped"}
+    assert run(slides, tmp_path / "out", n_prototypes=2) == 0 and set(statuses(tmp_path / "out").values()) == {"done"}
+    records = read_slide_report(tmp_path / "out" / "tokenize" / "slides.csv")
+    assert [(record.slide, record.status) for record in records] == [(name, "skipped") for name in "abc"]
+    weights = tmp_path / "missing" / "patch_encoder.pt"
+    options = {**READ, "make_patch_encoder": partial(load_patch_encoder, weights, PATCH), "patch_encoder_ckpt": weights}
+    inference(slides, tmp_path / "out", n_prototypes=3, **options).run()
+    assert set(statuses(tmp_path / "out").values()) == {"done"}
+    monkeypatch.setattr(tokenizer_stream, "open_slide", lambda *args, **kwargs: pytest.fail("a slide was read"))
+    (tmp_path / "out" / "tokens" / "b.h5").unlink()
+    with pytest.raises(BundleError, match="there is no patch encoder at .*missing"):
+        inference(slides, tmp_path / "out", n_prototypes=4, **options).run()
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    with pytest.raises(BundleError, match="patch_encoder.pt"):
+        inference(slides, tmp_path / "out", n_prototypes=4, **options).run()
+
+
+def test_tokens_of_another_encoder_are_told_without_loading_one(slides, tmp_path):
+    """Both encoders are named; no slide waits, so the weights are known by their file alone."""
+    run(slides, tmp_path / "out")
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"other weights")
+    with pytest.raises(BundleError, match="a.h5 was made with encoder patch_encoder sha256:.* would use other sha256:"):
+        inference(slides, tmp_path / "out", n_prototypes=2, patch_encoder_ckpt=other, **READ).run()
+
+
 def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
     """Without tokens a finished slide needs no patch encoder; other settings of reading make everything anew."""
     copies = shutil.copytree(slides, tmp_path / "slides")
@@ -88,6 +125,48 @@ def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
     assert statuses(tmp_path / "out") == {"a": "skipped", "b": "skipped", "c": "done"}
     assert run(copies, tmp_path / "out", **options, n_prototypes=2) == 1
     assert set(statuses(tmp_path / "out").values()) == {"done"}
+
+
+@pytest.mark.parametrize("keep_tokens", [True, False])
+def test_a_region_of_interest_is_heeded(slides, tmp_path, caplog, keep_tokens):
+    """Tokens made before it was drawn were used; with and without tokens the slide alone is embedded anew, and why."""
+    caplog.set_level(logging.INFO)
+    options = {"keep_tokens": keep_tokens, "weights": write_encoder(tmp_path / "model.pt")}
+    run(slides, tmp_path / "out", **options)
+    n_all = len(found(tmp_path / "out", "a"))
+    square = [[0, 0], [128, 0], [128, 320], [0, 320], [0, 0]]
+    (tmp_path / "roi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
+    (tmp_path / "table.csv").write_text("slide,roi\na,roi.geojson\n")
+    run(slides, tmp_path / "out", table=tmp_path / "table.csv", **options)
+    assert statuses(tmp_path / "out") == {"a": "done", "b": "skipped", "c": "skipped"}
+    slide = found(tmp_path / "out", "a")
+    assert 0 < len(slide) < n_all and slide.attributes["roi"].startswith("roi.geojson sha256:")
+    anew = [text for text in caplog.messages if "anew" in text]
+    assert len(anew) == 1 + keep_tokens and all(text.startswith("slide a is") for text in anew), anew
+    assert "its region of interest is roi.geojson" in anew[0]
+    for table, status in ((tmp_path / "table.csv", "skipped"), (None, "skipped")):
+        run(slides, tmp_path / "out", table=table, **options)
+        assert statuses(tmp_path / "out")["a"] == status
+    assert "slide a are kept although they were made with a region of interest" in caplog.text
+
+
+def test_it_is_said_why_a_slide_is_embedded_anew(slides, tmp_path, caplog):
+    """Other weights, other settings, other tokens: one line a slide that names what is not as it was."""
+    caplog.set_level(logging.INFO)
+    weights = {seed: write_encoder(tmp_path / f"model_{seed}.pt", seed=seed) for seed in (0, 1)}
+    run(slides, tmp_path / "out", weights=weights[0])
+
+    def said(**options):
+        caplog.clear()
+        run(slides, tmp_path / "out", **options)
+        return [text for text in caplog.messages if "embedded anew" in text]
+
+    assert said(weights=weights[0]) == []
+    assert said(weights=weights[1])[2] == "slide c is embedded anew: another region encoder made it"
+    assert said(weights=weights[1], n_prototypes=2)[0].endswith(": n_prototypes_wanted was 4 and is 2")
+    with h5py.File(tmp_path / "out" / "tokens" / "b.h5", "r+") as file:
+        file["features"][:] = 0
+    assert said(weights=weights[1], n_prototypes=2) == ["slide b is embedded anew: its tokens are others"]
 
 
 def test_bad_slides_do_not_stop_the_run(slides, tmp_path):

@@ -1,8 +1,10 @@
 """Slides become token files: the right tokens, whatever goes wrong with other slides."""
 
+import json
 import logging
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,7 +119,63 @@ def test_a_corrected_scale_is_heeded(slides, tmp_path, caplog):
     status = {record.slide: record.status for record in read_slide_report(tmp_path / "slides.csv")}
     assert status == {"a": "done", "b": "skipped", "c": "skipped"}
     assert TokenFile(tmp_path / "tokens" / "a.h5").header.attributes["level0_mpp"] == pytest.approx(1.5 * first["a"])
-    assert "slide a was tokenized at" in caplog.text and "slide b are kept although" in caplog.text
+    assert "it was read at 2 um/px, the slide table says 3" in caplog.text
+    assert "slide b are kept although" in caplog.text
+
+
+def made_anew(engine, caplog):
+    """Slides that a run made tokens of, although there were some; each is named with its file and a reason."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        engine.run()
+    done = [record.slide for record in read_slide_report(engine.output_dir / "slides.csv") if record.status == "done"]
+    said = [text for text in caplog.messages if "tokenized anew" in text]
+    assert [text.split()[1] for text in said] == done
+    assert all(f"{name}.h5 replaced: it" in text for name, text in zip(done, said, strict=True))
+    return done
+
+
+def test_another_default_mpp_is_heeded(slides, tmp_path, caplog):
+    """It changed nothing once tokens were there. Slides that say their mpp themselves are left alone."""
+    folder = shutil.copytree(slides, tmp_path / "slides")
+    write_slide(folder / "silent.tif", mpp=None)
+    tokenizer(folder, tmp_path, default_mpp=2.0).run()
+    for default_mpp, anew in ((2.0, []), (None, []), (3.0, ["silent"]), (3.0, [])):
+        assert made_anew(tokenizer(folder, tmp_path, default_mpp=default_mpp), caplog) == anew
+    header = TokenFile(tmp_path / "tokens" / "silent.h5").header.attributes
+    assert (header["level0_mpp"], header["mpp_source"]) == (3.0, "default_mpp")
+    (folder / "b.tif").write_bytes((folder / "c.tif").read_bytes())
+    assert made_anew(tokenizer(folder, tmp_path), caplog) == ["b"], "another slide has come under its name"
+
+
+def test_another_region_of_interest_is_heeded(slides, tmp_path, caplog):
+    """Drawn, changed, withdrawn: tokens follow. A run without the table keeps them and says so; a drawing that cannot
+    be used costs no tokens."""
+    table, drawing = tmp_path / "table.csv", tmp_path / "roi.geojson"
+
+    def draw(left, right):
+        corners = [[left, 0], [right, 0], [right, 320], [left, 320], [left, 0]]
+        drawing.write_text(json.dumps({"type": "Polygon", "coordinates": [corners] if right else []}))
+        table.write_text("slide,roi\na,roi.geojson\nc,\n")
+
+    tokens = tmp_path / "tokens" / "a.h5"
+    tokenizer(slides, tmp_path).run()
+    n_all = len(TokenFile(tokens))
+    for left, right in ((0, 128), (192, 320)):
+        draw(left, right)
+        assert made_anew(tokenizer(slides, tmp_path, table=table), caplog) == ["a"]
+        assert made_anew(tokenizer(slides, tmp_path, table=table), caplog) == []
+        x = TokenFile(tokens).coords[:, 0]
+        assert 0 < len(x) < n_all and left - 64 <= x.min() and x.max() <= right, "up to the next region"
+    assert made_anew(tokenizer(slides, tmp_path), caplog) == []
+    assert "slide a are kept although they were made with a region of interest, roi.geojson" in caplog.text
+    draw(0, 0)
+    before = tokens.read_bytes()
+    tokenizer(slides, tmp_path, table=table).run()
+    assert [record.status for record in read_slide_report(tmp_path / "slides.csv")] == ["failed", "skipped", "skipped"]
+    assert tokens.read_bytes() == before
+    table.write_text("slide,roi\na,\n")
+    assert made_anew(tokenizer(slides, tmp_path, table=table), caplog) == ["a"] and len(TokenFile(tokens)) == n_all
 
 
 def test_damaged_token_files_are_made_again(slides, tmp_path):

@@ -1,9 +1,13 @@
 """Colors of prototypes can be told apart, by color-blind readers too."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from bundle.functional import NO_PROTOTYPE, prototype_colors
+from bundle.benchmarks import report
+from bundle.benchmarks.learning import plot
+from bundle.functional import NO_PROTOTYPE, OKABE_ITO, prototype_colors
 
 # Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009
 VISION = {
@@ -43,3 +47,11 @@ def test_a_prototypes_color_does_not_depend_on_their_number():
     np.testing.assert_array_equal(prototype_colors(30)[:4], prototype_colors(4))
     np.testing.assert_array_equal(prototype_colors(30)[21:], prototype_colors(9))
     assert prototype_colors(0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("module", [report, plot])
+def test_pictures_of_benchmarks_take_the_palettes_colors(module):
+    """They had copies of its values, which would have stayed behind a change of it."""
+    text = Path(module.__file__).read_text()
+    assert [name for name, color in OKABE_ITO.items() if color.lower() in text.lower()] == []
+    assert set(module._COLORS.values()) & set(OKABE_ITO.values())

@@ -1,8 +1,13 @@
 """The index: what is added is found, extended without touching the rest, and refuses what cannot be compared."""
 
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +16,10 @@ from slide_embeddings import made_up_slide
 from bundle.cohort import BundleError, SlideTable
 from bundle.embeddings import tissue_shares, typical_regions, write_embeddings
 from bundle.search import Indexer, Searcher, SearchIndex
+from bundle.search.writer_lock import LOCK, writer_lock
 
 pytest.importorskip("faiss")
+ROOT = Path(__file__).parents[2]
 
 
 def write_slides(folder, numbers, **options):
@@ -300,6 +307,86 @@ def test_a_damaged_index_says_so(tmp_path, damage):
         catalog.write_text(json.dumps(plain | change[damage]))
     with pytest.raises(BundleError, match=str(folder)):
         Searcher(folder).run("s0")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bundle.search.writer_lock import writer_lock
+with writer_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that writes to the index until it is ended."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "index")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_one_process_at_a_time_writes(tmp_path, writer):
+    """Of two writers the later undid what the other had added. The second is told who writes, and reading goes on; a
+    writer that was killed leaves its file, and no lock."""
+    write_slides(tmp_path / "embeddings", range(3))
+    with pytest.raises(BundleError, match=f"index is being written by process {writer.pid} on .*: wait until"):
+        update(tmp_path)
+    assert not (tmp_path / "index" / "index.json").exists()
+    writer.kill()
+    writer.wait()
+    assert str(writer.pid) in (tmp_path / "index" / LOCK).read_text()
+    assert len(update(tmp_path).added) == 3
+    with writer_lock(tmp_path / "index"):
+        assert len(Searcher(tmp_path / "index").run("s0")[0].neighbors) == 2
+        with pytest.raises(BundleError, match=f"process {os.getpid()} on "):
+            update(tmp_path)
+    assert update(tmp_path).unchanged == 3
+
+
+def test_an_update_that_fails_gives_the_lock_back(tmp_path):
+    """The next one in the same process writes."""
+    (tmp_path / "embeddings").mkdir()
+    (tmp_path / "embeddings" / "s0.h5").write_bytes(b"no embeddings")
+    for _ in range(2):
+        with pytest.raises(BundleError, match="no slide of .* can be indexed"):
+            update(tmp_path)
+    write_slides(tmp_path / "embeddings", [0])
+    assert update(tmp_path).added == ["s0"]
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
+    """As some network file systems are: the work is done, with a warning."""
+    write_slides(tmp_path / "embeddings", range(2))
+
+    def no_locks(handle, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert len(update(tmp_path).added) == 2
+    assert "has no locks (No locks available): make sure that nobody else writes" in caplog.text
+
+
+def test_another_users_lock_file_is_enough(tmp_path, monkeypatch):
+    """It can be read only: the lock is taken all the same. A folder in which none can be made holds up nobody who has
+    nothing to write."""
+    write_slides(tmp_path / "embeddings", range(2))
+    update(tmp_path)
+    opened = os.open
+
+    def read_only(path, flags, *mode, **options):
+        if Path(path).name == LOCK and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, flags, *mode, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with writer_lock(tmp_path / "index"), pytest.raises(BundleError, match="is being written by process"):
+        update(tmp_path)
+    (tmp_path / "index" / LOCK).unlink()
+    assert update(tmp_path).unchanged == 2
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

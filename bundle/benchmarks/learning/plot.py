@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ...functional import OKABE_ITO
 from .arms import Arm
 from .probes import METRICS
 from .results import BASELINES, Results
 
 _SHOWN = ("knn_accuracy", "linear", "prototype", "slide")
-_COLORS = {"DINO": "#0072B2", "SLPD": "#D55E00", "": "#555555"}  # Okabe and Ito's, told apart by the color-blind
+_COLORS = {"DINO": OKABE_ITO["blue"], "SLPD": OKABE_ITO["vermillion"], "": "#555555"}
 
 
 def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
