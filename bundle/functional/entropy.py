@@ -148,7 +148,7 @@ def _forward_pass(chunks: Chunks) -> tuple[Tensor, Tensor, Tensor, list[_Kept]]:
     is_fused = fuses(chunks.student, chunks.sum_dtype)
     kept: list[_Kept] = []
     for outputs in chunks.ranges():
-        weight, _, _ = weights[0].unit_rows(chunks.student_weight[outputs])
+        weight, _ = chunks.student_rows.of(outputs, weights[0])
         is_kept = len(kept) < chunks.n_kept
         if is_fused:
             products = chunks.products(outputs, weight, weights[1], memory)
@@ -181,13 +181,13 @@ def _backward_pass(
         needs: which of the two gradients.
     """
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
-    grad_weight = torch.empty_like(chunks.student_weight, dtype=chunks.sum_dtype) if needs[1] else None
+    grad_weight = rows.new_empty((chunks.n_outputs, rows.shape[1])) if needs[1] else None
     weights = [chunks.workspace(chunks.width * rows.shape[1]) for _ in range(2)]
     memory = chunks.workspace(chunks.n_rows * chunks.width)
     product = chunks.workspace(max(chunks.student.numel(), chunks.width * rows.shape[1]))
     pulls, unscaled = chunks.workspace(rows.numel()), chunks.operand(rows)
     for number, outputs in enumerate(chunks.ranges()):
-        weight, exact, norm = weights[0].unit_rows(chunks.student_weight[outputs])
+        weight, exact = chunks.student_rows.of(outputs, weights[0])
         scaled, scale = unscaled, None
         if number < len(kept):
             exponentials, scale = kept[number].exponentials, (kept[number].peak - norms).exp_()
@@ -200,7 +200,7 @@ def _backward_pass(
             expected += pulled if scale is None else pulled.mul_(scale[: chunks.n_guesses])
         if grad_weight is not None:
             pull = product.product(exponentials.T, scaled)
-            radial = torch.einsum("cd,cd->c", pull, exact)[:, None]
+            radial = torch.mul(pull, exact, out=part(weights[1].sums, exact.shape)).sum(1, keepdim=True)
             pull.addcmul_(exact, radial, value=-1)  # a row's length does not count
-            torch.mul(pull, norm.reciprocal(), out=grad_weight[outputs])
+            torch.mul(pull, chunks.student_rows.scale[outputs], out=grad_weight[outputs])
     return expected, grad_weight

@@ -24,7 +24,7 @@ class Chunks:
     """
 
     def __init__(self, tensors: tuple[Tensor, ...], temperatures: tuple[float, float]) -> None:
-        student, self.student_weight, targets, self.teacher_weight, centers = tensors
+        student, student_weight, targets, teacher_weight, centers = tensors
         device = student.device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
         self.sum_dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
@@ -34,8 +34,11 @@ class Chunks:
         self.n_guesses, (self.n_targets, self.n_regions) = len(self.student), targets.shape[:2]
         self.centers = (centers.to(self.sum_dtype) / temperatures[1]).expand(self.n_targets, -1)
         self.n_rows = self.n_guesses + len(self.targets)
+        self.n_outputs = len(student_weight)
+        self.student_rows = UnitRows(student_weight, self.sum_dtype)
+        self.teacher_rows = UnitRows(teacher_weight, self.sum_dtype)
         self.width = _even_width(
-            len(self.student_weight), CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)
+            self.n_outputs, CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)
         )
         kept_bytes = KEPT_BYTES.get(device, KEPT_BYTES["cuda"])
         self.n_kept = kept_bytes // (max(1, self.n_rows) * self.width * self.product_dtype.itemsize)
@@ -50,15 +53,14 @@ class Chunks:
 
     def ranges(self) -> Iterator[slice]:
         """The outputs, a chunk at a time."""
-        n_outputs = len(self.student_weight)
-        for start in range(0, n_outputs, self.width):
-            yield slice(start, min(start + self.width, n_outputs))
+        for start in range(0, self.n_outputs, self.width):
+            yield slice(start, min(start + self.width, self.n_outputs))
 
     def products(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
         """Logits (S B + T B, C) before centers are taken out, in ``memory``; the student's rows have unit length."""
         products = part(memory.operands, torch.Size((self.n_rows, len(weight))))
         torch.mm(self.student, weight.T, out=products[: self.n_guesses])
-        torch.mm(self.targets, teacher.unit_rows(self.teacher_weight[outputs])[0].T, out=products[self.n_guesses :])
+        torch.mm(self.targets, self.teacher_rows.of(outputs, teacher)[0].T, out=products[self.n_guesses :])
         return products
 
     def logits(self, outputs: slice, weight: Tensor, teacher: Workspace, memory: Workspace) -> Tensor:
@@ -104,12 +106,32 @@ class Workspace:
         """A product that lies in ``operands``, in the dtype of sums."""
         return product if self.sums is self.operands else part(self.sums, product.shape).copy_(product)
 
-    def unit_rows(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows (C, d) over their lengths, ready to be multiplied; the same in the dtype of sums; the lengths (C, 1)."""
-        rows = rows.detach()
-        norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=self.sums.dtype).clamp_(min=_LEAST_NORM)
-        exact = torch.mul(rows, norm.reciprocal(), out=part(self.sums, rows.shape))
-        return self.holding(exact), exact, norm
+
+class UnitRows:
+    """Rows of a last layer over their lengths, a range at a time.
+
+    Args:
+        weight: shape (K, d).
+        sum_dtype: dtype of lengths and exact rows.
+    """
+
+    def __init__(self, weight: Tensor, sum_dtype: torch.dtype) -> None:
+        self._weight = weight.detach()
+        self.scale = self._weight.new_empty((len(weight), 1), dtype=sum_dtype)
+        self._n_known = 0
+
+    def of(self, outputs: slice, memory: Workspace) -> tuple[Tensor, Tensor]:
+        """Rows (C, d) of unit length in ``memory``, ready to be multiplied; the same in the dtype of sums.
+
+        Ranges come in order when they are first asked for; ``scale`` then has what their rows are multiplied by.
+        """
+        rows, scale = self._weight[outputs], self.scale[outputs]
+        if outputs.stop > self._n_known:
+            torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=scale.dtype, out=scale)
+            scale.clamp_(min=_LEAST_NORM).reciprocal_()
+            self._n_known = outputs.stop
+        exact = torch.mul(rows, scale, out=part(memory.sums, rows.shape))
+        return memory.holding(exact), exact
 
 
 def part(memory: Tensor, shape: torch.Size) -> Tensor:
@@ -133,7 +155,7 @@ class RunningSoftmax:
         self._wanted = wanted
 
     def add(self, logits: Tensor, out: Tensor) -> Tensor:
-        """Write exp(logits - peak) to ``out``; return the factor for what was summed before."""
+        """Write exp(logits - peak) to ``out``; return the factor for what was summed before. Logits are used up."""
         peak = torch.maximum(self.peak, logits.amax(1, keepdim=True))
         decay = (self.peak - peak).exp_()
         self.peak = peak
@@ -141,7 +163,7 @@ class RunningSoftmax:
         self.total = self.total * decay + out.sum(1, keepdim=True)
         rows = self._wanted
         self.expected[rows] *= decay[rows]
-        self.expected[rows] += torch.einsum("rk,rk->r", out[rows], logits[rows])[:, None]
+        self.expected[rows] += logits[rows].mul_(out[rows]).sum(1, keepdim=True)
         return decay
 
     def add_fused(self, products: Tensor, centers: Tensor, n_regions: int, out: Tensor) -> Tensor:
