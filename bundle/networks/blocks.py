@@ -43,17 +43,19 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Every token attends: (B, N, dim) -> (B, N, dim)."""
         B, N, dim = x.shape  # noqa: N806
-        qkv = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
-        y = attend(qkv[0], qkv[1], qkv[2])
+        q, k, v = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = attend(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(B, N, dim))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query of the first token (B, heads, 1, d), keys and values of all (B, heads, N, d)."""
         B, N, dim = x.shape  # noqa: N806
-        weight, bias, d = self.qkv.weight, self.qkv.bias, dim // self.n_heads
-        q = F.linear(x[:, :1], weight[:dim], bias[:dim]).reshape(B, 1, self.n_heads, d).transpose(1, 2)
-        kv = F.linear(x, weight[dim:], bias[dim:]).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4)
-        return q, kv[0], kv[1]
+        d = dim // self.n_heads
+        weight_q, weight_kv = self.qkv.weight.split([dim, 2 * dim])  # indexing would fill a gradient for each part
+        bias_q, bias_kv = self.qkv.bias.split([dim, 2 * dim])
+        q = F.linear(x[:, :1], weight_q, bias_q).reshape(B, 1, self.n_heads, d).transpose(1, 2)
+        k, v = F.linear(x, weight_kv, bias_kv).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
 
     def first(self, x: Tensor) -> Tensor:
         """Only the first token attends: (B, N, dim) -> (B, 1, dim), equal to ``forward(x)[:, :1]``."""

@@ -69,7 +69,7 @@ class ClassTokenViT(nn.Module):
             x = self._masking(x, draws)
         else:
             x = self._skipping(x, draws)
-        return self.norm(x[:, 0])
+        return self.norm(x.squeeze(1))
 
     def _skipping(self, x: Tensor, draws: Tensor) -> Tensor:
         """The blocks; a dropped branch costs nothing."""
@@ -94,8 +94,9 @@ class ClassTokenViT(nn.Module):
 
     def _sequence(self, grid: Tensor) -> Tensor:
         positions = resized_positions(self.pos_embed, self.n_positions, grid.shape[1], grid.shape[2])
-        cls = (self.cls_token + positions[:, :1]).expand(grid.shape[0], -1, -1)
-        return torch.cat([cls, grid.flatten(1, 2) + positions[:, 1:]], 1)
+        first, others = positions.split([1, positions.shape[1] - 1], 1)
+        cls = (self.cls_token + first).expand(grid.shape[0], -1, -1)
+        return torch.cat([cls, grid.flatten(1, 2) + others], 1)
 
     def attend(self, grid: Tensor) -> Tensor:
         """Where CLS looks in the last block: embedded cells (B, H, W, dim) -> (B, heads, H, W).
@@ -111,7 +112,7 @@ class ClassTokenViT(nn.Module):
             x = block(x)
         last = self.blocks[-1]
         weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
-        return self.norm(last(x)[:, 0]), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+        return self.norm(last(x).squeeze(1)), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
 
 
 class RegionViT(ClassTokenViT):
