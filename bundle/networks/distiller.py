@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..cohort import SettingError
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer
+from .shared_weights import SharedWeights
 
 
 class Distiller(nn.Module):
@@ -37,11 +38,12 @@ class Distiller(nn.Module):
             Bottlenecks (sum of v, B, d) of unit length, float32, and the last layer's weight (K, d) as it is: losses
             normalize its rows where they read them.
         """
+        backbone, head = SharedWeights(self.encoder.backbone, len(views)), SharedWeights(self.encoder.head, 1)
         embeddings = []
         for i, group in enumerate(views):
             rows = None if draws is None else draws[i].flatten(0, 1)
-            embeddings.append(self.encoder.backbone(group.flatten(0, 1), rows))
-        bottlenecks = self.encoder.head(torch.cat(embeddings))
+            embeddings.append(backbone(i, group.flatten(0, 1), rows))
+        bottlenecks = head(0, torch.cat(embeddings))
         return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
 
 
