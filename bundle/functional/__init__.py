@@ -15,6 +15,7 @@ from .curves import (
     upper_half,
 )
 from .entropy import Distillation, distillation
+from .hand_over import hand_over
 from .keyed_random import keyed_uniform, keyed_uniforms
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
@@ -43,6 +44,7 @@ __all__ = [
     "discordant_share",
     "distillation",
     "holm",
+    "hand_over",
     "keyed_uniform",
     "keyed_uniforms",
     "knn_predict",
