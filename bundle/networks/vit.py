@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,6 +93,24 @@ class ClassTokenViT(nn.Module):
             else:
                 x = block(x)
         return x
+
+    def encode_groups(self, grids: Sequence[Tensor], draws: Sequence[Tensor]) -> Tensor:
+        """``encode`` of groups of different size: (B, H, W, dim) and (B, n_draws) each -> (sum of B, dim), in order.
+
+        What works on a token by itself, all but attention, works on those of all groups at once: half the launches, and
+        larger products. Dropped branches are masked. Not in TorchScript.
+        """
+        sequences = [self._sequence(grid) for grid in grids]
+        shapes = [(x.shape[0], x.shape[1]) for x in sequences]
+        x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
+        scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
+        parts = scales.split([B for B, _ in shapes], 1)
+        of_tokens = torch.cat([own.repeat_interleave(N, 1) for own, (_, N) in zip(parts, shapes, strict=True)], 1)
+        for i, block in enumerate(self.blocks):
+            keep = scales if block is self.blocks[-1] else of_tokens
+            pair = (keep[2 * i], keep[2 * i + 1]) if self.drop_rates[2 * i] > 0 else (None, None)
+            x = block.packed(x, shapes, *pair)  # type: ignore[operator]
+        return self.norm(x.squeeze(1))
 
     def _sequence(self, grid: Tensor) -> Tensor:
         positions = resized_positions(self.pos_embed, self.n_positions, grid.shape[1], grid.shape[2])
@@ -221,13 +241,17 @@ class PatchViT(ClassTokenViT):
             "mlp_ratio": self.mlp_ratio,
         }
 
+    def embed(self, image: Tensor) -> Tensor:
+        """Normalized images (B, 3, H, W) -> (B, H / patch_size, W / patch_size, dim)."""
+        return self.patch_embed(image)
+
     def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
         """Normalized images (B, 3, H, W), H and W multiples of ``patch_size``, -> (B, dim)."""
-        return self.encode(self.patch_embed(image), draws)
+        return self.encode(self.embed(image), draws)
 
     def attention(self, image: Tensor) -> Tensor:
         """Where CLS looks: images (B, 3, H, W) -> (B, heads, H / patch_size, W / patch_size). Not in TorchScript."""
-        return self.attend(self.patch_embed(image))
+        return self.attend(self.embed(image))
 
 
 class PatchEmbedding(nn.Module):

@@ -199,3 +199,29 @@ def test_impossible_arguments_are_refused(options):
     """No blocks, certain drop, and a width that heads do not divide are refused at construction."""
     with pytest.raises(ValueError, match="got"):
         _tiny(**options)
+
+
+@pytest.mark.parametrize("kind", ["regions", "patches"])
+def test_groups_at_once_are_the_groups_one_by_one(kind):
+    """Crops of two sizes in one pass: the same embeddings and gradients as masking branches in a pass for each size."""
+    torch.manual_seed(0)
+    options = {"dim": 12, "depth": 3, "n_heads": 3, "drop_path": 0.5}
+    net = RegionViT(in_dim=8, **options) if kind == "regions" else PatchViT(image_size=32, patch_size=8, **options)
+    net, n_channels, cell = net.double(), *((8, 1) if kind == "regions" else (3, 8))
+    images = [torch.randn(3, n_channels, n * cell, n * cell, dtype=torch.float64) for n in (4, 2)]
+    images.append(torch.randn(2, n_channels, 3 * cell, 3 * cell, dtype=torch.float64))
+    draws = [torch.rand(len(image), 6, dtype=torch.float64) for image in images]
+
+    def one_by_one():
+        grids = [net.embed(image) for image in images]
+        last = [net._masking(net._sequence(grid), own) for grid, own in zip(grids, draws, strict=True)]
+        return torch.cat([net.norm(x[:, 0]) for x in last])
+
+    results = []
+    for call in (one_by_one, lambda: net.encode_groups([net.embed(image) for image in images], draws)):
+        net.zero_grad(set_to_none=True)
+        embeddings = call()
+        embeddings.square().sum().backward()
+        results.append([embeddings, *(p.grad for p in net.parameters())])
+    for got, expected in zip(*results[::-1], strict=True):
+        torch.testing.assert_close(got, expected)
