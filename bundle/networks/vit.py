@@ -105,7 +105,8 @@ class ClassTokenViT(nn.Module):
         x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
         scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
         parts = scales.split([B for B, _ in shapes], 1)
-        of_tokens = torch.cat([own.repeat_interleave(N, 1) for own, (_, N) in zip(parts, shapes, strict=True)], 1)
+        repeated = [own[..., None].expand(-1, -1, N).flatten(1) for own, (_, N) in zip(parts, shapes, strict=True)]
+        of_tokens = torch.cat(repeated, 1)
         for i, block in enumerate(self.blocks):
             keep = scales if block is self.blocks[-1] else of_tokens
             pair = (keep[2 * i], keep[2 * i + 1]) if self.drop_rates[2 * i] > 0 else (None, None)
