@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.func import functional_call
 
 _CONVERTED = (nn.Linear, nn.Conv2d)  # whose weights autocast converts
 
@@ -28,41 +27,51 @@ class SharedWeights:
 
     def __init__(self, module: nn.Module, n_passes: int) -> None:
         self._module = module
-        self._passes: list[dict[str, Tensor]] = [{}] * n_passes
-        names = _shared_names(module)
-        if not names:
+        self._slots, n_converted = _slots(module)
+        self._passes: list[Sequence[Tensor]] = [()] * n_passes
+        if not self._slots:
             return
-        tensors = [module.get_parameter(name) for name in names]
+        tensors = [slot.weight for slot in self._slots]
         dtype = torch.get_autocast_dtype(tensors[0].device.type)
-        n_converted = sum(isinstance(module.get_submodule(name.rpartition(".")[0]), _CONVERTED) for name in names)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            shared: Sequence[Tensor] = _Shared.apply(n_passes, n_converted, dtype, *tensors)
+            shared = _Shared.apply(n_passes, n_converted, dtype, *tensors)
+            self._passes = [shared[i * len(tensors) : (i + 1) * len(tensors)] for i in range(n_passes)]
         else:
-            shared = _converted(tensors[:n_converted], dtype) * n_passes
-            names = names[:n_converted]
-        self._passes = [
-            dict(zip(names, shared[i * len(names) : (i + 1) * len(names)], strict=True)) for i in range(n_passes)
-        ]
+            self._slots = self._slots[:n_converted]
+            self._passes = [_converted(tensors[:n_converted], dtype)] * n_passes
 
     def __call__(self, number: int, *inputs: Any) -> Tensor:
-        """Pass ``number`` (from 0) of the module."""
-        weights = self._passes[number]
-        return functional_call(self._module, weights, inputs) if weights else self._module(*inputs)
+        """Pass ``number`` (from 0) of the module, its weights replaced for so long."""
+        try:  # by hand: torch.func.functional_call takes longer than the launches that it saves
+            for slot, tensor in zip(self._slots, self._passes[number], strict=True):
+                slot.owner[slot.name] = tensor
+            return self._module(*inputs)
+        finally:
+            for slot in self._slots:
+                slot.owner[slot.name] = slot.weight
 
 
-def _shared_names(module: nn.Module) -> list[str]:
-    """Parameters that are shared by this way, those to convert first; none where there is nothing to do."""
-    first = next(module.parameters())
-    if not torch.is_autocast_enabled(first.device.type) or module._compiled_call_impl is not None:
-        return []
-    converted: list[str] = []
-    others: list[str] = []
-    for path, part in module.named_modules():
-        kept = others if isinstance(part, nn.LayerNorm) else converted if isinstance(part, _CONVERTED) else None
-        if kept is not None:
-            names = [f"{path}.{name}" for name, weight in part.named_parameters() if weight.dtype == torch.float32]
-            kept.extend(names)
-    return converted + others if converted else []
+class _Slot(NamedTuple):
+    """Where a module keeps a weight."""
+
+    owner: dict[str, Any]
+    name: str
+    weight: nn.Parameter
+
+
+def _slots(module: nn.Module) -> tuple[list[_Slot], int]:
+    """Weights that are shared, those to convert first, and how many these are; none where there is nothing to do."""
+    converted: list[_Slot] = []
+    others: list[_Slot] = []
+    device = next(module.parameters()).device.type
+    if not torch.is_autocast_enabled(device) or module._compiled_call_impl is not None:
+        return [], 0
+    for part in module.modules():
+        if isinstance(part, (*_CONVERTED, nn.LayerNorm)):
+            kept = others if isinstance(part, nn.LayerNorm) else converted
+            own = part._parameters
+            kept.extend(_Slot(own, name, p) for name, p in own.items() if p is not None and p.dtype == torch.float32)
+    return (converted + others if converted else []), len(converted)
 
 
 def _converted(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:

@@ -66,6 +66,18 @@ def test_a_frozen_part_takes_no_gradient(encoder):
     assert grads == {f"mlp.{i}.{kind}" for i in (2, 4) for kind in ("weight", "bias")}
 
 
+def test_the_module_has_its_own_weights_afterwards(encoder):
+    """After a pass, and after one that failed."""
+    before = dict(encoder.named_parameters())
+    with _bf16():
+        shared = SharedWeights(encoder.backbone, 2)
+        shared(0, torch.randn(2, 8, 6, 6))
+        with pytest.raises(RuntimeError):
+            shared(1, torch.randn(2, 5, 6, 6))
+    after = dict(encoder.named_parameters())
+    assert after.keys() == before.keys() and all(after[name] is before[name] for name in before)
+
+
 def test_without_autocast_the_module_is_called_as_it_is(encoder):
     """Nothing is converted: float32 in, the module's own parameters used."""
     student = Distiller(encoder, LastLayer(6, 20))
