@@ -9,7 +9,7 @@ import torch
 
 from ..engines import SlpdTrainer, make_optimizer
 from ..functional import PrototypeTargets
-from ..handlers import GradientClipHandler, TeacherUpdateHandler
+from ..handlers import EpochRecordHandler, GradientClipHandler, TeacherUpdateHandler
 from ..losses import SLPDLoss
 from ..networks import compile_backbone
 from ..transforms import RandTokenCropsd
@@ -31,9 +31,11 @@ class _FixedPrototypes:
         return self._targets
 
 
-def our_step(n_regions: int, device: str, amp: bool, n_steps: int = 1, compiled: bool = False) -> Callable[[], Any]:
+def our_step(
+    n_regions: int, device: str, amp: bool, n_steps: int = 1, compiled: bool = False, out_dim: int = 65536
+) -> Callable[[], Any]:
     """Iterations of the real engine with the handlers that work in every step."""
-    student, teacher = student_and_teacher(device)
+    student, teacher = student_and_teacher(device, out_dim)
     if compiled:
         for module in (student, teacher):
             compile_backbone(module.encoder, device)
@@ -45,11 +47,11 @@ def our_step(n_regions: int, device: str, amp: bool, n_steps: int = 1, compiled:
         network=student,
         teacher=teacher,
         optimizer=make_optimizer(student),
-        loss_function=SLPDLoss(65536, skip_same_view_prototypes=True),
+        loss_function=SLPDLoss(out_dim, skip_same_view_prototypes=True),
         view_maker=RandTokenCropsd(),
         prototypes=_FixedPrototypes(prototypes(n_regions, device)),
         amp=amp,
-        train_handlers=[GradientClipHandler(student), TeacherUpdateHandler(student, teacher)],
+        train_handlers=[GradientClipHandler(student), TeacherUpdateHandler(student, teacher), EpochRecordHandler()],
     )
     trainer.logger.disabled = True
     trainer.state.teacher_temperature, trainer.state.teacher_momentum = 0.04, 0.996

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..cohort import as_bool
-from ..functional import PrototypeTargets, keyed_uniforms
+from ..functional import PrototypeTargets, hand_over, keyed_uniforms
 from ..losses import sum_over_ranks
 
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
@@ -95,10 +95,10 @@ class SlpdTrainer(Trainer):
         device = engine.state.device
         self.network.train()
         batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batchdata.items()}
-        batch["epoch"] = engine.state.epoch
-        views = self.view_maker(batch)["views"]
-        draws = self._depth_draws(views, batch["region_id"])
         targets = self._prototype_targets(batch["region_id"])
+        # Keys of random numbers stay where they are: on the host, whose many small operations would each be a launch.
+        views = self.view_maker(batch | {"region_id": batchdata["region_id"], "epoch": engine.state.epoch})["views"]
+        draws = self._depth_draws(views, batchdata["region_id"])
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
                 teacher, teacher_weight = self.teacher(views[:1])
@@ -125,12 +125,9 @@ class SlpdTrainer(Trainer):
     def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
         """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""
         n_draws: int = self.teacher.encoder.backbone.n_draws  # type: ignore[assignment,union-attr]
-        draws: list[Tensor] = []
-        stream = _DEPTH_STREAM
-        for group in views:
-            draws.append(keyed_uniforms(self.seed, self.state.epoch, region_ids, stream, len(group), n_draws))
-            stream += len(group)
-        return draws
+        n_views = [len(group) for group in views]
+        draws = keyed_uniforms(self.seed, self.state.epoch, region_ids, _DEPTH_STREAM, sum(n_views), n_draws)
+        return list(hand_over(draws, views[0].device).split(n_views))
 
 
 def _start_epoch(engine: SlpdTrainer) -> None:

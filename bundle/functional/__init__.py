@@ -14,6 +14,7 @@ from .curves import (
     upper_half,
 )
 from .entropy import Distillation, distillation
+from .hand_over import hand_over
 from .keyed_random import keyed_uniform, keyed_uniforms
 from .kmeans import Clusters, batched_kmeans
 from .knn import knn_predict, knn_vote
@@ -43,6 +44,7 @@ __all__ = [
     "best_assignment",
     "discordant_share",
     "distillation",
+    "hand_over",
     "holm",
     "keyed_uniform",
     "keyed_uniforms",

@@ -45,8 +45,8 @@ def keyed_uniforms(seed: int, epoch: int, ids: Tensor, stream: int, n_streams: i
     key = 0
     for part in (seed, epoch):
         key = _mix_int((key + _GOLDEN) & _WORD ^ _mix_int(part + _GOLDEN))
-    streams = torch.arange(stream, stream + n_streams, device=ids.device) + _signed(_GOLDEN)
-    keys = _mix(_mix(streams) ^ _signed((key + _GOLDEN) & _WORD))
+    own = [_mix_int((key + _GOLDEN) & _WORD ^ _mix_int(stream + i + _GOLDEN)) for i in range(n_streams)]
+    keys = torch.tensor([_signed(word) for word in own], dtype=torch.int64).to(ids.device, non_blocking=True)
     states = _mix((ids.long() * _signed(_GOLDEN)) ^ keys[:, None])
     position = torch.arange(1, n + 1, device=ids.device) * _signed(_GOLDEN)
     bits = _mix(states[..., None] + position)

@@ -43,8 +43,11 @@ class EpochRecordHandler:
         self._sums, self._n_iterations, self._started = {}, 0, time.perf_counter()
 
     def _add(self, engine: Engine) -> None:
-        for name, value in engine.state.output.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        output = engine.state.output
+        known = [name for name in output if name in self._sums]
+        if known:
+            torch._foreach_add_([self._sums[name] for name in known], [output[name] for name in known])
+        self._sums |= {name: value.clone() for name, value in output.items() if name not in self._sums}
         self._n_iterations += 1
 
     def __call__(self, engine: Engine) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import torch
 from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
-from torch import nn
+from torch import Tensor, nn
+
+_SMALL = 1 << 20  # elements
 
 
 class FreezeHandler:
@@ -56,4 +58,26 @@ def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
         return
     norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
     factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, [factor.to(g.dtype) for factor, g in zip(factors, gradients, strict=True)])
+    _scale_each_(gradients, factors)
+
+
+def _scale_each_(gradients: list[Tensor], factors: Tensor) -> None:
+    """Multiply every tensor by its own factor.
+
+    A GPU multiplies many tensors in one launch by tensors of their own shape only: factors of small ones are repeated
+    to that. The large ones, few, take a launch each.
+    """
+    pairs = list(zip(gradients, factors.unbind(), strict=True))
+    for gradient, factor in pairs:
+        if not _is_small(gradient):
+            gradient.mul_(factor.to(gradient.dtype))
+    small = [(gradient, factor) for gradient, factor in pairs if _is_small(gradient)]
+    if small:
+        repeated = torch.cat([factor.expand(gradient.numel()) for gradient, factor in small])
+        parts = repeated.split([gradient.numel() for gradient, _ in small])
+        own = [part.view(gradient.shape).to(gradient.dtype) for part, (gradient, _) in zip(parts, small, strict=True)]
+        torch._foreach_mul_([gradient for gradient, _ in small], own)
+
+
+def _is_small(tensor: Tensor) -> bool:
+    return tensor.numel() <= _SMALL and tensor.is_contiguous()

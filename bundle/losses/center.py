@@ -41,19 +41,40 @@ class Center(nn.Module):
             teacher_weight: last layer of the teacher, shape (K, d); the directions of its rows count.
             valid: which vectors count, shape (...), bool; all if None. Where no rank has one, the center stays.
         """
+        total = sum_over_ranks(self.sums(vectors, valid)[None])
+        return moved_centers(self.value[None], total, teacher_weight, self.momentum)[0]
+
+    @torch.no_grad()
+    def sums(self, vectors: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Sum of this rank's vectors (..., d) that count, and their number: (d + 1,)."""
         dtype = self.value.dtype
         rows = vectors.reshape(-1, vectors.shape[-1]).to(dtype)
-        keep = rows.new_ones(len(rows), 1) if valid is None else valid.reshape(-1, 1).to(dtype)
-        rows = torch.where(keep > 0, rows, 0.0)
-        total = sum_over_ranks(torch.cat([rows.sum(0), keep.sum(0)]))
-        count = total[-1]
-        with torch.autocast(vectors.device.type, enabled=False):
-            norm = torch.linalg.vector_norm(teacher_weight, dim=1, dtype=dtype).clamp_(min=1e-12)
-            mean_logits = teacher_weight.to(dtype) @ (total[:-1] / count.clamp(min=1.0)) / norm
-        moved = self.value * self.momentum + mean_logits * (1.0 - self.momentum)
-        return torch.where(count > 0, moved, self.value)
+        if valid is None:
+            return torch.cat([rows.sum(0), rows.new_full((1,), len(rows))])
+        keep = valid.reshape(-1, 1)
+        return torch.cat([rows.masked_fill(~keep, 0.0).sum(0), keep.sum(0, dtype=dtype)])
 
     @torch.no_grad()
     def update(self, vectors: Tensor, teacher_weight: Tensor, valid: Tensor | None = None) -> None:
         """Store what :meth:`moved` returns for the same arguments."""
         self.value.copy_(self.moved(vectors, teacher_weight, valid))
+
+
+@torch.no_grad()
+def moved_centers(values: Tensor, totals: Tensor, teacher_weight: Tensor, momentum: float) -> Tensor:
+    """Centers (n, K) after one update of each, from one pass over the weight.
+
+    Args:
+        values: the centers before, (n, K).
+        totals: sums and numbers of vectors over all ranks, (n, d + 1); where the number is 0 a center stays.
+        teacher_weight: last layer of the teacher, (K, d); the directions of its rows count.
+        momentum: share of the old centers kept, in [0, 1).
+    """
+    count = totals[:, -1:]
+    means = totals[:, :-1] / count.clamp(min=1.0)
+    with torch.autocast(values.device.type, enabled=False):
+        norm = torch.linalg.vector_norm(teacher_weight, dim=1, dtype=values.dtype).clamp_(min=1e-12)
+        weight = teacher_weight.to(values.dtype)
+        mean_logits = torch.stack([weight @ mean for mean in means]) / norm
+    moved = values * momentum + mean_logits * (1.0 - momentum)
+    return torch.where(count > 0, moved, values)

@@ -12,8 +12,9 @@ def world_size() -> int:
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum ``values`` (same shape on every rank) over all ranks; returns a new tensor without gradient."""
+    """Sum ``values`` (same shape on every rank) over all ranks, without gradient; with one rank, they are it."""
+    if world_size() == 1:
+        return values.detach()
     total = values.detach().clone()
-    if world_size() > 1:
-        dist.all_reduce(total)
+    dist.all_reduce(total)
     return total

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..cohort import SettingError, as_bool, as_number
 from ..functional import PrototypeTargets, distillation
+from .center import moved_centers
 from .dino import DINOLoss
 from .prototype import PrototypeLoss
 from .reduction import sum_over_ranks, world_size
@@ -93,10 +94,12 @@ class SLPDLoss(nn.Module):
             self.student_temperature,
             teacher_temperature,
         )
-        own, intra, inter = result.loss[:n_views], result.loss[n_views : n_views + 1], result.loss[n_views + 1 :]
-        local = own.sum() + self.intra_weight * intra.sum() + self.inter_weight * inter.sum()
+        n_own = min(1, len(targets) - n_views)  # 0 without prototypes
+        parts = result.loss.split([n_views, n_own, len(targets) - n_views - n_own])
+        own, intra, inter = (part.sum() for part in parts)
+        local = own + self.intra_weight * intra + self.inter_weight * inter
         entropy = (pairs[:n_views].sum(1) * result.target_entropy[:n_views]).sum()
-        shares = torch.stack([local, own.sum(), intra.sum(), inter.sum(), entropy])
+        shares = torch.stack([local, own, intra, inter, entropy])
         total, own_mean, intra_mean, inter_mean, entropy_mean = sum_over_ranks(shares) / world_size()
         return {
             "loss": local + (total - local.detach()),
@@ -137,6 +140,14 @@ class SLPDLoss(nn.Module):
 
         Without prototypes, or with no valid one in the global batch, the prototype center stays.
         """
-        self.dino.update_center(teacher, teacher_weight)
-        if prototypes is not None:
-            self.prototype.update_center(prototypes, teacher_weight)
+        if prototypes is None or self.prototype.update_per_loss:
+            self.dino.update_center(teacher, teacher_weight)
+            if prototypes is not None:
+                self.prototype.update_center(prototypes, teacher_weight)
+            return
+        own, shared = self.dino.center, self.prototype.center
+        totals = sum_over_ranks(torch.stack([own.sums(teacher), shared.sums(prototypes.vectors, prototypes.valid)]))
+        values = torch.stack([own.value, shared.value])
+        torch._foreach_copy_(
+            [own.value, shared.value], moved_centers(values, totals, teacher_weight, own.momentum).unbind()
+        )

@@ -43,17 +43,40 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Every token attends: (B, N, dim) -> (B, N, dim)."""
         B, N, dim = x.shape  # noqa: N806
-        qkv = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
-        y = attend(qkv[0], qkv[1], qkv[2])
+        q, k, v = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4).unbind(0)
+        y = attend(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(B, N, dim))
+
+    def packed(self, x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        """``forward`` of several groups at once: all their tokens (sum of B N, 1, dim), (B, N) of each -> the same."""
+        attended = []
+        for (B, N), qkv in zip(shapes, _unpacked(self.qkv(x), shapes), strict=True):  # noqa: N806
+            q, k, v = qkv.view(B, N, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+            attended.append(attend(q, k, v).transpose(1, 2).reshape(B * N, 1, -1))
+        return self.proj(torch.cat(attended))
+
+    def packed_first(self, x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        """``first`` of several groups at once: all their tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
+        dim = x.shape[-1]
+        weight_q, weight_kv = self.qkv.weight.split([dim, 2 * dim])
+        bias_q, bias_kv = self.qkv.bias.split([dim, 2 * dim])
+        queries = F.linear(packed_cls(x, shapes), weight_q, bias_q).split([B for B, _ in shapes])
+        attended = []
+        for (B, N), q, kv in zip(shapes, queries, _unpacked(F.linear(x, weight_kv, bias_kv), shapes), strict=True):  # noqa: N806
+            k, v = kv.view(B, N, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+            q = q.view(B, 1, self.n_heads, -1).transpose(1, 2)
+            attended.append(attend(q, k, v).transpose(1, 2).reshape(B, 1, dim))
+        return self.proj(torch.cat(attended))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query of the first token (B, heads, 1, d), keys and values of all (B, heads, N, d)."""
         B, N, dim = x.shape  # noqa: N806
-        weight, bias, d = self.qkv.weight, self.qkv.bias, dim // self.n_heads
-        q = F.linear(x[:, :1], weight[:dim], bias[:dim]).reshape(B, 1, self.n_heads, d).transpose(1, 2)
-        kv = F.linear(x, weight[dim:], bias[dim:]).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4)
-        return q, kv[0], kv[1]
+        d = dim // self.n_heads
+        weight_q, weight_kv = self.qkv.weight.split([dim, 2 * dim])  # indexing would fill a gradient for each part
+        bias_q, bias_kv = self.qkv.bias.split([dim, 2 * dim])
+        q = F.linear(x[:, :1], weight_q, bias_q).reshape(B, 1, self.n_heads, d).transpose(1, 2)
+        k, v = F.linear(x, weight_kv, bias_kv).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
 
     def first(self, x: Tensor) -> Tensor:
         """Only the first token attends: (B, N, dim) -> (B, 1, dim), equal to ``forward(x)[:, :1]``."""
@@ -113,6 +136,19 @@ class Block(nn.Module):
             x = add_branch(x, self.attn(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
         return self._add_mlp(x, mlp_keep)
 
+    def packed(
+        self, x: Tensor, shapes: list[tuple[int, int]], attn_keep: Tensor | None, mlp_keep: Tensor | None
+    ) -> Tensor:
+        """``forward`` of several groups at once, all their tokens in one tensor.
+
+        Args:
+            x: tokens (sum of B N, 1, dim).
+            shapes: (B, N) of each group.
+            attn_keep, mlp_keep: what a branch is multiplied with, for each token; None: nothing.
+        """
+        branch = self.attn.packed(self.norm1(x), shapes)
+        return self._add_mlp(x + branch if attn_keep is None else add_scaled(x, branch, attn_keep), mlp_keep)
+
     def _add_mlp(self, x: Tensor, keep: Tensor | None) -> Tensor:
         if keep is None:
             return x + self.mlp(self.norm2(x))
@@ -137,3 +173,19 @@ class ClassBlock(Block):
         else:
             cls = add_branch(cls, self.attn.first(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
         return self._add_mlp(cls, mlp_keep)
+
+    def packed(
+        self, x: Tensor, shapes: list[tuple[int, int]], attn_keep: Tensor | None, mlp_keep: Tensor | None
+    ) -> Tensor:
+        """As in :class:`Block`, but ``attn_keep`` and ``mlp_keep`` are for each sample; -> (sum of B, 1, dim)."""
+        branch, cls = self.attn.packed_first(self.norm1(x), shapes), packed_cls(x, shapes)
+        return self._add_mlp(cls + branch if attn_keep is None else add_scaled(cls, branch, attn_keep), mlp_keep)
+
+
+def packed_cls(x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+    """The first token of each sample: all tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
+    return torch.cat([own.view(B, N, -1)[:, :1] for (B, N), own in zip(shapes, _unpacked(x, shapes), strict=True)])
+
+
+def _unpacked(x: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, ...]:
+    return x.split([B * N for B, N in shapes])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..cohort import SettingError
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer
+from .shared_weights import SharedWeights
 
 
 class Distiller(nn.Module):
@@ -27,7 +28,8 @@ class Distiller(nn.Module):
         self.last_layer = last_layer
 
     def forward(self, views: Sequence[Tensor], draws: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Embed every view; one pass of the backbone for each group of equal size, one of the head for all.
+        """Embed every view; a pass of the backbone for each group of equal size, or one for all on a GPU that drops
+        branches and compiles nothing; one of the head for all.
 
         Args:
             views: groups (v, B, C, H, W), all with the same B.
@@ -37,12 +39,32 @@ class Distiller(nn.Module):
             Bottlenecks (sum of v, B, d) of unit length, float32, and the last layer's weight (K, d) as it is: losses
             normalize its rows where they read them.
         """
-        embeddings = []
-        for i, group in enumerate(views):
-            rows = None if draws is None else draws[i].flatten(0, 1)
-            embeddings.append(self.encoder.backbone(group.flatten(0, 1), rows))
-        bottlenecks = self.encoder.head(torch.cat(embeddings))
+        images = [group.flatten(0, 1) for group in views]
+        rows = [None if draws is None else draws[i].flatten(0, 1) for i in range(len(views))]
+        backbone = self.encoder.backbone
+        if len(views) > 1 and _goes_together(backbone, rows[0]):
+            embeddings = SharedWeights(_Together(backbone), 1)(0, images, rows)
+        else:
+            passes = SharedWeights(backbone, len(views))
+            embeddings = torch.cat([passes(i, *inputs) for i, inputs in enumerate(zip(images, rows, strict=True))])
+        bottlenecks = SharedWeights(self.encoder.head, 1)(0, embeddings)
         return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
+
+
+class _Together(nn.Module):
+    """All groups in one pass."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Sequence[Tensor], draws: Sequence[Tensor]) -> Tensor:
+        return self.backbone.encode_groups([self.backbone.embed(image) for image in images], draws)  # type: ignore[operator]
+
+
+def _goes_together(backbone: nn.Module, draws: Tensor | None) -> bool:
+    """Branches are masked, so that no group has rows of its own; and each group is not compiled for its shape."""
+    return draws is not None and draws.is_cuda and backbone._compiled_call_impl is None
 
 
 def frozen_copy(module: Distiller) -> Distiller:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def keep_rows(draws: Tensor, rates: list[float]) -> tuple[Tensor, list[int]]:
@@ -34,7 +37,7 @@ def keep_scales(draws: Tensor, rates: list[float]) -> Tensor:
     Shapes then do not depend on the draws: a GPU waits for no count, and ``torch.compile`` makes one kernel of it.
     """
     row = _as_row(rates, draws)
-    return torch.where(draws < row, torch.zeros_like(draws), 1.0 / (1.0 - row))
+    return (draws >= row) * (1.0 / (1.0 - row))
 
 
 def _as_row(rates: list[float], draws: Tensor) -> Tensor:
@@ -49,5 +52,32 @@ def add_branch(x: Tensor, branch: Tensor, rows: Tensor, keep: float) -> Tensor:
 
 
 def add_scaled(x: Tensor, branch: Tensor, scales: Tensor) -> Tensor:
-    """``x`` (B, N, dim) plus ``branch`` (B, N, dim) times each sample's scale (B)."""
-    return torch.addcmul(x, branch.to(x.dtype), scales[:, None, None].to(x.dtype))  # 1 / keep would be rounded in bf16
+    """``x`` (B, N, dim) plus ``branch`` (B, N, dim) times each sample's scale (B), in the dtype of ``x``."""
+    scales = scales[:, None, None].to(x.dtype)  # 1 / keep would be rounded in bf16
+    if torch.jit.is_scripting():
+        return torch.addcmul(x, branch.to(x.dtype), scales)
+    return _add_scaled(x, branch, scales)
+
+
+@torch.jit.unused
+def _add_scaled(x: Tensor, branch: Tensor, scales: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # makes one kernel of it, forward and backward
+        return torch.addcmul(x, branch.to(x.dtype), scales)
+    return _AddScaled.apply(x, branch, scales)
+
+
+class _AddScaled(torch.autograd.Function):
+    """A kernel forward, one backward; autocast would convert the branch, and its gradient, in kernels of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, branch: Tensor, scales: Tensor) -> Tensor:
+        ctx.save_for_backward(scales)
+        ctx.dtype = branch.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.addcmul(x, branch, scales)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (scales,) = ctx.saved_tensors
+        return gradient, torch.mul(gradient, scales, out=torch.empty_like(gradient, dtype=ctx.dtype)), None

@@ -24,7 +24,8 @@ def resized_positions(pos_embed: Tensor, side: int, height: int, width: int) -> 
     """
     if height == side and width == side:
         return pos_embed
-    grid = pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    cls, cells = pos_embed.split([1, side * side], 1)
+    grid = cells.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     scale = [(height + 0.1) / side, (width + 0.1) / side]
     grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False, recompute_scale_factor=False)
-    return torch.cat([pos_embed[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)
+    return torch.cat([cls, grid.permute(0, 2, 3, 1).flatten(1, 2)], 1)

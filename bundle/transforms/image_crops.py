@@ -17,7 +17,7 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from ..cohort import SettingError
-from ..functional import keyed_uniform
+from ..functional import hand_over, keyed_uniforms
 from .color import LUMA, apply_color, gray_matrix, jitter_matrices
 from .keyed import KeyedRandomizable, RandViewsd
 from .resample import apply_separable, blur, resize_matrix
@@ -119,7 +119,8 @@ class RandImageCrops(KeyedRandomizable, Transform):
             ids: integers [B].
             epoch: second part of the key.
         """
-        ids = ids.to(image.device)
+        draws = keyed_uniforms(self.seed, int(epoch), ids, 0, sum(n_views for n_views, _, _ in self.groups), _N_DRAWS)
+        draws = hand_over(draws, image.device)
         out: list[Tensor] = [
             torch.empty(n_views, len(image), 3, size, size, device=image.device)
             for n_views, size, _ in self.groups
@@ -132,9 +133,8 @@ class RandImageCrops(KeyedRandomizable, Transform):
             view = 0
             for group, views in enumerate(out):
                 for v in range(len(views)):
-                    draws = keyed_uniform(self.seed, int(epoch), ids[part], view, _N_DRAWS)
                     kind = 2 if group else min(v, 1)
-                    views[v, part] = self._view(pixels, draws, group, kind)
+                    views[v, part] = self._view(pixels, draws[view, part], group, kind)
                     view += 1
         return out
 

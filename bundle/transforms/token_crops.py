@@ -15,7 +15,7 @@ from monai.transforms import MapTransform, Transform
 from torch import Tensor
 
 from ..cohort import BundleError, SettingError
-from ..functional import keyed_uniforms
+from ..functional import hand_over, keyed_uniforms
 from .keyed import KeyedRandomizable, RandViewsd
 
 
@@ -54,7 +54,7 @@ class RandTokenCrops(KeyedRandomizable, Transform):
             )
         self.groups = [(int(n_global), int(global_size)), (int(n_local), int(local_size))]
         self.flip_prob = float(flip_prob)
-        self.cells: list[Tensor] = []
+        self.lines: list[Tensor] = []
 
     def randomize(self, data: tuple[Tensor, int, int, int]) -> None:
         """Choose the cells of every view.
@@ -62,33 +62,31 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         Args:
             data: ids [B], epoch, rows and columns of a grid.
 
-        Sets ``cells``: for each group LongTensor [v, B, s, s], places in the grid of H * W tokens.
+        Sets ``lines``: for each group LongTensor [2, v, B, s], the rows and the columns of a grid that a view shows,
+        where the ids lie.
         """
         ids, epoch, height, width = data
-        self.cells = []
-        view = 0
-        for n_views, size in self.groups:
-            if n_views == 0:
-                continue
-            draws = keyed_uniforms(self.seed, epoch, ids, view, n_views, 3)
-            view += n_views
-            self.cells.append(self._cells(draws, size, height, width))
+        n_views = [n for n, _ in self.groups]
+        draws = keyed_uniforms(self.seed, epoch, ids, 0, sum(n_views), 3).split(n_views)
+        self.lines = [
+            self._lines(own, size, height, width) for own, (n, size) in zip(draws, self.groups, strict=True) if n
+        ]
 
-    def _cells(self, draws: Tensor, size: int, height: int, width: int) -> Tensor:
+    def _lines(self, draws: Tensor, size: int, height: int, width: int) -> Tensor:
         top = (draws[..., 0] * (height - size + 1)).long()
         left = (draws[..., 1] * (width - size + 1)).long()
         steps = torch.arange(size, device=draws.device)
         flipped = (draws[..., 2] < self.flip_prob).unsqueeze(-1)
         columns = left.unsqueeze(-1) + torch.where(flipped, steps.flip(0), steps)
-        rows = top.unsqueeze(-1) + steps
-        return rows.unsqueeze(-1) * width + columns.unsqueeze(-2)
+        return torch.stack([top.unsqueeze(-1) + steps, columns])
 
     def __call__(self, tokens: Tensor, region_ids: Tensor, epoch: int) -> list[Tensor]:
         """Token grids (B, H, W, D) -> groups of float32 views (v, B, D, s, s), strided so that a token is contiguous.
 
         Args:
             tokens: as stored, any floating dtype, channels last.
-            region_ids: integers [B].
+            region_ids: integers [B]; what is random is computed where they lie: on the host, if a GPU is to do
+                other things.
             epoch: second part of the key.
 
         Raises:
@@ -98,12 +96,13 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         for n_views, size in self.groups:
             if n_views:
                 _check_size(size, height, width)
-        self.randomize((region_ids.to(tokens.device), int(epoch), height, width))
+        self.randomize((region_ids, int(epoch), height, width))
         flat = tokens.reshape(B * height * width, D)
-        first = torch.arange(B, device=tokens.device).view(B, 1, 1) * (height * width)
         views = []
-        for cells in self.cells:
-            picked = flat.index_select(0, (cells + first).flatten()).float()
+        for lines in self.lines:
+            rows, columns = hand_over(_places(lines, height, width), tokens.device)
+            cells = rows.unsqueeze(-1) + columns.unsqueeze(-2)
+            picked = flat.index_select(0, cells.flatten()).float()
             views.append(picked.view(*cells.shape, D).permute(0, 1, 4, 2, 3))
         return views
 
@@ -167,6 +166,12 @@ class CenterTokenCropd(MapTransform):
         for key in self.key_iterator(out):
             out[key] = self.crop(out[key])
         return out
+
+
+def _places(lines: Tensor, height: int, width: int) -> Tensor:
+    """Rows and columns of grids [2, v, B, s] -> terms of places among the tokens of all B grids."""
+    first = torch.arange(lines.shape[2], device=lines.device).view(-1, 1) * (height * width)
+    return torch.stack([lines[0] * width + first, lines[1]])
 
 
 def _check_size(size: int, height: int, width: int) -> None:

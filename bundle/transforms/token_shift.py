@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cohort import BundleError, SettingError, as_number, as_whole
-from ..functional import keyed_uniform
+from ..functional import hand_over, keyed_uniform
 from .keyed import KeyedRandomizable
 
 _STREAM = 1 << 21  # far from the streams of crops and of stochastic depth
@@ -107,16 +107,17 @@ class RandTokenShift(KeyedRandomizable, Transform):
         """Choose ``gain`` and ``offset`` [B, D] of one view: ``gain * t + offset``.
 
         Args:
-            data: slides [B], region ids [B], epoch, number of the view.
+            data: slides [B] where the views are, region ids [B] anywhere, epoch, number of the view.
         """
         slides, ids, epoch, view = data
-        if self.means.device != ids.device:  # once: a copy in every step would make the host wait
-            self.means, self.spreads = self.means.to(ids.device), self.spreads.to(ids.device)
-            self.factors = self.factors[0].to(ids.device), self.factors[1].to(ids.device)
+        device = slides.device
+        if self.means.device != device:  # once: a copy in every step would make the host wait
+            self.means, self.spreads = self.means.to(device), self.spreads.to(device)
+            self.factors = self.factors[0].to(device), self.factors[1].to(device)
         means, spreads, (shifts, gains) = self.means, self.spreads, self.factors
         mean = means[slides]
         if self.kind == "swap":
-            draw = keyed_uniform(self.seed, epoch, ids, _STREAM + view, 1)[:, 0]
+            draw = hand_over(keyed_uniform(self.seed, epoch, ids, _STREAM + view, 1), device)[:, 0]
             other = (draw * (len(means) - 1)).long()
             other = other + (other >= slides).long()
             ratio = spreads[other] / spreads[slides]
@@ -124,7 +125,8 @@ class RandTokenShift(KeyedRandomizable, Transform):
             self.offset = self.strength * (means[other] - ratio * mean)
             return
         rank = len(shifts)
-        normals = _normal(keyed_uniform(self.seed, epoch, ids, _STREAM + view, 2 * (rank + len(gains))))
+        draws = keyed_uniform(self.seed, epoch, ids, _STREAM + view, 2 * (rank + len(gains)))
+        normals = _normal(hand_over(draws, device))
         self.gain = (self.strength * normals[:, rank:] @ gains).exp()
         self.offset = mean * (1 - self.gain) + self.strength * normals[:, :rank] @ shifts
 
@@ -138,10 +140,11 @@ class RandTokenShift(KeyedRandomizable, Transform):
             epoch: second part of the key.
         """
         shifted, number = [], 0
+        slides = hand_over(slides, views[0].device)
         for group in views:
             gains, offsets = [], []
             for _ in range(len(group)):
-                self.randomize((slides.to(group.device), region_ids.to(group.device), int(epoch), number))
+                self.randomize((slides, region_ids, int(epoch), number))
                 gains.append(self.gain)
                 offsets.append(self.offset)
                 number += 1

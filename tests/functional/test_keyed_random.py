@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from bundle.functional import keyed_uniform
+from bundle.functional import keyed_uniform, keyed_uniforms
 
 
 def test_numbers_equal_the_integer_restatement():
@@ -26,6 +26,15 @@ def test_numbers_of_an_id_do_not_depend_on_the_batch_or_on_n():
     together = keyed_uniform(1, 2, ids, 3, 6)
     assert torch.equal(together.flip(0), keyed_uniform(1, 2, ids.flip(0), 3, 6))
     assert torch.equal(together[1:2, :4], keyed_uniform(1, 2, ids[1:2], 3, 4))
+
+
+def test_streams_drawn_at_once_are_those_drawn_alone():
+    """Row i is stream + i, for seeds, epochs and streams of any sign and size."""
+    ids = torch.tensor([3, 1 << 40, -5])
+    for seed, epoch, stream in ((0, 0, 0), (-4, 12, 1 << 20), (5, -1, -2)):
+        together = keyed_uniforms(seed, epoch, ids, stream, 4, 3)
+        for i in range(4):
+            assert torch.equal(together[i], keyed_uniform(seed, epoch, ids, stream + i, 3))
 
 
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])

@@ -26,6 +26,7 @@ from bundle.handlers import (
     TeacherUpdateHandler,
     TensorBoardHandler,
 )
+from bundle.handlers.gradients import clip_each_
 
 
 def make_engine(step=lambda engine, batch: {"loss": torch.tensor(1.0)}, handlers=()):
@@ -85,6 +86,23 @@ def test_gradients_are_frozen_in_the_first_epoch_and_clipped_each_by_itself():
         assert float(bias) == pytest.approx(0.2)
     assert seen[0][2] is None
     assert float(seen[1][2].norm()) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_each_gradient_is_clipped_alone_whatever_its_size_and_layout(monkeypatch):
+    """Small ones at once, large ones and transposed ones by themselves: bit for bit g * min(1, 1 / (|g| + 1e-6))."""
+    monkeypatch.setattr("bundle.handlers.gradients._SMALL", 20)
+    shapes = [(3,), (), (4, 5), (5, 5), (30,)]
+    torch.manual_seed(0)
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes] + [nn.Parameter(torch.zeros(2))]
+    gradients = [torch.randn(shape) * scale for shape, scale in zip(shapes, (0.1, 4.0, 3.0, 0.01, 9.0), strict=True)]
+    gradients[2] = gradients[2].reshape(5, 4).T
+    for parameter, gradient in zip(parameters, gradients, strict=False):
+        parameter.grad = gradient.clone()
+    clip_each_(parameters, 1.0)
+    assert parameters[-1].grad is None
+    for parameter, gradient in zip(parameters, gradients, strict=False):
+        expected = gradient * (1.0 / (gradient.norm() + 1e-6)).clamp(max=1.0)
+        assert torch.equal(parameter.grad, expected)
 
 
 def test_the_teacher_is_the_moving_average_of_its_student():

@@ -75,6 +75,25 @@ def test_distiller_keeps_the_order_of_views(encoder):
     assert not torch.allclose(dropped[2:], bottlenecks[2:])
 
 
+@pytest.mark.parametrize("amp", [False, True])
+def test_distiller_in_one_pass_gives_the_same(encoder, monkeypatch, amp):
+    """As on a GPU, where crops of both sizes go together: the order of views, their bottlenecks, their gradients."""
+    student = Distiller(encoder.double() if not amp else encoder, LastLayer(6, 20))
+    dtype = torch.float32 if amp else torch.float64
+    views = [torch.randn(2, 3, 8, 14, 14, dtype=dtype), torch.randn(4, 3, 8, 6, 6, dtype=dtype)]
+    draws, results = [torch.rand(len(group), 3, 4, dtype=dtype) for group in views], []
+    for together in (False, True):
+        monkeypatch.setattr("bundle.networks.distiller._goes_together", lambda *_, answer=together: answer)
+        student.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            bottlenecks, _ = student(views, draws)
+        bottlenecks[..., 0].sum().backward()
+        results.append((bottlenecks, encoder.backbone.blocks[0].mlp.fc1.weight.grad))
+    bounds = {"rtol": 0.02, "atol": 0.02} if amp else {}
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected.to(got.dtype), **bounds)
+
+
 def test_distiller_under_autocast_gives_float32(encoder):
     """What losses get is float32 and of unit length under bfloat16 autocast, too."""
     with torch.autocast("cpu", torch.bfloat16):

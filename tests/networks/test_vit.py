@@ -8,6 +8,7 @@ from torch import nn
 
 from bundle.networks import Block, ClassBlock, PatchViT, RegionViT, keep_rows, resized_positions
 from bundle.networks.blocks import Attention
+from bundle.networks.drop import add_scaled, keep_scales
 
 
 def _tiny(**options) -> RegionViT:
@@ -94,6 +95,20 @@ def test_stochastic_depth_is_the_sum_without_dropped_branches():
         torch.testing.assert_close(got[b], net.norm(x[0, 0]))
 
 
+def test_a_masked_branch_is_added_in_float32():
+    """Under bfloat16 autocast: x + scale * branch, unrounded; gradients have the dtype of what they are of."""
+    torch.manual_seed(0)
+    x, branch = torch.randn(4, 3, 5, requires_grad=True), torch.randn(4, 3, 5).bfloat16().requires_grad_()
+    scales, gradient = torch.tensor([0.0, 1 / 0.9, 1 / 0.7, 1.0]), torch.randn(4, 3, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = add_scaled(x, branch, scales)
+    torch.testing.assert_close(got, x + branch.float() * scales[:, None, None])
+    got.backward(gradient)
+    assert got.dtype == x.grad.dtype == torch.float32 and branch.grad.dtype == torch.bfloat16
+    assert torch.equal(x.grad, gradient)
+    assert torch.equal(branch.grad, (gradient * scales[:, None, None]).bfloat16())
+
+
 def test_all_or_nothing_kept():
     """All branches dropped, or none, in the whole batch: still a result, and a gradient for every parameter."""
     net, image = _tiny(), torch.randn(2, 8, 6, 6)
@@ -114,6 +129,12 @@ def test_keep_rows_lists_those_that_stay():
     order, counts = keep_rows(torch.tensor([[0.9, 0.1], [0.2, 0.2], [0.5, 0.9]]), [0.5, 0.15])
     assert counts == [2, 2]
     assert order[:2, 0].tolist() == [0, 2] and order[:2, 1].tolist() == [1, 2]
+
+
+def test_scales_drop_what_rows_drop():
+    """0 where the draw is below the rate, else 1 / (1 - rate)."""
+    scales = keep_scales(torch.tensor([[0.9, 0.1], [0.2, 0.2], [0.5, 0.9]]), [0.5, 0.15])
+    torch.testing.assert_close(scales, torch.tensor([[2.0, 0.0], [0.0, 1 / 0.85], [2.0, 1 / 0.85]]))
 
 
 def test_embedding_commutes_with_cropping():
@@ -178,3 +199,29 @@ def test_impossible_arguments_are_refused(options):
     """No blocks, certain drop, and a width that heads do not divide are refused at construction."""
     with pytest.raises(ValueError, match="got"):
         _tiny(**options)
+
+
+@pytest.mark.parametrize("kind", ["regions", "patches"])
+def test_groups_at_once_are_the_groups_one_by_one(kind):
+    """Crops of two sizes in one pass: the same embeddings and gradients as masking branches in a pass for each size."""
+    torch.manual_seed(0)
+    options = {"dim": 12, "depth": 3, "n_heads": 3, "drop_path": 0.5}
+    net = RegionViT(in_dim=8, **options) if kind == "regions" else PatchViT(image_size=32, patch_size=8, **options)
+    net, n_channels, cell = net.double(), *((8, 1) if kind == "regions" else (3, 8))
+    images = [torch.randn(3, n_channels, n * cell, n * cell, dtype=torch.float64) for n in (4, 2)]
+    images.append(torch.randn(2, n_channels, 3 * cell, 3 * cell, dtype=torch.float64))
+    draws = [torch.rand(len(image), 6, dtype=torch.float64) for image in images]
+
+    def one_by_one():
+        grids = [net.embed(image) for image in images]
+        last = [net._masking(net._sequence(grid), own) for grid, own in zip(grids, draws, strict=True)]
+        return torch.cat([net.norm(x[:, 0]) for x in last])
+
+    results = []
+    for call in (one_by_one, lambda: net.encode_groups([net.embed(image) for image in images], draws)):
+        net.zero_grad(set_to_none=True)
+        embeddings = call()
+        embeddings.square().sum().backward()
+        results.append([embeddings, *(p.grad for p in net.parameters())])
+    for got, expected in zip(*results[::-1], strict=True):
+        torch.testing.assert_close(got, expected)

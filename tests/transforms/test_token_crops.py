@@ -73,6 +73,15 @@ def test_flip_prob_is_kept():
         assert bool((marks[:, :, 1, 0, 0] > marks[:, :, 1, 0, -1]).all()) == bool(prob)
 
 
+def test_what_is_random_is_computed_where_the_ids_are():
+    """Ids on the host, tokens elsewhere: only places travel, so that a GPU is not asked for many small operations."""
+    crops = RandTokenCrops()
+    views = crops(torch.empty(3, 16, 16, 5, device="meta"), torch.arange(3), 1)
+    assert all(view.device.type == "meta" for view in views)
+    assert [lines.device.type for lines in crops.lines] == ["cpu", "cpu"]
+    assert [tuple(lines.shape) for lines in crops.lines] == [(2, 2, 3, 14), (2, 8, 3, 6)]
+
+
 def test_no_local_views():
     """n_local = 0 gives the global group alone."""
     assert len(RandTokenCrops(n_local=0)(torch.zeros(2, 16, 16, 3), torch.arange(2), 0)) == 1
