@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .matching import assign_cosines, best_assignment, similarity_bound
+from .matching import best_sum, similarity_bound, similarity_of_cosines
 from .sketches import principal_directions, sketched
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
@@ -148,16 +148,19 @@ class NeighborSearch:
 
     def _matched(self, cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
         if self.all_valid:
-            return best_assignment(cosines)[0].div_(self.size)
-        return assign_cosines(cosines, a_valid, b_valid)[0]
+            return best_sum(cosines).div_(self.size)
+        return similarity_of_cosines(cosines, a_valid, b_valid)
 
     def _rank(self, i: Tensor, j: Tensor, cosines: Tensor) -> None:
         """Match pairs (i, j) and merge them into the lists of both slides."""
-        exact, n_neighbors = self._matched(cosines, self.valid[i], self.valid[j]), self.index.shape[1]
-        touched = torch.cat([i, j]).unique()
-        slides = torch.cat([touched.repeat_interleave(n_neighbors), i, j])
-        others = torch.cat([self.index[touched].flatten(), j, i])
-        values = torch.cat([self.similarity[touched].flatten(), exact, exact])
+        exact = self._matched(cosines, self.valid[i], self.valid[j])
+        slides, others, values = torch.cat([i, j]), torch.cat([j, i]), exact.repeat(2)
+        counts = values >= self.threshold[slides] - _ROUNDING
+        slides, others, values = slides[counts], others[counts], values[counts]
+        n_neighbors, touched = self.index.shape[1], slides.unique()
+        slides = torch.cat([touched.repeat_interleave(n_neighbors), slides])
+        others = torch.cat([self.index[touched].flatten(), others])
+        values = torch.cat([self.similarity[touched].flatten(), values])
         order = others.argsort(stable=True)
         order = order[values[order].argsort(stable=True, descending=True)]
         order = order[slides[order].argsort(stable=True)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .matching import assign_cosines, similarity_bound
+from .matching import similarity_bound, similarity_of_cosines
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
 _ROUNDING = 1e-5  # of sums of cosines
@@ -87,7 +87,7 @@ def _similarities(
     found = torch.full_like(bound, -torch.inf)
     first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
     rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)
-    exact, _ = assign_cosines(
+    exact = similarity_of_cosines(
         cosines[rows, first].flatten(0, 1), *(v[rows, first].flatten(0, 1) for v in (a_valid, b_valid))
     )
     exact = exact.view_as(first).masked_fill(~usable[rows, first], -torch.inf)
@@ -98,5 +98,5 @@ def _similarities(
     wanted = (bound >= threshold) & (bound > -torch.inf)
     wanted[rows, first] = False
     i, j = wanted.nonzero(as_tuple=True)
-    found[i, j] = assign_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])[0]
+    found[i, j] = similarity_of_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])
     return found
