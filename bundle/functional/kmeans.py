@@ -10,8 +10,8 @@ from torch import Tensor
 from .keyed_random import keyed_uniform
 
 _SEEDING_STREAM = 101
-_LENGTH_STEP = {"cpu": 8, "cuda": 32}  # regions; a GPU pays for each bucket, a CPU for each padded region
-_BUCKET_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
+_LENGTH_STEP = {"cpu": 12, "cuda": 32}  # regions; a GPU pays for each bucket, a CPU for each padded region
+_BUCKET_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 _SAME_RELATIVE = 1e-6
 _SAME_ROUNDING = 1e-10
 _NOWHERE = 255  # cluster of what pads a slide
