@@ -89,7 +89,8 @@ class NeighborSearch:
     def _first_threshold(self) -> Tensor:
         """A similarity that R slides reach: the R-th best of a few whose mean prototypes are most similar."""
         means = self.prototypes.sum(1) / self.valid.sum(1, keepdim=True)
-        sample = torch.arange(0, self.n_slides, max(1, self.n_slides // _SAMPLED), device=means.device)
+        step = max(1, self.n_slides // _SAMPLED)
+        sample = torch.arange(0, self.n_slides, step, device=means.device)
         n_neighbors = self.similarity.shape[1]
         n_first = min(n_neighbors + _FIRST, len(sample) - 1)
         threshold = torch.full_like(means[:, 0], -torch.inf)
@@ -97,8 +98,9 @@ class NeighborSearch:
             return threshold
         for rows in _slices(0, self.n_slides, self.block):
             scores = means[rows] @ means[sample].T
-            own = sample == torch.arange(rows.start, rows.stop, device=means.device)[:, None]
-            first = sample[scores.masked_fill_(own, -torch.inf).topk(n_first, dim=1).indices]
+            own = torch.arange(-(-rows.start // step) * step, rows.stop, step, device=means.device)
+            scores[own - rows.start, own // step] = -torch.inf
+            first = sample[scores.topk(n_first, dim=1).indices]
             cosines = torch.einsum("rkd,rtld->rtkl", self.prototypes[rows], self.prototypes[first]).flatten(0, 1)
             there = self.valid[rows, None].expand(-1, n_first, -1).flatten(0, 1)
             exact = self._matched(cosines, there, self.valid[first.flatten()]).view_as(first)

@@ -74,6 +74,18 @@ def test_shares_put_together_are_the_whole(monkeypatch, of, n_neighbors):
     torch.testing.assert_close(found.similarity, truth.similarity)
 
 
+@pytest.mark.parametrize("sampled", [3, 7, 1000])
+def test_first_similarities_are_reached(monkeypatch, sampled):
+    """Whatever sample they are taken from, R other slides are as similar as the first threshold says."""
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 12)
+    monkeypatch.setattr(neighbor_search, "_SAMPLED", sampled)
+    prototypes, valid = _slides(37, 3)
+    truth = nearest_slides(prototypes, valid, 2)
+    assert bool(
+        (neighbor_search.NeighborSearch(prototypes, valid, 2).threshold <= truth.similarity[:, 1] + 1e-12).all()
+    )
+
+
 def test_shares_are_about_equal():
     """Every row is in one share, and no share compares many more blocks than another."""
     search = neighbor_search.NeighborSearch(*_slides(300, 2), 1)
