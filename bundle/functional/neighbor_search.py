@@ -98,7 +98,7 @@ class NeighborSearch:
             return threshold
         for rows in _slices(0, self.n_slides, self.block):
             scores = means[rows] @ means[sample].T
-            own = torch.arange(-(-rows.start // step) * step, rows.stop, step, device=means.device)
+            own = sample[(sample >= rows.start) & (sample < rows.stop)]
             scores[own - rows.start, own // step] = -torch.inf
             first = sample[scores.topk(n_first, dim=1).indices]
             cosines = torch.einsum("rkd,rtld->rtkl", self.prototypes[rows], self.prototypes[first]).flatten(0, 1)
