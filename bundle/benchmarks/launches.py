@@ -27,7 +27,7 @@ from ..networks.vit import ClassTokenViT
 from .step import our_step
 
 _N_REGIONS, _OUT_DIM = 2, 256
-_N_ROWS, _N_CHUNKS = 14 * _N_REGIONS, 4  # views and targets; chunks of 128 regions and 65,536 outputs on a GPU
+_N_ROWS, _N_CHUNKS = 14 * _N_REGIONS, 2  # views and targets; chunks of 128 regions and 65,536 outputs on a GPU
 _BUNDLE, _HERE = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent
 _PARTS = {  # beginning of a place: what it is for; the first that fits
     "functional/keyed_random": "random numbers",

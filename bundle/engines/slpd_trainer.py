@@ -95,10 +95,11 @@ class SlpdTrainer(Trainer):
         device = engine.state.device
         self.network.train()
         batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batchdata.items()}
-        targets = self._prototype_targets(batch["region_id"])
-        # Keys of random numbers stay where they are: on the host, whose many small operations would each be a launch.
-        views = self.view_maker(batch | {"region_id": batchdata["region_id"], "epoch": engine.state.epoch})["views"]
-        draws = self._depth_draws(views, batchdata["region_id"])
+        # Region ids stay where they are: on the host, whose many small operations would each be a launch.
+        region_ids = batchdata["region_id"]
+        targets = self._prototype_targets(region_ids, device)
+        views = self.view_maker(batch | {"region_id": region_ids, "epoch": engine.state.epoch})["views"]
+        draws = self._depth_draws(views, region_ids)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
                 teacher, teacher_weight = self.teacher(views[:1])
@@ -117,10 +118,10 @@ class SlpdTrainer(Trainer):
         watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
         return {name: value.detach() for name, value in watched.items()}
 
-    def _prototype_targets(self, region_ids: Tensor) -> PrototypeTargets | None:
+    def _prototype_targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets | None:
         if self.prototypes is None or not self.prototypes.is_fitted:
             return None
-        return self.prototypes.targets(region_ids, region_ids.device)
+        return self.prototypes.targets(region_ids, device)
 
     def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
         """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""

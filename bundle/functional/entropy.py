@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .fused_softmax import fuses
-from .output_chunks import Chunks, RunningSoftmax, part
+from .output_chunks import Chunks, Kept, RunningSoftmax, Shelf, part
 
 
 class Distillation(NamedTuple):
@@ -41,9 +41,9 @@ def distillation(
     rows of both W scaled to unit length.
 
     H is linear in log p, so ``H(q, p) = logsumexp(z) - (W_student^T q) . student / student_temperature``: pairs meet
-    in the d bottleneck dimensions, never in the K outputs. Logits exist only in chunks of outputs. For the gradient
-    they are made again, save the first 40 MiB of them (1 GiB on a GPU): memory beyond the weight's gradient is bounded,
-    for any number of views and regions.
+    in the d bottleneck dimensions, never in the K outputs. Logits exist only in chunks of outputs. Their exponentials
+    wait for the backward pass where the weight's gradient will be, and in 24 MiB more (1 GiB on a GPU); what does not
+    fit is made again. Memory beyond the weight's gradient is bounded, for any number of views and regions.
 
     Under autocast to bfloat16 the matrix products run in bfloat16, sums and exponentials in float32. Gradients flow to
     ``student`` and ``student_weight`` only.
@@ -87,27 +87,21 @@ def distillation(
     return Distillation(loss, entropy)
 
 
-class _Kept(NamedTuple):
-    """Exponentials (S B + T B, C) of a range, made when the largest logit of each row so far was ``peak``."""
-
-    exponentials: Tensor
-    peak: Tensor
-
-
 class _Distillation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         student, student_weight, targets, teacher_weight, centers, pair_weight, *temperatures = inputs
         chunks = Chunks((student, student_weight, targets, teacher_weight, centers), tuple(temperatures))
         with torch.autocast(student.device.type, enabled=False):
-            norms, pulled, entropy, kept = _forward_pass(chunks)
+            shelf = Shelf(chunks, student.shape[2]) if any(ctx.needs_input_grad[:2]) else None
+            norms, pulled, entropy = _forward_pass(chunks, shelf)
             pulled = pulled.view(targets.shape) / temperatures[0]
             weight = pair_weight.to(chunks.sum_dtype)
             gathered = torch.einsum("tsb,sbd->tbd", weight, student.to(chunks.sum_dtype))
             total = torch.einsum("tsb,sb->t", weight, norms[: chunks.n_guesses].view(student.shape[:2]))
             loss = total - (gathered * pulled).sum((1, 2))
         ctx.save_for_backward(student, student_weight, targets, teacher_weight, weight, pulled)
-        ctx.chunks, ctx.norms, ctx.kept, ctx.temperature = chunks, norms, kept, temperatures[0]
+        ctx.chunks, ctx.norms, ctx.shelf, ctx.temperature = chunks, norms, shelf, temperatures[0]
         entropy = entropy.view(targets.shape[:2])
         ctx.mark_non_differentiable(entropy)
         return loss, entropy
@@ -121,13 +115,16 @@ class _Distillation(torch.autograd.Function):
             rows = student.to(weight.dtype)
             scaled_rows = (weight.sum(0)[..., None] * rows).flatten(0, 1)
             gathered = torch.einsum("tsb,sbd->tbd", weight, rows).flatten(0, 1)
+            shelf = ctx.shelf or Shelf(ctx.chunks, rows.shape[2])
+            ctx.shelf = None  # it is used up: another backward pass makes all exponentials again
             grad_student, grad_weight = _backward_pass(
                 ctx.chunks,
                 ctx.norms,
-                ctx.kept,
+                shelf,
                 torch.cat([scaled_rows, -gathered]),
                 needs=(ctx.needs_input_grad[0], ctx.needs_input_grad[1]),
             )
+            del shelf  # who else holds a gradient makes autograd copy it
             if grad_student is not None:
                 grad_student = weight.sum(0)[..., None] * grad_student.view(student.shape)
                 grad_student -= torch.einsum("tsb,tbd->sbd", weight * ctx.temperature, pulled)
@@ -137,8 +134,8 @@ class _Distillation(torch.autograd.Function):
         return grad_student, grad_weight, None, None, None, None, None, None
 
 
-def _forward_pass(chunks: Chunks) -> tuple[Tensor, Tensor, Tensor, list[_Kept]]:
-    """Log-normalizers (S B + T B, 1), the pull ``W_student^T q`` (T B, d), the entropy of q (T B), and what is kept."""
+def _forward_pass(chunks: Chunks, shelf: Shelf | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-normalizers (S B + T B, 1), the pull ``W_student^T q`` (T B, d), and the entropy of q (T B)."""
     wanted = slice(chunks.n_guesses, None)
     softmax = RunningSoftmax(chunks.n_rows, chunks.student, chunks.sum_dtype, wanted)
     pulled = torch.zeros_like(chunks.targets, dtype=chunks.sum_dtype)
@@ -146,42 +143,41 @@ def _forward_pass(chunks: Chunks) -> tuple[Tensor, Tensor, Tensor, list[_Kept]]:
     memory, exponents = chunks.workspace(chunks.n_rows * chunks.width), chunks.workspace(chunks.n_rows * chunks.width)
     product = chunks.workspace(pulled.numel())
     is_fused = fuses(chunks.student, chunks.sum_dtype)
-    kept: list[_Kept] = []
-    for outputs in chunks.ranges():
+    for number, outputs in enumerate(chunks.ranges()):
         weight, _ = chunks.student_rows.of(outputs, weights[0])
-        is_kept = len(kept) < chunks.n_kept
+        shape = torch.Size((chunks.n_rows, len(weight)))
+        room = None if shelf is None else shelf.room(number, shape)
         if is_fused:
             products = chunks.products(outputs, weight, weights[1], memory)
-            exponentials = torch.empty_like(products) if is_kept else part(exponents.operands, products.shape)
+            exponentials = part(exponents.operands, shape) if room is None else room
             decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
             logits = chunks.logits(outputs, weight, weights[1], memory)
-            # What is kept needs memory of its own where it is multiplied as it is.
-            fresh = is_kept and chunks.product_dtype == chunks.sum_dtype
-            exponentials = torch.empty_like(logits) if fresh else part(exponents.sums, logits.shape)
+            is_direct = room is not None and room.dtype == chunks.sum_dtype
+            exponentials = part(exponents.sums, shape) if room is None or not is_direct else room
             decay = softmax.add(logits, out=exponentials)
-        if is_kept:
-            exponentials = chunks.operand(exponentials)
-            kept.append(_Kept(exponentials, softmax.peak))
+        if shelf is not None and room is not None:
+            exponentials = exponentials if exponentials is room else room.copy_(exponentials)
+            shelf.kept.append(Kept(room, softmax.peak))
         pulled.mul_(decay[wanted]).add_(product.product(exponents.holding(exponentials[wanted]), weight))
     norms, total = softmax.log_normalizer(), softmax.total[wanted]
-    return norms, pulled / total, (norms[wanted] - softmax.expected[wanted] / total).squeeze(1), kept
+    return norms, pulled / total, (norms[wanted] - softmax.expected[wanted] / total).squeeze(1)
 
 
 def _backward_pass(
-    chunks: Chunks, norms: Tensor, kept: list[_Kept], rows: Tensor, needs: tuple[bool, bool]
+    chunks: Chunks, norms: Tensor, shelf: Shelf, rows: Tensor, needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """``W_student^T p`` of the students (S B, d), and the weight's gradient (K, d).
 
     Args:
         chunks: last layers and logits.
         norms: log-normalizers, (S B + T B, 1).
-        kept: exponentials of the first ranges, which need not be made again.
+        shelf: exponentials of the first ranges, which need not be made again, and memory for the second gradient.
         rows: what each row's probabilities pull the weight to, (S B + T B, d).
         needs: which of the two gradients.
     """
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
-    grad_weight = rows.new_empty((chunks.n_outputs, rows.shape[1])) if needs[1] else None
+    grad_weight = shelf.gradient if needs[1] else None
     weights = [chunks.workspace(chunks.width * rows.shape[1]) for _ in range(2)]
     memory = chunks.workspace(chunks.n_rows * chunks.width)
     product = chunks.workspace(max(chunks.student.numel(), chunks.width * rows.shape[1]))
@@ -189,8 +185,9 @@ def _backward_pass(
     for number, outputs in enumerate(chunks.ranges()):
         weight, exact = chunks.student_rows.of(outputs, weights[0])
         scaled, scale = unscaled, None
-        if number < len(kept):
-            exponentials, scale = kept[number].exponentials, (kept[number].peak - norms).exp_()
+        if number < len(shelf.kept):
+            exponentials, peak = shelf.kept[number]
+            scale = (peak - norms).exp_()
             scaled = pulls.holding(torch.mul(rows, scale, out=part(pulls.sums, rows.shape)))
         else:
             logits = chunks.logits(outputs, weight, weights[1], memory)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .fused_softmax import add_chunk
 
-CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}
-KEPT_BYTES = {"cpu": 40 << 20, "cuda": 1 << 30}
+CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 26}
+KEPT_BYTES = {"cpu": 24 << 20, "cuda": 1 << 30}  # beside what lies in the memory of the weight's gradient
 _ALIGNMENT = 64  # outputs; odd widths leave a GPU's quickest products out
 _LEAST_NORM = 1e-12  # as torch.nn.functional.normalize has it
 
@@ -40,8 +42,6 @@ class Chunks:
         self.width = _even_width(
             self.n_outputs, CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)
         )
-        kept_bytes = KEPT_BYTES.get(device, KEPT_BYTES["cuda"])
-        self.n_kept = kept_bytes // (max(1, self.n_rows) * self.width * self.product_dtype.itemsize)
 
     def operand(self, tensor: Tensor) -> Tensor:
         """In the dtype in which matrices are multiplied."""
@@ -88,12 +88,22 @@ class Workspace:
     """
 
     def __init__(self, size: int, like: Tensor, sum_dtype: torch.dtype) -> None:
-        self.operands = like.new_empty(size)
-        self.sums = self.operands if like.dtype == sum_dtype else like.new_empty(size, dtype=sum_dtype)
+        self._size, self._like, self._sum_dtype = size, like, sum_dtype
+
+    @cached_property
+    def operands(self) -> Tensor:
+        """Flat memory for what is multiplied, taken when it is first asked for, as is that for sums."""
+        return self._like.new_empty(self._size)
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """Flat memory for sums; the same where both have one dtype."""
+        same = self._like.dtype == self._sum_dtype
+        return self.operands if same else self._like.new_empty(self._size, dtype=self._sum_dtype)
 
     def holding(self, tensor: Tensor) -> Tensor:
         """The tensor itself where it can be multiplied as it is, else a copy."""
-        if tensor.dtype == self.operands.dtype:
+        if tensor.dtype == self._like.dtype:
             return tensor.detach()
         return part(self.operands, tensor.shape).copy_(tensor.detach())
 
@@ -132,6 +142,47 @@ class UnitRows:
             self._n_known = outputs.stop
         exact = torch.mul(rows, scale, out=part(memory.sums, rows.shape))
         return memory.holding(exact), exact
+
+
+class Kept(NamedTuple):
+    """Exponentials (S B + T B, C) of a chunk, made when the largest logit of each row so far was ``peak``."""
+
+    exponentials: Tensor
+    peak: Tensor
+
+
+class Shelf:
+    """Where exponentials of the first chunks wait for the backward pass, in the dtype in which they are multiplied.
+
+    First in the memory of the weight's gradient, which costs nothing: its rows for a chunk are written when the
+    exponentials of this chunk and of those before have been used. Then in a bounded memory of their own.
+
+    Args:
+        chunks: the chunks.
+        dim: d.
+
+    Attributes:
+        gradient: memory for the gradient, shape (K, d).
+        kept: what waits there, from the first chunk on.
+    """
+
+    def __init__(self, chunks: Chunks, dim: int) -> None:
+        self.gradient = chunks.student.new_empty((chunks.n_outputs, dim), dtype=chunks.sum_dtype)
+        self.kept: list[Kept] = []
+        self._flat = self.gradient.view(-1).view(chunks.product_dtype)
+        rows_of_chunk = chunks.width * dim * chunks.sum_dtype.itemsize // chunks.product_dtype.itemsize
+        self._stride = max(chunks.n_rows * chunks.width, rows_of_chunk)
+        self._n_bytes = KEPT_BYTES.get(self.gradient.device.type, KEPT_BYTES["cuda"])
+
+    def room(self, number: int, shape: torch.Size) -> Tensor | None:
+        """Memory for the exponentials of chunk ``number``; None if there is none left, or was none for one before."""
+        if number != len(self.kept):
+            return None
+        start = number * self._stride
+        if start + shape.numel() <= len(self._flat):
+            return part(self._flat[start:], shape)
+        self._n_bytes -= shape.numel() * self._flat.itemsize
+        return self._flat.new_empty(shape) if self._n_bytes >= 0 else None
 
 
 def part(memory: Tensor, shape: torch.Size) -> Tensor:

@@ -11,7 +11,15 @@ from torch.nn.functional import normalize, pad
 from tqdm.auto import tqdm
 
 from ..cohort import BundleError
-from ..functional import Clusters, Neighbors, PrototypeTargets, batched_kmeans, merged_neighbors, nearest_slides
+from ..functional import (
+    Clusters,
+    Neighbors,
+    PrototypeTargets,
+    batched_kmeans,
+    hand_over,
+    merged_neighbors,
+    nearest_slides,
+)
 from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
 from .sharing import of_all_ranks, own_share, own_slides, put_together
@@ -171,8 +179,10 @@ class PrototypeBank:
         """Prototypes that a batch of B regions shall match, on ``device``; between fit and match no neighbor's.
 
         Args:
-            region_ids: position of each region in the features of :meth:`fit`, shape (B,), int64.
-            device: where the targets are wanted; tables are copied there once per clustering.
+            region_ids: position of each region in the features of :meth:`fit`, shape (B,), int64. They are looked up
+                where they lie, in tables that are copied there once per clustering: on the host, a large cohort takes
+                none of a GPU's memory, and a step few launches.
+            device: where the targets are wanted.
 
         Raises:
             BundleError: there has been no :meth:`fit`, or a region was not there.
@@ -184,15 +194,15 @@ class PrototypeBank:
                 f"region {int(region_ids.max())} has no prototype: only {len(self.assignment)} regions were clustered, "
                 f"so the token files have changed since; fit again, or start without the checkpoint's prototypes."
             )
-        vectors, valid, assignment, slide_index, index, partner = self._on_device(torch.device(device))
-        regions = region_ids.to(vectors.device)
-        slide, own = slide_index[regions], assignment[regions]
+        vectors, valid, assignment, slide_index, index, partner = self._on_device(region_ids.device)
+        slide, own = slide_index[region_ids], assignment[region_ids]
         is_assigned, own = own >= 0, own.clamp(min=0)
         lender, lent = index[slide].T, partner[slide, :, own].T
         slides = torch.cat([slide[None], lender.clamp(min=0)])
         numbers = torch.cat([own[None], lent.clamp(min=0)])
-        exists = torch.cat([is_assigned[None], (lender >= 0) & (lent >= 0) & is_assigned])
-        return PrototypeTargets(vectors[slides, numbers], exists & valid[slides, numbers])
+        exists = torch.cat([is_assigned[None], (lender >= 0) & (lent >= 0) & is_assigned]) & valid[slides, numbers]
+        device = torch.device(device)
+        return PrototypeTargets(hand_over(vectors[slides, numbers], device), hand_over(exists, device))
 
     def _on_device(self, device: torch.device) -> tuple[Tensor, ...]:
         if self._tables is None or self._tables[0] != device:

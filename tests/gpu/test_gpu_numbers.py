@@ -125,18 +125,20 @@ def test_neighbors_are_the_same(monkeypatch, size, n_neighbors, match, sketched_
 
 
 def test_a_bank_gives_the_same_targets():
-    """Cluster, match, targets of a batch."""
+    """Cluster, match, targets of a batch whose ids lie on either device."""
     kinds = _unit(8, 32, seed=5).float()
     slide_index = torch.arange(20).repeat_interleave(6)
     points = F.normalize(kinds[torch.arange(120) % 7] + 0.1 * _unit(120, 32, seed=6).float(), dim=1)
-    banks = []
-    for device in ("cpu", GPU):
+    region_ids, found = torch.arange(0, 120, 7), []
+    for device, place_of_ids in (("cpu", "cpu"), (GPU, GPU), (GPU, "cpu")):
         bank = PrototypeBank(4, 2)
         bank.fit(points.to(device), slide_index.to(device), 20)
         bank.match()
-        banks.append(bank.targets(torch.arange(0, 120, 7).to(device), device))
-    assert torch.equal(banks[0].valid, banks[1].valid.cpu())
-    torch.testing.assert_close(banks[0].vectors, banks[1].vectors.cpu(), rtol=1e-4, atol=1e-4)
+        found.append(bank.targets(region_ids.to(place_of_ids), device))
+        assert found[-1].vectors.device.type == torch.device(device).type
+    for other in found[1:]:
+        assert torch.equal(found[0].valid, other.valid.cpu())
+        torch.testing.assert_close(found[0].vectors, other.vectors.cpu(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("amp", [False, True])
