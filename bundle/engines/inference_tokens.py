@@ -58,7 +58,8 @@ class SlideTokens:
 
     def kind(self) -> dict[str, Any]:
         """What token files of this run record, as far as it is known before a slide is opened."""
-        return {**self._kind_of_folder(), **self.stream.tissue}
+        region_size_px = self.stream.region_patches * self.stream.patch_size
+        return {**self._kind_of_folder(), "region_size_px": region_size_px, **self.stream.tissue}
 
     def _kind_of_folder(self) -> dict[str, Any]:
         """What all token files of a folder have in common."""

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from ..cohort import SlideRow, encoder_key
 from ..slides import MPP_FROM_DEFAULT, MPP_FROM_TABLE
 
+_SAMPLE_BYTES = 1 << 16
+
 
 class SlideReading(NamedTuple):
     """What decides, for one slide, what is read of it, beside the settings that all slides share.
@@ -26,7 +28,7 @@ class SlideReading(NamedTuple):
     def record(self) -> dict[str, Any]:
         """What a token file keeps of it, beside the scale (``level0_mpp``, ``mpp_source``)."""
         roi = {} if self.row.roi is None else {"roi": _named(self.row.roi)}
-        return {"slide_bytes": self.path.stat().st_size, **roi}
+        return {"slide_bytes": self.path.stat().st_size, "slide_sample": _sampled(self.path), **roi}
 
     def change(self, found: Mapping[str, Any]) -> str:
         """Why what is stored is not what this run would make, in words; empty where nothing speaks against it.
@@ -44,9 +46,15 @@ class SlideReading(NamedTuple):
         return f"a region of interest, {_short(str(found['roi']))}, which this run does not name" if is_unsaid else ""
 
     def _other_file(self, found: Mapping[str, Any]) -> str:
-        now = self.path.stat().st_size
+        try:
+            now = self.path.stat().st_size
+        except OSError as error:
+            return f"its file cannot be read ({error.strerror})"
         then = found.get("slide_bytes", now)
-        return "" if then == now else f"its file had {then:,} bytes and has {now:,}"
+        if then != now:
+            return f"its file had {then:,} bytes and has {now:,}"
+        sample = found.get("slide_sample", "")
+        return "its file has other contents" if sample and sample != _sampled(self.path) else ""
 
     def _other_scale(self, found: Mapping[str, Any]) -> str:
         then, source = found.get("level0_mpp"), found.get("mpp_source")
@@ -71,6 +79,20 @@ class SlideReading(NamedTuple):
             return ""
         before = f"within {_short(then)}" if then else "without"
         return f"its region of interest is {_short(now)}, it was read {before}"
+
+
+def _sampled(path: Path) -> str:
+    """Hash of the first, the middle and the last 64 kB of a file; empty where it is none, or cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            for start in (0, n_bytes // 2, max(0, n_bytes - _SAMPLE_BYTES)):
+                file.seek(start)
+                digest.update(file.read(_SAMPLE_BYTES))
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
 
 def _named(roi: Path) -> str:

@@ -94,9 +94,10 @@ class SlpdTrainer(Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device
         self.network.train()
-        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batchdata.items()}
         # Region ids stay where they are: on the host, whose many small operations would each be a launch.
         region_ids = batchdata["region_id"]
+        others = {name: value for name, value in batchdata.items() if name != "region_id"}
+        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in others.items()}
         targets = self._prototype_targets(region_ids, device)
         views = self.view_maker(batch | {"region_id": region_ids, "epoch": engine.state.epoch})["views"]
         draws = self._depth_draws(views, region_ids)

@@ -14,6 +14,7 @@ from .curves import (
     upper_half,
 )
 from .entropy import Distillation, distillation
+from .full_precision import full_precision
 from .hand_over import hand_over
 from .keyed_random import keyed_uniform, keyed_uniforms
 from .kmeans import Clusters, batched_kmeans
@@ -44,6 +45,7 @@ __all__ = [
     "best_assignment",
     "discordant_share",
     "distillation",
+    "full_precision",
     "hand_over",
     "holm",
     "keyed_uniform",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .full_precision import full_precision
 from .keyed_random import keyed_uniform
 
 _SEEDING_STREAM = 101
@@ -35,6 +36,7 @@ class Clusters(NamedTuple):
 
 
 @torch.no_grad()
+@full_precision()
 def batched_kmeans(
     points: Tensor,
     slide_index: Tensor,

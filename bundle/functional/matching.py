@@ -117,15 +117,15 @@ def similarity_bound(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tenso
     return torch.where(n_matched > 0, least / n_matched.clamp(min=1), -torch.inf)
 
 
-@lru_cache(maxsize=16)
-def _transitions(size: int) -> list[tuple[Tensor, Tensor]]:
+@lru_cache(maxsize=64)
+def _transitions(size: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """For subsets of n = 1..size columns: position of each subset less one column, and that column, (C(size, n), n)."""
     levels = []
     position: dict[tuple[int, ...], int] = {(): 0}
     for n_columns in range(1, size + 1):
         subsets = list(combinations(range(size), n_columns))
         previous = [[position[s[:i] + s[i + 1 :]] for i in range(n_columns)] for s in subsets]
-        levels.append((torch.tensor(previous), torch.tensor(subsets)))
+        levels.append((torch.tensor(previous, device=device), torch.tensor(subsets, device=device)))
         position = {subset: i for i, subset in enumerate(subsets)}
     return levels
 
@@ -133,7 +133,7 @@ def _transitions(size: int) -> list[tuple[Tensor, Tensor]]:
 def _by_subsets(scores: Tensor) -> tuple[Tensor, Tensor]:
     n_problems, size = scores.shape[:2]
     by_pair, best = scores.permute(1, 2, 0).contiguous(), scores.new_zeros(1, n_problems)
-    levels, choices = _levels(scores), []
+    levels, choices = _transitions(size, scores.device), []
     for row, (previous, columns) in enumerate(levels):
         best, choice = (best[previous] + by_pair[row][columns]).max(1)
         choices.append(choice)
@@ -148,16 +148,11 @@ def _by_subsets(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sum_by_subsets(scores: Tensor) -> Tensor:
-    by_pair, best = scores.permute(1, 2, 0).contiguous(), scores.new_zeros(1, len(scores))
-    for row, (previous, columns) in enumerate(_levels(scores)):
+    n_problems, size = scores.shape[:2]
+    by_pair, best = scores.permute(1, 2, 0).contiguous(), scores.new_zeros(1, n_problems)
+    for row, (previous, columns) in enumerate(_transitions(size, scores.device)):
         best = (best[previous] + by_pair[row][columns]).amax(1)
     return best[0]
-
-
-def _levels(scores: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return [
-        (previous.to(scores.device), columns.to(scores.device)) for previous, columns in _transitions(scores.shape[1])
-    ]
 
 
 def _by_scipy(scores: Tensor) -> tuple[Tensor, Tensor]:

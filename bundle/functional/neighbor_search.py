@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .matching import best_sum, similarity_bound, similarity_of_cosines
+from .matching import best_sum, similarity_of_cosines
 from .sketches import principal_directions, sketched
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
@@ -37,7 +37,7 @@ class NeighborSearch:
 
     def __init__(self, prototypes: Tensor, valid: Tensor, n_neighbors: int) -> None:
         self.n_slides, self.size, _ = prototypes.shape
-        self.valid, self.all_valid = valid, bool(valid.all())
+        self.valid, self.n_valid, self.all_valid = valid, valid.sum(1), bool(valid.all())
         self.prototypes = prototypes if self.all_valid else torch.where(valid[..., None], prototypes, 0)
         self.block = max(1, _BLOCK_ROWS.get(prototypes.device.type, _BLOCK_ROWS["cuda"]) // self.size)
         self.index = torch.zeros(self.n_slides, n_neighbors, dtype=torch.long, device=prototypes.device)
@@ -64,19 +64,23 @@ class NeighborSearch:
     def run(self, rows: Iterable[slice]) -> None:
         """Compare the slides of the given rows with all that follow."""
         waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        n_waiting = 0
         for row in rows:
             for columns in _slices(row.start, self.n_slides, self.block):
-                waiting.append(self._possible(row, columns))
-                if sum(len(i) for i, *_ in waiting) >= _RANKED_AT_ONCE:
+                pairs = self._possible(row, columns)
+                if len(pairs[0]):
+                    waiting.append(pairs)
+                    n_waiting += len(pairs[0])
+                if n_waiting >= _RANKED_AT_ONCE:
                     self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
-                    waiting = []
+                    waiting, n_waiting = [], 0
         if waiting:
             self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
 
     def _possible(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of slides (P,), (P,) of a block that may be neighbors, and their cosines (P, K, K)."""
         products, bound = self._compared(
-            self.bounding[:, rows], self.bounding[:, columns], self.valid[rows], self.valid[columns]
+            self.bounding[:, rows], self.bounding[:, columns], self.n_valid[rows], self.n_valid[columns]
         )
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
         wanted = bound >= least.sub_(_ROUNDING)
@@ -88,7 +92,7 @@ class NeighborSearch:
 
     def _first_threshold(self) -> Tensor:
         """A similarity that R slides reach: the R-th best of a few whose mean prototypes are most similar."""
-        means = self.prototypes.sum(1) / self.valid.sum(1, keepdim=True)
+        means = self.prototypes.sum(1) / self.n_valid[:, None]
         step = max(1, self.n_slides // _SAMPLED)
         sample = torch.arange(0, self.n_slides, step, device=means.device)
         n_neighbors = self.similarity.shape[1]
@@ -125,22 +129,34 @@ class NeighborSearch:
 
     def _share_left(self, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> float:
         """Share of the pairs of slides whose bounds by vectors (a, K, m), (b, K, m) reach the first thresholds."""
-        _, bound = self._compared(left.transpose(0, 1), right.transpose(0, 1), self.valid[rows], self.valid[columns])
+        _, bound = self._compared(
+            left.transpose(0, 1), right.transpose(0, 1), self.n_valid[rows], self.n_valid[columns]
+        )
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns]).sub_(_ROUNDING)
         return float((bound >= least).float().mean())
 
     def _evenly(self, n: int) -> Tensor:
         return torch.linspace(0, self.n_slides - 1, min(n, self.n_slides), device=self.valid.device).long()
 
-    def _compared(self, left: Tensor, right: Tensor, left_valid: Tensor, right_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Products (K, a, K, b) of the vectors of slides (K, a, m) and (K, b, m), upper bounds (a, b) of similarity."""
+    def _compared(self, left: Tensor, right: Tensor, n_left: Tensor, n_right: Tensor) -> tuple[Tensor, Tensor]:
+        """Products (K, a, K, b) of the vectors of slides (K, a, m) and (K, b, m), upper bounds (a, b) of similarity.
+
+        Prototypes that do not exist are 0: they add nothing to a sum of maxima, and can only make another maximum
+        larger. Of sets of different size only the members of the smaller one are sure to be matched.
+
+        Args:
+            left, right: vectors.
+            n_left, n_right: numbers of prototypes, (a,) and (b,).
+        """
         products = left.flatten(0, 1) @ right.flatten(0, 1).T
         products = products.view(self.size, left.shape[1], self.size, right.shape[1])
+        of_rows, of_columns = products.amax(2).sum(0), products.amax(0).sum(1)
         if self.all_valid:
-            bound = torch.minimum(products.amax(2).sum(0), products.amax(0).sum(1)).div_(self.size)
-        else:
-            bound = similarity_bound(products.permute(1, 3, 0, 2), left_valid[:, None], right_valid[None])
-        return products, bound
+            return products, torch.minimum(of_rows, of_columns).div_(self.size)
+        n_left = n_left[:, None]
+        of_rows.masked_fill_(n_left > n_right, torch.inf)
+        of_columns.masked_fill_(n_left < n_right, torch.inf)
+        return products, torch.minimum(of_rows, of_columns).div_(torch.minimum(n_left, n_right))
 
     def _cosines(self, i: Tensor, j: Tensor) -> Tensor:
         """Cosines (P, K, K) of the prototypes of pairs of slides."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from .full_precision import full_precision
 from .matching import matched_similarity
 from .neighbor_search import NeighborSearch
 
@@ -29,6 +30,7 @@ class Neighbors(NamedTuple):
 
 
 @torch.no_grad()
+@full_precision()
 def nearest_slides(
     prototypes: Tensor,
     valid: Tensor,
@@ -42,8 +44,9 @@ def nearest_slides(
 
     Exact and streamed: products of blocks of prototypes (upper triangle only; in few dimensions where most of their
     length lies there) give an upper bound of each similarity, the smaller of the summed row maxima and the summed
-    column maxima; only pairs whose bound reaches what the slide already has are assigned. Memory is O(S R) and a block.
-    Slides without a valid prototype neither have nor are neighbors.
+    column maxima; only pairs whose bound reaches what the slide already has are assigned. Memory is O(S R) and a block,
+    which holds R + 1 prototype sets for each of its slides. Slides without a valid prototype neither have nor are
+    neighbors.
 
     Args:
         prototypes: L2-normalized, shape (S, K, d); where they are valid, finite.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .full_precision import full_precision
 from .matching import similarity_bound, similarity_of_cosines
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
@@ -15,6 +16,7 @@ _ROUNDING = 1e-5  # of sums of cosines
 
 
 @torch.no_grad()
+@full_precision()
 def nearest_sets(
     queries: Tensor,
     queries_valid: Tensor,

@@ -62,7 +62,7 @@ class Center(nn.Module):
 
 @torch.no_grad()
 def moved_centers(values: Tensor, totals: Tensor, teacher_weight: Tensor, momentum: float) -> Tensor:
-    """Centers (n, K) after one update of each, from one pass over the weight.
+    """Centers (n, K) after one update of each; the lengths of the weight's rows are found once.
 
     Args:
         values: the centers before, (n, K).

@@ -140,12 +140,12 @@ class SLPDLoss(nn.Module):
 
         Without prototypes, or with no valid one in the global batch, the prototype center stays.
         """
-        if prototypes is None or self.prototype.update_per_loss:
+        own, shared = self.dino.center, self.prototype.center
+        if prototypes is None or self.prototype.update_per_loss or own.momentum != shared.momentum:
             self.dino.update_center(teacher, teacher_weight)
             if prototypes is not None:
                 self.prototype.update_center(prototypes, teacher_weight)
             return
-        own, shared = self.dino.center, self.prototype.center
         totals = sum_over_ranks(torch.stack([own.sums(teacher), shared.sums(prototypes.vectors, prototypes.valid)]))
         values = torch.stack([own.value, shared.value])
         torch._foreach_copy_(

@@ -180,8 +180,8 @@ class PrototypeBank:
 
         Args:
             region_ids: position of each region in the features of :meth:`fit`, shape (B,), int64. They are looked up
-                where they lie, in tables that are copied there once per clustering: on the host, a large cohort takes
-                none of a GPU's memory, and a step few launches.
+                where they lie, in tables that are copied there once per clustering: on the host, a step needs few
+                launches.
             device: where the targets are wanted.
 
         Raises:

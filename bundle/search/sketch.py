@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..functional import principal_directions, sketched
+from ..functional import full_precision, principal_directions, sketched
 
 _SAMPLED = 20_000
 _ROUNDING = 1e-5  # of sums of cosines in single precision
@@ -24,6 +24,7 @@ class SetSketch:
         n_dims: of the subspace; a quarter of d or less saves memory traffic.
     """
 
+    @full_precision()
     def __init__(self, sets: Tensor, valid: Tensor, n_dims: int = 63) -> None:
         step = max(1, -(-len(sets) // _SAMPLED))
         self.basis = principal_directions(sets[::step][valid[::step]])[:, :n_dims]
@@ -31,6 +32,7 @@ class SetSketch:
         self.valid, self.n_valid = valid.T.contiguous(), valid.sum(1)
         self.all_valid = bool(valid.all())
 
+    @full_precision()
     def bounds(self, query: Tensor) -> Tensor:
         """Upper bounds (S,) of the similarity of each set with that of a query (K', d); -inf for empty sets."""
         n_query, n_sets = len(query), len(self.n_valid)

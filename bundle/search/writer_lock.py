@@ -50,11 +50,14 @@ def writer_lock(folder: Path) -> Iterator[None]:
 def _open(folder: Path) -> int | None:
     """The lock's file; None where this user may not write to the folder, whatever is tried there then fails by itself.
 
-    A file that another user has made may be there to read only, which is enough.
+    A file that another user has made may be there to read only, which is enough for a lock on a local file system.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # another user's, who may have closed it to others
+            os.fchmod(handle, 0o666)
+        return handle
     except OSError as error:
         if error.errno not in _NOT_OURS_TO_WRITE:
             raise BundleError(
@@ -74,6 +77,11 @@ def _lock(handle: int, folder: Path) -> None:
             raise BundleError(
                 f"the search index {folder} is being written by {_holder(handle)}: wait until it is done, or choose "
                 "another index_dir. It can be searched meanwhile (scripts/search query)."
+            ) from error
+        if error.errno == errno.EBADF:
+            raise BundleError(
+                f"{folder / LOCK} is another user's and cannot be written to, which a lock needs on this file system: "
+                f"let its owner allow it (chmod 666 {LOCK}), or choose another index_dir."
             ) from error
         _log.warning(
             "the file system of %s has no locks (%s): make sure that nobody else writes to it", folder, error.strerror

@@ -60,7 +60,7 @@ def run(folder, out, **options):
     """One run; how many patch encoders were made."""
     out.parent.mkdir(exist_ok=True)
     make = PatchEncoders(out.parent / "patch_encoder.pt")
-    inference(folder, out, make_patch_encoder=make, **READ, **options).run()
+    inference(folder, out, make_patch_encoder=make, **{**READ, **options}).run()
     return make.n_made
 
 
@@ -124,6 +124,8 @@ def test_tokens_may_go_and_slides_stay_finished(slides, tmp_path):
     assert run(copies, tmp_path / "out", **options) == 1
     assert statuses(tmp_path / "out") == {"a": "skipped", "b": "skipped", "c": "done"}
     assert run(copies, tmp_path / "out", **options, n_prototypes=2) == 1
+    assert set(statuses(tmp_path / "out").values()) == {"done"}
+    assert run(copies, tmp_path / "out", **options, n_prototypes=2, region_patches=2) == 1
     assert set(statuses(tmp_path / "out").values()) == {"done"}
 
 

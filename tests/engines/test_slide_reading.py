@@ -46,6 +46,31 @@ def test_file_and_scale(slide, stored, row, default_mpp, said):
     assert said in change and bool(change) == bool(said)
 
 
+def test_a_file_of_the_same_size_is_another(slide):
+    """An uncompressed slide that takes another's name has as many bytes; a file that is gone is no reason to stop."""
+    stored = {**STORED, **SlideReading(slide, SlideRow()).record()}
+    assert SlideReading(slide, SlideRow()).change(stored) == ""
+    slide.write_bytes(b"Slide")
+    assert SlideReading(slide, SlideRow()).change(stored) == "its file has other contents"
+    slide.write_bytes(b"slide")
+    assert SlideReading(slide, SlideRow()).change(stored) == ""
+    slide.unlink()
+    assert SlideReading(slide, SlideRow()).change(stored).startswith("its file cannot be read (No such file")
+
+
+@pytest.mark.parametrize("place", [0, 1 << 19, (1 << 20) - 1])
+def test_large_files_are_known_by_samples(tmp_path, place):
+    """A byte that differs at the beginning, in the middle or at the end is noticed."""
+    (tmp_path / "b.svs").write_bytes(bytes(1 << 20))
+    reading = SlideReading(tmp_path / "b.svs", SlideRow())
+    stored = reading.record()
+    assert reading.change(stored) == ""
+    with (tmp_path / "b.svs").open("r+b") as file:
+        file.seek(place)
+        file.write(b"x")
+    assert reading.change(stored) == "its file has other contents"
+
+
 def test_files_that_record_none_of_it_are_good(slide):
     """Token files of other programs, which know neither bytes nor who named the scale."""
     assert SlideReading(slide, SlideRow(mpp=0.5), 1.0).change({}) == ""

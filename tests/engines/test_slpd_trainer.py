@@ -13,8 +13,15 @@ class _Seen(Exception):
 
 
 def test_keys_of_random_numbers_stay_on_the_host():
-    """What a view maker reads is on the device, but region ids: hashing them there once took 224 launches a step."""
+    """What a view maker reads is on the device, but region ids: hashing them there once took 224 launches a step.
+    Prototypes are looked up by ids on the host, too, for the device."""
     seen = {}
+
+    class Prototypes:
+        is_fitted = True
+
+        def targets(self, region_ids, device):
+            seen["ids"], seen["wanted"] = region_ids.device.type, torch.device(device).type
 
     def view_maker(batch):
         seen.update(batch)
@@ -30,9 +37,10 @@ def test_keys_of_random_numbers_stay_on_the_host():
         optimizer=make_optimizer(student),
         loss_function=SLPDLoss(20),
         view_maker=view_maker,
+        prototypes=Prototypes(),
     )
     trainer.logger.disabled = True
     with pytest.raises(_Seen):
         trainer.run()
     assert seen["features"].device.type == "meta" and seen["region_id"].device.type == "cpu"
-    assert seen["epoch"] == 1
+    assert seen["epoch"] == 1 and (seen["ids"], seen["wanted"]) == ("cpu", "meta")

@@ -74,6 +74,40 @@ def test_shares_put_together_are_the_whole(monkeypatch, of, n_neighbors):
     torch.testing.assert_close(found.similarity, truth.similarity)
 
 
+@pytest.mark.parametrize("is_sketched", [False, True])
+@pytest.mark.parametrize("share_valid", [1.0, 0.7])
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_rounding_hides_no_neighbor(monkeypatch, is_sketched, share_valid, precision):
+    """In single precision, among slides that differ by little more than rounding, and with low precision allowed
+    elsewhere: what is found is as similar as what comparing every pair in double precision finds."""
+    torch.manual_seed(0)
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 64)
+    monkeypatch.setattr(neighbor_search, "_SKETCHED_SLIDES", 2 if is_sketched else 10_000)
+    monkeypatch.setattr(neighbor_search, "_SKETCH_DIMS", (7,))
+    monkeypatch.setattr(neighbor_search, "_FEW", 1.0)
+    kinds, _ = _slides(5, 3, dim=32)
+    prototypes = kinds[torch.arange(200) % 5] + 3e-4 * torch.randn(200, 3, 32, dtype=torch.float64)
+    prototypes = torch.nn.functional.normalize(prototypes, dim=-1)
+    valid = torch.rand(200, 3) < share_valid
+    truth = nearest_slides(prototypes, valid, 3)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        found = nearest_slides(prototypes.float(), valid, 3)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+    torch.testing.assert_close(found.similarity.double(), truth.similarity, rtol=0, atol=1e-6)
+
+
+def test_slides_that_are_all_equal_find_each_other():
+    """More of them than a block holds, in single precision."""
+    prototypes = torch.nn.functional.normalize(torch.randn(1, 2, 16), dim=-1).expand(700, -1, -1)
+    found = nearest_slides(prototypes, torch.ones(700, 2, dtype=torch.bool), 2)
+    torch.testing.assert_close(found.similarity, torch.ones(700, 2), rtol=0, atol=1e-5)
+    assert bool((found.index != torch.arange(700)[:, None]).all()) and bool((found.index >= 0).all())
+
+
 @pytest.mark.parametrize("sampled", [3, 7, 1000])
 def test_first_similarities_are_reached(monkeypatch, sampled):
     """Whatever sample they are taken from, R other slides are as similar as the first threshold says."""

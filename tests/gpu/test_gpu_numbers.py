@@ -117,7 +117,12 @@ def test_neighbors_are_the_same(monkeypatch, size, n_neighbors, match, sketched_
     prototypes = _unit(300, size, 32, seed=4).float()
     valid = torch.arange(300 * size).view(300, size) % 11 > 0
     valid[7] = False
-    ours = nearest_slides(prototypes.to(GPU), valid.to(GPU), n_neighbors, match=match)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # TF32 elsewhere must not loosen the bounds
+    try:
+        ours = nearest_slides(prototypes.to(GPU), valid.to(GPU), n_neighbors, match=match)
+    finally:
+        torch.set_float32_matmul_precision(before)
     truth = nearest_slides(prototypes, valid, n_neighbors, match=match)
     assert torch.equal(ours.index.cpu(), truth.index)
     assert torch.equal(ours.partner.cpu(), truth.partner)
