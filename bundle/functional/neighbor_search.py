@@ -19,7 +19,7 @@ _SAMPLED = 4096  # slides that are looked at for it
 _SKETCH_DIMS = (31, 63, 127)
 _SKETCHED_SLIDES = 4096  # of fewer, the products cost less than to look for a sketch
 _JUDGED = 64  # slides by which sketches are judged
-_FEW = 0.005  # share of pairs more to match, up to which they cost less than the products that a sketch saves
+_FEW = 0.06  # share of pairs that a sketch may leave more, by the first thresholds; the later ones leave far fewer
 
 
 class NeighborSearch:
