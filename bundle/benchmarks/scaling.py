@@ -149,8 +149,8 @@ def table(found: dict[str, Any]) -> str:
             lines += [f"| {name} | {' | '.join(f'{s:.3g}' for s in series['seconds'])} | {power:.2f} |", ""]
     lines += [
         "Matching is exact; where slides differ in few directions, bounds are taken in few dimensions. Beyond: the "
-        f"first {_FIRST_ROWS} rows of blocks are compared, the others are reckoned at the pace of the last of these; recall is "
-        f"that of {_QUERIES} slides of the first.",
+        f"first {_FIRST_ROWS} rows of blocks are compared, the others are reckoned at the pace of the last of these; "
+        f"recall is that of {_QUERIES} slides of the first.",
         "",
         "| slides | directions | preparation, s | hours, reckoned | recall@1 |",
         "|---|---|---|---|---|",
