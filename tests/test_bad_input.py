@@ -408,12 +408,16 @@ def test_ctrl_c_is_one_message_and_loses_nothing(inputs, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
     )
     deadline = time.time() + 120
     while not (tmp_path / "last.pt").exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    try:
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == -signal.SIGINT
     assert "Stopped: interrupted." in said and "Traceback" not in said
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["epoch"] >= 1
