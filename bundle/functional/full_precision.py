@@ -16,7 +16,7 @@ def full_precision() -> Iterator[None]:
     Bounds of cosines are compared to 1e-5, and equal points are recognized to 1e-6: TF32 is not as good as that.
     """
     # torch.set_float32_matmul_precision would fail where somebody has set a backend's precision by itself.
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

@@ -60,9 +60,10 @@ class Attention(nn.Module):
         dim = x.shape[-1]
         weight_q, weight_kv = self.qkv.weight.split([dim, 2 * dim])
         bias_q, bias_kv = self.qkv.bias.split([dim, 2 * dim])
-        queries = F.linear(packed_cls(x, shapes), weight_q, bias_q).split([B for B, _ in shapes])
+        queries = F.linear(packed_cls(x, shapes), weight_q, bias_q).split([n for n, _ in shapes])
         attended = []
-        for (B, N), q, kv in zip(shapes, queries, _unpacked(F.linear(x, weight_kv, bias_kv), shapes), strict=True):  # noqa: N806
+        keys_values = _unpacked(F.linear(x, weight_kv, bias_kv), shapes)
+        for (B, N), q, kv in zip(shapes, queries, keys_values, strict=True):  # noqa: N806
             k, v = kv.view(B, N, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             q = q.view(B, 1, self.n_heads, -1).transpose(1, 2)
             attended.append(attend(q, k, v).transpose(1, 2).reshape(B, 1, dim))
@@ -184,8 +185,9 @@ class ClassBlock(Block):
 
 def packed_cls(x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
     """The first token of each sample: all tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
-    return torch.cat([own.view(B, N, -1)[:, :1] for (B, N), own in zip(shapes, _unpacked(x, shapes), strict=True)])
+    groups = zip(shapes, _unpacked(x, shapes), strict=True)
+    return torch.cat([own.view(*shape, -1)[:, :1] for shape, own in groups])
 
 
 def _unpacked(x: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, ...]:
-    return x.split([B * N for B, N in shapes])
+    return x.split([n * n_tokens for n, n_tokens in shapes])

@@ -104,8 +104,8 @@ class ClassTokenViT(nn.Module):
         shapes = [(x.shape[0], x.shape[1]) for x in sequences]
         x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
         scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
-        parts = scales.split([B for B, _ in shapes], 1)
-        repeated = [own[..., None].expand(-1, -1, N).flatten(1) for own, (_, N) in zip(parts, shapes, strict=True)]
+        parts = scales.split([n for n, _ in shapes], 1)
+        repeated = [own[..., None].expand(-1, -1, n).flatten(1) for own, (_, n) in zip(parts, shapes, strict=True)]
         of_tokens = torch.cat(repeated, 1)
         for i, block in enumerate(self.blocks):
             keep = scales if block is self.blocks[-1] else of_tokens
