@@ -72,10 +72,10 @@ class NeighborSearch:
                     waiting.append(pairs)
                     n_waiting += len(pairs[0])
                 if n_waiting >= _RANKED_AT_ONCE:
-                    self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
+                    self._rank(waiting)
                     waiting, n_waiting = [], 0
         if waiting:
-            self._rank(*(torch.cat(each) for each in zip(*waiting, strict=True)))
+            self._rank(waiting)
 
     def _possible(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of slides (P,), (P,) of a block that may be neighbors, and their cosines (P, K, K)."""
@@ -169,8 +169,9 @@ class NeighborSearch:
             return best_sum(cosines).div_(self.size)
         return similarity_of_cosines(cosines, a_valid, b_valid)
 
-    def _rank(self, i: Tensor, j: Tensor, cosines: Tensor) -> None:
-        """Match pairs (i, j) and merge them into the lists of both slides."""
+    def _rank(self, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Match pairs (i, j), given with their cosines, and merge them into the lists of both slides."""
+        i, j, cosines = (torch.cat(each) for each in zip(*pairs, strict=True))
         exact = self._matched(cosines, self.valid[i], self.valid[j])
         slides, others, values = torch.cat([i, j]), torch.cat([j, i]), exact.repeat(2)
         counts = values >= self.threshold[slides] - _ROUNDING

@@ -72,7 +72,7 @@ def _blocks(n: int, elements: int, device: torch.device) -> Iterator[slice]:
 
 
 def _similarities(
-    cosines: Tensor, a_valid: Tensor, b_valid: Tensor, usable: Tensor, n_neighbors: int, least: Tensor | None = None
+    cosines: Tensor, a_valid: Tensor, b_valid: Tensor, usable: Tensor, n_neighbors: int, least: Tensor
 ) -> Tensor:
     """Similarities (q, t), -inf for pairs that are not usable or cannot be among the best R of their query.
 
@@ -82,7 +82,7 @@ def _similarities(
         b_valid: of the others, (q, t, K).
         usable: (q, t).
         n_neighbors: R.
-        least: a similarity (q, 1) that counts no more, or None.
+        least: a similarity (q, 1) that counts no more.
     """
     a_valid = a_valid[:, None].expand_as(b_valid)
     bound = similarity_bound(cosines, a_valid, b_valid).add_(_ROUNDING).masked_fill_(~usable, -torch.inf)
@@ -94,9 +94,7 @@ def _similarities(
     )
     exact = exact.view_as(first).masked_fill(~usable[rows, first], -torch.inf)
     found[rows, first] = exact
-    threshold = exact.amin(1, keepdim=True)
-    if least is not None:
-        threshold = torch.maximum(threshold, least)
+    threshold = torch.maximum(exact.amin(1, keepdim=True), least)
     wanted = (bound >= threshold) & (bound > -torch.inf)
     wanted[rows, first] = False
     i, j = wanted.nonzero(as_tuple=True)
