@@ -1,6 +1,7 @@
 """Slides opened by cuCIM: the fastest for tiled TIFF and SVS."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .tile_decoder import JPEG, JPEG2000, TileDecoder
 from .tile_guard import TileGuard
 
 _READING_THREADS = 2
+_opening = threading.Lock()  # cuCIM loads its plugin with the first file; two threads that do so at once may crash
 
 
 class CucimBackend:
@@ -158,6 +160,7 @@ def _opened(path: Path, pages: TiffPages) -> Any:
     except ImportError as error:
         raise WrongReaderError(f"cuCIM cannot be imported ({error})") from error
     try:
-        return CuImage(str(path))
+        with _opening:
+            return CuImage(str(path))
     except (RuntimeError, ValueError) as error:
         raise WrongReaderError(str(error)) from error

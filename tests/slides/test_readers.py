@@ -1,5 +1,9 @@
 """Three libraries, one answer: pixels, resolution, errors."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tifffile
@@ -154,6 +158,33 @@ def test_oblong_pixels_are_warned_about(textured, tmp_path, caplog):
     with open_slide(write_pyramid(tmp_path / "a.tif", textured, None, factors=(1,), **tags)) as slide:
         assert slide.mpp == pytest.approx(0.45)
     assert "slide a has oblong pixels" in caplog.text
+
+
+def test_slides_are_opened_by_cucim_one_after_the_other(textured, tmp_path, monkeypatch):
+    """Threads that open a process's first slides at once: cuCIM, which may crash there, sees one at a time."""
+    import cucim
+
+    path = write_pyramid(tmp_path / "a.tif", textured, tile=(128, 128))
+    original, begun, at_once, meeting = cucim.CuImage, [], [], threading.Barrier(4)
+
+    def slow(name):
+        begun.append(name)
+        at_once.append(len(begun))
+        time.sleep(0.02)
+        image = original(name)
+        begun.remove(name)
+        return image
+
+    def read(_):
+        meeting.wait()
+        with open_slide(path, reader="cucim") as slide:
+            return slide.read(36, 52, 90, 80, 0.5)[0]
+
+    monkeypatch.setattr(cucim, "CuImage", slow)
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(read, range(4)))
+    assert at_once == [1, 1, 1, 1]
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
 
 
 def test_native_libraries_stay_silent(real_slide, textured, tmp_path, capfd):
