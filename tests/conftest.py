@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 REAL_SLIDE = "CMU-1-Small-Region.svs"
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes in a native library says where
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Runs through MONAI's command line, as users start them: killed, resumed, on two processes, from elsewhere."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -143,6 +145,37 @@ def test_two_processes_have_the_losses_of_one(tokens, unbroken, tmp_path):
     done = run(command(tokens, tmp_path, slide_table=table, resume=True))
     assert done.returncode == 0, done.stderr
     torch.testing.assert_close(losses(tmp_path), losses(unbroken), rtol=1e-5, atol=1e-5)
+
+
+WORKFLOW = """
+import json, sys
+from pathlib import Path
+from monai.bundle import ConfigWorkflow
+
+def n_threads():
+    return sum("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+
+files, ids = json.loads(sys.argv[1])
+workflow = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, **ids)
+workflow.initialize()
+before = n_threads()
+workflow.run()
+workflow.finalize()
+print("THREADS", before, n_threads())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in Linux's /proc")
+def test_no_thread_of_the_group_outlives_the_run(tokens, tmp_path):
+    """One that does may wait for Python's lock when Python ends: the process then aborts, torchrun calls it failed."""
+    (tmp_path / "workflow.py").write_text(WORKFLOW)
+    ids = {**TINY, "max_epochs": 2, "dataset_dir": str(tokens), "output_dir": str(tmp_path), "bundle_root": str(ROOT)}
+    ids["model_path"] = str(tmp_path / "model.pt")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1")
+    done = run([sys.executable, *launcher, str(tmp_path / "workflow.py"), json.dumps([[TRAIN, MULTI], ids])])
+    assert done.returncode == 0, done.stderr
+    (counts,) = re.findall(r"THREADS (\d+) (\d+)", done.stdout)
+    assert int(counts[0]) > 0 and int(counts[1]) == 0
 
 
 def test_it_runs_from_another_folder(tokens, tmp_path):

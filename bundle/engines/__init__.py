@@ -9,6 +9,7 @@ from .inference_record import SlideRecorder
 from .inference_stream import RegionStream
 from .inference_tokens import SlideTokens
 from .optimizer import make_optimizer
+from .process_group import leave_process_group
 from .region_encoders import RegionEncoders
 from .region_features import RegionFeatures
 from .slide_evaluation import SlideEvaluation
@@ -45,5 +46,6 @@ __all__ = [
     "evaluation_features",
     "evaluation_rows",
     "evaluation_splits",
+    "leave_process_group",
     "make_optimizer",
 ]
