@@ -13,12 +13,16 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: str | Path, contents: bytes) -> None:
-    """As :func:`write_text`, for what is no text."""
+def write_bytes(path: str | Path, contents: bytes, *, flush: bool = False) -> None:
+    """As :func:`write_text`, for what is no text; ``flush``: it survives a power cut, too."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        part.write_bytes(contents)
+        with part.open("wb") as file:
+            file.write(contents)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
     except OSError:
         part.unlink(missing_ok=True)

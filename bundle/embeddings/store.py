@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import h5py
 
 from .. import __version__
-from ..cohort import DAMAGED_FILE, BundleError, is_file_name, plain_value
+from ..cohort import DAMAGED_FILE, BundleError, is_file_name, plain_value, write_bytes
 from .record import SlideEmbeddings
 
 EMBEDDING_SUFFIX = ".h5"
@@ -30,28 +29,28 @@ def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
         BundleError: the file cannot be written; nothing of it remains.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(part, "w") as file:
-            for name in (*_REQUIRED, "attention"):
-                values = getattr(slide, name)
-                if values is not None:
-                    squeezes = name in ("mask", "attention") and values.size
-                    file.create_dataset(name, data=values, compression="gzip" if squeezes else None)
-            own = {"kind": _KIND, "embeddings_version": _FORMAT, "bundle_version": __version__}
-            file.attrs.update({**slide.attributes, **own, "slide_id": slide.slide_id})
-            file.flush()
-        with open(part, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(part, path)
+        write_bytes(path, _file_contents(slide), flush=True)
     except (OSError, RuntimeError) as error:
-        if part.exists():
-            part.unlink()
         raise BundleError(
             f"embeddings cannot be written to {path} ({error}): make room, or choose another output_dir; finished "
             "slides are kept."
         ) from error
+
+
+def _file_contents(slide: SlideEmbeddings) -> bytes:
+    """The file, made in memory: HDF5 does not recover from a full disk and would crash when the process ends."""
+    with h5py.File(slide.slide_id, "w", driver="core", backing_store=False) as file:
+        for name in (*_REQUIRED, "attention"):
+            values = getattr(slide, name)
+            if values is not None:
+                squeezes = name in ("mask", "attention") and values.size
+                file.create_dataset(name, data=values, compression="gzip" if squeezes else None)
+        own = {"kind": _KIND, "embeddings_version": _FORMAT, "bundle_version": __version__}
+        file.attrs.update({**slide.attributes, **own, "slide_id": slide.slide_id})
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 def remove_stale_parts(folder: str | Path) -> None:

@@ -1,5 +1,9 @@
 """Embedding files: what is written is read, what is damaged says so."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +11,8 @@ from slide_embeddings import made_up_slide
 
 from bundle.cohort import BundleError
 from bundle.embeddings import read_embeddings, read_embeddings_header, write_embeddings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("has_attention", [True, False])
@@ -55,6 +61,29 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(BundleError, match="cannot be written"):
         write_embeddings(made_up_slide(), tmp_path / "file" / "a.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+FULL_DISK = """
+import resource, sys
+sys.path[:0] = sys.argv[1:3]
+from slide_embeddings import made_up_slide
+from bundle.cohort import BundleError
+from bundle.embeddings import write_embeddings
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+try:
+    write_embeddings(made_up_slide(), sys.argv[3] + "/a.h5")
+except BundleError as error:
+    print("SAID", error)
+"""
+
+
+def test_a_full_disk_leaves_nothing_and_no_crash(tmp_path):
+    """A message; no file; and the process ends in peace, which HDF5 writing to that disk would not let it."""
+    words = [sys.executable, "-c", FULL_DISK, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "SAID embeddings cannot be written to" in done.stdout and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("slide_id", ["../outside", "a/b", "..", "", "a\\b"])
