@@ -111,13 +111,19 @@ def test_torch_compile_trains(tokens, tmp_path):
     torch.testing.assert_close(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=2e-3, atol=0)
 
 
-def test_slides_are_tokenized_on_the_gpu(demo_slides, tmp_path):
+@pytest.mark.parametrize("kind", ["own", "torchscript"])
+def test_slides_are_tokenized_on_the_gpu(demo_slides, tmp_path, kind):
     """Tokens in bfloat16 have a cosine of 0.999 and more with the CPU's in float32."""
     from bundle.networks import PatchViT
 
     torch.manual_seed(0)
-    encoder = torch.jit.trace(PatchViT(64, 16, 32, 2, 1).eval(), torch.zeros(2, 3, 64, 64))
-    encoder.save(tmp_path / "encoder.pt")
+    encoder = PatchViT(64, 16, 32, 2, 1).eval()
+    if kind == "own":
+        colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+        contents = {"teacher": encoder.state_dict(), "architecture": encoder.architecture, "normalization": colors}
+        torch.save(contents, tmp_path / "encoder.pt")
+    else:
+        torch.jit.trace(encoder, torch.zeros(2, 3, 64, 64)).save(tmp_path / "encoder.pt")
     found = []
     for device in ("cuda", "cpu"):
         ids = {"dataset_dir": demo_slides, "tokens_dir": tmp_path / device, "mpp": 4.0, "patch_size": 64}
