@@ -3,7 +3,7 @@
 What goes wrong on a GPU for another reason than its arithmetic goes wrong here: tensors of two devices meet, NumPy is
 handed a GPU's tensor, a step makes the host wait, a branch for ``is_cuda`` is broken, autocast casts otherwise.
 Kernels, compilers, TorchScript, pinned memory, streams and speed are not pretended; what is saved and loaded again lies
-on the CPU.
+on the CPU. Indexing by a Python list, which goes around dispatch modes, fails here ("Could not run") and not on a GPU.
 """
 
 from __future__ import annotations
