@@ -36,16 +36,15 @@ TINY = {
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
+def settings(tokens, output, **ids):
+    """Ids of a small training run."""
+    paths = {"bundle_root": ROOT, "dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
+    return {**TINY, **{name: str(path) for name, path in paths.items()}, **ids}
+
+
 def command(tokens, output, *launcher, config=TRAIN, **ids):
     """The command line of a training run."""
-    ids = {
-        **TINY,
-        "bundle_root": ROOT,
-        "dataset_dir": tokens,
-        "output_dir": output,
-        "model_path": output / "model.pt",
-        **ids,
-    }
+    ids = settings(tokens, output, **ids)
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     return [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", "--config_file", config, *words]
 
@@ -169,8 +168,7 @@ print("THREADS", before, n_threads())
 def test_no_thread_of_the_group_outlives_the_run(tokens, tmp_path):
     """One that does may wait for Python's lock when Python ends: the process then aborts, torchrun calls it failed."""
     (tmp_path / "workflow.py").write_text(WORKFLOW)
-    ids = {**TINY, "max_epochs": 2, "dataset_dir": str(tokens), "output_dir": str(tmp_path), "bundle_root": str(ROOT)}
-    ids["model_path"] = str(tmp_path / "model.pt")
+    ids = settings(tokens, tmp_path, max_epochs=2)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1")
     done = run([sys.executable, *launcher, str(tmp_path / "workflow.py"), json.dumps([[TRAIN, MULTI], ids])])
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 from .atlas import Atlas, AtlasKind, AtlasSlide, letters
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
-from .files import flush_folder, is_alive, write_bytes, write_text
+from .files import flush_file, flush_folder, is_alive, write_bytes, write_text
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
 from .flags import as_bool
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
@@ -55,6 +55,7 @@ __all__ = [
     "find_duplicates",
     "find_slides",
     "fingerprint_of",
+    "flush_file",
     "flush_folder",
     "fraction_of",
     "is_alive",

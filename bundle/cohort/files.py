@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import IO
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -21,9 +22,10 @@ def write_bytes(path: str | Path, contents: bytes, *, flush: bool = False) -> No
         with part.open("wb") as file:
             file.write(contents)
             if flush:
-                file.flush()
-                os.fsync(file.fileno())
+                flush_file(file)
         os.replace(part, path)
+        if flush:
+            flush_folder(path.parent)
     except OSError:
         part.unlink(missing_ok=True)
         raise
@@ -38,6 +40,12 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def flush_file(file: IO[bytes]) -> None:
+    """Make what was written to it survive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:

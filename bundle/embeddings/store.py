@@ -50,7 +50,7 @@ def _file_contents(slide: SlideEmbeddings) -> bytes:
         own = {"kind": _KIND, "embeddings_version": _FORMAT, "bundle_version": __version__}
         file.attrs.update({**slide.attributes, **own, "slide_id": slide.slide_id})
         file.flush()
-        return bytes(file.id.get_file_image())
+        return file.id.get_file_image()
 
 
 def remove_stale_parts(folder: str | Path) -> None:

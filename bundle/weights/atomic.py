@@ -8,11 +8,11 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
-from ..cohort import BundleError, flush_folder, is_alive
+from ..cohort import BundleError, flush_file, flush_folder, is_alive
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
@@ -32,7 +32,7 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     def write(part: Path) -> None:
         with part.open("wb") as file:
             torch.save(obj, file)
-            _flush(file)
+            flush_file(file)
 
     _put(Path(path), write)
 
@@ -53,7 +53,7 @@ def link_atomically(source: Path, path: str | Path) -> None:
         except OSError:  # FAT, some network file systems, or too many names
             shutil.copyfile(source, part)
             with part.open("rb+") as file:
-                _flush(file)
+                flush_file(file)
 
     _put(Path(path), write)
 
@@ -79,11 +79,6 @@ def _put(path: Path, write: Callable[[Path], None]) -> None:
         raise
     # Where both names are one file already, renaming does nothing and leaves the temporary name.
     _discard(part)
-
-
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _discard(part: Path) -> None:

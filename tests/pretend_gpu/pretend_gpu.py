@@ -18,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 _MEET = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put_", "aten::_index_put_impl_"}  # on two devices
 _WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
-_kept: list[Any] = []
 _is_strict = False
 
 
@@ -81,7 +80,7 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _check(func, leaves, ours, others)
     if name == "aten::copy_":
         target, source = args[:2]
-        if not isinstance(target, PretendTensor) or (others and not _non_blocking(func, args, kwargs)):
+        if not isinstance(target, PretendTensor) or (others and not any((*args[2:], kwargs.get("non_blocking")))):
             _wait(name)
         _real(target).copy_(_real(source))
         return target
@@ -124,10 +123,6 @@ def _wait(name: str) -> None:
     """The host waits for the GPU here."""
     if _is_strict:
         raise RuntimeError(f"called a synchronizing CUDA operation: {name}")
-
-
-def _non_blocking(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    return bool(kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
 
 
 def _real(x: Any) -> Any:
@@ -212,5 +207,4 @@ def plug_in() -> None:
     cuda.Event = cuda.Stream = _Event
     cuda.synchronize = lambda *_: _wait("synchronize")
     cuda.set_sync_debug_mode = _set_strict
-    _kept.append(_Mode())
-    _kept[0].__enter__()
+    _Mode().__enter__()
