@@ -146,22 +146,32 @@ def test_two_processes_have_the_losses_of_one(tokens, unbroken, tmp_path):
     torch.testing.assert_close(losses(tmp_path), losses(unbroken), rtol=1e-5, atol=1e-5)
 
 
-WORKFLOW = """
-import json, sys
+WORKFLOW = '''
+import json, sys, time
 from pathlib import Path
 from monai.bundle import ConfigWorkflow
 
-def n_threads():
-    return sum("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+def is_gloo(task):
+    try:
+        return "gloo" in (task / "comm").read_text()
+    except OSError:  # it has just ended
+        return False
+
+def n_threads(wanted):
+    """A thread takes its name a moment after its start and leaves /proc a moment after its end: both are waited for."""
+    deadline = time.monotonic() + 20
+    while not wanted(n := sum(map(is_gloo, Path("/proc/self/task").iterdir()))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return n
 
 files, ids = json.loads(sys.argv[1])
 workflow = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, **ids)
 workflow.initialize()
-before = n_threads()
+before = n_threads(lambda n: n > 0)
 workflow.run()
 workflow.finalize()
-print("THREADS", before, n_threads())
-"""
+print("THREADS", before, n_threads(lambda n: n == 0))
+'''
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in Linux's /proc")
