@@ -415,7 +415,7 @@ def test_ctrl_c_is_one_message_and_loses_nothing(inputs, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     try:
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=300)[1]
     finally:
         process.kill()
     assert process.returncode == -signal.SIGINT

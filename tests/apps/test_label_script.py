@@ -19,7 +19,7 @@ def script(tmp_path):
 
     def run(*words):
         command = ["bash", str(tmp_path / "scripts" / "label"), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
 
     return run
 

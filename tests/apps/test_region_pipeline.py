@@ -123,7 +123,7 @@ def test_packaging_leaves_the_repository_as_it_is(tmp_path):
     (tmp_path / "temporary").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     words = ["bash", "-ec", stand_in + lines]
-    done = subprocess.run(words, cwd=repository, env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(words, cwd=repository, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert {"app.py", "app.yaml", "bundle", "requirements.txt", "__init__.py"} <= set(done.stdout.split())
     assert sorted(repository.rglob("*")) == before

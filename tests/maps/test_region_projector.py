@@ -100,7 +100,7 @@ def test_tensorboard_finds_the_points(cohort, tmp_path):
     with open(log, "w") as stream:
         server = subprocess.Popen(command, stderr=stream, stdout=stream)
     try:
-        for _ in range(200):
+        for _ in range(600):
             if "http://" in log.read_text():
                 break
             time.sleep(0.3)

@@ -58,10 +58,10 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     save_atomically({"w": torch.ones(3)}, path)
     code = (
         "import os, sys, time\nfrom bundle.weights import save_atomically\n"
-        "os.fsync = lambda handle: time.sleep(60)\nsave_atomically({}, sys.argv[1])\n"
+        "os.fsync = lambda handle: time.sleep(600)\nsave_atomically({}, sys.argv[1])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
-    for _ in range(300):
+    for _ in range(1200):
         if len(list(tmp_path.iterdir())) > 1 or process.poll() is not None:
             break
         time.sleep(0.1)
