@@ -111,13 +111,18 @@ def test_errors_say_what_is_wrong(server, model, image, request_, status, words)
     assert server.infer("prototype_map", "a", **WHOLE)[0] == 200
 
 
+def wait_until_listed(server, image):
+    """The datastore notices new files by itself; the requests that follow say it if it did not."""
+    deadline = time.monotonic() + 120
+    while image not in server.get("/datastore/?output=all")["objects"] and time.monotonic() < deadline:
+        time.sleep(1)
+        server.get("/info/")
+
+
 def test_a_new_slide_is_found(server, folder):
     """Slides that are copied while the server runs can be asked about."""
     write_slide(folder / "studies" / "later.tif", 320, seed=2)
-    deadline = time.monotonic() + 120
-    while "later" not in server.get("/datastore/?output=all")["objects"] and time.monotonic() < deadline:
-        time.sleep(1)
-        server.get("/info/")
+    wait_until_listed(server, "later")
     assert server.infer("prototype_map", "later", **WHOLE)[0] == 200
 
 
@@ -125,10 +130,7 @@ def test_slides_of_one_file_name_are_told_apart(server, folder):
     """Each is asked about by the name that the datastore lists, and answers for itself."""
     for seed, name in enumerate(("one", "two"), start=4):
         write_slide(folder / "studies" / name / "same.tif", 320, seed=seed)
-    deadline = time.monotonic() + 120
-    while "two__same" not in server.get("/datastore/?output=all")["objects"] and time.monotonic() < deadline:
-        time.sleep(1)
-        server.get("/info/")
+    wait_until_listed(server, "two__same")
     answers = [server.infer("region_embedding", f"{name}__same", **WHOLE) for name in ("one", "two")]
     assert [status for status, _ in answers] == [200, 200], answers
     embeddings = [json.loads(text)["annotations"][0]["slide_embedding"] for _, text in answers]
