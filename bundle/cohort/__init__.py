@@ -4,16 +4,17 @@ from .atlas import Atlas, AtlasKind, AtlasSlide, letters
 from .command_line import begin, check_command_line
 from .errors import BundleError, SettingError, SlideError
 from .files import flush_file, flush_folder, is_alive, write_bytes, write_text
-from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
+from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .flags import as_bool
+from .history import read_history
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .recorded import DAMAGED_FILE, encoder_key, plain_value
 from .settings import as_number, as_whole, check_device, check_folder
-from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, shown_values
+from .similar import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
-from .slide_table import SlideRow, SlideTable
+from .slide_table import SlideRow, SlideTable, shown_values
 from .split_files import SplitFile, read_splits
-from .splits import check_split, check_splits, fraction_of, patient_folds
+from .splits import Split, check_split, check_splits, fraction_of, patient_folds
 
 __all__ = [
     "Arm",
@@ -64,6 +65,7 @@ __all__ = [
     "patient_folds",
     "plain_value",
     "pool_patients",
+    "read_history",
     "read_splits",
     "shown_values",
     "write_bytes",

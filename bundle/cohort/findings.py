@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .splits import Split
+
 
 class Arm(NamedTuple):
     """One way from slides to predictions.
@@ -23,21 +25,6 @@ class Arm(NamedTuple):
     features: str
     protocol: str
     train_fraction: float
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows (units: patients after pooling) to learn from and to predict.
-
-    Attributes:
-        name: "fold 3", "test".
-        train: indices, int64.
-        test: indices, int64.
-    """
-
-    name: str
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
 
 
 @dataclass

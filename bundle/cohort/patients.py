@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError
-from .findings import Split
+from .splits import Split
 
 
 @dataclass(frozen=True)

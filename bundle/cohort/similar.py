@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-
-# columns of slide tables, and of the index that inference writes, which may stand in for one
-_OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
 
 
 class RegionPlace(NamedTuple):
@@ -90,8 +86,3 @@ class SearchAnswer:
     n_prototypes: int = 0
     usual: float = float("nan")
     seconds: float = 0.0
-
-
-def shown_values(values: Mapping[str, str]) -> dict[str, str]:
-    """What a slide's row of the slide table says of the slide itself, not of its files; empty cells are left out."""
-    return {name: value for name, value in values.items() if value and name not in _OF_FILES}

@@ -3,7 +3,7 @@
 import csv
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ _EVENT = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "1:deceased"), 1.0),
     **dict.fromkeys(("0", "0.0", "false", "no", "censored", "alive", "living", "0:living"), 0.0),
 }
+# columns of slide tables, and of the index that inference writes, which may stand in for one
+_OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
 
 
 @dataclass(frozen=True)
@@ -197,3 +199,8 @@ def _row(values: dict[str, str], path: Path, line: int) -> SlideRow:
         if not roi.is_file():
             raise BundleError(f"{path}, line {line}: the region of interest {roi} is no file; give a GeoJSON.")
     return SlideRow(mpp, values.get("patient") or None, values.get("site") or None, roi, values)
+
+
+def shown_values(values: Mapping[str, str]) -> dict[str, str]:
+    """What a slide's row of the slide table says of the slide itself, not of its files; empty cells are left out."""
+    return {name: value for name, value in values.items() if value and name not in _OF_FILES}

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import BundleError
-from .findings import Split
-from .splits import check_split
+from .splits import Split, check_split
 
 _SIDES = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BundleError
-from .findings import Split
 
 Rows = NDArray[np.int64]
 _N_SEARCHES = 64  # random orders of the sites that are tried
 _MAX_TIME_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows (units: patients after pooling) to learn from and to predict.
+
+    Attributes:
+        name: "fold 3", "test".
+        train: indices, int64.
+        test: indices, int64.
+    """
+
+    name: str
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
 
 
 def patient_folds(

@@ -53,7 +53,7 @@ def _file_contents(slide: SlideEmbeddings) -> bytes:
         return file.id.get_file_image()
 
 
-def remove_stale_parts(folder: str | Path) -> None:
+def remove_stale_embeddings(folder: str | Path) -> None:
     """Remove what writers that were killed have left, a day ago or longer."""
     for part in Path(folder).glob(f".*{EMBEDDING_SUFFIX}.*.tmp"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker

@@ -19,7 +19,7 @@ from ..embeddings import (
     IndexRow,
     read_embeddings_header,
     read_index,
-    remove_stale_parts,
+    remove_stale_embeddings,
     write_embeddings,
     write_index,
     write_npz,
@@ -112,7 +112,7 @@ class InferenceEvaluator(Evaluator):
     def run(self, global_epoch: int = 1) -> None:
         """Embed every slide whose embeddings are not there yet."""
         self.recorder.identify()
-        remove_stale_parts(check_folder(self.stream.output_dir / "embeddings", "embeddings", "output_dir"))
+        remove_stale_embeddings(check_folder(self.stream.output_dir / "embeddings", "embeddings", "output_dir"))
         self._index_path(self.stream.rank).unlink(missing_ok=True)
         try:
             if self.stream.inputs.are_slides:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from ..cohort import Atlas, AtlasKind, AtlasSlide, RegionPlace, as_whole, letters
 from .atlas_pictures import draw_kinds, kind_color
-from .evaluation_errors import SlidePicture
-from .html import described, html_page, jpeg_uri, percent, write_page
-from .neighbors_page import RegionPicture
+from .html import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, write_page
 
 _TILE_PX = 144
 _SMALL_TILE_PX = 96

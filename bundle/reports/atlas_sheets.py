@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..cohort import Atlas, AtlasSlide, BundleError, RegionPlace, as_whole, write_bytes
 from .atlas_pictures import SheetCell, SheetRow, contact_sheet
-from .neighbors_page import RegionPicture
+from .html import RegionPicture
 
 _log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .learning import read_history
+from ..cohort import read_history
 
 _MADE = (
     ("slides/", "demo slides and their slide_table.csv"),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..cohort.findings import Arm, Evaluation
 from ..functional import discordant_share
 from .evaluation_rows import pooled
-from .html import jpeg_uri
+from .html import SlidePicture, jpeg_uri
 
 _PICTURE_PX = 320
 _FEWEST_PAIRS = 5
-
-# slide id -> RGB uint8 [h, w, 3], alone or with its um/px, or None where there is no such slide
-SlidePicture = Callable[[str], Any]
 
 
 class Mistake(NamedTuple):

@@ -10,12 +10,12 @@ from html import escape
 import numpy as np
 
 from ..cohort.findings import Evaluation
-from .evaluation_errors import Mistake, SlidePicture, worst_mistakes
+from .evaluation_errors import Mistake, worst_mistakes
 from .evaluation_figures import Panel, calibration_panels, roc_panels, survival_panels
 from .evaluation_planes import plane_panels
 from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
 from .evaluation_tables import comparisons_table, confusion_tables, results_table, settings_table
-from .html import html_page
+from .html import SlidePicture, html_page
 
 _TASKS = {"classification": "Classification by", "ordinal": "Ordered classes by", "survival": "Survival by"}
 _MANY_NAMES = 12

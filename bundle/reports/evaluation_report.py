@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..cohort.findings import Evaluation
-from .evaluation_errors import SlidePicture
 from .evaluation_page import evaluation_page
-from .html import write_page
+from .html import SlidePicture, write_page
 
 
 class EvaluationReport:

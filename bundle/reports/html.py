@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from ..cohort import BundleError, shown_values, write_text
 from .evaluation_style import STYLE
 
 _log = logging.getLogger(__name__)
+
+# slide id -> RGB uint8 [h, w, 3], alone or with its um/px, or None where there is no such slide
+SlidePicture = Callable[[str], Any]
+# slide id, x, y, side (level-0 px) -> RGB uint8 [h, w, 3], or None where there is no such slide
+RegionPicture = Callable[[str, float, float, float], NDArray[np.uint8] | None]
 
 
 def html_page(title: str, body: str, style: str = "") -> str:

@@ -1,27 +1,14 @@
 """A table of what training adds: slide-level kNN of several runs, with the spread over seeds."""
 
 import argparse
-import csv
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..cohort import BundleError
+from ..cohort import read_history
 
 _METRICS = (("accuracy", "knn_accuracy"), ("AUC", "knn_auc"))
-
-
-def read_history(path: str | Path) -> list[dict[str, float]]:
-    """Rows of a run's ``history.csv``; empty cells are left out.
-
-    Raises:
-        BundleError: there is no such file.
-    """
-    if not Path(path).exists():
-        raise BundleError(f"{path} does not exist: the run that writes it is not there, or has not finished an epoch.")
-    with Path(path).open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def learning_table(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:

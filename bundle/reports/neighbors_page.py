@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..cohort import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide, as_whole
-from .html import described, html_page, jpeg_uri, percent, write_page
-
-# slide id, x, y, side (level-0 px) -> RGB uint8 [h, w, 3], or None where there is no such slide
-RegionPicture = Callable[[str, float, float, float], NDArray[np.uint8] | None]
+from .html import RegionPicture, described, html_page, jpeg_uri, percent, write_page
 
 _PICTURE_PX = 176
 _EXAMPLES = 2

@@ -13,8 +13,8 @@ from browser import WIDTHS, probes
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
-from bundle.cohort import BundleError
-from bundle.cohort.findings import Arm, Comparison, Evaluation, Interval, Predictions, Result, Split
+from bundle.cohort import BundleError, Split
+from bundle.cohort.findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from bundle.functional import discordant_share
 from bundle.reports import EvaluationReport
 from bundle.reports.evaluation_figures import roc_panels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.cohort import BundleError
+from bundle.cohort import BundleError, read_history
 from bundle.functional import OKABE_ITO
 from bundle.reports import (
     PrototypePictures,
@@ -20,7 +20,7 @@ from bundle.reports import (
 from bundle.reports.atlas_pictures import kind_color
 from bundle.reports.demo_summary import demo_summary
 from bundle.reports.html import percent
-from bundle.reports.learning import learning_table, read_history
+from bundle.reports.learning import learning_table
 
 
 def test_regions_are_tinted_where_they_lie():
