@@ -30,6 +30,18 @@ def test_clusters_equal_lloyd_by_hand(dim, n_clusters):
         assert torch.equal(found.assignment[slide_index == slide], assignment)
 
 
+def test_a_point_of_no_weight_is_never_drawn(monkeypatch):
+    """With random numbers of exactly 0 the seeds are still different points: what is a seed already has no weight."""
+    monkeypatch.setattr(kmeans, "keyed_uniform", lambda seed, epoch, ids, stream, n: torch.zeros(len(ids), n))
+    lengths = [9, 17, 30]
+    points, slide_index = _cohort(lengths)
+    found = batched_kmeans(points, slide_index, torch.full((3,), 4), n_restarts=1, n_iterations=1)
+    for slide, part in enumerate(points.split(lengths)):
+        centroids, assignment, _ = reference.kmeans(part, 4, torch.zeros(4), 1)
+        torch.testing.assert_close(found.centroids[slide], centroids)
+        assert torch.equal(found.assignment[slide_index == slide], assignment)
+
+
 def test_restarts_find_the_optimum_of_a_small_slide():
     """Twenty restarts reach the least inertia over all partitions of eight points."""
     points, slide_index = _cohort([8])

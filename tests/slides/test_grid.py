@@ -67,6 +67,14 @@ def test_few_patches_drop_a_region_but_not_the_slide():
     assert found.coords.tolist() == [[0, 0]] and found.mask.sum() == 3
 
 
+def test_a_patch_with_just_enough_tissue_counts():
+    """min_tissue is the least share that suffices: of 64 px of the mask 16 are a quarter, and 15 are less."""
+    tissue = np.zeros((32, 32), bool)
+    tissue[:8, :8] = tissue[:2, 8:16] = tissue[:2, 16:24] = True
+    tissue[0, 16] = False
+    assert grid(tissue, min_tissue=0.25).mask[0, 0].tolist() == [True, True, False, False]
+
+
 def test_less_than_a_patch_of_tissue_is_kept():
     """A crumb below min_tissue of every patch keeps the fullest patch."""
     tissue = np.zeros((32, 64), bool)

@@ -73,6 +73,15 @@ def test_the_level_is_the_coarsest_that_is_fine_enough(slides):
     assert asked == [0, 0, 0, 1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(("mpp", "given"), [(0.985, 1.0), (1.018, 1.0), (0.97, 0.97), (1.03, 1.03), (0.96, 0.96)])
+def test_levels_within_two_percent_are_read_as_they_are(slides, mpp, given):
+    """A level of 1 um/px is taken for what is asked for up to 2 % beside it, and no further: 3 % are resampled."""
+    pyramid = slides[0]
+    assert pyramid.read_mpp(mpp) == given
+    picture, _ = pyramid.read(0, 0, 100, 100, mpp)
+    assert picture[:, 99, 0].mean() == pytest.approx(99.5 * given / 0.5, abs=1.5)
+
+
 @pytest.mark.parametrize("mpp", [0.5, 0.75, 1.0, 1.25, 2.0])
 def test_neighbors_meet_without_a_seam(slides, mpp):
     """Two rectangles side by side are one wide one cut in two: the filter looks beyond its rectangle."""

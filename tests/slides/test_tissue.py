@@ -56,6 +56,14 @@ def test_tissue_is_found(density, glass):
     assert found[TISSUE].mean() > 0.97 and found[~TISSUE].mean() < 0.02
 
 
+@pytest.mark.parametrize("density", [(0.40, 0.46, 0.10), (0.22, 0.25, 0.05), (0.45, 0.45, 0.12)])
+def test_violet_stains_are_tissue(density):
+    """A violet stain (cresyl violet, crystal violet) takes as much of green as of red, which no blue or green ink does:
+    however little it takes of blue, it is found."""
+    found = tissue_mask(thumbnail(density), MPP)
+    assert found[TISSUE].mean() > 0.97 and found[~TISSUE].mean() < 0.02
+
+
 INKS = {
     "blue": (40, 70, 180),
     "dark blue": (30, 60, 150),

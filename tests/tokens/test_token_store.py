@@ -64,6 +64,19 @@ def test_other_layouts_of_the_same_datasets_are_read(tmp_path, options):
     np.testing.assert_array_equal(TokenFile(tmp_path / "b.h5").read([4, 0]), features.astype(np.float16)[[4, 0]])
 
 
+def test_a_file_gets_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
+    """The file is flushed before it has its name, then its folder: a power cut leaves no file with holes."""
+    path, flush, flushed = tmp_path / "a.h5", os.fsync, []
+
+    def watched(handle):
+        flushed.append((os.fstat(handle).st_ino, path.exists()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_tokens(path)
+    assert flushed == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
 def test_an_error_leaves_nothing(tmp_path):
     """A slide that fails in the middle leaves neither a file nor a part."""
     features, mask, coords = token_arrays()
