@@ -9,7 +9,13 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 FOLDERS = ("bundle", "configs", "docs", "scripts")
 FILES = ("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml", "models/README.md")
-LEFT_OUT = {"scripts/check", "scripts/test"}  # they need the tests, which stay in the repository
+LEFT_OUT = {  # they need the tests, or are about them, which stay in the repository
+    "docs/what_tests_notice.md",
+    "scripts/changes",
+    "scripts/check",
+    "scripts/pins/changes.py",
+    "scripts/test",
+}
 _NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
 
 
