@@ -13,10 +13,11 @@ LEFT_OUT = {  # they need the tests, or are about them, which stay in the reposi
     "docs/what_tests_notice.md",
     "scripts/changes",
     "scripts/check",
+    "scripts/golden",
     "scripts/pins/changes.py",
     "scripts/test",
 }
-_NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
+_NEVER = {"__pycache__", "raw", "golden_results"}  # bytecode; raw numbers of benchmarks; for the repository alone
 
 
 def packaged_files(root: Path) -> list[str]:

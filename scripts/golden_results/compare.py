@@ -1,0 +1,136 @@
+"""Two folders of results, item by item."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .reading import Item, items_of
+from .rules import Rule, skips_file, skips_item, stable_name, stable_text
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?![\w.])")
+_SHOWN = 60  # characters of a text around the first difference
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not the same. ``largest``: absolute difference of numbers; None: not a matter of numbers."""
+
+    path: str
+    item: str
+    what: str
+    largest: float | None = None
+
+
+@dataclass
+class Comparison:
+    """What was compared, what differs, and how often each rule left something out."""
+
+    n_files: int = 0
+    n_items: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    left_out: dict[Rule, int] = field(default_factory=dict)
+
+    def leave_out(self, rule: Rule) -> None:
+        """Count an item or file that a rule exempts."""
+        self.left_out[rule] = self.left_out.get(rule, 0) + 1
+
+
+def compare_folders(first: Path, second: Path) -> Comparison:
+    """Compare all files of two folders of results.
+
+    Raises:
+        ValueError: a file is not of the kind that its name says.
+    """
+    found = Comparison()
+    places = _places(first), _places(second)
+    files = _files(first), _files(second)
+    for path in sorted(files[0].keys() | files[1].keys()):
+        rule = skips_file(path)
+        if rule is not None:
+            found.leave_out(rule)
+        elif path not in files[0] or path not in files[1]:
+            found.differences.append(Difference(path, "", f"only in {'first' if path in files[0] else 'second'}"))
+        else:
+            found.n_files += 1
+            contents = [side[path].read_bytes() for side in files]
+            _compare_file(path, contents, places, found)
+    return found
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Files by their stable names; of several with one name in a folder each has its number."""
+    found: dict[str, Path] = {}
+    for path in sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: (p.stat().st_mtime_ns, p)):
+        name = stable_name(path.relative_to(folder).as_posix())
+        n_same = sum(other == name or other.startswith(f"{name}#") for other in found)
+        found[name if not n_same else f"{name}#{n_same + 1}"] = path
+    return found
+
+
+def _places(folder: Path) -> list[tuple[str, str]]:
+    record = folder / "run.json"
+    tree = [(json.loads(record.read_text(encoding="utf-8"))["tree"], "<tree>")] if record.is_file() else []
+    return [*tree, (str(folder.resolve()), "<results>")]
+
+
+def _compare_file(
+    path: str, contents: list[bytes], places: tuple[list[tuple[str, str]], list[tuple[str, str]]], found: Comparison
+) -> None:
+    first, second = (items_of(path, content) for content in contents)
+    for item in dict.fromkeys([*first, *second]):
+        rule = skips_item(path, item)
+        if rule is not None:
+            found.leave_out(rule)
+            continue
+        found.n_items += 1
+        if item not in first or item not in second:
+            found.differences.append(Difference(path, item, f"only in {'first' if item in first else 'second'}"))
+            continue
+        pair = [_settled(side[item], known) for side, known in zip((first, second), places, strict=True)]
+        found.differences.extend(Difference(path, item, *difference) for difference in _differences(*pair))
+
+
+def _settled(item: Item, places: list[tuple[str, str]]) -> Item:
+    return stable_text(item, places) if isinstance(item, str) else item
+
+
+def _differences(first: Item, second: Item) -> Iterator[tuple[str, float | None]]:
+    """What differs and by how much, at most one; nothing where both are the same to the bit."""
+    if isinstance(first, str) and isinstance(second, str):
+        if first != second:
+            yield _text_difference(first, second)
+    elif isinstance(first, str) or isinstance(second, str):
+        yield f"{_kind(first)} became {_kind(second)}", None
+    elif first.shape != second.shape or first.dtype != second.dtype:
+        yield f"{_kind(first)} became {_kind(second)}", None
+    elif first.tobytes() != second.tobytes():
+        yield _array_difference(first, second)
+
+
+def _kind(item: Item) -> str:
+    return "text" if isinstance(item, str) else f"{item.dtype}{list(item.shape)}"
+
+
+def _array_difference(first: np.ndarray, second: np.ndarray) -> tuple[str, float | None]:
+    if first.dtype.kind not in "biuf":
+        return "other values", None
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    is_other = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    largest = float(np.abs(a - b)[is_other].max(initial=0.0))
+    return f"{is_other.sum()} of {a.size} values", largest
+
+
+def _text_difference(first: str, second: str) -> tuple[str, float | None]:
+    at = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    start = max(0, at - _SHOWN // 2)
+    shown = " | ".join(repr(text[start : start + _SHOWN]) for text in (first, second))
+    if _NUMBER.sub("#", first) != _NUMBER.sub("#", second):
+        return f"other text: {shown}", None
+    a, b = (np.array([float(number) for number in _NUMBER.findall(text)]) for text in (first, second))
+    return f"other numbers: {shown}", float(np.nanmax(np.abs(a - b), initial=0.0))
