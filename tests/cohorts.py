@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.tokens import TokenFileWriter
+from bundle.storage import TokenFileWriter
 
 
 def write_cohort(

@@ -6,10 +6,10 @@ from monai.transforms import Compose, EnsureTyped
 from region_models import write_encoder
 
 from bundle.cohort import SlideTable
-from bundle.embeddings import read_embeddings, read_index
-from bundle.engines import InferenceEvaluator, InferenceInputs, PatchStream, RegionStream, SlideRecorder, SlideTokens
 from bundle.networks import load_region_encoder
-from bundle.transforms import TokenImaged
+from bundle.pipelines import InferenceEvaluator, InferenceInputs, PatchStream, RegionStream, SlideRecorder, SlideTokens
+from bundle.storage import read_embeddings, read_index
+from bundle.training import TokenImaged
 
 RECORD = ("n_prototypes", "min_regions", "attention", "amp", "seed")
 ENGINE = ("file_type", "keep_tokens", "overwrite", "val_handlers")

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from slide_embeddings import made_up_slide
 
-from bundle.search import SearchIndex
-from bundle.search.catalog import Entry
+from bundle.explore import SearchIndex
+from bundle.explore.search.catalog import Entry
 
 
 def unit(rows):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bundle.embeddings import SlideEmbeddings
+from bundle.storage import SlideEmbeddings
 
 
 def made_up_slide(

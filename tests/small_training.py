@@ -10,20 +10,22 @@ from monai.engines.utils import IterationEvents
 from reference_training import SlowBank
 from torch.utils.data import DataLoader
 
-from bundle.engines import RegionFeatures, SlpdTrainer, make_optimizer
-from bundle.handlers import (
+from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
+from bundle.prototypes import PrototypeBank
+from bundle.storage import RegionBatchSampler
+from bundle.training import (
     CrossSlideHandler,
     FreezeHandler,
     GradientClipHandler,
+    RandTokenCropsd,
     ReclusterHandler,
+    RegionFeatures,
     ScheduleHandler,
+    SLPDLoss,
+    SlpdTrainer,
     TeacherUpdateHandler,
+    make_optimizer,
 )
-from bundle.losses import SLPDLoss
-from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
-from bundle.prototypes import PrototypeBank
-from bundle.tokens import RegionBatchSampler
-from bundle.transforms import RandTokenCropsd
 
 N_REGIONS = [8, 3, 2, 1, 4, 5]  # with prototypes from 3 regions on: slide 1 just so, slides 2 and 3 not
 COPIED = (4, 2)  # slide 4 has but two different regions, so two prototypes

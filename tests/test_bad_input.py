@@ -19,14 +19,21 @@ from cohorts import write_cohort
 from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, damage_tiles, write_slide
 
-from bundle.cohort import BundleError, SettingError, SlideTable, as_number, as_whole, check_command_line, check_device
-from bundle.cohort.command_line import _leave_out_what_will_be_said_again, user_error
-from bundle.handlers import HistoryHandler, RunState, ScheduleHandler, TensorBoardHandler
-from bundle.losses import SLPDLoss
+from bundle.cohort import SlideTable
+from bundle.core import BundleError, SettingError, as_number, as_whole, check_command_line, check_device
+from bundle.core.command_line import _leave_out_what_will_be_said_again, user_error
 from bundle.networks import LastLayer, PatchViT, ProjectionHead, RegionViT
 from bundle.slides import PatchDataset, ReadSettings
-from bundle.tokens import RegionBatchSampler
-from bundle.transforms import RandImageCrops, RandTokenCrops
+from bundle.storage import RegionBatchSampler
+from bundle.training import (
+    HistoryHandler,
+    RandImageCrops,
+    RandTokenCrops,
+    RunState,
+    ScheduleHandler,
+    SLPDLoss,
+    TensorBoardHandler,
+)
 
 ROOT = Path(__file__).parents[1]
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}

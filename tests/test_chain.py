@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.embeddings import read_embeddings
 from bundle.networks import load_region_encoder
-from bundle.tokens import TokenDataset
+from bundle.storage import TokenDataset, read_embeddings
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -14,10 +14,10 @@ from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
 
-from bundle.cohort import BundleError
-from bundle.cohort.command_line import user_error
-from bundle.embeddings import read_embeddings
+from bundle.core import BundleError
+from bundle.core.command_line import user_error
 from bundle.networks import PatchViT
+from bundle.storage import read_embeddings
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "inference.yaml")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import BundleError
+from ..core import BundleError
 from .slide_table import SlideTable
 
 SLIDE_SUFFIXES = (

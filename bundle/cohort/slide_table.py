@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BundleError
+from ..core import BundleError
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = {"", "na", "n/a", "nan", "none"}

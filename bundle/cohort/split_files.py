@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import BundleError
+from ..core import BundleError
 from .splits import Split, check_split
 
 _SIDES = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BundleError
+from ..core import BundleError
 
 Rows = NDArray[np.int64]
 _N_SEARCHES = 64  # random orders of the sites that are tried

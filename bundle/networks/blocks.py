@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cohort import SettingError
+from ..core import SettingError
 from .drop import add_branch, add_scaled
 
 _EPS = 1e-6  # of every LayerNorm in DINO and HIPT

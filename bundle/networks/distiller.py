@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..cohort import SettingError
+from ..core import SettingError
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer
 from .shared_weights import SharedWeights

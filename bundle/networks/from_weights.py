@@ -9,12 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..cohort import BundleError, as_bool
-from ..weights import EncoderWeights, infer_vit_architecture, load_into, read_about, read_weights, select_backbone
+from ..core import BundleError, as_bool
+from .architecture import infer_vit_architecture
 from .distiller import Distiller
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
+from .loading import load_into
+from .pretraining import read_about
+from .selection import EncoderWeights, select_backbone
 from .vit import RegionViT
+from .weights_reading import read_weights
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +78,7 @@ def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:
 
     Args:
         encoder: what to load into.
-        path: any file that :func:`~bundle.weights.select_backbone` understands.
+        path: any file that :func:`~bundle.networks.select_backbone` understands.
 
     Returns:
         What the file holds, with the last layer if it has one.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cohort import as_whole
+from ..core import as_whole
 
 
 class ProjectionHead(nn.Module):

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..cohort import BundleError, as_bool
-from ..weights import infer_vit_architecture, is_torchscript, load_into, read_weights, select_backbone, sha256_of
+from ..core import BundleError, as_bool
+from .architecture import infer_vit_architecture
+from .loading import load_into
 from .patch_tokenizer import IMAGENET_MEAN, IMAGENET_STD, PatchTokenizer
+from .selection import select_backbone
 from .vit import PatchViT
+from .weights_reading import is_torchscript, read_weights, sha256_of
 
 
 def load_patch_encoder(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..cohort import as_bool
+from ..core import as_bool
 from .encoder import Encoder
 from .from_weights import load_region_encoder
 from .head import ProjectionHead

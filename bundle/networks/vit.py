@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..cohort import SettingError
+from ..core import SettingError
 from .blocks import Block, ClassBlock
 from .drop import keep_rows, keep_scales
 from .positions import resized_positions

@@ -1,8 +1,35 @@
-"""Slide prototypes: clustering, matching and the targets they give."""
+"""Prototypes of slides: clustering, matching, neighbors, the bank."""
 
 from .bank import PrototypeBank
-from .cohort_atlas import CohortAtlas
 from .faiss_clusters import faiss_kmeans
+from .kmeans import Clusters, batched_kmeans
+from .matching import assign_cosines, best_assignment, matched_similarity
+from .merging import MergedSets, merge_sets
+from .neighbors import Neighbors, merged_neighbors, nearest_slides
+from .prototype_targets import PrototypeTargets
+from .set_search import nearest_sets
+from .sketches import principal_directions, sketched
+from .slide_prototypes import slide_prototypes
 from .statistics import clustering_stats, neighbor_stats
 
-__all__ = ["CohortAtlas", "PrototypeBank", "clustering_stats", "faiss_kmeans", "neighbor_stats"]
+__all__ = [
+    "Clusters",
+    "MergedSets",
+    "Neighbors",
+    "PrototypeBank",
+    "PrototypeTargets",
+    "assign_cosines",
+    "batched_kmeans",
+    "best_assignment",
+    "clustering_stats",
+    "faiss_kmeans",
+    "matched_similarity",
+    "merge_sets",
+    "merged_neighbors",
+    "nearest_sets",
+    "nearest_slides",
+    "neighbor_stats",
+    "principal_directions",
+    "sketched",
+    "slide_prototypes",
+]

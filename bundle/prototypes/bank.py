@@ -10,19 +10,13 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 from tqdm.auto import tqdm
 
-from ..cohort import BundleError
-from ..functional import (
-    Clusters,
-    Neighbors,
-    PrototypeTargets,
-    batched_kmeans,
-    hand_over,
-    merged_neighbors,
-    nearest_slides,
-)
+from ..core import BundleError
+from ..parallel import hand_over, of_all_ranks, own_share, own_slides, put_together
 from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
-from .sharing import of_all_ranks, own_share, own_slides, put_together
+from .kmeans import Clusters, batched_kmeans
+from .neighbors import Neighbors, merged_neighbors, nearest_slides
+from .prototype_targets import PrototypeTargets
 from .statistics import clustering_stats, neighbor_stats
 
 _BACKENDS = {"batched": batched_kmeans, "faiss": faiss_kmeans}
@@ -41,7 +35,7 @@ class PrototypeBank:
         n_restarts: K-means runs, the best of which counts.
         n_iterations: iterations of each.
         seed: seed of K-means.
-        match: "assignment" (the paper) or "nearest", see :func:`bundle.functional.nearest_slides`.
+        match: "assignment" (the paper) or "nearest", see :func:`bundle.prototypes.nearest_slides`.
         backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
 
     Attributes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..cohort import BundleError
-from ..functional import Clusters
+from ..core import BundleError
+from .kmeans import Clusters
 
 
 def faiss_kmeans(
@@ -18,7 +18,7 @@ def faiss_kmeans(
     n_iterations: int = 10,
     seed: int = 0,
 ) -> Clusters:
-    """Cluster as :func:`bundle.functional.batched_kmeans` does, same arguments, with faiss and its random numbers.
+    """Cluster as :func:`bundle.prototypes.batched_kmeans` does, same arguments, with faiss and its random numbers.
 
     Raises:
         BundleError: faiss is not installed.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..functional import Clusters, best_assignment
+from .kmeans import Clusters
+from .matching import best_assignment
 
 
 def renamed_after(clusters: Clusters, before: Tensor, slide_index: Tensor) -> Clusters:

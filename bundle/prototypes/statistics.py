@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..functional import Clusters, Neighbors
+from .kmeans import Clusters
+from .neighbors import Neighbors
 
 
 def clustering_stats(clusters: Clusters, slide_index: Tensor, before: Tensor | None) -> dict[str, float]:

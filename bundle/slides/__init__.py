@@ -1,4 +1,4 @@
-"""Slides: three readers behind one interface, tissue, regions, patches."""
+"""Whole-slide images: readers, regions, patches, tissue."""
 
 from .grid import RegionGrid, region_grid
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_FILE, MPP_FROM_TABLE, open_slide
@@ -8,6 +8,7 @@ from .regions import plan_slide, read_patches
 from .roi import roi_mask
 from .settings import ReadSettings
 from .slide import Slide
+from .slide_reading import SlideReading
 from .thumbnails import Thumbnails
 from .tissue import tissue_mask
 
@@ -20,6 +21,7 @@ __all__ = [
     "RegionGrid",
     "RegionPictures",
     "Slide",
+    "SlideReading",
     "Thumbnails",
     "open_slide",
     "plan_slide",

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from ..cohort import SlideError
+from ..core import SlideError
 from .backend import MAX_MPP, Backend, DamagedFileError, WrongReaderError, checked_mpp
 from .cucim_backend import CucimBackend
 from .openslide_backend import OpenslideBackend

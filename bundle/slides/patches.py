@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from tqdm.auto import tqdm
 
-from ..cohort import BundleError, SlideError, SlideRef, SlideTable, as_bool, as_whole
+from ..cohort import SlideRef, SlideTable
+from ..core import BundleError, SlideError, as_bool, as_whole
 from .opening import open_slide
 from .regions import plan_slide, read_patches
 from .settings import ReadSettings

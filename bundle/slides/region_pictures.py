@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideError, SlideRef, SlideTable, as_whole, find_slides
+from ..cohort import SlideRef, SlideTable, find_slides
+from ..core import SlideError, as_whole
 from .opening import open_slide
 from .slide import Slide
 

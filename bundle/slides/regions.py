@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..cohort import SlideError
+from ..core import SlideError
 from .grid import RegionGrid, region_grid
 from .roi import roi_mask
 from .slide import Slide

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..cohort import BundleError
+from ..core import BundleError
 
 
 def roi_mask(path: str | Path, width: int, height: int, downsample: float) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..cohort import SettingError, as_number, as_whole
+from ..core import SettingError, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
 from .opening import READERS
 

@@ -7,7 +7,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideError
+from ..core import SlideError
 from .backend import Backend
 from .resample import reduced, resampled, whole_factor
 from .tile_patches import Placement, TilePatches

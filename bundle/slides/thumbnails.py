@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideError, SlideRef, SlideTable, find_slides
+from ..cohort import SlideRef, SlideTable, find_slides
+from ..core import SlideError
 from .opening import open_slide
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE if (HERE / "bundle").is_dir() else HERE.parents[1]))  # in a container bundle/ lies beside
 
-from bundle.apps.deploy_app import SlideEmbeddingApp  # noqa: E402
+from bundle.serving.deploy_app import SlideEmbeddingApp  # noqa: E402
 
 if __name__ == "__main__":
     reading = yaml.safe_load((HERE / "app.yaml").read_text())["reading"]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 COHORT = (8, 5)  # slides, and about how many regions of each
 PLANTED = """
@@ -90,23 +94,25 @@ def _options(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
-def _verb(verb: str, configs: str | tuple[str, ...], **options: object) -> Callable[[Paths], list[str]]:
-    names = (configs,) if isinstance(configs, str) else configs
+def _steps(chain: Mapping[str, Any]) -> Iterator[Step]:
+    """The verbs of ``chain.yaml``; before them slides and a planted cohort are drawn, then weights are packaged."""
+    yield Step("draw slides", lambda paths: draw_slides(paths.tree, "drawn", 3, 4))
+    yield Step("planted cohort", lambda _: ["-c", PLANTED])
+    for step in chain["steps"]:
+        uses_real = "REAL_SLIDE" in step["options"].values()
+        yield Step(step["name"], partial(_verb, step), needs=_has_real_slide if uses_real else lambda _: True)
+    yield Step("package", _package, keep="package/said.txt")
 
-    def arguments(paths: Paths) -> list[str]:
-        given = {"config_file": paths.configs(*names), "bundle_root": paths.tree, "device": "cpu"} | options
-        return ["-m", "monai.bundle", "run", verb, *_options(given)]
 
-    return arguments
+def _verb(step: Mapping[str, Any], paths: Paths) -> list[str]:
+    verb, *names = step["run"].split()
+    given = {"config_file": paths.configs(*names), "bundle_root": paths.tree, "device": "cpu"} | step["options"]
+    options = {name: paths.real_slide if value == "REAL_SLIDE" else value for name, value in given.items()}
+    return ["-m", "monai.bundle", "run", verb, *_options(options)]
 
 
-_TABLE = {"slide_table": "slides/cohort.csv"}
-_PATCHES = {"mpp": 2.0, "patch_size": 64, "patch_encoder_ckpt": "models/patch_encoder.pt"}
-_DEMO = ("train", "demo_train")
-_SMALL = {"batch_size": 16, "out_dim": 512, "hidden_dim": 128, "bottleneck_dim": 64, "lr_warmup_epochs": 1}
-_EMBEDDED = {"dataset_dir": "inference/embeddings", "slides_dir": "slides"} | _TABLE
-_FEW_EMBEDDED = _EMBEDDED | {"dataset_dir": "inference_slides/embeddings"}
-_QUERY = {"index_dir": "search/index", "query": "demo_03", "slides_dir": "slides", "k_neighbors": 3} | _TABLE
+def _has_real_slide(paths: Paths) -> bool:
+    return paths.real_slide is not None
 
 
 def _package(paths: Paths) -> list[str]:
@@ -115,189 +121,7 @@ def _package(paths: Paths) -> list[str]:
     return ["-m", module_of(paths.tree / "scripts" / "package"), *_options(given)]
 
 
-def _tokenize_real(paths: Paths) -> list[str]:
-    return _verb(
-        "tokenizing",
-        "tokenize",
-        dataset_dir=paths.real_slide,
-        tokens_dir="real/tokens",
-        output_dir="real/tokenize",
-        **_PATCHES,
-    )(paths)
-
-
-STEPS = [
-    Step("draw slides", lambda paths: draw_slides(paths.tree, "drawn", 3, 4)),
-    Step("planted cohort", lambda _: ["-c", PLANTED]),
-    Step(
-        "train patch encoder",
-        _verb(
-            "training",
-            ("train_patch_encoder", "demo_patch_encoder"),
-            dataset_dir="slides",
-            output_dir="patch_encoder",
-            model_path="models/patch_encoder.pt",
-            patches_per_slide=24,
-            batch_size=32,
-            checkpoint_interval=1,
-        ),
-    ),
-    Step(
-        "tokenize",
-        _verb(
-            "tokenizing",
-            "tokenize",
-            dataset_dir="slides",
-            tokens_dir="tokens",
-            output_dir="tokenize",
-            batch_size=64,
-            **_PATCHES,
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "tokenize another way",
-        _verb(
-            "tokenizing",
-            "tokenize",
-            dataset_dir="slides/demo_01.tif",
-            tokens_dir="tokens_coarse",
-            output_dir="tokenize_coarse",
-            wsi_reader="openslide",
-            encode_background="true",
-            dtype="float32",
-            min_tissue=0.3,
-            **_PATCHES | {"mpp": 3.1},
-        ),
-    ),
-    Step(
-        "train",
-        _verb(
-            "training",
-            _DEMO,
-            dataset_dir="tokens",
-            output_dir="slpd",
-            model_path="models/model.pt",
-            slides_dir="slides",
-            max_epochs=5,
-            prototype_warmup_epochs=2,
-            min_regions=3,
-            checkpoint_interval=3,
-            **_SMALL,
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "train another way",
-        _verb(
-            "training",
-            _DEMO,
-            dataset_dir="tokens",
-            output_dir="slpd_other",
-            model_path="slpd_other/model.pt",
-            max_epochs=3,
-            prototype_warmup_epochs=1,
-            token_shift="covariance",
-            kmeans_backend="faiss",
-            n_neighbors=2,
-            prototype_match="nearest",
-            skip_same_view_prototypes="true",
-            center_update_per_loss="true",
-            seed=1,
-            region_encoder_ckpt="models/model.pt",
-            **_SMALL,
-        ),
-    ),
-    Step(
-        "infer from tokens",
-        _verb(
-            "inferring",
-            "inference",
-            dataset_dir="tokens",
-            output_dir="inference",
-            region_encoder_ckpt="models/model.pt",
-            file_type="both",
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "infer from slides",
-        _verb(
-            "inferring",
-            "inference",
-            dataset_dir="few_slides",
-            output_dir="inference_slides",
-            region_encoder_ckpt="models/model.pt",
-            **_PATCHES,
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "map",
-        _verb(
-            "mapping",
-            "maps",
-            output_dir="maps",
-            formats="['png','geojson','tiff','nifti','tokens']",
-            thumbnail_px=512,
-            **_FEW_EMBEDDED,
-        ),
-    ),
-    Step("project", _verb("projecting", "maps", output_dir="maps", **_EMBEDDED)),
-    Step("chart", _verb("charting", "atlas", output_dir="atlas", **_EMBEDDED)),
-    Step("index", _verb("indexing", "search", index_dir="search/index", dataset_dir="inference/embeddings", **_TABLE)),
-    *(
-        Step(f"query {by}", _verb("querying", "search", by=by, output_dir=f"search/{by}", **_QUERY))
-        for by in ("sets", "embedding", "regions")
-    ),
-    Step(
-        "evaluate",
-        _verb(
-            "evaluating",
-            "evaluate",
-            dataset_dir="tokens",
-            output_dir="evaluation",
-            encoders="{'SLPD': 'models/model.pt'}",
-            n_folds=2,
-            n_prototypes=2,
-            n_bootstrap=100,
-            slides_dir="slides",
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "evaluate survival",
-        _verb(
-            "evaluating",
-            "evaluate",
-            dataset_dir="inference/embeddings",
-            output_dir="evaluation_survival",
-            time="time",
-            event="event",
-            n_folds=2,
-            n_bootstrap=100,
-            **_TABLE,
-        ),
-    ),
-    Step(
-        "evaluate grades",
-        _verb(
-            "evaluating",
-            "evaluate",
-            dataset_dir="inference/embeddings",
-            output_dir="evaluation_grades",
-            label="grade",
-            ordered="true",
-            n_folds=2,
-            protocols="['knn','linear']",
-            train_fractions="[1.0]",
-            n_bootstrap=100,
-            **_TABLE,
-        ),
-    ),
-    Step("tokenize the real slide", _tokenize_real, needs=lambda paths: paths.real_slide is not None),
-    Step("package", _package, keep="package/said.txt"),
-]
+STEPS = list(_steps(yaml.safe_load(Path(__file__).with_name("chain.yaml").read_text(encoding="utf-8"))))
 
 
 def steps_for(paths: Paths) -> list[Step]:

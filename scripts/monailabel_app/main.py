@@ -22,10 +22,11 @@ def _load_bundle(root: Path) -> None:
     spec = importlib.util.spec_from_file_location(
         _NAME, package / "__init__.py", submodule_search_locations=[str(package)]
     )
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[_NAME] = module
     spec.loader.exec_module(module)
 
 
 _load_bundle(_find_bundle(Path(__file__).parent))
-PathologySlpd = importlib.import_module(f"{_NAME}.apps.label_app").PathologySlpd
+PathologySlpd = importlib.import_module(f"{_NAME}.serving.label_app").PathologySlpd

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from bundle.cohort import BundleError, SlideTable, find_slides
+from bundle.cohort import SlideTable, find_slides
+from bundle.core import BundleError
 
 
 def touch(folder, *names):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from bundle.cohort import BundleError, SlideTable
+from bundle.cohort import SlideTable
+from bundle.core import BundleError
 
 
 def table_of(tmp_path, text):

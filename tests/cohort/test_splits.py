@@ -7,7 +7,6 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold
 
 from bundle.cohort import (
-    BundleError,
     Split,
     check_split,
     check_splits,
@@ -19,6 +18,7 @@ from bundle.cohort import (
     pool_patients,
     read_splits,
 )
+from bundle.core import BundleError
 
 UNITS = ["p1", "p2", "p3", "p4"]
 SLIDES = [["a", "b"], ["c"], ["d"], ["e"]]

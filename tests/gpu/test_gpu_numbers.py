@@ -5,13 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bundle.functional import PrototypeTargets, batched_kmeans, keyed_uniform, nearest_slides, neighbor_search
-from bundle.handlers.gradients import clip_each_
-from bundle.losses import DINOLoss, SLPDLoss
 from bundle.networks import Distiller, Encoder, LastLayer, PatchTokenizer, PatchViT, ProjectionHead, RegionViT
-from bundle.prototypes import PrototypeBank
-from bundle.tokens import TokenDataset
-from bundle.transforms import RandTokenCrops, RandTokenShift
+from bundle.parallel import keyed_uniform
+from bundle.prototypes import PrototypeBank, PrototypeTargets, batched_kmeans, nearest_slides, neighbor_search
+from bundle.storage import TokenDataset
+from bundle.training import DINOLoss, RandTokenCrops, RandTokenShift, SLPDLoss
+from bundle.training.handlers.gradients import clip_each_
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing was tried on CUDA")
 GPU = "cuda"

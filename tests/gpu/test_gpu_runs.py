@@ -8,21 +8,21 @@ import pytest
 import torch
 from cohorts import write_cohort
 
-from bundle.engines import SlpdTrainer, make_optimizer
-from bundle.functional import PrototypeTargets
-from bundle.handlers import (
+from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy, read_weights
+from bundle.prototypes import PrototypeBank, PrototypeTargets
+from bundle.storage import TokenDataset
+from bundle.training import (
     EpochRecordHandler,
     FreezeHandler,
     GradientClipHandler,
+    RandTokenCropsd,
+    RandTokenShiftd,
     ScheduleHandler,
+    SLPDLoss,
+    SlpdTrainer,
     TeacherUpdateHandler,
+    make_optimizer,
 )
-from bundle.losses import SLPDLoss
-from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
-from bundle.prototypes import PrototypeBank
-from bundle.tokens import TokenDataset
-from bundle.transforms import RandTokenCropsd, RandTokenShiftd
-from bundle.weights import read_weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing was tried on CUDA")
 ROOT = Path(__file__).parents[2]

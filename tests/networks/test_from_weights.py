@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bundle.cohort import BundleError
+from bundle.core import BundleError, save_atomically
 from bundle.networks import (
     Encoder,
     LastLayer,
@@ -19,9 +19,12 @@ from bundle.networks import (
     load_patch_encoder,
     load_region_encoder,
     make_student,
+    read_weights,
+    select_backbone,
+    sha256_of,
     warn_of_missing_background,
+    write_pretraining,
 )
-from bundle.weights import read_weights, save_atomically, select_backbone, sha256_of, write_pretraining
 
 
 class _Half(nn.Module):

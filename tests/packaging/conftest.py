@@ -13,8 +13,7 @@ SCHEMA = ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """A folder with model.pt (tokens of 12 to 32 values, 2 heads), what is known of it, and patch_encoder.pt."""
-    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT
-    from bundle.weights import sha256_of, write_pretraining
+    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT, sha256_of, write_pretraining
 
     folder = tmp_path_factory.mktemp("weights")
     encoder = Encoder(RegionViT(in_dim=12, dim=32, depth=1, n_heads=2), ProjectionHead(32, 16, 8))
@@ -36,7 +35,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="session")
 def options(weights):
     """What a package of them is made with; the checks are left to those tests that look at them."""
-    from bundle.packaging import PackageOptions
+    from scripts.zoo.build import PackageOptions
 
     def make(**changes):
         chosen = {"model": weights / "model.pt", "patch_encoder": weights / "patch_encoder.pt", "is_verified": False}
@@ -48,7 +47,7 @@ def options(weights):
 @pytest.fixture(scope="session")
 def package(tmp_path_factory, options):
     """It, not verified."""
-    from bundle.packaging import build_package
+    from scripts.zoo.build import build_package
 
     return build_package(ROOT, tmp_path_factory.mktemp("dist"), options())
 

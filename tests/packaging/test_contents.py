@@ -1,10 +1,13 @@
 """Which files a package takes."""
 
+import re
 import subprocess
 from pathlib import Path
 
-from bundle.packaging.__main__ import chosen_patch_encoder
-from bundle.packaging.contents import packaged_files
+from scripts.zoo.__main__ import chosen_patch_encoder
+from scripts.zoo.contents import packaged_files
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_git_does_not_track_stays_at_home(tmp_path, caplog):
@@ -26,3 +29,14 @@ def test_the_patch_encoder_at_hand_goes_along(tmp_path):
     assert chosen_patch_encoder(None, tmp_path) == tmp_path / "patch_encoder.pt"
     assert chosen_patch_encoder(Path("other.pt"), tmp_path) == Path("other.pt")
     assert chosen_patch_encoder(Path("none"), tmp_path) is chosen_patch_encoder(None, None) is None
+
+
+def test_a_script_that_ships_brings_its_python():
+    """Start scripts once shipped whose Python did not: what a shipped one starts is in the package, tools are not."""
+    files = packaged_files(ROOT)
+    scripts = [ROOT / name for name in files if name.startswith("scripts/") and not Path(name).suffix]
+    assert {path.name for path in scripts} == {"demo", "estimate", "label", "search", "setup"}
+    started = {name for path in scripts for name in re.findall(r"(?:bundle|scripts)(?:\.\w+)+", path.read_text())}
+    modules = {name.replace(".", "/") for name in started}
+    assert modules and all({f"{name}.py", f"{name}/__main__.py"} & set(files) for name in modules)
+    assert not [name for name in files if name.startswith(("scripts/bench", "scripts/zoo", "tests/"))]

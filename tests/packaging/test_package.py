@@ -14,11 +14,21 @@ from hipt_files import patch_backbone, region_backbone
 from monai.bundle import ConfigParser
 from safetensors.torch import load_file
 
-from bundle.cohort import BundleError
-from bundle.networks import load_patch_encoder, load_region_encoder
-from bundle.packaging import broken_rules, build_package, large_files, read_model, untrained_model
-from bundle.packaging.hipt import differences_from_published, export_region_encoder
-from bundle.weights import read_about, read_pretraining, read_weights, select_backbone, sha256_of
+from bundle.core import BundleError
+from bundle.networks import (
+    load_patch_encoder,
+    load_region_encoder,
+    read_about,
+    read_pretraining,
+    read_weights,
+    select_backbone,
+    sha256_of,
+)
+from scripts.zoo import large_files
+from scripts.zoo.build import build_package
+from scripts.zoo.hipt import differences_from_published, export_region_encoder
+from scripts.zoo.model import read_model, untrained_model
+from scripts.zoo.rules import broken_rules
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def quickly(monkeypatch):
     """Packages without model.ts, where it is not what is looked at."""
-    monkeypatch.setattr("bundle.packaging.build.export_torchscript", lambda folder: None)
+    monkeypatch.setattr("scripts.zoo.build.export_torchscript", lambda folder: None)
 
 
 def test_it_keeps_the_rules_of_the_model_zoo(package):
@@ -156,7 +166,7 @@ def test_notes_stand_in_the_card(options, tmp_path, quickly):
 
 def test_files_over_the_limit_are_listed(package, monkeypatch, tmp_path):
     """With a limit of 10 kB: path, SHA-256 and address; a changed file breaks a rule."""
-    monkeypatch.setattr("bundle.packaging.large_files.LIMIT", 10_000)
+    monkeypatch.setattr("scripts.zoo.large_files.LIMIT", 10_000)
     folder = tmp_path / "pathology_slpd"
     shutil.copytree(package.folder, folder)
     listed = large_files.write_large_files(folder, "https://example.org/weights")
@@ -215,7 +225,7 @@ def test_a_package_that_fails_is_not_kept(options, tmp_path, monkeypatch, quickl
     def fail(*_):
         raise BundleError("the finished package fails")
 
-    monkeypatch.setattr("bundle.packaging.build._verify", fail)
+    monkeypatch.setattr("scripts.zoo.build._verify", fail)
     with pytest.raises(BundleError, match="fails"):
         build_package(ROOT, tmp_path, options(is_verified=True))
     assert [path.name for path in tmp_path.iterdir()] == ["model_info.json"]

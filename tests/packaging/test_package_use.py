@@ -14,7 +14,7 @@ import pytest
 import torch
 from cohorts import write_cohort
 
-from bundle.weights import sha256_of
+from bundle.networks import sha256_of
 
 ROOT = Path(__file__).parents[2]
 USE = """
@@ -99,7 +99,7 @@ def test_run_from_another_folder(package, tmp_path):
 def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, tmp_path):
     """MONAI's checks pass on the unpacked zip (only the schema may be missing); no byte differs from another run."""
     dist = tmp_path / "dist"
-    call = ["-m", "bundle.packaging", "--model", str(weights / "model.pt"), "--output_dir", str(dist)]
+    call = ["-m", "scripts.zoo", "--model", str(weights / "model.pt"), "--output_dir", str(dist)]
     call += ["--patch_encoder", str(weights / "patch_encoder.pt")]
     done = subprocess.run([sys.executable, *call], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -116,7 +116,7 @@ def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, t
 
 def test_scripts_package_without_a_model(tmp_path):
     """It stops with one sentence, and an exit status."""
-    call = ["-m", "bundle.packaging", "--model", str(tmp_path / "none.pt"), "--output_dir", str(tmp_path / "dist")]
+    call = ["-m", "scripts.zoo", "--model", str(tmp_path / "none.pt"), "--output_dir", str(tmp_path / "dist")]
     done = subprocess.run([sys.executable, *call], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("Stopped: there is no trained model at")
     assert not (tmp_path / "dist").exists()

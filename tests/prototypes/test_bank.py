@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from bundle.cohort import BundleError
+from bundle.core import BundleError
 from bundle.prototypes import PrototypeBank
 
 

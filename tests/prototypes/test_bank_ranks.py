@@ -4,8 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bundle.functional import neighbor_search
-from bundle.prototypes import PrototypeBank
+from bundle.prototypes import PrototypeBank, neighbor_search
 
 LENGTHS = (6, 40, 3, 1, 0, 17, 9)
 

@@ -9,7 +9,7 @@ import pytest
 from pyramids import overwrite, tile_places, write_pyramid
 from scipy import ndimage
 
-from bundle.cohort import SlideError
+from bundle.core import SlideError
 from bundle.slides import open_slide
 from bundle.slides.jpeg_tiles import jpeg_damage
 

@@ -9,7 +9,8 @@ from pyramids import overwrite, tile_places
 from tiny_slides import PATCH, damage_tiles, draw_tissue, write_slide
 from torch.utils.data import DataLoader
 
-from bundle.cohort import BundleError, SlideTable, find_slides
+from bundle.cohort import SlideTable, find_slides
+from bundle.core import BundleError
 from bundle.slides import PatchDataset
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 1}

@@ -10,7 +10,7 @@ import tifffile
 from pyramids import write_pyramid
 from scipy import ndimage
 
-from bundle.cohort import SlideError
+from bundle.core import SlideError
 from bundle.slides import open_slide
 
 READERS = ("cucim", "openslide", "tifffile")

@@ -9,7 +9,7 @@ from pyramids import write_pyramid
 from scipy import ndimage
 from tiny_slides import draw_tissue, write_slide
 
-from bundle.cohort import SlideError
+from bundle.core import SlideError
 from bundle.slides import open_slide, plan_slide, read_patches
 
 SIZE = {"mpp": 2.0, "patch_size": 16, "region_patches": 4}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bundle.cohort import BundleError
+from bundle.core import BundleError
 from bundle.slides import roi_mask
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from pyramids import overwrite, tile_places, write_pyramid
 from scipy import ndimage
 
-from bundle.cohort import SlideError
+from bundle.core import SlideError
 from bundle.slides import open_slide, read_patches
 from bundle.slides.resample import reduced
 from bundle.slides.tile_decoder import TileDecoder

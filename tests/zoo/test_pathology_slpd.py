@@ -34,7 +34,7 @@ TRAIN = {
 
 def write_tokens(folder, n_slides=3, n_regions=3):
     """Token files as configs/tokenize.yaml writes them, with tokens as long as the bundle's weights take them."""
-    from bundle.tokens import TokenFileWriter
+    from bundle.storage import TokenFileWriter
 
     with open(os.path.join(BUNDLE_ROOT, "configs/metadata.json")) as file:
         dim = json.load(file)["network_data_format"]["inputs"]["image"]["num_channels"]

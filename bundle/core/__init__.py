@@ -1,0 +1,39 @@
+"""Errors, settings, the command line, files and locks: what every room stands on."""
+
+from .atomic import link_atomically, save_atomically
+from .command_line import begin, check_command_line, user_error
+from .errors import BundleError, SettingError, SlideError
+from .files import flush_file, flush_folder, is_alive, write_bytes, write_text
+from .flags import as_bool
+from .history import read_history
+from .lock import writer_lock
+from .quiet import quietly
+from .recorded import DAMAGED_FILE, encoder_key, plain_value
+from .settings import as_number, as_whole, check_device, check_folder
+
+__all__ = [
+    "BundleError",
+    "DAMAGED_FILE",
+    "SettingError",
+    "SlideError",
+    "as_bool",
+    "as_number",
+    "as_whole",
+    "begin",
+    "check_command_line",
+    "check_device",
+    "check_folder",
+    "encoder_key",
+    "flush_file",
+    "flush_folder",
+    "is_alive",
+    "link_atomically",
+    "plain_value",
+    "quietly",
+    "read_history",
+    "save_atomically",
+    "user_error",
+    "write_bytes",
+    "write_text",
+    "writer_lock",
+]

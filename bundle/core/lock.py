@@ -1,0 +1,98 @@
+"""One writer of an index at a time."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import BundleError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".writer.lock"
+_NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Be the only one who writes to an index; readers are not hindered.
+
+    The system gives the lock back when its process ends, however that happens: the file that stays behind locks
+    nothing. Its text says who had it last. Where the file system has no locks, a warning is given instead.
+
+    Args:
+        folder: of the index; made where it is missing.
+
+    Raises:
+        BundleError: another process writes; or the folder cannot be made or written to.
+    """
+    handle = None if fcntl is None else _open(folder)
+    if handle is None:
+        yield
+        return
+    try:
+        _lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(folder: Path) -> int | None:
+    """The lock's file; None where this user may not write to the folder, whatever is tried there then fails by itself.
+
+    A file that another user has made may be there to read only, which is enough for a lock on a local file system.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # another user's, who may have closed it to others
+            os.fchmod(handle, 0o666)
+        return handle
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_WRITE:
+            raise BundleError(
+                f"the search index cannot be written to {folder} ({error.strerror}): make room, or choose another "
+                "index_dir."
+            ) from error
+    with suppress(OSError):
+        return os.open(folder / LOCK, os.O_RDONLY)
+    return None
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _IN_USE:
+            raise BundleError(
+                f"the search index {folder} is being written by {_holder(handle)}: wait until it is done, or choose "
+                "another index_dir. It can be searched meanwhile (scripts/search query)."
+            ) from error
+        if error.errno == errno.EBADF:
+            raise BundleError(
+                f"{folder / LOCK} is another user's and cannot be written to, which a lock needs on this file system: "
+                f"let its owner allow it (chmod 666 {LOCK}), or choose another index_dir."
+            ) from error
+        _log.warning(
+            "the file system of %s has no locks (%s): make sure that nobody else writes to it", folder, error.strerror
+        )
+        return
+    with suppress(OSError):  # opened to read only, or a full disk: the lock holds without the text
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+
+def _holder(handle: int) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return os.pread(handle, 300, 0).decode().strip() or "another process"
+    return "another process"

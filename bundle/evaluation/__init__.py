@@ -1,0 +1,93 @@
+"""How good a representation is: features, protocols, metrics, the report."""
+
+from .features.embedding_evaluator import EmbeddingEvaluator
+from .features.region_encoders import RegionEncoders
+from .features.slide_features import SlideFeatures
+from .features.stored_features import EmbeddingFiles, StoredFeatures, evaluation_dataset, evaluation_features
+from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from .metrics.classification import ClassificationFigures, classification_metrics
+from .metrics.comparisons import compare_bootstrap, compare_folds
+from .metrics.curves import (
+    Reliability,
+    RocBand,
+    SurvivalCurve,
+    discordant_share,
+    holm,
+    log_rank_p,
+    mean_roc,
+    reliability,
+    roc_points,
+    survival_curve,
+    upper_half,
+)
+from .metrics.identity_probe import IdentityProbe
+from .metrics.intervals import Estimate, Figures, bootstrap, over_folds
+from .metrics.knn import knn_predict, knn_vote
+from .metrics.slide_knn import SlideKNN
+from .metrics.survival import SurvivalFigures, c_index, survival_metrics
+from .patient_rows import EvaluationRows, evaluation_rows, evaluation_splits
+from .protocols.cox import CoxRegression
+from .protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
+from .protocols.linear import LinearProbe
+from .protocols.mil import AttentionMIL, GatedAttention
+from .protocols.neighbors import NearestNeighbors
+from .report.evaluation_report import EvaluationReport
+from .report.results_files import ResultsFiles
+from .slide_evaluation import SlideEvaluation
+
+__all__ = [
+    "Arm",
+    "AttentionMIL",
+    "Bags",
+    "ClassificationFigures",
+    "Comparison",
+    "CoxRegression",
+    "EmbeddingEvaluator",
+    "EmbeddingFiles",
+    "Estimate",
+    "Evaluation",
+    "EvaluationReport",
+    "EvaluationRows",
+    "Figures",
+    "GatedAttention",
+    "IdentityProbe",
+    "Inputs",
+    "Interval",
+    "LinearProbe",
+    "NearestNeighbors",
+    "Predictions",
+    "PrototypeSets",
+    "RegionEncoders",
+    "Reliability",
+    "Result",
+    "ResultsFiles",
+    "RocBand",
+    "SlideEvaluation",
+    "SlideFeatures",
+    "SlideKNN",
+    "StoredFeatures",
+    "SurvivalCurve",
+    "SurvivalFigures",
+    "Vectors",
+    "bootstrap",
+    "c_index",
+    "classification_metrics",
+    "compare_bootstrap",
+    "compare_folds",
+    "discordant_share",
+    "evaluation_dataset",
+    "evaluation_features",
+    "evaluation_rows",
+    "evaluation_splits",
+    "holm",
+    "knn_predict",
+    "knn_vote",
+    "log_rank_p",
+    "mean_roc",
+    "over_folds",
+    "reliability",
+    "roc_points",
+    "survival_curve",
+    "survival_metrics",
+    "upper_half",
+]

@@ -1,0 +1,108 @@
+"""Predictions to figures: each split's, intervals, and comparisons between encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import cast
+
+import numpy as np
+
+from .features.pooled_features import KIND_OF
+from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from .metrics.classification import ClassificationFigures
+from .metrics.comparisons import compare_bootstrap, compare_folds
+from .metrics.intervals import Figures, bootstrap
+from .metrics.intervals import over_folds as interval_over_folds
+from .metrics.survival import SurvivalFigures
+
+MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
+MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value
+_RANGE = {"kappa": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "mae": (0.0, np.inf)}  # all others: 0 to 1
+
+
+def figures_of(task: str) -> Figures:
+    """The figures of a task."""
+    found = SurvivalFigures() if task == "survival" else ClassificationFigures(is_ordinal=task == "ordinal")
+    return cast(Figures, found)
+
+
+def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]:
+    """Figures of each arm in each split, with 95 % intervals: over folds, or over resamples of a fixed test set.
+
+    Args:
+        evaluation: has targets, splits and predictions.
+        n_bootstrap: resamples.
+        seed: of the resamples.
+    """
+    figures, found = figures_of(evaluation.task), []
+    for arm, predicted in by_arm(evaluation).items():
+        each = [figures(evaluation.targets[p.rows], p.scores) for p in predicted]
+        per_split = {name: [float(values[name][0]) for values in each] for name in each[0]}
+        if evaluation.split_kind == "fixed":
+            summary = bootstrap(figures, evaluation.targets[predicted[0].rows], predicted[0].scores, n_bootstrap, seed)
+        else:
+            n_train, n_test = _sizes(predicted)
+            summary = {name: interval_over_folds(values, n_train, n_test) for name, values in per_split.items()}
+            for name in figures.biased:
+                summary[name] = summary[name]._replace(low=np.nan, high=np.nan)
+            summary = {
+                name: _within_range(name, interval, len(evaluation.classes)) for name, interval in summary.items()
+            }
+        found.append(Result(arm, per_split, summary))
+    return found
+
+
+def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Comparison]:
+    """The main figure of every two encoders under the same protocol, later minus earlier, on the same patients.
+
+    Compared are arms that learned from the largest share of the patients; one vector stands against one vector, a bag
+    against a bag, prototypes against prototypes. More than ten pairs of encoders: those with the first.
+
+    Args:
+        evaluation: has predictions and results.
+        n_bootstrap: resamples.
+        seed: of the resamples.
+    """
+    predictions, metric = by_arm(evaluation), MAIN_METRIC[evaluation.task]
+    largest = max((arm.train_fraction for arm in predictions), default=1.0)
+    groups: dict[tuple[str, str], list[Arm]] = {}
+    for arm in predictions:
+        if arm.train_fraction == largest:
+            groups.setdefault((arm.protocol, KIND_OF.get(arm.features, arm.features)), []).append(arm)
+    found = []
+    for arms in groups.values():
+        pairs = list(combinations(arms, 2))
+        for earlier, later in pairs if len(pairs) <= MAX_PAIRS else [(arms[0], arm) for arm in arms[1:]]:
+            difference, p_value = _compare(evaluation, predictions[later], predictions[earlier], n_bootstrap, seed)
+            found.append(Comparison(later, earlier, metric, difference, p_value))
+    return found
+
+
+def by_arm(evaluation: Evaluation) -> dict[Arm, list[Predictions]]:
+    """Predictions of each arm, in the order of the splits."""
+    found: dict[Arm, list[Predictions]] = {}
+    for predicted in evaluation.predictions:
+        found.setdefault(predicted.arm, []).append(predicted)
+    return found
+
+
+def _compare(
+    evaluation: Evaluation, a: Sequence[Predictions], b: Sequence[Predictions], n_bootstrap: int, seed: int
+) -> tuple[Interval, float]:
+    figures, name = figures_of(evaluation.task), MAIN_METRIC[evaluation.task]
+    if evaluation.split_kind == "fixed":
+        targets = evaluation.targets[a[0].rows]
+        return compare_bootstrap(figures, targets, a[0].scores, b[0].scores, n_bootstrap, seed)[name]
+    of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.scores)[name][0]) for p in arm] for arm in (a, b))
+    return compare_folds(of_a, of_b, *_sizes(a))
+
+
+def _within_range(name: str, interval: Interval, n_classes: int) -> Interval:
+    """A t interval without values that the figure cannot have, which does not change how often it holds the truth."""
+    low, high = _RANGE.get(name, (0.0, 2.0 if name == "brier" and n_classes > 2 else 1.0))
+    return interval._replace(low=float(np.clip(interval.low, low, high)), high=float(np.clip(interval.high, low, high)))
+
+
+def _sizes(predicted: Sequence[Predictions]) -> tuple[list[int], list[int]]:
+    return [p.n_train for p in predicted], [len(p.rows) for p in predicted]

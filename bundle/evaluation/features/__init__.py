@@ -1,0 +1,1 @@
+"""From token or embedding files to a slide's features."""

@@ -1,0 +1,112 @@
+"""Features of patients from vectors of regions, wherever these come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from ...core import as_whole
+from ...prototypes import batched_kmeans
+from ..protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
+from .region_encoders import TOKENS
+
+KIND_OF = {  # the kind of input that features become
+    "mean_token": Vectors.kind,
+    "region_embedding": Vectors.kind,
+    "regions": Bags.kind,
+    "prototypes": PrototypeSets.kind,
+}
+FEATURES = tuple(KIND_OF)
+
+
+class RegionVectors(NamedTuple):
+    """All regions of the cohort: ``embedding`` [N, dim], and ``projection`` [N, d] of unit length, float32."""
+
+    embedding: NDArray[np.float32]
+    projection: NDArray[np.float32]
+
+
+class PooledFeatures:
+    """Regions of all slides, pooled over each patient's.
+
+    Args:
+        slide_ids: S slides.
+        slide_index: slide of each region, ascending, [N].
+        n_prototypes: K, prototypes of a patient; fewer where there are fewer distinct regions.
+        device: where to cluster.
+        seed: of K-means.
+    """
+
+    def __init__(
+        self,
+        slide_ids: Sequence[str],
+        slide_index: NDArray[np.int64],
+        n_prototypes: int = 4,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.slide_ids, self.slide_index = list(slide_ids), slide_index
+        self.n_prototypes = as_whole(n_prototypes, "n_prototypes", 1)
+        self.device, self.seed = torch.device(device), as_whole(seed, "seed")
+
+    @property
+    def names(self) -> list[str]:
+        """What the encoders are called in results."""
+        raise NotImplementedError
+
+    @property
+    def pretraining(self) -> dict[str, list[str] | None]:
+        """Slides that each encoder was trained on; None where unknown."""
+        raise NotImplementedError
+
+    def kinds(self, encoder: str) -> list[str]:
+        """Which features there are of an encoder."""
+        return [f for f in FEATURES if f != ("region_embedding" if encoder == TOKENS else "mean_token")]
+
+    def embed(self) -> None:
+        """Have the vectors of all regions at hand."""
+        raise NotImplementedError
+
+    def regions(self, encoder: str) -> RegionVectors:
+        """Regions of the whole cohort, in the order of ``slide_index``."""
+        raise NotImplementedError
+
+    def fingerprints(self) -> dict[str, str]:
+        """A text for each slide by which copies of it are found."""
+        raise NotImplementedError
+
+    def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
+        """Features of patients, from the regions of all their slides together.
+
+        Args:
+            encoder: one of ``names``.
+            features: one of ``kinds(encoder)``.
+            members: places in ``slide_ids`` of the slides of each of n patients.
+        """
+        regions, sizes = self._regions_of(members)
+        if features == "prototypes":
+            return self._prototypes(self.regions(encoder).projection[regions], sizes)
+        values = self.regions(encoder).embedding[regions]
+        if features == "regions":
+            return Bags(values, sizes)
+        sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
+        return Vectors((sums / sizes[:, None]).astype(np.float32))
+
+    def _regions_of(self, members: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Regions of the patients one after the other, [M], and how many each has, [n]."""
+        starts = np.searchsorted(self.slide_index, np.arange(len(self.slide_ids) + 1))
+        groups = [np.concatenate([np.arange(starts[s], starts[s + 1]) for s in slides]) for slides in members]
+        return np.concatenate(groups), np.array([len(group) for group in groups], np.int64)
+
+    def _prototypes(self, projection: NDArray[np.float32], sizes: NDArray[np.int64]) -> PrototypeSets:
+        owner = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self.device)
+        wanted = torch.full((len(sizes),), self.n_prototypes, device=self.device)
+        points = torch.from_numpy(projection).to(self.device)
+        clusters = batched_kmeans(points, owner, wanted, seed=self.seed)
+        centroids = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
+        return PrototypeSets(centroids.float().cpu().numpy(), clusters.valid.cpu().numpy())

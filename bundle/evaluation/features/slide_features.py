@@ -1,0 +1,144 @@
+"""Features of patients from token files: regions embedded once, and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from numpy.typing import NDArray
+
+from ...cohort import fingerprint_of
+from ...core import BundleError, as_bool, as_whole
+from ...storage import TokenDataset
+from .embedding_pass import embed_regions
+from .feature_store import FeatureStore
+from .pooled_features import PooledFeatures, RegionVectors
+from .region_encoders import TOKENS, RegionEncoders
+
+_PART = 2048  # regions a file: what a kill can cost
+_PROBED = 64  # slides whose tokens are looked at together
+
+
+class SlideFeatures(PooledFeatures):
+    """Region embeddings of every encoder, and of "tokens": the mean tissue token, which needs no encoder.
+
+    Whole regions are embedded (training sees crops of them). A pass over the token files serves all encoders; what it
+    finds is kept under ``output_dir/features`` in parts, by a hash of the token files and the weights, so that a killed
+    run goes on and another run with the same weights does not embed again.
+
+    Args:
+        dataset: the token files.
+        encoders: network of the encoders to compare.
+        output_dir: folder above ``features``.
+        n_prototypes: K, prototypes of a patient; fewer where there are fewer distinct regions.
+        batch_size: regions in a forward pass.
+        num_workers: reading processes.
+        device: where to compute.
+        amp: bfloat16 autocast.
+        inferer: runs the network.
+        seed: of K-means.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        encoders: RegionEncoders,
+        output_dir: str | Path,
+        n_prototypes: int = 4,
+        *,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        device: torch.device | str = "cpu",
+        amp: bool = False,
+        inferer: Inferer | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(dataset.slide_ids, dataset.slide_index.numpy(), n_prototypes, device, seed)
+        self.dataset, self.encoders, self.uses_bf16 = dataset, encoders, as_bool(amp)
+        self._batch_size = as_whole(batch_size, "batch_size", 1)
+        self._num_workers = as_whole(num_workers, "num_workers")
+        self._inferer = inferer
+        self._folder = Path(output_dir) / "features"
+        self._regions: dict[str, RegionVectors] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """ "tokens", then the encoders."""
+        return [TOKENS, *self.encoders.names]
+
+    @property
+    def pretraining(self) -> dict[str, list[str] | None]:
+        """Slides that each encoder was trained on; None where unknown."""
+        return self.encoders.pretraining
+
+    def embed(self) -> None:
+        """Embed what is not there yet, and read everything into memory.
+
+        Raises:
+            BundleError: an embedding is not finite; nothing can be written.
+        """
+        stores = {name: FeatureStore(self._folder / self._key(name)) for name in self.names}
+        n_regions = len(self.dataset)
+        parts = [range(start, min(start + _PART, n_regions)) for start in range(0, n_regions, _PART)]
+        missing = {i: [n for n in self.names if not stores[n].has(i, len(p))] for i, p in enumerate(parts)}
+        embedding = embed_regions(
+            self.dataset,
+            self.encoders,
+            [(parts[i], names) for i, names in missing.items() if names],
+            device=self.device,
+            amp=self.uses_bf16,
+            batch_size=self._batch_size,
+            num_workers=self._num_workers,
+            inferer=self._inferer,
+        )
+        for i, found in zip([i for i, names in missing.items() if names], embedding, strict=True):
+            for name, arrays in found.items():
+                _check_finite(name, arrays)
+                stores[name].write(i, arrays)
+        for name in self.names:
+            read = [stores[name].read(i) for i in range(len(parts))]
+            self._regions[name] = RegionVectors(*(np.concatenate([part[key] for part in read]) for key in read[0]))
+
+    def regions(self, encoder: str) -> RegionVectors:
+        """Regions of the whole cohort, in the order of the data set."""
+        if not self._regions:
+            self.embed()
+        return self._regions[encoder]
+
+    def fingerprints(self) -> dict[str, str]:
+        """A hash of each slide's number of regions and of its region with the most tissue, as stored.
+
+        Slides without any tissue have none: they are alike without being copies.
+        """
+        counts = np.bincount(self.dataset.slide_index.numpy(), minlength=len(self.dataset.slide_ids))
+        starts = np.cumsum(counts) - counts
+        tissue = self.dataset.masks.sum((1, 2)).numpy()
+        fullest = np.array([s + tissue[s : s + n].argmax() for s, n in zip(starts, counts, strict=True)], np.int64)
+        found = {}
+        for start in range(0, len(fullest), _PROBED):
+            grids = self.dataset.read(fullest[start : start + _PROBED]).cpu().numpy()
+            for slide, grid in enumerate(grids, start):
+                if grid.any():
+                    found[self.dataset.slide_ids[slide]] = f"{counts[slide]} {fingerprint_of(grid)}"
+        return found
+
+    def _key(self, name: str) -> str:
+        """Hash of all that the regions' vectors depend on."""
+        files = [(h.path.name, h.path.stat().st_size, h.path.stat().st_mtime_ns) for h in self.dataset.headers]
+        what: list[Any] = [self.dataset.fingerprint, self.dataset.encoder, files, _PART]
+        if name != TOKENS:
+            what += [self.encoders.hashes[name], self.uses_bf16, self.device.type]
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+
+
+def _check_finite(name: str, arrays: dict[str, NDArray[np.float32]]) -> None:
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        what = "token files" if name == TOKENS else f"encoder {name}"
+        raise BundleError(
+            f"the {what} gives embeddings that are not finite: its weights have diverged or the token files are "
+            "damaged; turn amp off, or give another encoder."
+        )

@@ -1,0 +1,131 @@
+"""What a slide-level evaluation found: plain records that protocols make, statistics sum up and reports show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import Split
+
+
+class Arm(NamedTuple):
+    """One way from slides to predictions.
+
+    Attributes:
+        encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives.
+        features: "mean_token", "region_embedding", "prototypes" or "regions" (the bag of a slide's region embeddings).
+        protocol: "knn", "linear", "mil", "cox".
+        train_fraction: share of the training patients that were used, in (0, 1].
+    """
+
+    encoder: str
+    features: str
+    protocol: str
+    train_fraction: float
+
+
+@dataclass
+class Predictions:
+    """What one arm said of the test rows of one split.
+
+    Attributes:
+        arm: whose predictions.
+        split: name of the split.
+        rows: indices of the rows predicted, int64 [n].
+        scores: probabilities [n, C] that sum to 1, or risks [n, 1] (higher: earlier event).
+        n_train: rows learned from.
+    """
+
+    arm: Arm
+    split: str
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    n_train: int
+
+
+class Interval(NamedTuple):
+    """A figure with its uncertainty.
+
+    Attributes:
+        value: mean over folds, or the value on the test rows.
+        low, high: bounds of the 95 % interval; NaN where it cannot be given.
+        sd: standard deviation over folds, or of the bootstrap.
+        method: "nadeau-bengio" or "bootstrap".
+        n: folds, or bootstrap samples.
+    """
+
+    value: float
+    low: float
+    high: float
+    sd: float
+    method: str
+    n: int
+
+
+@dataclass
+class Result:
+    """All figures of one arm: metric -> value in each split, and metric -> interval."""
+
+    arm: Arm
+    per_split: dict[str, list[float]]
+    summary: dict[str, Interval]
+
+
+class Comparison(NamedTuple):
+    """Arm a minus arm b on the same rows.
+
+    Attributes:
+        metric: which figure.
+        difference: a - b with its 95 % interval.
+        p_value: two-sided; NaN where it cannot be given.
+    """
+
+    a: Arm
+    b: Arm
+    metric: str
+    difference: Interval
+    p_value: float
+
+
+@dataclass
+class Evaluation:
+    """A whole evaluation, as ``results.json`` holds it and ``report.html`` shows it.
+
+    Attributes:
+        task: "classification", "ordinal" or "survival".
+        label: the table's column, or "time / event".
+        classes: names, in the order of the columns of scores; empty for survival.
+        units: name of each row (patient).
+        slides: the slides of each row.
+        targets: class index [n] (int64), or [n, 2] time and event (float64).
+        sites: site of each row, None where unknown.
+        splits: the splits used; kind "folds" or "fixed".
+        split_kind: "folds" or "fixed".
+        predictions: of every arm and split.
+        results: of every arm.
+        comparisons: between encoders.
+        warnings: sentences for the reader.
+        pretraining_overlap: encoder -> slides of its pre-training that stand in a test split.
+        slide_vectors: encoder -> one vector a row, float32 [n, d], for pictures.
+        settings: what the run was asked for.
+    """
+
+    task: str
+    label: str
+    classes: list[str]
+    units: list[str]
+    slides: list[list[str]]
+    targets: NDArray[Any]
+    sites: list[str | None]
+    splits: list[Split]
+    split_kind: str
+    predictions: list[Predictions] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    pretraining_overlap: dict[str, list[str]] = field(default_factory=dict)
+    slide_vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)

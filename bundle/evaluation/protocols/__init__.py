@@ -1,0 +1,1 @@
+"""kNN, linear probe, attention MIL, Cox: features to predictions."""

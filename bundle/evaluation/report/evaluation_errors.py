@@ -1,0 +1,79 @@
+"""The patients that an evaluation got most wrong, with pictures of their slides where these are at hand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...pages import SlidePicture, jpeg_uri
+from ..findings import Arm, Evaluation
+from ..metrics.curves import discordant_share
+from .evaluation_rows import pooled
+
+_PICTURE_PX = 320
+_FEWEST_PAIRS = 5
+
+
+class Mistake(NamedTuple):
+    """One patient: row of the evaluation, what was said and what is true, JPEG of a slide as a data URI or ''."""
+
+    row: int
+    text: str
+    picture: str
+
+
+def worst_mistakes(evaluation: Evaluation, arm: Arm, picture: SlidePicture | None, n_most: int = 8) -> list[Mistake]:
+    """An arm's most confident errors; for survival the patients that stand farthest from their place.
+
+    Args:
+        evaluation: records.
+        arm: one with predictions.
+        picture: thumbnail by slide id; the first slide of the patient that has one is shown.
+        n_most: as many as this, each patient once.
+    """
+    find = _misplaced if evaluation.task == "survival" else _misclassified
+    found: dict[int, str] = {}
+    for row, text in find(evaluation, arm):
+        if len(found) == n_most:
+            break
+        found.setdefault(row, text)
+    return [Mistake(row, text, _first_picture(evaluation.slides[row], picture)) for row, text in found.items()]
+
+
+def _misclassified(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
+    rows, _, scores = pooled(evaluation, arm)
+    targets, said = evaluation.targets[rows].astype(int), scores.argmax(1)
+    confidence = np.where(said == targets, -1.0, scores.max(1))
+    order = np.argsort(-confidence, kind="stable")[: int((said != targets).sum())]
+    found = []
+    for i in order:
+        true, false = (f"{evaluation.classes[c]} ({scores[i, c]:.2f})" for c in (targets[i], said[i]))
+        found.append((int(rows[i]), f"true: {true}; predicted: {false}"))
+    return found
+
+
+def _misplaced(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
+    """Those with more pairs in wrong order than in right order, by how many more."""
+    found = []
+    for split in (p for p in evaluation.predictions if p.arm == arm and len(p.rows)):
+        time, event = evaluation.targets[split.rows].T
+        risk = split.scores[:, 0]
+        share, pairs = discordant_share(time, event, risk)
+        rank = (risk[:, None] < risk[None, :]).sum(1) + 1
+        for i in np.flatnonzero((pairs >= _FEWEST_PAIRS) & (share > 0.5)):
+            fate = "event at" if event[i] else "still without event at"
+            text = f"{fate} time {time[i]:.4g}; risk ranks {rank[i]} of {len(risk)} in {split.split}; "
+            text += f"{100 * share[i]:.0f} % of {pairs[i]} pairs in wrong order"
+            found.append((float(pairs[i] * (2 * share[i] - 1)), int(split.rows[i]), text))
+    return [(row, text) for _, row, text in sorted(found, key=lambda item: -item[0])]
+
+
+def _first_picture(slides: list[str], picture: SlidePicture | None) -> str:
+    if picture is None:
+        return ""
+    for slide in slides:
+        found = picture(slide)
+        if found is not None:
+            return jpeg_uri(found[0] if isinstance(found, tuple) else found, _PICTURE_PX)
+    return ""

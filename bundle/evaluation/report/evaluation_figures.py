@@ -1,0 +1,192 @@
+"""Figures of an evaluation: ROC, calibration, survival by predicted risk, embeddings in the plane.
+
+Every panel is a small picture of its own, so that a phone shows one below the other at a legible size. No word of the
+user's stands inside a picture: names go to the key, which the page writes as text (any script, no cut ends).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from ...pages import OKABE_ITO
+from ..findings import Arm, Evaluation
+from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
+from .evaluation_rows import Pooled, arm_name, drawn_arms, p_text, per_test_set, pooled, readable, summary_text
+
+# Yellow is left out, too pale for a line on white.
+COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
+_LINES = (("-", "solid"), ("--", "dashed"), (":", "dotted"))
+_N_BINS = 15
+TEXT_SIZE = 8.5
+
+
+class Key(NamedTuple):
+    """One line of a legend: ``label``, ``color`` and a CSS border style or, for points, a character as ``mark``."""
+
+    label: str
+    color: str
+    mark: str
+
+
+class Panel(NamedTuple):
+    """One picture: SVG (or nothing, where ``note`` says why), what it shows in words, its legend."""
+
+    title: str
+    svg: str
+    alt: str
+    keys: list[Key]
+    note: str = ""
+
+
+def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, Axes]:
+    """A panel's figure and axes, 3.6 inches wide."""
+    figure = Figure(figsize=(3.6, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x_label, fontsize=TEXT_SIZE)
+    axes.set_ylabel(y_label, fontsize=TEXT_SIZE)
+    axes.tick_params(labelsize=TEXT_SIZE)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as SVG text: letters as paths, no date, the same text for the same figure."""
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": "evaluation", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def roc_panels(evaluation: Evaluation) -> list[Panel]:
+    """Mean ROC curve of every arm, a panel a protocol."""
+    panels = []
+    for title, arms in _arms_by_panel(evaluation):
+        figure, axes = new_axes("false positive rate", "true positive rate")
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+        keys = []
+        for index, arm in arms:
+            band = mean_roc(per_test_set(evaluation, arm))
+            if band is None:
+                continue
+            color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
+            axes.plot(band.fpr, band.tpr, color=color, linestyle=line, linewidth=1.6)
+            if band.n_curves > 1:
+                low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
+                axes.fill_between(band.fpr, low, high, color=color, alpha=0.13 if len(arms) < 4 else 0.07, linewidth=0)
+            keys.append(Key(_with_figure(arm, summary_text(evaluation, arm, "auc")), color, style))
+        _unit_square(axes)
+        alt = "ROC curves: " + "; ".join(key.label for key in keys)
+        note = "" if keys else "No test set holds two classes."
+        panels.append(Panel(title, to_svg(figure) if keys else "", alt, keys, note))
+    return panels
+
+
+def calibration_panels(evaluation: Evaluation) -> list[Panel]:
+    """Share of hits over the probability of the predicted class, in groups of equally many rows; a panel a protocol."""
+    panels = []
+    for title, arms in _arms_by_panel(evaluation):
+        figure, axes = new_axes("probability of the predicted class", "share that is right")
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+        keys = []
+        for index, arm in arms:
+            rows, _, scores = pooled(evaluation, arm)
+            confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
+            error = reliability(confidence, correct, _N_BINS).error
+            drawn = reliability(confidence, correct, calibration_groups(len(rows)), equal_sizes=True)
+            color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
+            axes.plot(
+                drawn.confidence, drawn.accuracy, color=color, linestyle=line, linewidth=1.3, marker="o", markersize=4
+            )
+            keys.append(Key(_with_figure(arm, f"ECE {error:.3f}"), color, style))
+        _unit_square(axes)
+        alt = "Reliability diagram: " + "; ".join(key.label for key in keys)
+        panels.append(Panel(title, to_svg(figure), alt, keys))
+    return panels
+
+
+def calibration_groups(n_rows: int) -> int:
+    """Points of a reliability diagram: as many as rows in each, 3 to 10."""
+    return int(np.clip(round(n_rows**0.5), 3, 10))
+
+
+def survival_panels(evaluation: Evaluation) -> list[Panel]:
+    """Kaplan-Meier curves of the halves with lower and higher predicted risk, a panel an arm."""
+    return [_survival_panel(evaluation, arm, pooled(evaluation, arm)) for arm in drawn_arms(evaluation)]
+
+
+def _survival_panel(evaluation: Evaluation, arm: Arm, predicted: Pooled) -> Panel:
+    time, event = evaluation.targets[predicted.rows, 0], evaluation.targets[predicted.rows, 1] > 0
+    upper = upper_half(predicted.scores[:, 0], predicted.split)
+    if not upper.any():
+        return Panel(arm_name(arm), "", "", [], "All predicted risks are equal: there are no halves.")
+    figure, axes = new_axes("time", "share without the event", height=3.4)
+    keys = []
+    for position, (half, name) in enumerate(((~upper, "lower"), (upper, "higher"))):
+        color, (line, style) = COLORS[position], _LINES[position]
+        curve = survival_curve(time[half], event[half])
+        axes.step(curve.time, curve.survival, where="post", color=color, linestyle=line, linewidth=1.6)
+        axes.fill_between(curve.time, curve.low, curve.high, step="post", color=color, alpha=0.13, linewidth=0)
+        censored = time[half][~event[half]]
+        height = curve.survival[np.searchsorted(curve.time, censored, side="right") - 1]
+        axes.plot(censored, height, "|", color=color, markersize=5, markeredgewidth=0.9)
+        keys.append(Key(f"{name} risk: {half.sum()} patients, {event[half].sum()} events", color, style))
+    axes.set_xlim(0, time.max() * 1.02)
+    axes.set_ylim(0, 1.03)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _numbers_at_risk(axes, time, upper)
+    p = log_rank_p(time, event, upper, predicted.split)
+    figures = [summary_text(evaluation, arm, "c_index"), f"log-rank p {p_text(p)}"]
+    note = ", ".join(filter(None, figures))
+    return Panel(
+        arm_name(arm), to_svg(figure), f"Kaplan-Meier curves of two halves by predicted risk: {note}", keys, note
+    )
+
+
+def _numbers_at_risk(axes: Axes, time: NDArray[Any], upper: NDArray[np.bool_]) -> None:
+    ticks = [tick for tick in MaxNLocator(4).tick_values(0, time.max()) if 0 <= tick <= time.max()]
+    axes.set_xticks(ticks)
+    across = axes.get_xaxis_transform()
+    for row, half in enumerate((~upper, upper)):
+        for tick in ticks:
+            left = str(int((time[half] >= tick).sum()))
+            axes.text(
+                tick,
+                -0.24 - 0.075 * row,
+                left,
+                color=COLORS[row],
+                fontsize=TEXT_SIZE - 1,
+                ha="center",
+                transform=across,
+            )
+
+
+def _arms_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int, Arm]]]]:
+    """Arms of one protocol, at most as many as there are colors; what they learn from has one color on all panels."""
+    arms = drawn_arms(evaluation)
+    sources: Sequence[tuple[str, str]] = list(dict.fromkeys((arm.encoder, arm.features) for arm in arms))
+    groups: dict[tuple[str, int], list[tuple[int, Arm]]] = {}
+    for arm in arms:
+        index = sources.index((arm.encoder, arm.features))
+        groups.setdefault((arm.protocol, index // len(COLORS)), []).append((index, arm))
+    for (protocol, part), members in groups.items():
+        yield readable(protocol) + (f" ({part + 1})" if part else ""), members
+
+
+def _with_figure(arm: Arm, figure: str) -> str:
+    return f"{readable(arm.encoder)}, {readable(arm.features)}" + (f": {figure}" if figure else "")
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.02)
+    axes.set_aspect("equal")

@@ -1,0 +1,129 @@
+"""What tables and figures ask of an evaluation: names for readers, which arms to draw, an arm's rows in one piece."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..findings import Arm, Evaluation, Result
+
+_NAMES = {
+    "tokens": "patch tokens",
+    "mean_token": "mean token",
+    "region_embedding": "region embedding",
+    "regions": "bag of regions",
+    "knn": "kNN",
+    "mil": "MIL",
+    "cox": "Cox",
+}
+
+
+class Metric(NamedTuple):
+    """``title`` for a column, ``sign`` (1: higher is better, -1: lower, 0: unknown), ``meaning`` in a few words."""
+
+    title: str
+    sign: int
+    meaning: str
+
+
+METRICS = {
+    "auc": Metric("AUC", 1, "area under the ROC curve; more than two classes: mean over classes, one against the rest"),
+    "c_index": Metric("c-index", 1, "Harrell's: share of comparable pairs of patients that the risk orders rightly"),
+    "quadratic_kappa": Metric("quadratic kappa", 1, "agreement beyond chance; far misses cost more than near ones"),
+    "mae": Metric("MAE", -1, "mean distance between true and predicted grade, in grades"),
+    "accuracy": Metric("accuracy", 1, "share of patients whose class is predicted"),
+    "balanced_accuracy": Metric("balanced accuracy", 1, "mean over classes of the share that is found"),
+    "f1": Metric("F1", 1, "mean over classes of precision and recall in one figure"),
+    "kappa": Metric("kappa", 1, "Cohen's: agreement beyond chance"),
+    "ece": Metric("ECE", -1, "expected calibration error: mean gap between probability and share of hits"),
+    "brier": Metric("Brier", -1, "squared distance between probabilities and truth"),
+}
+_MAIN = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
+
+
+def metric(name: str) -> Metric:
+    """What is known of a metric; its bare name where nothing is."""
+    return METRICS.get(name, Metric(name.replace("_", " "), 0, ""))
+
+
+def metric_names(evaluation: Evaluation) -> list[str]:
+    """Every metric of any arm: the task's main one first, then those known here in their order, then the others."""
+    found = list(dict.fromkeys(name for result in evaluation.results for name in result.summary))
+    order = [_MAIN.get(evaluation.task, ""), *METRICS]
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def readable(name: str) -> str:
+    """A name of the records as a reader would write it; a user's own name as it is."""
+    return _NAMES.get(name, name)
+
+
+def arm_name(arm: Arm) -> str:
+    """``SLPD, region embedding, kNN``."""
+    return ", ".join(map(readable, arm[:3]))
+
+
+class Pooled(NamedTuple):
+    """All predictions of an arm: rows of the evaluation [m], index of the split of each [m], scores [m, C or 1]."""
+
+    rows: NDArray[np.int64]
+    split: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
+def drawn_arms(evaluation: Evaluation) -> list[Arm]:
+    """The arms with predictions that learned from the largest share of the patients, in the order of the results."""
+    known = list(dict.fromkeys([r.arm for r in evaluation.results] + [p.arm for p in evaluation.predictions]))
+    predicted = {p.arm for p in evaluation.predictions if len(p.rows)}
+    arms = [arm for arm in known if arm in predicted]
+    largest = max((arm.train_fraction for arm in arms), default=1.0)
+    return [arm for arm in arms if arm.train_fraction == largest]
+
+
+def pooled(evaluation: Evaluation, arm: Arm) -> Pooled:
+    """An arm's predictions of all splits, one below the other."""
+    found = [p for p in evaluation.predictions if p.arm == arm and len(p.rows)]
+    split = np.repeat(np.arange(len(found)), [len(p.rows) for p in found])
+    return Pooled(np.concatenate([p.rows for p in found]), split, np.concatenate([p.scores for p in found]))
+
+
+def per_test_set(evaluation: Evaluation, arm: Arm) -> list[tuple[NDArray[Any], NDArray[np.float64]]]:
+    """Targets [n] and scores [n, C] of each split of an arm."""
+    found = [p for p in evaluation.predictions if p.arm == arm]
+    return [(evaluation.targets[p.rows], p.scores) for p in found if len(p.rows)]
+
+
+def best_arm(evaluation: Evaluation) -> Arm | None:
+    """The drawn arm with the highest main metric (the first one where none has any), None without predictions."""
+    arms = drawn_arms(evaluation)
+    name = next(iter(metric_names(evaluation)), "")
+    values = {result.arm: _value(result, name) for result in evaluation.results}
+    return max(arms, key=lambda arm: values.get(arm, -math.inf), default=None)
+
+
+def summary_text(evaluation: Evaluation, arm: Arm, name: str) -> str:
+    """``AUC 0.873``, as the table has it; empty where the arm has no such figure."""
+    for result in evaluation.results:
+        if result.arm == arm and math.isfinite(_value(result, name)):
+            return f"{metric(name).title} {_value(result, name):.3f}"
+    return ""
+
+
+def share_text(arm: Arm) -> str:
+    """``25 %``: of the training patients; the space does not break."""
+    return f"{100 * arm.train_fraction:g}\N{NO-BREAK SPACE}%"
+
+
+def p_text(p: float) -> str:
+    """A p-value to three digits, a dash where there is none."""
+    if not math.isfinite(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _value(result: Result, name: str) -> float:
+    value = result.summary[name].value if name in result.summary else math.nan
+    return value if math.isfinite(value) else -math.inf

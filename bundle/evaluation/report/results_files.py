@@ -1,0 +1,150 @@
+"""What a slide-level evaluation found, for other programs: tables, JSON, TensorBoard's HParams."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from ...pages import write_results
+from ..findings import Arm, Evaluation
+
+_log = logging.getLogger(__name__)
+_ARM = list(Arm._fields)
+
+
+class ResultsFiles:
+    """Call with an :class:`Evaluation`: writes ``results.csv``, ``results.json`` and ``predictions.csv``.
+
+    ``results.csv`` has a row an arm and metric, ``predictions.csv`` a row an arm and tested patient, ``results.json``
+    everything but the vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics.
+
+    Args:
+        output_dir: folder of the files; made where it is missing.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+
+    def __call__(self, evaluation: Evaluation) -> None:
+        """Write the files; readers see the old ones or the new ones, nothing between.
+
+        Raises:
+            BundleError: they cannot be written.
+        """
+        texts = {
+            "results.csv": _results_table(evaluation),
+            "predictions.csv": _predictions_table(evaluation),
+            "results.json": json.dumps(as_json(evaluation), indent=1, allow_nan=False) + "\n",
+        }
+        write_results(self.output_dir, texts)
+        self._write_hparams(evaluation)
+
+    def _write_hparams(self, evaluation: Evaluation) -> None:
+        """One run an arm; the arms of an earlier evaluation are removed, which would stand beside them."""
+        folder = self.output_dir / "hparams"
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            for number, result in enumerate(evaluation.results):
+                values = {f"metric/{name}": i.value for name, i in result.summary.items() if math.isfinite(i.value)}
+                with SummaryWriter(str(folder)) as writer:
+                    writer.add_hparams(result.arm._asdict(), values, run_name=f"{number:03d}_{_file_name(result.arm)}")
+            for stray in folder.glob("events.out.tfevents*"):  # add_hparams writes to folders of its own
+                stray.unlink()
+        except OSError as error:
+            _log.warning("TensorBoard's HParams are not written to %s: %s", folder, error)
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as JSON holds it: lists, numbers, words; None where a number is not defined."""
+    patients = zip(evaluation.units, evaluation.slides, evaluation.sites, evaluation.targets.tolist(), strict=True)
+    plain = {
+        "task": evaluation.task,
+        "label": evaluation.label,
+        "classes": evaluation.classes,
+        "patients": [{"patient": u, "slides": s, "site": site, "target": t} for u, s, site, t in patients],
+        "split_kind": evaluation.split_kind,
+        "splits": [{"name": s.name, "train": s.train, "test": s.test} for s in evaluation.splits],
+        "results": [
+            {
+                **result.arm._asdict(),
+                "per_split": result.per_split,
+                "summary": {name: interval._asdict() for name, interval in result.summary.items()},
+            }
+            for result in evaluation.results
+        ],
+        "comparisons": [
+            {
+                "a": c.a._asdict(),
+                "b": c.b._asdict(),
+                "metric": c.metric,
+                "difference": c.difference._asdict(),
+                "p_value": c.p_value,
+            }
+            for c in evaluation.comparisons
+        ],
+        "warnings": evaluation.warnings,
+        "pretraining_overlap": evaluation.pretraining_overlap,
+        "settings": evaluation.settings,
+    }
+    return _plain(plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _results_table(evaluation: Evaluation) -> str:
+    rows = [
+        [*result.arm, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
+    ]
+    return _as_csv([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows)
+
+
+def _predictions_table(evaluation: Evaluation) -> str:
+    """A row a prediction: who, what is true, what was said."""
+    is_survival = evaluation.task == "survival"
+    truth = ["time", "event", "risk"] if is_survival else ["label", "predicted"]
+    columns = [*_ARM, "split", "patient", "slides", *truth]
+    columns += [] if is_survival else [f"probability of {name}" for name in evaluation.classes]
+    rows = []
+    for predicted in evaluation.predictions:
+        for row, scores in zip(predicted.rows.tolist(), predicted.scores.tolist(), strict=True):
+            who = [predicted.split, evaluation.units[row], " ".join(evaluation.slides[row])]
+            target = evaluation.targets[row]
+            if is_survival:
+                said = [float(target[0]), int(target[1]), scores[0]]
+            else:
+                said = [evaluation.classes[target], evaluation.classes[int(np.argmax(scores))], *scores]
+            rows.append([*predicted.arm, *who, *said])
+    return _as_csv(columns, rows)
+
+
+def _as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
+    return text.getvalue()
+
+
+def _file_name(arm: Arm) -> str:
+    words = [*arm[:3], f"{arm.train_fraction:g}"]
+    return "_".join("".join(c if c.isalnum() or c in ".-" else "-" for c in word) for word in words)

@@ -1,0 +1,246 @@
+"""The engine that evaluates encoders at slide level."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from tqdm.auto import tqdm
+
+from .. import __version__
+from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
+from ..core import BundleError, as_number, as_whole, check_folder
+from .evaluation_statistics import MAIN_METRIC, comparisons, results
+from .features.pooled_features import FEATURES, KIND_OF, PooledFeatures
+from .findings import Arm, Evaluation, Predictions
+from .patient_rows import EvaluationRows
+from .prediction_store import PredictionStore
+from .protocols.inputs import Inputs, Vectors
+
+_log = logging.getLogger(__name__)
+_FEW_TESTED = 10  # patients; a figure of fewer takes few values
+
+
+class SlideProtocol(Protocol):
+    """From features of patients to scores, see :mod:`bundle.evaluation.protocols`."""
+
+    name: str
+    tasks: tuple[str, ...]
+    takes: tuple[str, ...]
+
+    def __call__(self, train: Any, targets: NDArray[Any], test: Any, n_classes: int, seed: int) -> NDArray[np.float64]:
+        """Scores [n_test, C], or risks [n_test, 1]."""
+
+
+class _Way(NamedTuple):
+    """An arm for any share of the training patients."""
+
+    encoder: str
+    features: str
+    protocol: SlideProtocol
+
+
+class SlideEvaluation:
+    """Every encoder, kind of features, protocol and share of the training patients, on the same splits by patient.
+
+    An arm is left out where its protocol does not take the task or the features. Finished predictions are kept under
+    ``output_dir/predictions`` by a hash of what they depend on.
+
+    Args:
+        features: of the cohort's slides.
+        rows: patients and targets.
+        splits: of the patients, and the sentences that they are worth.
+        protocols: objects of :mod:`bundle.evaluation.protocols`.
+        output_dir: where everything goes.
+        use_features: which of "mean_token", "region_embedding", "regions" and "prototypes".
+        use_protocols: names of protocols, of which those of another task are passed over; None: all.
+        train_fractions: shares of the training patients to learn from, in (0, 1].
+        n_bootstrap: resamples of a fixed test set.
+        seed: of shares, protocols and resamples.
+        reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
+        settings: what the run was asked for, for the reports.
+
+    Raises:
+        BundleError: an unknown name, a share outside its range, no arm left, a folder that cannot be written to.
+    """
+
+    def __init__(
+        self,
+        features: PooledFeatures,
+        rows: EvaluationRows,
+        splits: SplitFile,
+        protocols: Sequence[SlideProtocol],
+        output_dir: str | Path,
+        use_features: Sequence[str] = FEATURES,
+        use_protocols: Sequence[str] | None = None,
+        *,
+        train_fractions: Sequence[float] = (0.25, 1.0),
+        n_bootstrap: int = 2000,
+        seed: int = 0,
+        reports: Sequence[Callable[[Evaluation], Any]] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.features, self.rows, self.splits, self.reports = features, rows, splits, reports
+        self.train_fractions = _fractions(train_fractions)
+        self.n_bootstrap, self.seed = as_whole(n_bootstrap, "n_bootstrap", 100), as_whole(seed, "seed")
+        self.settings = dict(settings or {})
+        use_features = _known(use_features, FEATURES, "features")
+        names = [p.name for p in protocols]
+        use_protocols = _known(names if use_protocols is None else use_protocols, names, "protocols")
+        self._ways = [
+            _Way(encoder, kind, protocol)
+            for protocol in (p for p in protocols if p.name in use_protocols and rows.task in p.tasks)
+            for encoder in features.names
+            for kind in features.kinds(encoder)
+            if kind in use_features and KIND_OF[kind] in protocol.takes
+        ]
+        if not self._ways:
+            able = ", ".join(f"{p.name} ({', '.join(p.takes)})" for p in protocols if rows.task in p.tasks)
+            raise BundleError(
+                f"nothing to evaluate: for {rows.task} there are the protocols {able}; got features "
+                f"{', '.join(use_features)} and protocols {', '.join(use_protocols)}."
+            )
+        self._store = PredictionStore(check_folder(output_dir, "results", "output_dir") / "predictions")
+
+    def run(self) -> Evaluation:
+        """Evaluate, and hand the findings to the reports.
+
+        Raises:
+            BundleError: copies of a slide on both sides of a split; embeddings or results that cannot be made.
+        """
+        found = self._start()
+        self.features.embed()
+        found.predictions = self._predict()
+        found.results = results(found, self.n_bootstrap, self.seed)
+        found.comparisons = comparisons(found, self.n_bootstrap, self.seed)
+        for name in self.features.names:
+            vector = next(kind for kind in self.features.kinds(name) if KIND_OF[kind] == Vectors.kind)
+            found.slide_vectors[name] = self._inputs(name, vector).arrays()[0].astype(np.float32)
+        for report in self.reports:
+            report(found)
+        _log.info("\n%s", _summary(found))
+        return found
+
+    def _start(self) -> Evaluation:
+        """The evaluation before anything is predicted, with all that a reader should be warned of."""
+        rows, splits = self.rows, self.splits.splits
+        patients = rows.patients
+        notes = [*rows.notes, *self.splits.notes, *self._duplicates()]
+        n_tested = [len(split.test) for split in splits]
+        if min(n_tested) < _FEW_TESTED:
+            notes.append(
+                f"The smallest test set has {min(n_tested)} patients: its figures take few values, and intervals over "
+                "such sets are rough."
+            )
+        overlap = self._overlap(notes)
+        for note in notes:
+            _log.warning("%s", note)
+        return Evaluation(
+            task=rows.task,
+            label=rows.label,
+            classes=rows.classes,
+            units=patients.units,
+            slides=patients.slides,
+            targets=rows.targets,
+            sites=patients.sites,
+            splits=list(splits),
+            split_kind=self.splits.kind,
+            warnings=notes,
+            pretraining_overlap=overlap,
+            settings=self.settings,
+        )
+
+    def _duplicates(self) -> list[str]:
+        copies = find_duplicates(self.features.fingerprints())
+        slides = self.rows.patients.slides
+        crossing = duplicates_across(copies, self.splits.splits, slides)
+        if crossing:
+            raise BundleError(
+                f"{len(crossing)} groups of slides have the same tokens and stand on both sides of a split, such as "
+                f"{' and '.join(crossing[0])}: what is learned from one would be tested on its copy. Give them the "
+                "same patient in the slide table, or remove the copies."
+            )
+        used = {slide for group in slides for slide in group}
+        copies = [group for group in copies if len(used & set(group)) > 1]
+        return [f"slides have the same tokens: {', '.join(group)}." for group in copies]
+
+    def _overlap(self, notes: list[str]) -> dict[str, list[str]]:
+        """Slides of each encoder's pre-training that are tested on."""
+        tested = {row for split in self.splits.splits for row in split.test.tolist()}
+        slides = sorted({slide for row in tested for slide in self.rows.patients.slides[row]})
+        found = {}
+        for name, seen in self.features.pretraining.items():
+            if seen is None:
+                notes.append(
+                    f"Which slides {name} was pre-trained on is not known (its weights have no .json beside them): "
+                    "whether it was trained on test slides cannot be told."
+                )
+            elif shared := sorted(set(seen) & set(slides)):
+                found[name] = shared
+                _log.warning("%s was pre-trained on %d of the %d slides tested on", name, len(shared), len(slides))
+        return found
+
+    def _predict(self) -> list[Predictions]:
+        found = []
+        total = len(self._ways) * len(self.train_fractions) * len(self.splits.splits)
+        # thousands of small fits, in which threads wait for one another: several times the time on two busy cores
+        with threadpool_limits(1), tqdm(total=total, desc="protocols", unit="fit", disable=None) as bar:
+            for way in self._ways:
+                inputs = self._inputs(way.encoder, way.features)
+                key = self._store.key(*inputs.arrays())
+                for fraction in self.train_fractions:
+                    for split in self.splits.splits:
+                        found.append(self._predict_split(way, inputs, key, fraction, split))
+                        bar.update()
+        return found
+
+    def _predict_split(self, way: _Way, inputs: Inputs, key: str, fraction: float, split: Split) -> Predictions:
+        rows, arm = self.rows, Arm(way.encoder, way.features, way.protocol.name, fraction)
+        train = fraction_of(split.train, rows.targets, fraction, self.seed)
+        targets, n_classes = rows.targets[train], len(rows.classes)
+        how = (type(way.protocol).__qualname__, sorted(vars(way.protocol).items()), n_classes, self.seed, __version__)
+        name = self._store.key(key, train, targets, split.test, *how)
+        scores = self._store.get(name)
+        if scores is None:
+            try:
+                scores = way.protocol(inputs.take(train), targets, inputs.take(split.test), n_classes, self.seed)
+            except BundleError as error:
+                raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
+            self._store.put(name, scores)
+        return Predictions(arm, split.name, split.test, scores, len(train))
+
+    def _inputs(self, encoder: str, features: str) -> Inputs:
+        return self.features.of_patients(encoder, features, self.rows.patients.members)
+
+
+def _fractions(values: Sequence[float]) -> list[float]:
+    if isinstance(values, str | float | int) or len(values) == 0:
+        raise BundleError(f"train_fractions is {values!r}; give a list of shares, such as [0.25, 1.0].")
+    found = sorted({as_number(value, "train_fractions", 0, 1) for value in values})
+    if found[0] == 0:
+        raise BundleError(f"train_fractions is {values!r}; a share of 0 learns from nobody.")
+    return found
+
+
+def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> list[str]:
+    names = [chosen] if isinstance(chosen, str) else list(chosen)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise BundleError(f"{what} is {chosen!r}; choose from {', '.join(known)}.")
+    return names
+
+
+def _summary(found: Evaluation) -> str:
+    """The main figure of every arm, a line each."""
+    metric = MAIN_METRIC[found.task]
+    lines = [f"{metric} of {found.label}, {len(found.units)} patients:"]
+    for result in found.results:
+        value, low, high, *_ = result.summary[metric]
+        name = ", ".join([*result.arm[:3], f"{100 * result.arm.train_fraction:g} %"])
+        lines.append(f"  {name:<50} {value:.3f} [{low:.3f}, {high:.3f}]")
+    return "\n".join(lines)

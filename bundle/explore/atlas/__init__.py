@@ -1,0 +1,1 @@
+"""The tissue of a cohort on one page."""

@@ -1,0 +1,219 @@
+"""From the embeddings of a cohort to its kinds of tissue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ...cohort import SlideTable
+from ...core import BundleError, as_bool, as_whole
+from ...prototypes import MergedSets, merge_sets
+from ...storage import Provenance, find_embeddings, read_embeddings
+from ..search.answer import RegionPlace
+from .cohort_neighbors import cohort_neighbors
+from .record import Atlas, AtlasKind, AtlasSlide, letters
+from .slide_summary import SlideSummary
+
+_MOST_GROUPS = 8
+_log = logging.getLogger(__name__)
+
+
+class CohortAtlas:
+    """Merges the prototypes of all slides to kinds of tissue, and finds what is typical of each.
+
+    A slide's prototypes go to different kinds, by the optimal assignment (:func:`bundle.prototypes.merge_sets`), so
+    that two of a slide are never one kind. Embeddings are read once, one slide after the other.
+
+    Args:
+        dataset_dir: folder of embedding files, searched in depth.
+        table: what is known of the slides.
+        n_kinds: M; at least the largest number of prototypes of a slide. None: twice that number.
+        n_examples: typical regions of a kind.
+        n_neighbors: similar slides of each slide.
+        same_patient: whether slides of the same patient count as neighbors.
+        min_prototypes: slides with fewer are neighbors only of slides with as few.
+        group_by: column of the slide table by whose values shares are given; None, or a column that the table lacks or
+            that has more than 8 values: no such shares.
+        seed: of the merging.
+        reports: called with the :class:`Atlas`.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        table: SlideTable | None = None,
+        *,
+        n_kinds: int | None = None,
+        n_examples: int = 8,
+        n_neighbors: int = 5,
+        same_patient: bool | str = False,
+        min_prototypes: int = 2,
+        group_by: str | None = "label",
+        seed: int = 0,
+        reports: Sequence[Callable[[Atlas], object]] = (),
+    ) -> None:
+        self.dataset_dir, self.table = Path(dataset_dir), SlideTable({}) if table is None else table
+        self.n_kinds = None if n_kinds is None else as_whole(n_kinds, "n_kinds", 1)
+        self.n_examples = as_whole(n_examples, "n_examples", 1)
+        self.n_neighbors = as_whole(n_neighbors, "k_neighbors")
+        self.min_prototypes = as_whole(min_prototypes, "min_prototypes", 1)
+        self.same_patient, self.group_by = as_bool(same_patient), group_by or ""
+        self.seed, self.reports = as_whole(seed, "seed"), list(reports)
+
+    def run(self) -> Atlas:
+        """Make the atlas and hand it to the reports.
+
+        Raises:
+            BundleError: no embeddings are found, none can be read, or no slide has a prototype.
+        """
+        atlas = self.make()
+        for report in self.reports:
+            report(atlas)
+        return atlas
+
+    def make(self) -> Atlas:
+        """The atlas alone; errors as of :meth:`run`."""
+        found, failed = self._read()
+        prototypes, valid = _padded([each.prototypes for each in found])
+        merged = self._merged(prototypes, valid)
+        tissue = np.array([each.slide.tissue_mm2 for each in found])
+        order = np.argsort(-_areas(found, merged, tissue), kind="stable")
+        member = np.where(valid.numpy(), np.argsort(order)[merged.member.numpy()], -1)
+        neighbors = self._neighbors(found, prototypes, valid)
+        slides = [each.placed(kinds, near) for each, kinds, near in zip(found, member, neighbors, strict=True)]
+        groups = self._groups(slides)
+        vectors = merged.vectors[torch.from_numpy(order.copy())].numpy()
+        kinds = [
+            self._kind(number, _most_typical(number, vector, found, member, self.n_examples), slides, groups, tissue)
+            for number, vector in enumerate(tqdm(vectors, desc="kinds of tissue", leave=False, disable=None))
+        ]
+        cohesion = float(merged.similarity.nanmean())
+        return Atlas(kinds, slides, self.group_by if groups else "", groups, cohesion, failed)
+
+    def _read(self) -> tuple[list[SlideSummary], dict[str, str]]:
+        found: list[SlideSummary] = []
+        failed: dict[str, str] = {}
+        provenance: Provenance | None = None
+        paths = find_embeddings(self.dataset_dir)
+        for path in tqdm(paths, desc="reading embeddings", leave=False, disable=None):
+            try:
+                slide = read_embeddings(path, attention=False)
+                own = Provenance.of(slide.attributes)
+                provenance = provenance or own
+                if difference := provenance.difference(own):
+                    raise BundleError(
+                        f"slide {slide.slide_id} cannot stand beside {found[0].slide.slide_id}: {difference}. Keep "
+                        "embeddings of one kind in a folder."
+                    )
+            except BundleError as error:
+                failed[path.stem] = str(error)
+                _log.warning("slide %s is left out: %s", path.stem, error)
+                continue
+            found.append(SlideSummary.of(slide, self.table, self.n_examples))
+        if not found:
+            raise BundleError(f"no slide of {self.dataset_dir} can be read: {next(iter(failed.values()))}")
+        return sorted(found, key=lambda each: each.slide.slide_id), failed
+
+    def _merged(self, prototypes: Tensor, valid: Tensor) -> MergedSets:
+        largest = int(valid.sum(1).max())
+        if largest == 0:
+            raise BundleError(
+                f"no slide of {self.dataset_dir} has prototypes: run inference with fewer min_regions, or with more "
+                "slides."
+            )
+        wanted = 2 * largest if self.n_kinds is None else self.n_kinds
+        if wanted < largest:
+            _log.warning(
+                "n_kinds is %d, but a slide has %d prototypes, each of a kind of its own: %d kinds are made",
+                wanted,
+                largest,
+                largest,
+            )
+        return merge_sets(prototypes, valid, max(wanted, largest), seed=self.seed)
+
+    def _neighbors(
+        self, found: Sequence[SlideSummary], prototypes: Tensor, valid: Tensor
+    ) -> list[list[tuple[str, float]]]:
+        if not self.n_neighbors:
+            return [[]] * len(found)
+        names = [each.slide.slide_id for each in found]
+        patients = np.array([each.slide.values.get("patient") or each.slide.slide_id for each in found])
+        answers = cohort_neighbors(
+            prototypes,
+            valid,
+            self.n_neighbors,
+            min_prototypes=self.min_prototypes,
+            patients=None if self.same_patient else patients,
+        )
+        return [[(names[i], similarity) for i, similarity in pairs] for pairs in answers]
+
+    def _groups(self, slides: Sequence[AtlasSlide]) -> list[str]:
+        values = sorted({value for slide in slides if (value := slide.values.get(self.group_by))})
+        return values if 1 < len(values) <= _MOST_GROUPS else []
+
+    def _kind(
+        self,
+        number: int,
+        regions: list[RegionPlace],
+        slides: Sequence[AtlasSlide],
+        groups: Sequence[str],
+        tissue: NDArray[np.float64],
+    ) -> AtlasKind:
+        shares = np.array([slide.shares.get(number, 0.0) for slide in slides])
+        of_group = {}
+        for group in groups:
+            is_in = np.array([slide.values.get(self.group_by) == group for slide in slides])
+            of_group[group] = float(shares[is_in] @ tissue[is_in] / max(tissue[is_in].sum(), 1e-12))
+        return AtlasKind(
+            letters(number),
+            float(shares @ tissue / max(tissue.sum(), 1e-12)),
+            [slide.slide_id for slide in slides if number in slide.shares],
+            regions,
+            of_group,
+        )
+
+
+def _padded(sets: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    """Sets of different size as [S, K, d] and which of them exist [S, K]."""
+    sizes = np.array([len(each) for each in sets])
+    valid = np.arange(max(int(sizes.max()), 1)) < sizes[:, None]
+    padded = np.zeros((*valid.shape, sets[0].shape[1]), np.float32)
+    padded[valid] = np.concatenate(sets)
+    return torch.from_numpy(padded), torch.from_numpy(valid)
+
+
+def _areas(found: Sequence[SlideSummary], merged: MergedSets, tissue: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Tissue of each merged prototype, mm2."""
+    areas = np.zeros(len(merged.vectors))
+    for each, member, area in zip(found, merged.member.numpy(), tissue, strict=True):
+        np.add.at(areas, member[: len(each.shares)], each.shares * area)
+    return areas
+
+
+def _most_typical(
+    number: int, vector: NDArray[np.float32], found: Sequence[SlideSummary], member: NDArray[np.int64], n: int
+) -> list[RegionPlace]:
+    """Regions most like a kind, first one of each slide, then further ones."""
+    ranked: list[tuple[int, float, RegionPlace]] = []
+    for each, prototype in zip(*_owners(number, found, member), strict=True):
+        places = each.places(prototype)
+        cosines = each.vectors[prototype, : len(places)] @ vector
+        for turn, i in enumerate(np.argsort(-cosines, kind="stable")):
+            ranked.append((turn, float(cosines[i]), places[i]._replace(similarity=float(cosines[i]))))
+    ranked.sort(key=lambda item: (item[0], -item[1]))
+    return sorted((place for _, _, place in ranked[:n]), key=lambda place: -place.similarity)
+
+
+def _owners(
+    number: int, found: Sequence[SlideSummary], member: NDArray[np.int64]
+) -> tuple[list[SlideSummary], list[int]]:
+    """Slides in which a kind occurs, and which of their prototypes it is."""
+    rows, prototypes = np.nonzero(member == number)
+    return [found[row] for row in rows.tolist()], prototypes.tolist()

@@ -1,0 +1,1 @@
+"""A slide's tokens on one raster; it as figures, GeoJSON, OME-TIFF, NIfTI."""

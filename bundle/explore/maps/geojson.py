@@ -1,0 +1,157 @@
+"""Maps for QuPath: regions and prototypes as GeoJSON."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core import write_text
+from ...pages import NO_PROTOTYPE, prototype_colors
+from ...storage import SlideEmbeddings, attention_on_tissue, relative_attention, tissue_shares
+from .map_request import MapRequest
+from .polygons import cell_polygons
+from .token_raster import TokenRaster
+
+_DECIMALS = 4
+
+
+class QuPathGeoJson:
+    """Writes ``<slide>.geojson``: a tile a region with its measurements, an annotation a prototype around its tissue.
+
+    Positions are level-0 px, clipped to the slide. Tiles are light objects, which QuPath shows by the thousand and
+    colors by measurement; annotations are locked, so that a slip of the hand moves nothing.
+    """
+
+    def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
+        """Write the file and say where."""
+        raster = TokenRaster.of(slide)
+        annotations = _prototype_annotations(slide, raster) if "prototypes" in request.layers else []
+        collection = {"type": "FeatureCollection", "features": [*annotations, *_region_tiles(slide, request)]}
+        path = folder / f"{slide.slide_id}.geojson"
+        write_text(path, _dumped(collection))
+        return [path]
+
+
+class QuPathTokens:
+    """Writes ``<slide>.tokens.geojson``: a tile a token with tissue, with its attention; some 50 MB for 500 regions.
+
+    Nothing is written for a slide without attention: its regions say all there is.
+    """
+
+    def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
+        """Write the file and say where."""
+        if slide.attention is None or "attention" not in request.layers:
+            return []
+        path = folder / f"{slide.slide_id}.tokens.geojson"
+        write_text(path, f'{{"type":"FeatureCollection","features":[{",".join(map(_dumped, _token_tiles(slide)))}]}}')
+        return [path]
+
+
+def _token_tiles(slide: SlideEmbeddings) -> Iterator[dict[str, Any]]:
+    assert slide.attention is not None
+    heads = np.moveaxis(relative_attention(slide.attention, slide.mask), 1, -1)
+    names = ["Attention", *(f"Attention head {head + 1}" for head in range(heads.shape[-1]))]
+    for region, row, column in np.argwhere(slide.mask).tolist():
+        x, y = slide.coords[region] + slide.patch_level0 * np.array([column, row])
+        values = heads[region, row, column]
+        measurements = {n: round(float(v), _DECIMALS) for n, v in zip(names, [values.mean(), *values], strict=True)}
+        geometry = _square(slide, float(x), float(y), slide.patch_level0)
+        if geometry is not None:
+            number = int(slide.assignment[region]) + 1
+            yield _feature(slide, "", "tile", geometry, number, measurements)
+
+
+def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str, Any]]:
+    measured = _measurements(slide, request)
+    tiles = []
+    for region, (x, y) in enumerate(slide.coords.tolist()):
+        number = int(slide.assignment[region]) + 1
+        measurements = {name: round(float(values[region]), _DECIMALS) for name, values in measured.items()}
+        geometry = _square(slide, x, y, slide.region_size_level0)
+        if geometry is not None:
+            tiles.append(_feature(slide, f"region {region}", "tile", geometry, number, measurements))
+    return tiles
+
+
+def _square(slide: SlideEmbeddings, x: float, y: float, side: float) -> dict[str, Any] | None:
+    """A square within the slide, level-0 px; None where nothing of it is."""
+    width, height = slide.level0_size
+    left, top = _short(max(x, 0)), _short(max(y, 0))
+    right, bottom = _short(min(x + side, width)), _short(min(y + side, height))
+    if right <= left or bottom <= top:
+        return None
+    corners = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+    return {"type": "Polygon", "coordinates": [corners]}
+
+
+def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDArray[Any]]:
+    """Name -> a number a region."""
+    found: dict[str, NDArray[Any]] = {"Tissue share": slide.mask.mean((1, 2))}
+    if "prototypes" in request.layers and slide.n_prototypes:
+        shares = tissue_shares(slide)
+        found["Prototype share of tissue"] = np.where(slide.assignment >= 0, shares[slide.assignment], 0)
+    if "similarity" in request.layers:
+        cosines = slide.similarity
+        for k in range(1, slide.n_prototypes + 1):
+            if request.prototype in (None, k):
+                found[f"Similarity to prototype {k}"] = cosines[:, k - 1]
+    if "attention" in request.layers and slide.attention is not None:
+        found["Attention on tissue"] = attention_on_tissue(slide.attention, slide.mask)
+        found["Attention peak"] = relative_attention(slide.attention, slide.mask).mean(1).max((1, 2))
+    return found
+
+
+def _prototype_annotations(slide: SlideEmbeddings, raster: TokenRaster) -> list[dict[str, Any]]:
+    """An annotation a prototype: the tissue of its regions, outlined token by token."""
+    x, y = (np.round(edge, 2) for edge in raster.edges())
+    numbers = raster.paint(slide.assignment + 1.0)
+    shares, annotations = tissue_shares(slide), []
+    for number in range(1, slide.n_prototypes + 1):
+        polygons = [
+            [[[float(x[column]), float(y[row])] for column, row in ring] for ring in rings]
+            for rings in cell_polygons((numbers == number) & raster.within())
+        ]
+        if not polygons:
+            continue
+        measurements = {
+            "Share of tissue": round(float(shares[number - 1]), _DECIMALS),
+            "Regions": int((slide.assignment == number - 1).sum()),
+        }
+        geometry = {"type": "MultiPolygon", "coordinates": polygons}
+        annotations.append(_feature(slide, f"prototype {number}", "annotation", geometry, number, measurements))
+    return annotations
+
+
+def _feature(
+    slide: SlideEmbeddings, name: str, kind: str, geometry: dict[str, Any], number: int, measurements: dict[str, float]
+) -> dict[str, Any]:
+    """One object; ``number`` is its prototype, 0 for none. With a name it keeps its id when the map is made again."""
+    color = prototype_colors(number)[-1].tolist() if number else list(NO_PROTOTYPE)
+    properties: dict[str, Any] = {
+        "objectType": kind,
+        "classification": {"name": f"Prototype {number}" if number else "No prototype", "color": color},
+        "measurements": measurements,
+    }
+    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    if name:
+        feature["id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}"))
+        properties["name"] = name
+    if kind == "annotation":
+        properties["isLocked"] = True
+    return feature
+
+
+def _short(px: float) -> float:
+    """Hundredths of a px; a whole number without decimals."""
+    rounded = round(px, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _dumped(node: dict[str, Any]) -> str:
+    return json.dumps(node, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

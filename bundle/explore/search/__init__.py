@@ -1,0 +1,1 @@
+"""Similar slides and regions: an index on disk, exact searches, answers that explain themselves."""

@@ -1,0 +1,73 @@
+"""What kind of vision transformer a state dict belongs to, read off its shapes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..core import BundleError
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = "the weights") -> dict[str, Any]:
+    """Read a ViT's arguments off its backbone's tensors (HIPT's and DINO's names).
+
+    The number of heads leaves no trace in shapes. It is taken as the published models have it: 64 values a head for
+    a ViT on pixels, 32 for a ViT on tokens. A file of another kind must say so by itself (``patch_encoder.pt`` does).
+
+    Args:
+        state: backbone of :func:`~bundle.networks.select_backbone`.
+        source: the file, for the error.
+
+    Returns:
+        ``{"kind": "patch", "image_size", "patch_size", "dim", "depth", "n_heads", "mlp_ratio"}`` for a ViT on pixels,
+        ``{"kind": "region", "in_dim", "n_positions", "dim", "depth", "n_heads", "mlp_ratio"}`` for one on tokens.
+
+    Raises:
+        BundleError: the tensors are no such ViT's.
+    """
+    on_tokens = "phi.0.weight" in state
+    first = "phi.0.weight" if on_tokens else "patch_embed.proj.weight"
+    needed = ("cls_token", "pos_embed", first, "blocks.0.mlp.fc1.weight", "norm.weight")
+    missing = [name for name in needed if name not in state]
+    if missing:
+        raise BundleError(
+            f"{source} is not a vision transformer with DINO's names: {', '.join(missing)} missing; "
+            f"found {', '.join(list(state)[:6]) or 'nothing'}. Export it as TorchScript to use it as a patch encoder."
+        )
+    dim = state["cls_token"].shape[-1]
+    side = math.isqrt(state["pos_embed"].shape[1] - 1)
+    if side * side + 1 != state["pos_embed"].shape[1]:
+        raise BundleError(
+            f"{source} has {state['pos_embed'].shape[1]} positions, not a square grid and CLS "
+            "(register tokens or a class-token-free model are not supported). Export it as TorchScript instead."
+        )
+    shared = {
+        "dim": dim,
+        "depth": 1 + max(int(match[1]) for match in map(_BLOCK.match, state) if match),
+        "n_heads": max(1, dim // (32 if on_tokens else 64)),
+        "mlp_ratio": state["blocks.0.mlp.fc1.weight"].shape[0] / dim,
+    }
+    if on_tokens:
+        return {"kind": "region", "in_dim": state[first].shape[1], "n_positions": side, **shared}
+    pixels = state[first].shape[-1]
+    return {"kind": "patch", "image_size": side * pixels, "patch_size": pixels, **shared}
+
+
+def describe(state: Mapping[str, Tensor]) -> str:
+    """The same in words, for error messages; never raises."""
+    try:
+        found = infer_vit_architecture(state)
+    except BundleError:
+        return "no ViT with DINO's names"
+    size = f"width {found['dim']}, depth {found['depth']}, MLP ratio {found['mlp_ratio']:g}"
+    if found["kind"] == "region":
+        side = found["n_positions"]
+        return f"a region ViT on {found['in_dim']}-d tokens ({size}, {side}x{side} positions)"
+    return f"a patch ViT on {found['image_size']} px images ({size}, {found['patch_size']} px patches)"

@@ -1,0 +1,107 @@
+"""From a file to a dictionary of tensors, without running anything that the file brings along."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ..core import BundleError
+
+# DINO keeps its command line in every checkpoint. A Namespace holds values, it runs nothing.
+_HARMLESS: list[Any] = [argparse.Namespace]
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint or a state dict onto the CPU.
+
+    ``.safetensors`` files are read as such, all others as PyTorch files with ``weights_only=True``: tensors, numbers,
+    words, containers and ``argparse.Namespace``, nothing else.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What the file holds: tensors by name, or a checkpoint with state dicts (``teacher``, ``student``, ...) inside.
+
+    Raises:
+        BundleError: the file is missing, broken, a TorchScript program, not a dictionary, or holds objects that
+            loading would have to execute.
+    """
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise BundleError(f"weights cannot be read: {path} {kind}. Give the path of a .pt, .pth or .safetensors file.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if is_torchscript(path):
+        raise BundleError(
+            f"{path} is a TorchScript program, not a file of weights. It can serve as patch_encoder_ckpt; "
+            "elsewhere give a state dict (.pt, .pth, .safetensors)."
+        )
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            contents = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types for broken files
+        raise BundleError(_explain(path, error)) from error
+    if not isinstance(contents, dict):
+        raise BundleError(
+            f"{path} holds a {type(contents).__name__}, not a dictionary of tensors. Save model.state_dict() instead."
+        )
+    return contents
+
+
+def is_torchscript(path: str | Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip with a ``code`` folder inside."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits: the name by which token files know their encoder."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_name(path: str | Path) -> str:
+    """How files of embeddings name the weights that made them: the file's stem, and its hash, by which they compare."""
+    return f"{Path(path).stem} sha256:{sha256_of(path)}"
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_file(path, device="cpu"))
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path} is not a readable safetensors file ({error}). Copy or download it again.") from error
+
+
+def _explain(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    refused = re.search(r"nsupported (?:global: )?GLOBAL (\S+)", reason)
+    if refused:
+        return (
+            f"{path} was refused: it holds an object of type {refused[1]}, which could run code while it is loaded. "
+            "Save the state dict alone, in an environment you trust, or convert it to safetensors."
+        )
+    if path.stat().st_size == 0:
+        reason = "it is empty"
+    elif "PytorchStreamReader" in reason or isinstance(error, OSError):
+        reason = "it is cut short"
+    if "Weights only load failed" in reason:  # torch's advice in this text is to load without the check
+        reason = "not the format of torch.save"
+    return (
+        f"{path} cannot be read as weights ({type(error).__name__}: {reason[:200]}). "
+        "It is broken, half copied or no PyTorch file: copy or download it again."
+    )

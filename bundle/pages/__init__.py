@@ -1,0 +1,19 @@
+"""What all pages share: frame, style, colors, texts."""
+
+from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, write_page
+from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
+from .result_texts import write_results
+
+__all__ = [
+    "NO_PROTOTYPE",
+    "OKABE_ITO",
+    "RegionPicture",
+    "SlidePicture",
+    "described",
+    "html_page",
+    "jpeg_uri",
+    "percent",
+    "prototype_colors",
+    "write_page",
+    "write_results",
+]

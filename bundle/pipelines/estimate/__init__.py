@@ -1,0 +1,1 @@
+"""What a run will take on this machine, before it starts."""

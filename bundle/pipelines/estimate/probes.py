@@ -1,0 +1,220 @@
+"""Short probes of the real parts on this machine: reading, encoding, a training step, inference."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
+from torch import nn
+
+from ...cohort import SlideRef, SlideTable
+from ...core import BundleError, quietly
+from ...networks import RegionDescriber
+from ...slides import ReadSettings
+from ...storage import TokenFileWriter
+from ..tokenizer_stream import PatchStream
+
+_ROOT = Path(__file__).parents[3]
+_WORKING = {
+    "CrossSlideHandler",
+    "FreezeHandler",
+    "GradientClipHandler",
+    "ReclusterHandler",
+    "ScheduleHandler",
+    "TeacherUpdateHandler",
+}
+
+
+class TrainingProbe(NamedTuple):
+    """What a few steps of the real trainer told.
+
+    Attributes:
+        train, recluster, embed: regions a second.
+        n_regions: in the step that was timed.
+        checkpoint_bytes: of everything that a checkpoint holds.
+        embedding_values: of a region's embedding and projection together.
+        n_heads: of the region encoder.
+        ids: of the config: batch_size, max_epochs, prototype_warmup_epochs, checkpoint_interval.
+    """
+
+    train: float
+    recluster: float
+    embed: float
+    n_regions: int
+    checkpoint_bytes: int
+    embedding_values: int
+    n_heads: int
+    ids: dict[str, Any]
+
+
+def probe_reading(
+    slides: Sequence[SlideRef], table: SlideTable, how: ReadSettings, num_workers: int = 4, seconds: float = 5.0
+) -> float:
+    """Patches a second that the tokenizer's own stream delivers from these slides, tissue finding included.
+
+    Raises:
+        BundleError: not one patch could be read.
+    """
+    stream = PatchStream(
+        slides, "unused", table=table, **how._asdict(), batch_size=32, num_workers=num_workers, rank=0, world_size=1
+    )
+    with quietly():
+        started, n_patches = time.perf_counter(), 0
+        for batch in stream:
+            n_patches += len(batch["image"])
+            if time.perf_counter() - started > seconds:
+                break
+        stream.close()
+    if not n_patches:
+        raise BundleError(f"no patch of {len(slides)} slides could be read, the first is {slides[0].path}.")
+    return n_patches / (time.perf_counter() - started)
+
+
+def probe_encoding(network: nn.Module, patch_size: int, device: torch.device, seconds: float = 5.0) -> float:
+    """Patches a second through the patch encoder, in batches as tokenizing makes them."""
+    n = 256 if device.type == "cuda" else 16
+    image = torch.randint(0, 256, (n, 3, patch_size, patch_size), dtype=torch.uint8)
+    with torch.inference_mode():
+        return n / _seconds_of(lambda: network(image.to(device)), device, seconds)
+
+
+def probe_training(
+    configs: Sequence[str | Path],
+    ids: dict[str, Any],
+    token_dim: int,
+    device: torch.device,
+    n_regions: int | None = None,
+    seconds: float = 5.0,
+) -> TrainingProbe:
+    """Three epochs of the trainer that the config makes, two steps each, on made-up tokens; the last is timed.
+
+    Args:
+        configs: ``configs/train.yaml`` and mixins.
+        ids: other values of the config's ids.
+        token_dim: values of a token.
+        device: where training will compute.
+        n_regions: in a step; None: the config's batch on a GPU, 16 of it on a CPU, where time is in proportion.
+        seconds: least time of the probe of inference.
+
+    Raises:
+        BundleError: a file or an id is none of the config's.
+    """
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        config = _config(configs, ids)
+        batch = int(config["batch_size"])
+        n = n_regions or (batch if device.type == "cuda" else min(batch, 16))
+        _write_tokens(Path(folder), 2 * n, token_dim, int(config["global_size"]))
+        given = {"dataset_dir": folder, "output_dir": folder, "device": str(device), "batch_size": n}
+        config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
+        handlers = config["train"]["handlers"]
+        config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in _WORKING]
+        parser = ConfigParser(config)
+        parser.read_meta(str(_ROOT / "configs" / "metadata.json"))
+        parser.parse(True)
+        return _probe(parser, config | _config(configs, ids), n, device, seconds)
+
+
+def _probe(parser: ConfigParser, config: dict[str, Any], n: int, device: torch.device, seconds: float) -> TrainingProbe:
+    trainer = parser.get_parsed_content("train#trainer")
+    steps = _timed_steps(trainer, device)
+    trainer.run()
+    features = parser.get_parsed_content("train#features")
+    recluster = 2 * n / _seconds_of(features, device, 0.0)
+    encoder = parser.get_parsed_content("teacher").encoder
+    describe = RegionDescriber(encoder)
+    n_embedded = 64 if device.type == "cuda" else 8
+    side = parser.get_parsed_content("tokens").region_patches
+    image = torch.randn(n_embedded, encoder.backbone.in_dim, side, side, device=device)
+    with torch.inference_mode():
+        found = describe(image)
+        embed = n_embedded / _seconds_of(lambda: describe(image), device, seconds / 2)
+    objects = parser.get_parsed_content("train#run_state").objects
+    names = ("batch_size", "max_epochs", "prototype_warmup_epochs", "checkpoint_interval")
+    return TrainingProbe(
+        train=n / min(steps[-2:]),
+        recluster=recluster,
+        embed=embed,
+        n_regions=n,
+        checkpoint_bytes=sum(_bytes_of(thing.state_dict()) for thing in objects.values()),
+        embedding_values=found["pred"].shape[1] + found["projection"].shape[1],
+        n_heads=found["attention"].shape[1],
+        ids={name: int(config[name]) for name in names},
+    )
+
+
+def _config(configs: Sequence[str | Path], ids: dict[str, Any]) -> dict[str, Any]:
+    config = ConfigParser.load_config_files([str(path) for path in configs])
+    unknown = sorted(set(ids) - set(config))
+    if unknown:
+        raise BundleError(f"{configs[0]} has no id {', '.join(unknown)}; its ids stand at its top.")
+    config.update(ids)
+    return config
+
+
+def _write_tokens(folder: Path, n_regions: int, dim: int, least_side: int) -> None:
+    """Two slides of made-up tokens, in one file each."""
+    side = max(16, least_side)
+    rng = np.random.default_rng(0)
+    for slide in range(2):
+        n = n_regions // 2
+        coords = np.stack([np.arange(n) * 4096, np.zeros(n)], 1).astype(np.int64)
+        with TokenFileWriter(
+            folder / f"slide_{slide}.h5",
+            region_patches=side,
+            dim=dim,
+            coords=coords,
+            mask=np.ones((n, side, side), bool),
+            attributes={"slide_id": f"slide_{slide}", "encoder": "made up", "mpp": 0.5},
+        ) as file:
+            for region in range(n):
+                file.write(region, rng.standard_normal((side, side, dim), dtype=np.float32))
+
+
+def _timed_steps(trainer: Engine, device: torch.device) -> list[float]:
+    """Seconds of each iteration, filled while the engine runs."""
+    found: list[float] = []
+    started = [0.0]
+
+    @trainer.on(Events.ITERATION_STARTED)
+    def _start() -> None:
+        _settle(device)
+        started[0] = time.perf_counter()
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def _stop() -> None:
+        _settle(device)
+        found.append(time.perf_counter() - started[0])
+
+    return found
+
+
+def _seconds_of(work: Callable[[], Any], device: torch.device, seconds: float) -> float:
+    """Mean time of a call, after one that does not count, over at least ``seconds``."""
+    work()
+    _settle(device)
+    started, n = time.perf_counter(), 0
+    while n == 0 or time.perf_counter() - started < seconds:
+        work()
+        _settle(device)
+        n += 1
+    return (time.perf_counter() - started) / n
+
+
+def _settle(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _bytes_of(state: Any) -> int:
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, dict):
+        return sum(_bytes_of(value) for value in state.values())
+    return sum(_bytes_of(value) for value in state) if isinstance(state, list | tuple) else 0

@@ -1,0 +1,102 @@
+"""The prototype sets that match a few given ones best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..parallel import full_precision
+from .matching import similarity_bound, similarity_of_cosines
+
+_BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
+_ROUNDING = 1e-5  # of sums of cosines
+
+
+@torch.no_grad()
+@full_precision()
+def nearest_sets(
+    queries: Tensor,
+    queries_valid: Tensor,
+    prototypes: Tensor,
+    valid: Tensor,
+    n_neighbors: int,
+    *,
+    usable: Tensor | None = None,
+    leave_out: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ``n_neighbors`` of S prototype sets that match each of a few queries best, exactly, streamed over the sets.
+
+    Queries may have another number of prototypes than the sets. Only sets whose upper bound reaches what a query has
+    already are assigned.
+
+    Args:
+        queries: L2-normalized, shape (Q, K, d).
+        queries_valid: which of them exist, shape (Q, K), bool.
+        prototypes: L2-normalized, shape (S, L, d), finite.
+        valid: which of them exist, shape (S, L), bool.
+        n_neighbors: R, at least 1; may exceed S.
+        usable: sets that may be found, shape (S,), bool; None: all.
+        leave_out: a set that each query passes over, shape (Q,), int64; None: none.
+
+    Returns:
+        Sets (Q, R), best first, -1 where there are no more; their similarities (Q, R), -inf there.
+    """
+    n_queries, missing = len(queries), queries.shape[1] - prototypes.shape[1]
+    index = torch.full((n_queries, n_neighbors), -1, dtype=torch.long, device=queries.device)
+    similarity = queries.new_full((n_queries, n_neighbors), -torch.inf)
+    a_valid = pad(queries_valid, (0, max(0, -missing)))
+    for sets in _blocks(len(prototypes), n_queries * a_valid.shape[1] ** 2, prototypes.device):
+        cosines = torch.einsum("qkd,tld->qtkl", queries, prototypes[sets])
+        cosines = pad(cosines, (0, max(0, missing), 0, max(0, -missing)))
+        number = torch.arange(sets.start, sets.start + cosines.shape[1], device=queries.device)
+        allowed = torch.ones_like(number, dtype=torch.bool) if usable is None else usable[sets]
+        allowed = allowed.expand(n_queries, -1)
+        if leave_out is not None:
+            allowed = allowed & (number != leave_out[:, None])
+        there = pad(valid[sets], (0, max(0, missing))).expand(n_queries, -1, -1)
+        scores = _similarities(cosines, a_valid, there, allowed, n_neighbors, similarity[:, -1:])
+        scores = torch.cat([similarity, scores], 1)
+        numbers = torch.cat([index, number.expand(n_queries, -1)], 1)
+        similarity, place = scores.topk(n_neighbors, dim=1)
+        index = numbers.gather(1, place)
+    return torch.where(similarity > -torch.inf, index, -1), similarity
+
+
+def _blocks(n: int, elements: int, device: torch.device) -> Iterator[slice]:
+    step = max(1, _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"]) // max(1, elements))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def _similarities(
+    cosines: Tensor, a_valid: Tensor, b_valid: Tensor, usable: Tensor, n_neighbors: int, least: Tensor
+) -> Tensor:
+    """Similarities (q, t), -inf for pairs that are not usable or cannot be among the best R of their query.
+
+    Args:
+        cosines: (q, t, K, K).
+        a_valid: of the queries, (q, K).
+        b_valid: of the others, (q, t, K).
+        usable: (q, t).
+        n_neighbors: R.
+        least: a similarity (q, 1) that counts no more.
+    """
+    a_valid = a_valid[:, None].expand_as(b_valid)
+    bound = similarity_bound(cosines, a_valid, b_valid).add_(_ROUNDING).masked_fill_(~usable, -torch.inf)
+    found = torch.full_like(bound, -torch.inf)
+    first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
+    rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)
+    exact = similarity_of_cosines(
+        cosines[rows, first].flatten(0, 1), *(v[rows, first].flatten(0, 1) for v in (a_valid, b_valid))
+    )
+    exact = exact.view_as(first).masked_fill(~usable[rows, first], -torch.inf)
+    found[rows, first] = exact
+    threshold = torch.maximum(exact.amin(1, keepdim=True), least)
+    wanted = (bound >= threshold) & (bound > -torch.inf)
+    wanted[rows, first] = False
+    i, j = wanted.nonzero(as_tuple=True)
+    found[i, j] = similarity_of_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])
+    return found

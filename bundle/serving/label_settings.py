@@ -1,0 +1,129 @@
+"""What the MONAI Label app is started with: its ``--conf NAME VALUE`` pairs."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core import BundleError
+from ..networks import sha256_of
+
+_OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt"}
+_READING = {
+    "slide_table", "wsi_reader", "mpp", "default_mpp", "region_patches", "patch_size", "min_tissue",
+    "min_tissue_patches", "encode_background", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
+    "n_prototypes", "min_regions", "seed",
+}  # fmt: skip
+_EVALUATED = ("$", "@", "%")
+_OF_LABEL = {"server_mode", "models", "zoo_source", "zoo_repo", "auth_token", "preload", "use_pretrained_model"}
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Where things are, and what is handed on to ``configs/``.
+
+    Attributes:
+        bundle_root: the bundle.
+        work_dir: embeddings, tokens, training runs and new weights go here.
+        reading: ids of ``configs/inference.yaml`` and ``configs/tokenize.yaml`` that the user has set (``mpp``,
+            ``patch_size``, ``slide_table`` and so on), with their values.
+        patch_encoder_ckpt: pixels to tokens.
+        given_region_encoder: tokens to embeddings, until training from Label has made another.
+        train_configs: config files of training: ``configs/train.yaml`` and mixins.
+    """
+
+    bundle_root: Path
+    work_dir: Path
+    patch_encoder_ckpt: Path
+    given_region_encoder: Path
+    reading: dict[str, str] = field(default_factory=dict)
+    train_configs: tuple[Path, ...] = ()
+
+    @classmethod
+    def read(cls, bundle_root: Path, app_dir: Path, conf: Mapping[str, str]) -> LabelSettings:
+        """Sort ``--conf`` pairs.
+
+        Args:
+            bundle_root: the bundle.
+            app_dir: folder of the app; its ``work`` is the default for what is written.
+            conf: names and values.
+
+        Raises:
+            BundleError: a name that nobody knows, a value that is an expression, or weights that are not there.
+        """
+        known = _READING | _OWN | _OF_LABEL
+        for name in conf:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=2)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
+                raise BundleError(f"--conf {name} is no setting of this app; {hint}")
+            if name in _READING and str(conf[name]).lstrip().startswith(_EVALUATED):
+                raise BundleError(
+                    f"--conf {name} is {conf[name]!r}, which MONAI would evaluate; give the value itself, not an "
+                    "expression or a reference."
+                )
+        models = bundle_root / "models"
+        configs = str(conf.get("train_configs") or "configs/train.yaml").split(",")
+        settings = cls(
+            bundle_root=bundle_root,
+            work_dir=Path(conf.get("work_dir") or app_dir / "work").expanduser().resolve(),
+            patch_encoder_ckpt=Path(conf.get("patch_encoder_ckpt") or models / "patch_encoder.pt").resolve(),
+            given_region_encoder=Path(conf.get("region_encoder_ckpt") or models / "model.pt").resolve(),
+            reading={name: _absolute(name, str(conf[name])) for name in conf if name in _READING},
+            train_configs=tuple((bundle_root / name.strip()).resolve() for name in configs),
+        )
+        settings._check()
+        return settings
+
+    @property
+    def trained_region_encoder(self) -> Path:
+        """Where training from Label puts its model; the given one is never written over."""
+        return self.work_dir / "models" / "model.pt"
+
+    @property
+    def region_encoder_ckpt(self) -> Path:
+        """What is served: the newest model of this app, or the given one."""
+        trained = self.trained_region_encoder
+        return trained if trained.is_file() else self.given_region_encoder
+
+    def model_for_clients(self) -> Path:
+        """The model that clients may fetch, replace and remove (``/model``): the trained one, never the given one.
+
+        Raises:
+            BundleError: none has been trained, or it was removed.
+        """
+        if not self.trained_region_encoder.is_file():
+            raise BundleError(
+                f"there is no {self.trained_region_encoder}: no model has been trained from this server, or it "
+                "was removed, and the weights that it was started with are not the clients' to fetch or replace. Train "
+                "one (POST /train/slpd), or start the server with other weights (--conf region_encoder_ckpt FILE)."
+            )
+        return self.trained_region_encoder
+
+    @property
+    def tokens_dir(self) -> Path:
+        """Token files of the slides, one folder a patch encoder and way of reading."""
+        names = ("mpp", "patch_size", "region_patches", "encode_background")
+        ways = [f"{name}={self.reading[name]}" for name in names if name in self.reading]
+        key = hashlib.sha256("\n".join([sha256_of(self.patch_encoder_ckpt), *ways]).encode()).hexdigest()[:12]
+        return self.work_dir / "tokens" / key
+
+    def _check(self) -> None:
+        weights = ((self.patch_encoder_ckpt, "patch_encoder_ckpt"), (self.region_encoder_ckpt, "region_encoder_ckpt"))
+        for path, name in weights:
+            if not path.is_file():
+                raise BundleError(
+                    f"there are no weights at {path}. Give others (--conf {name} FILE), or make some: scripts/demo on "
+                    "synthetic slides, or the five steps of README.md on your own."
+                )
+        for path in self.train_configs:
+            if not path.is_file():
+                raise BundleError(f"there is no config {path}; give train_configs as paths from {self.bundle_root}.")
+
+
+def _absolute(name: str, value: str) -> str:
+    """Training runs in another folder than the server, so paths must not depend on it."""
+    return str(Path(value).expanduser().resolve()) if name == "slide_table" else value

@@ -1,0 +1,109 @@
+"""The embeddings of a slide, made when they are first asked for: ``configs/inference.yaml`` inside an app."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ..cohort import SlideRef
+from ..core import BundleError, user_error
+from ..storage import SlideEmbeddings, read_embeddings, read_index
+from .label_settings import LabelSettings
+
+_PACKAGE = __name__.split(".")[0]
+_KEPT_SLIDES = 32
+
+
+class SlideService:
+    """Embeds slides by running the inference config in this process, one slide at a time, and remembers them.
+
+    What is made lies in ``work_dir`` (tokens, embeddings), so that a slide is encoded once, whatever is asked about it,
+    and a new region encoder needs no new tokens.
+
+    Args:
+        settings: weights, folders, how slides are read.
+    """
+
+    def __init__(self, settings: LabelSettings) -> None:
+        self.settings = settings
+        self._kept: OrderedDict[tuple[Any, ...], SlideEmbeddings] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def embeddings(self, path: Path, slide_id: str) -> SlideEmbeddings:
+        """The slide's regions; made where they are missing, or where weights or settings are others.
+
+        Args:
+            path: the slide.
+            slide_id: what tells it from all other slides, by which its files are named; two may share a file name.
+
+        Raises:
+            BundleError: the slide cannot be read, has no tissue, or the weights do not fit.
+        """
+        with self._lock:
+            key = (slide_id, path, *_stamp(path), *_stamp(self.settings.region_encoder_ckpt))
+            if key not in self._kept:
+                self._kept[key] = self._embed(SlideRef(slide_id, path.absolute(), path.name))
+            self._kept.move_to_end(key)
+            while len(self._kept) > _KEPT_SLIDES:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+    def _embed(self, slide: SlideRef) -> SlideEmbeddings:
+        folder = self.settings.work_dir / "inference"
+        ids = {
+            **self.settings.reading,
+            "bundle_root": str(self.settings.bundle_root),
+            # the id as an object: a text that begins with $ would be evaluated
+            "inputs": {"_target_": "bundle.pipelines.InferenceInputs", "refs": [slide], "are_slides": True},
+            "output_dir": str(folder),
+            "tokens_dir": str(self.settings.tokens_dir),
+            "patch_encoder_ckpt": str(self.settings.patch_encoder_ckpt),
+            "region_encoder_ckpt": str(self.settings.region_encoder_ckpt),
+        }
+        parser = ConfigParser(own_targets(self._config() | ids))
+        try:
+            evaluator = parser.get_parsed_content("evaluator", instantiate=True)
+            evaluator.run()
+        except Exception as error:  # MONAI wraps what its config's parts raise
+            mistake = user_error(error)
+            if mistake is None:
+                raise
+            raise BundleError(_reason(folder / "slides.csv") or str(mistake)) from error
+        return read_embeddings(folder / "embeddings" / f"{slide.slide_id}.h5")
+
+    def _config(self) -> dict[str, Any]:
+        return dict(ConfigParser.load_config_file(str(self.settings.bundle_root / "configs" / "inference.yaml")))
+
+
+def own_targets(node: Any) -> Any:
+    """A config whose ``_target_: bundle.*`` are this very package, whatever name it was imported under.
+
+    Several bundles have a package called ``bundle``; the app imports this one under another name, so that they can
+    share a process.
+    """
+    if isinstance(node, dict):
+        return {key: _own_name(value) if key == "_target_" else own_targets(value) for key, value in node.items()}
+    return [own_targets(value) for value in node] if isinstance(node, list) else node
+
+
+def _own_name(target: Any) -> Any:
+    is_of_bundle = isinstance(target, str) and target.startswith("bundle.")
+    return f"{_PACKAGE}.{target.removeprefix('bundle.')}" if is_of_bundle else target
+
+
+def _reason(index: Path) -> str:
+    """Why the one slide of a run failed, in its own words; empty where the run itself did."""
+    rows = read_index(index) if index.is_file() else []
+    return rows[0].error if len(rows) == 1 else ""
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}).") from error
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,55 @@
+"""Token and embedding files: written once, read at random."""
+
+from .attention import attention_on_tissue, relative_attention
+from .batches import RegionBatch, collate_regions
+from .dataset import TokenDataset
+from .embedding_files import Provenance, find_embeddings
+from .embedding_index import IndexRow, read_index, write_index
+from .embedding_npz import write_npz
+from .embedding_record import SlideEmbeddings
+from .embedding_store import (
+    EMBEDDING_SUFFIX,
+    read_embeddings,
+    read_embeddings_header,
+    remove_stale_embeddings,
+    write_embeddings,
+)
+from .embedding_typical import tissue_shares, typical_regions
+from .memory import available_memory
+from .sampler import RegionBatchSampler
+from .token_files import find_token_files, token_width
+from .token_store import FORMAT_VERSION, TokenFile, TokenHeader, read_token_header
+from .token_writer import NoRoomError, TokenFileWriter, remove_stale_parts
+
+__all__ = [
+    "EMBEDDING_SUFFIX",
+    "FORMAT_VERSION",
+    "IndexRow",
+    "NoRoomError",
+    "Provenance",
+    "RegionBatch",
+    "RegionBatchSampler",
+    "SlideEmbeddings",
+    "TokenDataset",
+    "TokenFile",
+    "TokenFileWriter",
+    "TokenHeader",
+    "attention_on_tissue",
+    "available_memory",
+    "collate_regions",
+    "find_embeddings",
+    "find_token_files",
+    "read_embeddings",
+    "read_embeddings_header",
+    "read_index",
+    "read_token_header",
+    "relative_attention",
+    "remove_stale_embeddings",
+    "remove_stale_parts",
+    "tissue_shares",
+    "token_width",
+    "typical_regions",
+    "write_embeddings",
+    "write_index",
+    "write_npz",
+]

@@ -1,0 +1,149 @@
+"""All regions of a folder of token files as one map-style data set."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .batches import BatchMaker
+from .resident import DeviceCache, make_cache
+from .token_files import check_alike, choose_slides, find_token_files, open_token_files
+from .token_reading import RegionReader
+from .token_store import TokenHeader
+
+
+class TokenDataset(Dataset[dict[str, Any]]):
+    """Regions of all slides; item -> ``features`` [P, P, D], ``mask`` bool [P, P], ``region_id`` and ``slide`` (int).
+
+    Features come in the files' dtype (float16 as a rule). ``region_id`` is the index in this data set, ``slide``
+    indexes ``slide_ids``. A file that cannot be read is left out with a warning. Handles are opened when first needed,
+    so an instance may go into forked or spawned workers.
+
+    Args:
+        dataset_dir: folder of token files (searched in depth), one file, or a list of files.
+        transform: called on each item.
+        slides: keep only these slide ids.
+        cache: ``device`` keeps all regions on ``device``, batches are gathered there, and workers, which cannot reach
+            it, read the files; ``memory`` keeps every region that was read in memory that forked workers share;
+            ``none`` keeps nothing; ``auto`` is ``device`` on a GPU where all regions fit into ``memory_share`` of what
+            is free there, else ``memory`` where they fit into that share of the machine's memory, else ``none``.
+        memory_share: share of the free memory that ``auto`` may fill; the machine's is divided among its processes.
+        device: where batches are going. Features that do not lie there are read into pinned memory, where it is a GPU.
+
+    Attributes:
+        slide_ids: one a file, in the order of ``slide``.
+        slide_index: LongTensor [N], ascending.
+        coords: LongTensor [N, 2], level-0 px.
+        masks: bool [N, P, P].
+        headers: one :class:`TokenHeader` a slide.
+
+    Raises:
+        BundleError: nothing to read, or files that do not belong together (another encoder, mpp, D or grid size).
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path | Sequence[str | Path],
+        *,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+        slides: Iterable[str] | None = None,
+        cache: str = "auto",
+        memory_share: float = 0.5,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.transform = transform
+        files = open_token_files(find_token_files(dataset_dir))
+        if slides is not None:
+            files = choose_slides(files, slides)
+        self.headers: list[TokenHeader] = [file.header for file in files]
+        check_alike(self.headers)
+        self.slide_ids = [header.slide_id for header in self.headers]
+        counts = torch.tensor([len(file) for file in files])
+        self.slide_index: Tensor = torch.arange(len(counts)).repeat_interleave(counts)
+        self.coords: Tensor = torch.from_numpy(np.concatenate([file.coords for file in files]))
+        self.masks: Tensor = torch.from_numpy(np.concatenate([file.mask for file in files]))
+        self.dtype = np.result_type(*(header.dtype for header in self.headers))
+        self.device = torch.device(device)
+        self._reader = RegionReader(files)
+        self._batches = BatchMaker(self._grid, self.dtype, self.device)
+        shape, read_into = (len(self), *self._grid), self._reader.read_into
+        self._cache = make_cache(cache, memory_share, self.device, shape, self.dtype, read_into, self._batches)
+
+    @property
+    def token_dim(self) -> int:
+        """Length D of a token."""
+        return self.headers[0].dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of which slides and regions these are, in their order."""
+        digest = hashlib.sha256("\n".join(self.slide_ids).encode())
+        digest.update(self.slide_index.numpy().tobytes() + self.coords.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def has_background(self) -> bool:
+        """Whether background patches were encoded, in all files."""
+        return all(bool(header.attributes.get("encode_background", False)) for header in self.headers)
+
+    @property
+    def region_patches(self) -> int:
+        """Patches P on a region's side."""
+        return self.headers[0].region_patches
+
+    @property
+    def encoder(self) -> str:
+        """The patch encoder's name and hash."""
+        return self.headers[0].encoder
+
+    @property
+    def is_cached(self) -> bool:
+        """Regions stay in memory, or on the device, once read."""
+        return self._cache is not None
+
+    @property
+    def is_on_device(self) -> bool:
+        """Features come from a GPU's memory, which cannot be pinned."""
+        return isinstance(self._cache, DeviceCache) and self.device.type != "cpu"
+
+    def __len__(self) -> int:
+        return len(self.slide_index)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([range(len(self))[int(index)]])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
+        """Many items at once, all in one preallocated array."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        region_id = torch.from_numpy(chosen)
+        batch = self._batches.batch(
+            {
+                "features": self.read(chosen),
+                "mask": self.masks.index_select(0, region_id),
+                "region_id": region_id,
+                "slide": self.slide_index.index_select(0, region_id),
+            }
+        )
+        return batch if self.transform is None else [self.transform(item) for item in batch]
+
+    def read(self, indices: NDArray[np.int64]) -> Tensor:
+        """Token grids [n, P, P, D] of the regions ``indices``; in memory that is used again when nobody holds them."""
+        is_out_of_reach = isinstance(self._cache, DeviceCache) and self._batches.is_elsewhere
+        if self._cache is not None and not is_out_of_reach:
+            return self._cache.read(indices)
+        out = self._batches(len(indices))
+        self._reader.read_into(indices, out.numpy(), np.arange(len(indices)))
+        return out
+
+    @property
+    def _grid(self) -> tuple[int, int, int]:
+        return self.region_patches, self.region_patches, self.token_dim
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": None}  # a spawned process does not share the memory

@@ -1,0 +1,67 @@
+"""Embedding files in a folder, and whether slides may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..core import BundleError, encoder_key
+from .embedding_store import EMBEDDING_SUFFIX
+
+_SAME_MPP = 0.02
+
+
+class Provenance(NamedTuple):
+    """What must be the same for embeddings of two slides to be comparable.
+
+    ``region_encoder`` and ``encoder`` (of patches) as files record them, ``mpp`` in um/px.
+    """
+
+    region_encoder: str
+    encoder: str
+    mpp: float
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> Provenance:
+        """From a file's attributes; what it does not record is empty, or 0."""
+        region_encoder, encoder = (str(attributes.get(name, "")) for name in ("region_encoder", "encoder"))
+        return cls(region_encoder, encoder, float(attributes.get("mpp", 0.0)))
+
+    def difference(self, other: Provenance) -> str:
+        """What keeps the two from being compared, in words; empty if nothing does. Weights count, not file names."""
+        for what, mine, others in (
+            ("region encoder", self.region_encoder, other.region_encoder),
+            ("patch encoder", self.encoder, other.encoder),
+        ):
+            if encoder_key(mine) != encoder_key(others):
+                return f"{what} {mine or 'unknown'} and {others or 'unknown'}"
+        if abs(self.mpp - other.mpp) > _SAME_MPP * max(self.mpp, other.mpp):
+            return f"resolution {self.mpp:g} and {other.mpp:g} um/px"
+        return ""
+
+
+def find_embeddings(folder: str | Path) -> list[Path]:
+    """Embedding files below a folder, sorted; a single file is allowed.
+
+    Of inference's ``output_dir`` those in its ``embeddings``, without its tokens.
+
+    Raises:
+        BundleError: there is no such folder, no file in it, or two of the same name.
+    """
+    root = Path(folder)
+    if root.is_file():
+        return [root]
+    root = root / "embeddings" if (root / "embeddings").is_dir() else root
+    if not root.is_dir():
+        raise BundleError(f"{root} does not exist: give the folder of embeddings that configs/inference.yaml wrote.")
+    found = sorted(path for path in root.rglob(f"*{EMBEDDING_SUFFIX}") if not path.name.startswith("."))
+    if not found:
+        raise BundleError(
+            f"no embeddings (*{EMBEDDING_SUFFIX}) in {root}: run configs/inference.yaml, or give the folder it wrote."
+        )
+    first: dict[str, Path] = {}
+    for path in found:
+        if first.setdefault(path.stem, path) is not path:
+            raise BundleError(f"slide {path.stem} stands twice in {root} ({first[path.stem]}, {path}); keep one.")
+    return found

@@ -1,0 +1,84 @@
+"""Which regions make a batch, as a function of seed and epoch alone."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from ..core import BundleError, as_whole
+
+logger = logging.getLogger(__name__)
+
+
+class RegionBatchSampler(Sampler[list[int]]):
+    """Global batches, each dealt out to the ranks: batch i of an epoch is the same set for any number of ranks.
+
+    Call :meth:`set_epoch` before each epoch; the order depends on nothing else, so a resumed run repeats it.
+
+    Args:
+        n_items: items in the data set.
+        batch_size: items of a batch over all ranks.
+        seed: key of the order.
+        rank, world_size: which share is ours.
+        shuffle: random order; False keeps the data set's.
+        drop_last: leave out the last, smaller batch. With fewer items than one batch there is one partial batch, and
+            a warning.
+
+    Raises:
+        BundleError: no items, or a batch does not give every rank an item.
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle: bool = True,
+        drop_last: bool = True,
+    ) -> None:
+        self.n_items, self.batch_size = int(n_items), as_whole(batch_size, "batch_size", 1)
+        self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.epoch = 0
+        smallest = min(self.n_items, self.batch_size)
+        if smallest < self.world_size:
+            raise BundleError(
+                f"batches of {self.batch_size} out of {self.n_items} items do not give each of {self.world_size} "
+                "processes an item; add slides, raise batch_size, or start fewer processes."
+            )
+        if self.n_items < self.batch_size:
+            logger.warning(
+                "there are only %d items for a batch of %d: every epoch is one partial batch. "
+                "Lower batch_size, or add slides.",
+                self.n_items,
+                self.batch_size,
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return len(self._bounds())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.arange(self.n_items)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)
+        for start, stop in self._bounds():
+            yield order[start + self.rank : stop : self.world_size].tolist()
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        """First and last item of each global batch."""
+        n_full, n_left = divmod(self.n_items, self.batch_size)
+        bounds = [(i * self.batch_size, (i + 1) * self.batch_size) for i in range(n_full)]
+        if n_full and (self.drop_last or n_left == 0):
+            return bounds
+        if n_full and n_left < self.world_size:  # too few for every rank: they join the batch before
+            bounds[-1] = (bounds[-1][0], self.n_items)
+            return bounds
+        return [*bounds, (n_full * self.batch_size, self.n_items)]

@@ -1,0 +1,107 @@
+"""Which token files there are, and whether they belong together."""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..core import BundleError, encoder_key
+from .token_store import TokenFile, TokenHeader, read_token_header
+
+logger = logging.getLogger(__name__)
+
+
+def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Token files of a folder (searched in depth, sorted), or the files that were named; unfinished ones are ignored.
+
+    Raises:
+        BundleError: no such folder or file, or no token file in it.
+    """
+    if not isinstance(dataset_dir, str | Path):
+        return [path for entry in dataset_dir for path in find_token_files(entry)]
+    root = Path(dataset_dir)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise BundleError(f"the folder of token files {root} does not exist; make it with configs/tokenize.yaml.")
+    files = sorted(path for path in root.rglob("*.h5") if path.is_file() and not path.name.startswith("."))
+    if not files:
+        found = sorted(path.name for path in root.iterdir())[:5]
+        raise BundleError(
+            f"no token file (.h5) in {root}; found {', '.join(found) or 'nothing'}. "
+            "Token files are made from slides with configs/tokenize.yaml."
+        )
+    return files
+
+
+def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) -> int:
+    """Length D of the tokens in a folder; ``default`` where there are none, or none that can be read."""
+    try:
+        paths = find_token_files(dataset_dir)
+    except BundleError:
+        return default
+    for path in paths:
+        with contextlib.suppress(BundleError):  # the data set will say what is wrong with it
+            return read_token_header(path).dim
+    return default
+
+
+def open_token_files(paths: Sequence[Path]) -> list[TokenFile]:
+    """Open what can be read; warn about the rest.
+
+    Raises:
+        BundleError: nothing can be read.
+    """
+    files: list[TokenFile] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            files.append(TokenFile(path))
+        except BundleError as error:
+            problems.append(str(error))
+            logger.warning("left out: %s", error)
+    if not files:
+        raise BundleError(f"none of {len(problems)} token files can be read; the first: {problems[0]}")
+    return files
+
+
+def choose_slides(files: Sequence[TokenFile], slides: Iterable[str]) -> list[TokenFile]:
+    """The files of the slide ids that are asked for.
+
+    Raises:
+        BundleError: a slide has no file.
+    """
+    wanted = set(slides)
+    unknown = sorted(wanted - {file.header.slide_id for file in files})
+    if unknown or not wanted:
+        raise BundleError(
+            f"no token file for {len(unknown)} of {len(wanted)} slides asked for: {', '.join(unknown[:5])}."
+        )
+    return [file for file in files if file.header.slide_id in wanted]
+
+
+def check_alike(headers: Sequence[TokenHeader]) -> None:
+    """Files of one data set agree in what a token is, and no slide comes twice.
+
+    Raises:
+        BundleError: two files differ; both are named.
+    """
+    first, seen = headers[0], {headers[0].slide_id: headers[0]}
+    for other in headers[1:]:
+        for name, a, b in (
+            ("token length", first.dim, other.dim),
+            ("patches on a region's side", first.region_patches, other.region_patches),
+            ("mpp", first.mpp, other.mpp),
+            ("encoder", encoder_key(first.encoder), encoder_key(other.encoder)),
+        ):
+            if a != b:
+                a, b = (first.encoder, other.encoder) if name == "encoder" else (a, b)
+                raise BundleError(
+                    f"token files do not belong together: {name} is {a} in {first.path} and {b} in {other.path}. "
+                    "Keep each kind in a folder of its own."
+                )
+        if other.slide_id in seen:
+            raise BundleError(
+                f"slide {other.slide_id} has two token files: {seen[other.slide_id].path} and {other.path}."
+            )
+        seen[other.slide_id] = other

@@ -1,0 +1,223 @@
+"""Reading one token file: header, coordinates, masks, and regions straight from their place in the file."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import is_file_name
+from ..core import DAMAGED_FILE, BundleError, plain_value
+
+FORMAT_VERSION = 1
+REQUIRED_ATTRIBUTES = ("encoder", "format_version", "mpp", "slide_id")
+
+
+class TokenHeader(NamedTuple):
+    """What a token file says about itself. ``mpp`` in um/px; ``attributes`` holds everything else that was recorded."""
+
+    path: Path
+    slide_id: str
+    n_regions: int
+    region_patches: int
+    dim: int
+    dtype: np.dtype
+    encoder: str
+    mpp: float
+    attributes: dict[str, Any]
+
+
+class TokenFile:
+    """One slide's token grids.
+
+    Opening reads the header and where each region lies; HDF5 is closed again. Regions are then read with ``pread`` at
+    their place, so an object may be shared by threads and carried into forked or spawned workers.
+
+    Args:
+        path: a ``.h5`` file in the layout that :class:`TokenFileWriter` writes; other layouts of the same datasets
+            (contiguous, compressed) are read too, more slowly.
+
+    Attributes:
+        header: see :class:`TokenHeader`.
+        coords: int64 [R, 2], level-0 pixel (x, y) of each region's top-left corner.
+        mask: bool [R, P, P], the patch holds tissue.
+
+    Raises:
+        BundleError: the file is missing, cut short, or not a token file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise BundleError(f"token file {self.path} does not exist.")
+        try:
+            self._version = _version_of(self.path)
+            with h5py.File(self.path, "r", locking=False) as file:
+                self.header = _read_header(file, self.path)
+                self.coords: NDArray[np.int64] = file["coords"][:].astype(np.int64)
+                self.mask: NDArray[np.bool_] = file["mask"][:].astype(bool)
+                self._offsets = _region_offsets(file["features"], self._version[0])
+        except DAMAGED_FILE as error:
+            raise BundleError(
+                f"token file {self.path} cannot be read ({error}); it is damaged or was copied only in part. "
+                "Delete it and tokenize the slide again, or copy it again."
+            ) from error
+
+    def __len__(self) -> int:
+        return self.header.n_regions
+
+    @property
+    def region_nbytes(self) -> int:
+        """Bytes of one stored region."""
+        return self.header.region_patches**2 * self.header.dim * self.header.dtype.itemsize
+
+    def offset(self, region: int) -> int | None:
+        """First byte of a region in the file; None where regions are not plain bytes in one piece."""
+        return None if self._offsets is None else int(self._offsets[region])
+
+    def open(self) -> Any:
+        """A handle for :meth:`read_into`; it closes itself when nobody holds it anymore."""
+        try:
+            handle = open(self.path, "rb", buffering=0)
+        except OSError as error:
+            raise BundleError(f"token file {self.path} cannot be opened anymore: {error.strerror}.") from error
+        found = os.fstat(handle.fileno())
+        if (found.st_size, found.st_mtime_ns) != self._version:
+            raise BundleError(f"token file {self.path} was replaced while it was in use; start the run again.")
+        return handle
+
+    def is_plain(self, dtype: np.dtype) -> bool:
+        """Regions are plain bytes in one piece, and of this type."""
+        return self._offsets is not None and dtype == self.header.dtype
+
+    def read_into(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any = None) -> None:
+        """Copy ``regions`` to ``out[rows]``; ``out`` is C-contiguous [n, P, P, D] of any float type."""
+        if self._offsets is None:
+            self._read_through_hdf5(regions, out, rows)
+            return
+        handle = handle or self.open()
+        if self.is_plain(out.dtype):
+            for i in self.copy_cached(regions, out, rows, handle):
+                self._pread(handle, out[rows[i]], regions[i])
+            return
+        buffer = np.empty(out.shape[1:], self.header.dtype)
+        for region, row in zip(regions, rows, strict=True):
+            self._pread(handle, buffer, region)
+            out[row] = buffer
+
+    def copy_cached(
+        self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any, flags: int = 0
+    ) -> list[int]:
+        """Copy what one system call a region gives, of a file that :meth:`is_plain`; places in ``regions`` of the rest.
+
+        Args:
+            regions, out, rows, handle: as for :meth:`read_into`.
+            flags: of ``preadv``; with ``os.RWF_NOWAIT`` nothing waits for the disk.
+        """
+        assert self._offsets is not None
+        handle_number, size = handle.fileno(), self.region_nbytes
+        whole = out.data.cast("B")
+        offsets = self._offsets[regions].tolist()
+        rest = []
+        for i, (offset, row) in enumerate(zip(offsets, rows, strict=True)):
+            try:
+                n_read = os.preadv(handle_number, [whole[row * size : (row + 1) * size]], offset, flags)
+            except OSError:  # not in memory, or flags that the file system does not know; a real error comes again
+                n_read = 0
+            if n_read < size:
+                rest.append(i)
+        return rest
+
+    def request(self, region: int, handle: Any) -> None:
+        """Ask the system to fetch a region, without waiting for it."""
+        offset = self.offset(region)
+        if offset is not None and hasattr(os, "posix_fadvise"):  # macOS has none
+            os.posix_fadvise(handle.fileno(), offset, self.region_nbytes, os.POSIX_FADV_WILLNEED)
+
+    def read(self, regions: Sequence[int] | None = None) -> NDArray[Any]:
+        """Regions [n, P, P, D] in the file's dtype; all of them, in order, where ``regions`` is None."""
+        chosen = range(len(self)) if regions is None else regions
+        side = self.header.region_patches
+        out = np.empty((len(chosen), side, side, self.header.dim), self.header.dtype)
+        self.read_into(chosen, out, range(len(chosen)))
+        return out
+
+    def _pread(self, handle: Any, target: NDArray[Any], region: int) -> None:
+        assert self._offsets is not None
+        view, offset = target.data.cast("B"), int(self._offsets[region])
+        try:
+            while view:
+                n_read = os.preadv(handle.fileno(), [view], offset)
+                if n_read == 0:
+                    raise OSError("the file ends early")
+                view, offset = view[n_read:], offset + n_read
+        except OSError as error:
+            raise BundleError(f"region {region} of token file {self.path} cannot be read: {error}.") from error
+
+    def _read_through_hdf5(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int]) -> None:
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                for region, row in zip(regions, rows, strict=True):
+                    out[row] = file["features"][int(region)]
+        except DAMAGED_FILE as error:
+            raise BundleError(f"regions of token file {self.path} cannot be read: {error}.") from error
+
+
+def read_token_header(path: str | Path) -> TokenHeader:
+    """The header of one token file.
+
+    Raises:
+        BundleError: the file is missing, cut short, or not a token file.
+    """
+    return TokenFile(path).header
+
+
+def _read_header(file: h5py.File, path: Path) -> TokenHeader:
+    missing = [name for name in ("features", "coords", "mask") if name not in file]
+    missing += [f"attribute {name}" for name in REQUIRED_ATTRIBUTES if name not in file.attrs]
+    if missing:
+        raise BundleError(f"{path} is not a token file of this bundle: it lacks {', '.join(missing)}.")
+    attributes = {name: plain_value(value) for name, value in file.attrs.items()}
+    if int(attributes["format_version"]) > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has token format {attributes['format_version']}; this version reads up to {FORMAT_VERSION}. "
+            "Update the bundle."
+        )
+    if not is_file_name(str(attributes["slide_id"])):
+        raise BundleError(
+            f"{path} calls its slide {attributes['slide_id']!r}, which cannot name a file; it is refused."
+        )
+    shape, dtype = file["features"].shape, file["features"].dtype
+    fits = len(shape) == 4 and shape[1] == shape[2] and shape[0] > 0 and dtype.kind == "f"
+    if not fits or file["mask"].shape != shape[:3] or file["coords"].shape != (shape[0], 2):
+        raise BundleError(
+            f"{path} is not a token file of this bundle: features {shape} {dtype}, mask {file['mask'].shape}, coords "
+            f"{file['coords'].shape}; expected [R, P, P, D] float, [R, P, P] and [R, 2] with R > 0."
+        )
+    slide_id, encoder, mpp = str(attributes["slide_id"]), str(attributes["encoder"]), float(attributes["mpp"])
+    return TokenHeader(path, slide_id, shape[0], shape[1], shape[3], dtype, encoder, mpp, attributes)
+
+
+def _region_offsets(features: h5py.Dataset, file_size: int) -> NDArray[np.int64] | None:
+    """Byte offset of each region, or None where regions are not plain bytes in one piece."""
+    region_nbytes = int(np.prod(features.shape[1:])) * features.dtype.itemsize
+    offsets = np.full(features.shape[0], -1, np.int64)
+    if not features.dtype.isnative:
+        return None
+    if features.chunks is None and features.id.get_offset() is not None:
+        offsets = features.id.get_offset() + np.arange(features.shape[0], dtype=np.int64) * region_nbytes
+    elif features.chunks == (1, *features.shape[1:]) and features.id.get_create_plist().get_nfilters() == 0:
+        features.id.chunk_iter(lambda chunk: offsets.__setitem__(chunk.chunk_offset[0], chunk.byte_offset))
+    if (offsets < 0).any():
+        return None
+    if offsets.max() + region_nbytes > file_size:
+        raise OSError(f"regions reach to byte {offsets.max() + region_nbytes}, the file ends at {file_size}")
+    return offsets
+
+
+def _version_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,66 @@
+"""SLPD pre-training: the trainer, its optimizer, features and records."""
+
+from .handlers.checkpoint import CheckpointHandler, ResumeHandler
+from .handlers.divergence import DivergenceHandler
+from .handlers.epoch_record import EpochRecordHandler
+from .handlers.export import ExportHandler
+from .handlers.gradients import FreezeHandler, GradientClipHandler
+from .handlers.history import HistoryHandler
+from .handlers.recluster import CrossSlideHandler, ReclusterHandler
+from .handlers.run_state import RunState
+from .handlers.schedule import ScheduleHandler
+from .handlers.teacher import TeacherUpdateHandler
+from .handlers.tensorboard import TensorBoardHandler
+from .losses.center import Center
+from .losses.dino import DINOLoss
+from .losses.entropy import Distillation, distillation
+from .losses.prototype import PrototypeLoss
+from .losses.slpd import SLPDLoss
+from .optimizer import make_optimizer
+from .overview import plot_training
+from .region_features import RegionFeatures
+from .schedules import warmup_cosine
+from .slpd_trainer import SlpdTrainer
+from .transforms.image_crops import RandImageCrops, RandImageCropsd
+from .transforms.token_crops import CenterTokenCrop, CenterTokenCropd, RandTokenCrops, RandTokenCropsd
+from .transforms.token_image import TokenImage, TokenImaged
+from .transforms.token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
+
+__all__ = [
+    "Center",
+    "CenterTokenCrop",
+    "CenterTokenCropd",
+    "CheckpointHandler",
+    "CrossSlideHandler",
+    "DINOLoss",
+    "Distillation",
+    "DivergenceHandler",
+    "EpochRecordHandler",
+    "ExportHandler",
+    "FreezeHandler",
+    "GradientClipHandler",
+    "HistoryHandler",
+    "PrototypeLoss",
+    "RandImageCrops",
+    "RandImageCropsd",
+    "RandTokenCrops",
+    "RandTokenCropsd",
+    "RandTokenShift",
+    "RandTokenShiftd",
+    "ReclusterHandler",
+    "RegionFeatures",
+    "ResumeHandler",
+    "RunState",
+    "SLPDLoss",
+    "ScheduleHandler",
+    "SlpdTrainer",
+    "TeacherUpdateHandler",
+    "TensorBoardHandler",
+    "TokenImage",
+    "TokenImaged",
+    "distillation",
+    "make_optimizer",
+    "plot_training",
+    "slide_statistics",
+    "warmup_cosine",
+]

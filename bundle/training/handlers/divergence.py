@@ -1,0 +1,77 @@
+"""Stops a run that can no longer become anything, and says what to try."""
+
+import math
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ...core import BundleError
+
+_TRY = (
+    "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
+    "holds what it should. last.pt is of the epoch before; after a collapse, epoch_NNNN.pt may be healthier."
+)
+
+
+class DivergenceHandler:
+    """Raises when the loss is not finite, or when the teacher has collapsed for ``patience`` epochs.
+
+    Collapse has three faces, all seen in the epoch's record: the teacher gives every region the same vector
+    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``).
+
+    Args:
+        out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
+        patience: epochs in a row before the run is stopped.
+        min_spread: collapsed below this spread, in [0, 1].
+        min_entropy, max_entropy: collapsed outside these shares of ``log(out_dim)``.
+        every: iterations between looks at the loss; each look waits for the device.
+        network: its weights are looked at after every epoch, before they are saved.
+    """
+
+    def __init__(
+        self,
+        out_dim: int,
+        patience: int = 3,
+        min_spread: float = 1e-5,
+        min_entropy: float = 1e-4,
+        max_entropy: float = 0.99999,
+        every: int = 50,
+        network: nn.Module | None = None,
+    ) -> None:
+        self.network = network
+        self.out_dim = int(out_dim)
+        self.patience = int(patience)
+        self.min_spread = float(min_spread)
+        self.entropies = (float(min_entropy), float(max_entropy))
+        self.every = int(every)
+        self.collapsed_epochs = 0
+
+    def attach(self, engine: Engine) -> None:
+        every = 1 if torch.device(engine.state.device).type == "cpu" else self.every
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=every), self._check_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _check_loss(self, engine: Engine) -> None:
+        if not math.isfinite(float(engine.state.output["loss"])):
+            raise BundleError(
+                f"the loss is {float(engine.state.output['loss'])} at iteration {engine.state.iteration} "
+                f"(epoch {engine.state.epoch}). {_TRY}"
+            )
+
+    def __call__(self, engine: Engine) -> None:
+        record = engine.state.record
+        if not math.isfinite(record["loss"]):
+            raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
+        if self.network is not None and not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+            raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
+        entropy = record["teacher_entropy"] / math.log(self.out_dim)
+        is_collapsed = (
+            record["teacher_spread"] < self.min_spread or not self.entropies[0] <= entropy <= self.entropies[1]
+        )
+        self.collapsed_epochs = self.collapsed_epochs + 1 if is_collapsed else 0
+        if self.collapsed_epochs >= self.patience:
+            raise BundleError(
+                f"the teacher has collapsed for {self.collapsed_epochs} epochs: spread {record['teacher_spread']:.1e} "
+                f"(0 = all regions alike), entropy {entropy:.2%} of a uniform teacher's. {_TRY}"
+            )

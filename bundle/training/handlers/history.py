@@ -1,0 +1,72 @@
+"""The record of every epoch as a table, a line on the console, and a plot."""
+
+import csv
+import io
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+
+from ...core import BundleError, write_text
+from ..overview import plot_training
+
+_log = logging.getLogger(__name__)
+_SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
+
+
+class HistoryHandler:
+    """Appends ``engine.state.record`` to ``history.csv`` after every epoch and draws ``training.png``.
+
+    A resumed run drops the rows of epochs that it repeats. Where nothing can be written (a full disk) the old table
+    stays, and the run goes on with a warning: its checkpoint matters more.
+
+    Args:
+        output_dir: where both files go.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self.path = self.output_dir / "history.csv"
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._recall)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _recall(self, engine: Engine) -> None:
+        self.rows = [engine.state.record] if engine.state.record else []
+        if self.path.exists() and engine.state.epoch > 0:
+            try:
+                with self.path.open(newline="") as file:
+                    rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+                self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                raise BundleError(
+                    f"{self.path} is no history of a run ({type(error).__name__}: {error}); the resumed run would "
+                    "write over it. Move it away, then run again."
+                ) from error
+
+    def __call__(self, engine: Engine) -> None:
+        record = engine.state.record
+        self.rows.append(record)
+        if idist.get_rank() != 0:
+            return
+        try:
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            write_text(self.path, self._as_csv())
+            plot_training(self.rows, self.output_dir / "training.png")
+        except OSError as error:
+            _log.warning("%s and its plot are not up to date: %s", self.path, error)
+        spoken = [f"{k} {record[k]:.3g}" for k in _SPOKEN if k in record and math.isfinite(record[k])]
+        epoch = f"epoch {engine.state.epoch}/{engine.state.max_epochs}"
+        _log.info("%s: %s, %.1f s", epoch, ", ".join(spoken), record["seconds"])
+
+    def _as_csv(self) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for row in self.rows for name in row)))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()

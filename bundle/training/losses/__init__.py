@@ -1,0 +1,1 @@
+"""DINO and prototype losses with their centers."""

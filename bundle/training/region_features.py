@@ -1,0 +1,70 @@
+"""Bottleneck features of every region, in one streaming pass of the teacher."""
+
+import ignite.distributed as idist
+import torch
+from monai.networks.utils import eval_mode
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm.auto import tqdm
+
+from ..core import as_bool
+from ..storage import collate_regions
+from .transforms.token_crops import CenterTokenCrop
+
+
+class RegionFeatures:
+    """Calls ``encoder.project`` on the center crop of every region; the ranks share the work.
+
+    Args:
+        encoder: has ``project``, [B, D, H, W] -> [B, d], L2-normalized (the teacher's encoder).
+        dataset: item -> ``features`` [H, W, D].
+        batch_size: regions in a forward pass, on each rank.
+        crop_size: tokens on a side of the crop.
+        device: where to compute.
+        num_workers: reading processes.
+        amp: bfloat16 autocast.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dataset: Dataset,
+        batch_size: int = 256,
+        crop_size: int = 14,
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+        amp: bool = False,
+    ) -> None:
+        self.encoder = encoder
+        self.dataset = dataset
+        self.batch_size = int(batch_size)
+        self.crop = CenterTokenCrop(crop_size)
+        self.device = torch.device(device)
+        self.num_workers = int(num_workers)
+        self.uses_bf16 = as_bool(amp)
+
+    @torch.inference_mode()
+    def __call__(self) -> Tensor:
+        """Features of all regions, float32 [N, d] on the device, the same on every rank."""
+        n_regions = len(self.dataset)  # type: ignore[arg-type]
+        shares = torch.arange(n_regions).tensor_split(idist.get_world_size())
+        local = self._embed(Subset(self.dataset, shares[idist.get_rank()].tolist()))
+        if idist.get_world_size() == 1:
+            return local
+        longest = len(shares[0])
+        padded = torch.nn.functional.pad(local, (0, 0, 0, longest - len(local)))
+        parts = idist.all_gather(padded).split(longest)
+        return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)])
+
+    def _embed(self, dataset: Dataset) -> Tensor:
+        loader = DataLoader(
+            dataset, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=collate_regions
+        )
+        features = []
+        quiet = len(loader) < 50 or idist.get_rank() != 0
+        with eval_mode(self.encoder):
+            for batch in tqdm(loader, desc="teacher features", unit="batch", leave=False, disable=quiet):
+                tokens = self.crop(batch["features"].to(self.device, non_blocking=True)).float()
+                with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
+                    features.append(self.encoder.project(tokens).float())  # type: ignore[operator]
+        return torch.cat(features)

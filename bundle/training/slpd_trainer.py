@@ -1,0 +1,146 @@
+"""The training engine of both stages: a student learns from its teacher's view of the same images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Events
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer, SimpleInferer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..core import as_bool
+from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
+from ..prototypes import PrototypeTargets
+
+_DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
+
+
+class PrototypeSource(Protocol):
+    """What the trainer asks of prototypes: targets of regions, once there are any."""
+
+    @property
+    def is_fitted(self) -> bool:
+        """There are prototypes."""
+        ...
+
+    def targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets:
+        """Prototypes for the regions of a batch."""
+        ...
+
+
+class SlpdTrainer(Trainer):
+    """DINO self-distillation plus, where there are prototypes, distillation to them.
+
+    One iteration: make views, teacher on the first group of views, student on all, loss, backward, step, centers.
+    When things happen around it (schedules, teacher EMA, clipping, clustering) is the handlers' business.
+
+    A batch is a dictionary with ``region_id`` (LongTensor [B], the keys of all random numbers) and what the view
+    maker reads. ``engine.state.output`` is the loss function's dictionary of detached scalars plus
+    ``teacher_spread``, ``1 - |mean bottleneck|^2`` in [0, 1]: 0 means that every region looks the same.
+
+    Args:
+        device: where to compute.
+        max_epochs: number of epochs.
+        train_data_loader: yields batches; its batch sampler's ``set_epoch`` is called at every epoch's start.
+        network: the student (a :class:`~bundle.networks.Distiller`, perhaps in ``DistributedDataParallel``).
+        teacher: same architecture, without gradients.
+        optimizer: over the student's parameters.
+        loss_function: a :class:`~bundle.training.SLPDLoss`.
+        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is for both.
+        inferer: runs the student on the views.
+        prototypes: a prototype bank that handlers fill, or None for plain DINO.
+        seed: key of the stochastic-depth draws.
+        amp: bfloat16 autocast on the device.
+        train_handlers: Ignite handlers.
+
+    Source: method.md of DINO (Caron et al., ICCV 2021) and SLPD (Yu et al., MICCAI 2023).
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        max_epochs: int,
+        train_data_loader: DataLoader,
+        network: nn.Module,
+        teacher: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_function: nn.Module,
+        view_maker: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        inferer: Inferer | None = None,
+        prototypes: PrototypeSource | None = None,
+        seed: int = 0,
+        amp: bool = False,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        self.network = network
+        self.teacher = teacher.to(device)
+        self.optimizer = optimizer
+        self.loss_function = loss_function.to(device)
+        self.view_maker = view_maker
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.prototypes = prototypes
+        self.seed = int(seed)
+        self.uses_bf16 = as_bool(amp)
+        super().__init__(
+            device=device, max_epochs=int(max_epochs), data_loader=train_data_loader, decollate=False, handlers=()
+        )
+        self.state.seed = self.seed
+        self.add_event_handler(Events.EPOCH_STARTED, _start_epoch)
+        self._register_handlers(tuple(train_handlers or ()))
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
+        device = engine.state.device
+        self.network.train()
+        # Region ids stay where they are: on the host, whose many small operations would each be a launch.
+        region_ids = batchdata["region_id"]
+        others = {name: value for name, value in batchdata.items() if name != "region_id"}
+        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in others.items()}
+        targets = self._prototype_targets(region_ids, device)
+        views = self.view_maker(batch | {"region_id": region_ids, "epoch": engine.state.epoch})["views"]
+        draws = self._depth_draws(views, region_ids)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
+            with torch.no_grad():
+                teacher, teacher_weight = self.teacher(views[:1])
+            student, student_weight = self.inferer(views, self.network, draws)
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            terms = self.loss_function(
+                student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets
+            )
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        self.optimizer.step()
+        self.loss_function.update_centers(teacher, teacher_weight, targets)  # type: ignore[operator]
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
+        return {name: value.detach() for name, value in watched.items()}
+
+    def _prototype_targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets | None:
+        if self.prototypes is None or not self.prototypes.is_fitted:
+            return None
+        return self.prototypes.targets(region_ids, device)
+
+    def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
+        """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""
+        n_draws: int = self.teacher.encoder.backbone.n_draws  # type: ignore[assignment,union-attr]
+        n_views = [len(group) for group in views]
+        draws = keyed_uniforms(self.seed, self.state.epoch, region_ids, _DEPTH_STREAM, sum(n_views), n_draws)
+        return list(hand_over(draws, views[0].device).split(n_views))
+
+
+def _start_epoch(engine: SlpdTrainer) -> None:
+    """Hand the epoch to the sampler: its order is a function of seed and epoch alone."""
+    set_epoch = getattr(getattr(engine.data_loader, "batch_sampler", None), "set_epoch", None)
+    if set_epoch is not None:
+        set_epoch(engine.state.epoch)
+
+
+def _spread(bottlenecks: Tensor) -> Tensor:
+    """``1 - |mean|^2`` over the unit vectors [T, B, d] of all ranks."""
+    rows = bottlenecks.detach().float().flatten(0, 1)
+    total = sum_over_ranks(torch.cat([rows.sum(0), rows.new_full((1,), len(rows))]))  # filled there: no copy
+    return 1 - (total[:-1] / total[-1]).square().sum()

@@ -1,0 +1,1 @@
+"""Views: token crops, image crops."""

@@ -1,0 +1,182 @@
+"""Crops of token grids for a whole batch at once.
+
+MONAI's random crops take one sample a call and draw from a stream that depends on the order of calls; here a crop is a
+function of (seed, epoch, region, view), and the batch is cropped by one gather on its own device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from torch import Tensor
+
+from ...core import BundleError, SettingError
+from ...parallel import hand_over, keyed_uniforms
+from .keyed import KeyedRandomizable, RandViewsd
+
+
+class RandTokenCrops(KeyedRandomizable, Transform):
+    """Global and local crops of token grids, each flipped left to right with some probability.
+
+    The same (seed, epoch, id, view) gives the same crop in every batch, on every device. View v draws from stream v.
+
+    Args:
+        n_global: number of global crops, the group that the teacher sees.
+        global_size: tokens on a side of a global crop; one token is one 256 px patch.
+        n_local: number of local crops; 0 gives the global group alone.
+        local_size: tokens on a side of a local crop.
+        flip_prob: probability of a flip, in [0, 1].
+        seed: first part of the key.
+
+    References:
+        Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021; Chen et al., CVPR 2022,
+        for the sizes.
+    """
+
+    def __init__(
+        self,
+        n_global: int = 2,
+        global_size: int = 14,
+        n_local: int = 8,
+        local_size: int = 6,
+        flip_prob: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        if n_global < 1 or n_local < 0 or min(global_size, local_size) < 1 or not 0 <= flip_prob <= 1:
+            raise SettingError(
+                "RandTokenCrops needs n_global >= 1, n_local >= 0, sizes >= 1 and flip_prob in [0, 1]: got "
+                f"{n_global}, {n_local}, {global_size}, {local_size}, {flip_prob}."
+            )
+        self.groups = [(int(n_global), int(global_size)), (int(n_local), int(local_size))]
+        self.flip_prob = float(flip_prob)
+        self.lines: list[Tensor] = []
+
+    def randomize(self, data: tuple[Tensor, int, int, int]) -> None:
+        """Choose the cells of every view.
+
+        Args:
+            data: ids [B], epoch, rows and columns of a grid.
+
+        Sets ``lines``: for each group LongTensor [2, v, B, s], the rows and the columns of a grid that a view shows,
+        where the ids lie.
+        """
+        ids, epoch, height, width = data
+        n_views = [n for n, _ in self.groups]
+        draws = keyed_uniforms(self.seed, epoch, ids, 0, sum(n_views), 3).split(n_views)
+        self.lines = [
+            self._lines(own, size, height, width) for own, (n, size) in zip(draws, self.groups, strict=True) if n
+        ]
+
+    def _lines(self, draws: Tensor, size: int, height: int, width: int) -> Tensor:
+        top = (draws[..., 0] * (height - size + 1)).long()
+        left = (draws[..., 1] * (width - size + 1)).long()
+        steps = torch.arange(size, device=draws.device)
+        flipped = (draws[..., 2] < self.flip_prob).unsqueeze(-1)
+        columns = left.unsqueeze(-1) + torch.where(flipped, steps.flip(0), steps)
+        return torch.stack([top.unsqueeze(-1) + steps, columns])
+
+    def __call__(self, tokens: Tensor, region_ids: Tensor, epoch: int) -> list[Tensor]:
+        """Token grids (B, H, W, D) -> groups of float32 views (v, B, D, s, s), strided so that a token is contiguous.
+
+        Args:
+            tokens: as stored, any floating dtype, channels last.
+            region_ids: integers [B]; what is random is computed where they lie: on the host, if a GPU is to do
+                other things.
+            epoch: second part of the key.
+
+        Raises:
+            BundleError: the grid is smaller than a crop.
+        """
+        B, height, width, D = tokens.shape  # noqa: N806
+        for n_views, size in self.groups:
+            if n_views:
+                _check_size(size, height, width)
+        self.randomize((region_ids, int(epoch), height, width))
+        flat = tokens.reshape(B * height * width, D)
+        views = []
+        for lines in self.lines:
+            rows, columns = hand_over(_places(lines, height, width), tokens.device)
+            cells = rows.unsqueeze(-1) + columns.unsqueeze(-2)
+            picked = flat.index_select(0, cells.flatten()).float()
+            views.append(picked.view(*cells.shape, D).permute(0, 1, 4, 2, 3))
+        return views
+
+
+class RandTokenCropsd(RandViewsd):
+    """Dictionary twin of :class:`RandTokenCrops`: reads ``features``, ``region_id``, ``epoch``; adds ``views``.
+
+    Args:
+        keys: the key of the token grids [B, H, W, D].
+        n_global, global_size, n_local, local_size, flip_prob, seed: see :class:`RandTokenCrops`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "features",
+        n_global: int = 2,
+        global_size: int = 14,
+        n_local: int = 8,
+        local_size: int = 6,
+        flip_prob: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(keys, RandTokenCrops(n_global, global_size, n_local, local_size, flip_prob, seed))
+
+
+class CenterTokenCrop(Transform):
+    """The middle of token grids, channel first; the odd token goes to the bottom and right.
+
+    Args:
+        size: tokens on a side.
+    """
+
+    def __init__(self, size: int = 14) -> None:
+        self.size = int(size)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Token grids (..., H, W, D) -> a view (..., D, size, size), no copy; a BundleError if the grid is smaller."""
+        height, width = tokens.shape[-3:-1]
+        _check_size(self.size, height, width)
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        middle = tokens[..., top : top + self.size, left : left + self.size, :]
+        return middle.movedim(-1, -3)
+
+
+class CenterTokenCropd(MapTransform):
+    """Dictionary twin of :class:`CenterTokenCrop`.
+
+    Args:
+        keys: keys of token grids, each replaced by its crop.
+        size: tokens on a side.
+        allow_missing_keys: leave out keys that are not there.
+    """
+
+    def __init__(self, keys: KeysCollection = "features", size: int = 14, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.crop = CenterTokenCrop(size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A dictionary with token grids (..., H, W, D) -> the same with (..., D, size, size)."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = self.crop(out[key])
+        return out
+
+
+def _places(lines: Tensor, height: int, width: int) -> Tensor:
+    """Rows and columns of grids [2, v, B, s] -> terms of places among the tokens of all B grids."""
+    first = torch.arange(lines.shape[2], device=lines.device).view(-1, 1) * (height * width)
+    return torch.stack([lines[0] * width + first, lines[1]])
+
+
+def _check_size(size: int, height: int, width: int) -> None:
+    if size > min(height, width):
+        raise BundleError(
+            f"a crop of {size} x {size} tokens does not fit into a grid of {height} x {width}: "
+            "set global_size and local_size to at most region_patches, or make tokens of larger regions."
+        )

@@ -1,0 +1,103 @@
+"""Planted cohorts in memory: three levels of difficulty of the same slides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bundle.demo import PlantedCohort, planted_tokens
+from bundle.storage import RegionBatch
+
+_PLANTED: dict[str, Any] = {"dim": 32, "in_turn": True, "region_patches": 8, "cells": 3, "slide_shift": 0.1}
+_NUISANCE = {"slide_shift": 0.5, "slide_gain": 0.1, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
+LEVELS: dict[str, dict[str, Any]] = {
+    "easy": {"proportion": 1.0},  # the shares of token types differ between the classes
+    "medium": {"proportion": 0.0},  # only how finely types are mixed does
+    "hard": {"proportion": 0.0, **_NUISANCE},  # and each slide and site has a stain
+}
+
+
+class Size(NamedTuple):
+    """How large a cohort is."""
+
+    n_slides: int = 64  # trained on
+    regions: tuple[int, int] = (14, 22)  # least and most of a slide
+    n_held_out: int = 128  # further slides, which are never trained on and on which all scores are taken; 0: the same
+
+
+class PlantedTokens(Dataset[dict[str, Any]]):
+    """A planted cohort with the surface of a :class:`~bundle.storage.TokenDataset`, all of it in memory.
+
+    Args:
+        cohort: slides and truth.
+        held_out: other slides of the same kind; None: these themselves.
+
+    Attributes:
+        held_out: the slides on which embeddings are to be scored.
+        prototypes: planted prototype of each region, int64 [N].
+        n_prototypes: how many are planted.
+        labels, sites: of each slide, int64 [S].
+    """
+
+    has_background = is_on_device = False
+    encoder = "planted"
+
+    def __init__(self, cohort: PlantedCohort, held_out: PlantedTokens | None = None) -> None:
+        slides = cohort.slides
+        self.held_out: PlantedTokens = self if held_out is None else held_out
+        counts = torch.tensor([len(slide.coords) for slide in slides])
+        self.slide_ids = [slide.slide_id for slide in slides]
+        self.slide_index: Tensor = torch.arange(len(slides)).repeat_interleave(counts)
+        self.features = torch.from_numpy(np.concatenate([slide.features for slide in slides]))
+        self.masks = torch.from_numpy(np.concatenate([slide.mask for slide in slides]))
+        self.prototypes: NDArray[np.int64] = np.concatenate([slide.prototype for slide in slides])
+        self.n_prototypes = len(cohort.shares)
+        self.labels = np.array([slide.label for slide in slides])
+        self.sites = np.array([slide.site for slide in slides])
+        self.token_dim: int = self.features.shape[-1]
+        self.fingerprint = f"{len(self)} planted regions"
+
+    def __len__(self) -> int:
+        return len(self.slide_index)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([int(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> RegionBatch:
+        """A batch, as :func:`~bundle.storage.collate_regions` takes it."""
+        chosen = torch.as_tensor(indices)
+        return RegionBatch(
+            {
+                "features": self.features[chosen],
+                "mask": self.masks[chosen],
+                "region_id": chosen,
+                "slide": self.slide_index[chosen],
+            }
+        )
+
+    def read(self, indices: NDArray[np.int64]) -> Tensor:
+        """Token grids [n, P, P, D]."""
+        return self.features[torch.from_numpy(indices)]
+
+    def mean_tokens(self) -> NDArray[np.float32]:
+        """Mean over each region's tissue tokens, [N, D]."""
+        weight = self.masks.float().unsqueeze(-1)
+        return ((self.features.float() * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).numpy()
+
+    def oracle(self) -> NDArray[np.float32]:
+        """What an encoder that knows the truth would say of each region: its prototype, one-hot [N, P]."""
+        return np.eye(self.n_prototypes, dtype=np.float32)[self.prototypes]
+
+
+def make_cohort(level: str, seed: int, size: Size) -> PlantedTokens:
+    """The slides of a seed at a level; other levels of the seed are the same slides, planted otherwise."""
+    n_slides, n_all = size.n_slides, size.n_slides + size.n_held_out
+    cohort = planted_tokens(n_all, size.regions, seed=seed, **{**_PLANTED, **LEVELS[level]})
+    rest = PlantedTokens(cohort._replace(slides=cohort.slides[n_slides:])) if size.n_held_out else None
+    return PlantedTokens(cohort._replace(slides=cohort.slides[:n_slides]), rest)

@@ -1,0 +1,55 @@
+"""Finished runs as a picture: every seed a dot, the mean with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bundle.pages import OKABE_ITO
+
+from .arms import Arm
+from .probes import METRICS
+from .results import BASELINES, Results
+
+_SHOWN = ("knn_accuracy", "linear", "prototype", "slide")
+_COLORS = {"DINO": OKABE_ITO["blue"], "SLPD": OKABE_ITO["vermillion"], "": "#555555"}
+
+
+def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
+    """A row of axes for each level, a column for each score; writes ``path``."""
+    levels = results.levels()
+    names = [*BASELINES, *(arm.name for arm in arms)]
+    rows = {level: [n for n in names if results.scores(level, n, "knn_accuracy")] for level in levels}
+    heights = [len(rows[level]) for level in levels]
+    figure = Figure(figsize=(11, 0.27 * sum(heights) + 0.9 * len(levels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(levels), len(_SHOWN), squeeze=False, height_ratios=heights)
+    for row, level in zip(axes, levels, strict=True):
+        for axis, metric in zip(row, _SHOWN, strict=True):
+            _draw(axis, results, level, rows[level], metric)
+            axis.set_title(METRICS[metric], fontsize=9)
+        row[0].set_yticks(range(len(rows[level])), rows[level], fontsize=8)
+        row[0].set_ylabel(level, fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _draw(axis: Axes, results: Results, level: str, names: Sequence[str], metric: str) -> None:
+    for place, name in enumerate(names):
+        color = next(color for start, color in _COLORS.items() if name.startswith(start))
+        values = list(results.scores(level, name, metric).values())
+        summary = results.summary(level, name, metric)
+        axis.plot(values, [place + 0.25] * len(values), ".", color=color, alpha=0.5, markersize=5, markeredgewidth=0)
+        half = summary.half if summary.n_seeds > 1 else 0.0
+        axis.errorbar(summary.mean, place, xerr=half, fmt="|", color=color, markersize=9, elinewidth=2)
+    axis.set_yticks(range(len(names)), [""] * len(names))
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_xlim(-0.03, 1.03)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)

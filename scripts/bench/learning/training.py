@@ -1,0 +1,107 @@
+"""One run of ``configs/train.yaml`` on a cohort in memory, forked where its arm says so."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from numpy.typing import NDArray
+from torch import nn
+
+from bundle.core import BundleError
+from bundle.core.quiet import quietly
+
+from .arms import Arm, settings_of
+from .cohorts import PlantedTokens
+from .probes import probe
+
+_ROOT = Path(__file__).parents[3]
+# Pictures, logs and exports take time and tell nothing here; a collapse is a result.
+_LEFT_OUT = {
+    "DivergenceHandler",
+    "ExportHandler",
+    "HistoryHandler",
+    "ProgressBar",
+    "TensorBoardHandler",
+    "ValidationHandler",
+}
+_WATCHED = ("self", "intra", "inter", "teacher_entropy", "teacher_spread")
+
+
+def parse(data: PlantedTokens, folder: Path, ids: dict[str, Any], bank: str | None = None) -> ConfigParser:
+    """``configs/train.yaml`` with other ids, tokens in memory, and the handlers that training needs.
+
+    Raises:
+        BundleError: an id is none of the config's.
+    """
+    config = ConfigParser.load_config_files([str(_ROOT / "configs" / "train.yaml")])
+    given = {**ids, "bundle_root": str(folder), "output_dir": str(folder), "device": "cpu", "amp": False}
+    unknown = sorted(set(given) - set(config))
+    if unknown:
+        raise BundleError(f"configs/train.yaml has no id {', '.join(unknown)}; correct the arm.")
+    config.update(given, tokens=data, token_dim=data.token_dim, resume=True)
+    train = config["train"]
+    train["handlers"] = [h for h in train["handlers"] if h["_target_"].rpartition(".")[2] not in _LEFT_OUT]
+    del train["run_state"]["identity"]["n_prototypes"]  # arms with another K go on from the same warm-up
+    if bank is not None:
+        config["prototypes"]["_target_"] = bank
+    parser = ConfigParser(config)
+    parser.parse(True)
+    return parser
+
+
+def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train an arm, or go on with it, and probe its teacher on the held-out slides.
+
+    Args:
+        arm: what to train; its parent must have been trained in the same folder.
+        data: the cohort.
+        seed: of the run.
+        folder: of the cohort's runs; checkpoints are kept there while they are needed.
+        settings: ids that all arms share.
+
+    Returns:
+        ``scores`` (:func:`probe`), ``last`` (means of the last epoch) and ``seconds``.
+    """
+    ids = settings_of(arm, seed, settings)
+    fork = settings["prototype_warmup_epochs"]
+    own = folder / arm.name
+    own.mkdir(parents=True, exist_ok=True)
+    if arm.parent is None:
+        ids["checkpoint_interval"] = fork
+    elif not (own / "last.pt").exists():
+        shutil.copy(folder / f"{arm.parent}.pt", own / "last.pt")
+    started = time.perf_counter()
+    with quietly():
+        parser = parse(data, own, {"checkpoint_interval": 0, **ids}, arm.bank)
+        parser.get_parsed_content("begin")
+        trainer = parser.get_parsed_content("train#trainer")
+        trainer.run()
+    seconds = time.perf_counter() - started
+    scores = probe(embed(parser.get_parsed_content("teacher").encoder, data.held_out), data.held_out)
+    if arm.parent is None:
+        shutil.copy(own / f"epoch_{fork:04d}.pt", folder / f"{arm.name}.pt")
+    shutil.rmtree(own)
+    last = {name: float(trainer.state.record[name]) for name in _WATCHED if name in trainer.state.record}
+    return {"scores": scores, "last": last, "seconds": seconds}
+
+
+def untrained(data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of the held-out regions by the first weights of a seed's runs."""
+    with quietly():
+        parser = parse(data, folder, {**settings, "seed": seed})
+        parser.get_parsed_content("begin")
+        return embed(parser.get_parsed_content("teacher").encoder, data.held_out)
+
+
+@torch.inference_mode()
+def embed(encoder: nn.Module, data: PlantedTokens) -> NDArray[np.float32]:
+    """Embeddings [N, dim] of whole regions."""
+    encoder.eval()
+    parts = [encoder(tokens.float().permute(0, 3, 1, 2)) for tokens in data.features.split(256)]
+    return torch.cat(parts).numpy()

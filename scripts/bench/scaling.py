@@ -1,0 +1,209 @@
+"""``python -m scripts.bench.scaling``: what clustering and matching cost as slides, K and processes grow."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from matplotlib.figure import Figure
+
+from bundle.pages import OKABE_ITO
+from bundle.prototypes import PrototypeBank, batched_kmeans, nearest_sets, nearest_slides
+from bundle.prototypes.neighbor_search import NeighborSearch
+
+from .cohort import region_features, regions_per_slide, slide_prototypes
+
+_DIM, _SIZE = 256, 4
+_KMEANS_SLIDES = (100, 300, 1000, 3000, 10000)
+_MATCHING_SLIDES = (100, 300, 1000, 3000, 10000, 30000, 100_000)
+_LARGE = 1_000_000
+_FEW_DIRECTIONS = 24
+_FIRST_ROWS = 16
+_SIZES = (2, 4, 8, 12, 16)
+_QUERIES = 64
+
+
+def kmeans_seconds(n_slides: int, size: int = _SIZE) -> float:
+    """K-means of all slides, 5 restarts of 10 iterations."""
+    points, slide_index = region_features(regions_per_slide(n_slides), _DIM)
+    wanted = torch.full((n_slides,), size)
+    return _best(lambda: batched_kmeans(points, slide_index, wanted))
+
+
+def matching_seconds(n_slides: int, size: int = _SIZE, n_directions: int | None = None) -> float:
+    """Exact search of the nearest slide of every slide."""
+    prototypes = slide_prototypes(n_slides, size, _DIM, n_directions=n_directions)
+    valid = torch.ones(n_slides, size, dtype=torch.bool)
+    return _best(lambda: nearest_slides(prototypes, valid, 1))
+
+
+def large_row(n_slides: int, n_directions: int | None) -> dict[str, Any]:
+    """The search in a cohort too large to wait for: its first rows of blocks, the rest at the pace of the last one.
+
+    The first are slower, since little is known of what other slides reach.
+    """
+    prototypes = slide_prototypes(n_slides, _SIZE, _DIM, n_directions=n_directions)
+    valid = torch.ones(n_slides, _SIZE, dtype=torch.bool)
+    times = [time.perf_counter()]
+    search = NeighborSearch(prototypes, valid, 1)
+    times.append(time.perf_counter())
+    rows = search.rows(0, 1)
+    n_measured = min(_FIRST_ROWS, len(rows))
+    for i in range(n_measured):
+        search.run(rows[i : i + 1])
+        times.append(time.perf_counter())
+    n_left = len(rows) - n_measured
+    of_a_block = (times[-1] - times[-2]) / (n_left + 1)  # row i of n has n - i blocks
+    queries = torch.linspace(0, search.block - 1, _QUERIES).long()
+    truth, _ = nearest_sets(prototypes[queries], valid[queries], prototypes, valid, 1, leave_out=queries)
+    return {
+        "slides": n_slides,
+        "directions": n_directions or _DIM,
+        "preparation": times[1] - times[0],
+        "seconds": times[-1] - times[0] + of_a_block * n_left * (n_left + 1) / 2,
+        "recall": float((search.index[queries] == truth).float().mean()),
+    }
+
+
+def process_seconds(n_processes: int, n_slides: int = 3000) -> dict[str, float]:
+    """Clustering and matching by a :class:`~bundle.prototypes.PrototypeBank` whose work that many processes share."""
+    with TemporaryDirectory() as folder:
+        mp.spawn(_cluster_and_match, args=(n_processes, n_slides, folder), nprocs=n_processes)
+        found = [json.loads(path.read_text()) for path in Path(folder).glob("seconds-*")]
+        return {name: max(each[name] for each in found) for name in ("clustering", "matching")}
+
+
+def _cluster_and_match(rank: int, world: int, n_slides: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+    points, slide_index = region_features(regions_per_slide(n_slides), _DIM)
+    bank = PrototypeBank(_SIZE)
+    seconds = {"clustering": _best(lambda: bank.fit(points, slide_index, n_slides)), "matching": _best(bank.match)}
+    Path(folder, f"seconds-{rank}").write_text(json.dumps(seconds))
+    dist.destroy_process_group()
+
+
+def _best(run: Callable[[], Any], n_runs: int = 3) -> float:
+    """Seconds of the quickest of a few runs; one run alone where it takes long."""
+    found: list[float] = []
+    while len(found) < n_runs and sum(found) < 20:
+        start = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def exponent(x: Sequence[float], seconds: Sequence[float]) -> float:
+    """Slope of log seconds over log x, from the upper half of the points (start-up costs bend the lower)."""
+    half = len(x) // 2 if len(x) > 3 else 0
+    return float(np.polyfit(np.log(x[half:]), np.log(seconds[half:]), 1)[0])
+
+
+def measured(quick: bool = False) -> dict[str, Any]:
+    """All series. ``quick``: the smallest sizes alone, to see that it works."""
+    n = 2 if quick else None
+    with_slides = {"K-means": _series(_KMEANS_SLIDES[:n], kmeans_seconds)}
+    with_slides["matching"] = _series(_MATCHING_SLIDES[:n], matching_seconds)
+    with_slides[f"matching, {_FEW_DIRECTIONS} directions"] = _series(
+        _MATCHING_SLIDES[:n], lambda slides: matching_seconds(slides, n_directions=_FEW_DIRECTIONS)
+    )
+    with_size = {"K-means, 1,000 slides": _series(_SIZES[:n], lambda k: kmeans_seconds(300 if quick else 1000, k))}
+    slides = 100 if quick else 1000
+    with_size[f"matching, {slides:,} slides"] = _series(_SIZES[:n], lambda k: matching_seconds(slides, k))
+    n_large, shared = (5000, 300) if quick else (_LARGE, 3000)
+    return {
+        "threads": torch.get_num_threads(),
+        "slides": with_slides,
+        "K": with_size,
+        "large": [large_row(n_large, directions) for directions in (None, _FEW_DIRECTIONS)],
+        "processes": [process_seconds(n, shared) for n in (1, 2)],
+        "shared_slides": shared,
+    }
+
+
+def _series(sizes: Sequence[int], seconds: Callable[[int], float]) -> dict[str, list[float]]:
+    found = []
+    for size in sizes:
+        found.append(seconds(size))
+        print(f"  {size:,}: {found[-1]:.3g} s", flush=True)
+    return {"x": list(sizes), "seconds": found}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [f"Measured with {found['threads']} thread(s), D = {_DIM}, seconds of one run.", ""]
+    for axis, what in (("slides", f"slides (K = {_SIZE})"), ("K", "K")):
+        for name, series in found[axis].items():
+            lines += [f"| {what} | {' | '.join(f'{x:,}' for x in series['x'])} | exponent |"]
+            lines += ["|---" * (len(series["x"]) + 2) + "|"]
+            power = exponent(series["x"], series["seconds"])
+            lines += [f"| {name} | {' | '.join(f'{s:.3g}' for s in series['seconds'])} | {power:.2f} |", ""]
+    lines += [
+        "Matching is exact; where slides differ in few directions, bounds are taken in few dimensions. Beyond: the "
+        f"first {_FIRST_ROWS} rows of blocks are compared, the others are reckoned at the pace of the last of these; "
+        f"recall is that of {_QUERIES} slides of the first.",
+        "",
+        "| slides | directions | preparation, s | hours, reckoned | recall@1 |",
+        "|---|---|---|---|---|",
+    ]
+    for row in found["large"]:
+        lines += [
+            f"| {row['slides']:,} | {row['directions']} | {row['preparation']:.3g} | {row['seconds'] / 3600:.3g} | "
+            f"{row['recall']:.3f} |"
+        ]
+    one, two = found["processes"]
+    lines += [
+        "",
+        f"| {found['shared_slides']:,} slides, processes of a thread each | 1 | 2 | speed-up |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {name} | {one[name]:.3g} | {two[name]:.3g} | {one[name] / two[name]:.2f} |" for name in one]
+    return "\n".join(lines) + "\n"
+
+
+def picture(found: dict[str, Any]) -> Figure:
+    """Seconds over slides and over K, both axes logarithmic, with fitted exponents."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, axis in zip(figure.subplots(1, 2), ("slides", "K"), strict=True):
+        for (name, series), color in zip(found[axis].items(), OKABE_ITO.values(), strict=False):
+            power = exponent(series["x"], series["seconds"])
+            axes.loglog(series["x"], series["seconds"], "o-", color=color, label=f"{name} (exponent {power:.2f})")
+        if axis == "K":
+            axes.set_xticks(series["x"], [f"{x:,}" for x in series["x"]])
+            axes.set_xticks([], minor=True)
+        axes.set_xlabel(axis)
+        axes.set_ylabel("seconds")
+        axes.grid(which="major", alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Measure and write ``scaling.md``, ``scaling.png`` and the raw numbers."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark scaling", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quick", action="store_true", help="the smallest sizes alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = measured(options.quick)
+    (options.output / "raw").mkdir(parents=True, exist_ok=True)
+    (options.output / "raw" / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
+    text = "# Scaling\n\n" + table(found) + "\n![seconds over slides and over K](scaling.png)\n"
+    (options.output / "scaling.md").write_text(text)
+    picture(found).savefig(options.output / "scaling.png", dpi=130)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

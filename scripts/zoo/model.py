@@ -1,0 +1,156 @@
+"""The weights that go into a package, with the sizes that they say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bundle.core import BundleError, save_atomically
+from bundle.networks import (
+    Encoder,
+    ProjectionHead,
+    RegionViT,
+    is_torchscript,
+    load_region_encoder,
+    read_about,
+    read_pretraining,
+    read_weights,
+    select_backbone,
+    write_pretraining,
+)
+
+
+class RegionModel(NamedTuple):
+    """A region encoder that can be shared.
+
+    Attributes:
+        encoder: backbone and head, on the CPU, in evaluation mode.
+        slides: ids of the slides it was trained on, where they are known.
+        about: what else its training noted: patch encoder, um/px, heads.
+        source: its file; None for random weights, which were made to try the packaging.
+    """
+
+    encoder: Encoder
+    slides: list[str] | None = None
+    about: dict[str, Any] = {}
+    source: Path | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """It comes from a file."""
+        return self.source is not None
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The bare state dict, ``models/model.pt``: each tensor by itself, so that equal models make equal files."""
+        return {name: tensor.detach().clone() for name, tensor in self.encoder.state_dict().items()}
+
+    @property
+    def token_dim(self) -> int:
+        """Values D of a token that it takes."""
+        return int(self.encoder.backbone.in_dim)  # type: ignore[arg-type]
+
+    @property
+    def dim(self) -> int:
+        """Values of an embedding that it gives."""
+        return int(self.encoder.backbone.dim)  # type: ignore[arg-type]
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """Its sizes by the names that they have at the top of ``configs/train.yaml``."""
+        backbone, mlp = self.encoder.backbone.architecture, self.encoder.head.mlp
+        return {
+            "embed_dim": self.dim,
+            "depth": int(backbone["depth"]),  # type: ignore[index]
+            "n_heads": int(backbone["n_heads"]),  # type: ignore[index]
+            "hidden_dim": int(mlp[0].out_features),  # type: ignore[index, union-attr]
+            "bottleneck_dim": int(mlp[4].out_features),  # type: ignore[index, union-attr]
+        }
+
+
+def read_model(path: str | Path) -> RegionModel:
+    """A trained region encoder, to be packaged under this bundle's license.
+
+    Raises:
+        BundleError: there is none, it lacks its head, or the file is of another project's training.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(
+            f"there is no trained model at {path}, so there is nothing to share yet. Train one (configs/train.yaml "
+            "writes models/model.pt), name one with --model, or try the packaging with random weights: --untrained."
+        )
+    contents = read_weights(path)
+    _refuse_other_terms(contents, path)
+    if not select_backbone(contents, source=path).head:
+        raise BundleError(
+            f"{path} has no projection head, so that prototypes could not be made with it. Package a model.pt, which "
+            "training writes when it is complete."
+        )
+    return RegionModel(load_region_encoder(path), read_pretraining(path), read_about(path), path)
+
+
+def untrained_model() -> RegionModel:
+    """Random weights of the default sizes: for trying the packaging, good for nothing else."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return RegionModel(Encoder(RegionViT(), ProjectionHead()).eval())
+
+
+def write_model(model: RegionModel, path: Path, with_slide_ids: bool) -> None:
+    """``models/model.pt`` and, beside it, what is known of its training.
+
+    A file that is a bare state dict already is copied: whatever was made with it keeps its SHA-256.
+
+    Args:
+        model: what to write.
+        path: where to.
+        with_slide_ids: the ids of the training slides may leave.
+    """
+    if model.source is not None and _is_bare(model):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(model.source, path)
+    else:
+        save_atomically(model.state, path)
+    if model.is_trained:
+        about = {**model.about, "n_heads": model.knobs["n_heads"]}
+        write_pretraining(path, model.slides if with_slide_ids else None, about)
+
+
+def _is_bare(model: RegionModel) -> bool:
+    source = str(model.source)
+    return not source.endswith(".safetensors") and read_weights(source).keys() == model.encoder.state_dict().keys()
+
+
+def read_patch_encoder(path: str | Path) -> dict[str, Any]:
+    """What stage one wrote (``teacher``, ``architecture``, ``normalization``), to be shared under the bundle's license.
+
+    Raises:
+        BundleError: missing, broken, or not of stage one.
+    """
+    path = Path(path)
+    if path.is_file() and is_torchscript(path):
+        contents: dict[str, Any] = {}
+    else:
+        contents = read_weights(path)
+        _refuse_other_terms(contents, path)
+    missing = [name for name in ("teacher", "architecture", "normalization") if name not in contents]
+    if missing:
+        raise BundleError(
+            f"{path} was not written by stage one of this bundle ({', '.join(missing)} missing), so its terms are not "
+            "this bundle's to give. Leave it out with --patch_encoder none; whoever uses the package brings it."
+        )
+    return contents
+
+
+def _refuse_other_terms(contents: dict[str, Any], path: Path) -> None:
+    if "args" in contents:
+        raise BundleError(
+            f"{path} is a checkpoint of HIPT's or DINO's training script (it holds that script's arguments) and comes "
+            "under terms of its own; a package of this bundle is under Apache-2.0. Train your own, or leave a patch "
+            "encoder out with --patch_encoder none."
+        )

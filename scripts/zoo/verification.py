@@ -1,0 +1,212 @@
+"""``python -m scripts.zoo.verification FOLDER``: MONAI's own checks of an unpacked package, offline.
+
+Run with the package on the path (``PYTHONPATH=FOLDER``), so that its own modules are what is tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bundle.core import BundleError, write_text
+from bundle.networks import load_region_encoder
+
+from .rules import broken_rules
+
+TOLERANCE = 1e-4  # largest difference between forms of one network
+
+
+class Check(NamedTuple):
+    """One thing that was looked at. ``outcome``: passed, FAILED, or skipped (``detail`` says why)."""
+
+    name: str
+    outcome: str
+    detail: str
+
+
+class _Skip(Exception):
+    """There is no way to check this here."""
+
+
+def verify_package(folder: str | Path, schema: str | Path | None = None) -> list[Check]:
+    """Try everything that others will do with a package.
+
+    Args:
+        folder: an unpacked package, called by the bundle's name; nothing is written into it.
+        schema: a copy of the metadata's schema; without one the metadata is not compared with it, as that would need
+            the network.
+    """
+    folder = Path(folder).resolve()
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("the Model Zoo's rules", lambda: _rules(folder)),
+        ("verify_metadata", lambda: _metadata(folder, schema)),
+        ("verify_net_in_out", lambda: _net_in_out(folder)),
+        ("ckpt_export", lambda: _ckpt_export(folder)),
+        ("models/model.ts", lambda: _torchscript(folder)),
+        ("onnx_export", lambda: _onnx(folder)),
+        ("monai.bundle.load", lambda: _load(folder)),
+    ]
+    return [_tried(name, check) for name, check in checks]
+
+
+def _tried(name: str, check: Callable[[], str]) -> Check:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Check(name, "passed", check())
+    except _Skip as reason:
+        return Check(name, "skipped", str(reason))
+    except Exception as error:  # whatever breaks here would break at the user's
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Check(name, "FAILED", f"{type(error).__name__} in {where.name}: {error}")
+
+
+def _rules(folder: Path) -> str:
+    broken = broken_rules(folder)
+    if broken:
+        raise BundleError("; ".join(broken))
+    return "files, names, versions, headings, links, sizes"
+
+
+def _metadata(folder: Path, schema: str | Path | None) -> str:
+    from monai.bundle import verify_metadata
+
+    if schema is None or not Path(schema).is_file():
+        raise _Skip(f"no copy of the schema at hand ({schema}): metadata NOT compared with it; --schema FILE names one")
+    verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
+    return Path(schema).name
+
+
+def _net_in_out(folder: Path) -> str:
+    from monai.bundle import verify_net_in_out
+
+    verify_net_in_out(net_id="network_def", device="cpu", **_files(folder))
+    token_dim, dim = _shapes(folder)
+    return f"image [1, {token_dim}, 16, 16] to pred [1, {dim}]"
+
+
+def _ckpt_export(folder: Path) -> str:
+    from monai.bundle import ckpt_export
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.ts"
+        ckpt_export(net_id="network_def", filepath=str(path), ckpt_file=str(_weights(folder)), **_files(folder))
+        return _compared(folder, torch.jit.load(path))
+
+
+def _torchscript(folder: Path) -> str:
+    from monai.data import load_net_with_metadata
+
+    module, metadata, _ = load_net_with_metadata(str(folder / "models" / "model.ts"))
+    if metadata["network_data_format"] != _read_metadata(folder)["network_data_format"]:
+        raise BundleError("models/model.ts carries another metadata.json than the package")
+    return _compared(folder, module)
+
+
+@torch.inference_mode()
+def _compared(folder: Path, module: Any) -> str:
+    encoder, batch = load_region_encoder(_weights(folder)), _batch(folder)
+    parts = {"forward": (module(batch), encoder(batch)), "project": (module.project(batch), encoder.project(batch))}
+    return ", ".join(f"{name} within {_difference(*pair):.1e} of eager" for name, pair in parts.items())
+
+
+def _onnx(folder: Path) -> str:
+    from monai.bundle import onnx_export
+
+    absent = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    if absent:
+        raise _Skip(f"{', '.join(absent)} not installed: ONNX NOT tried (pip install {' '.join(absent)})")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = str(Path(scratch) / "model.onnx")
+        onnx_export(net_id="network_def", filepath=path, ckpt_file=str(_weights(folder)), **_files(folder))
+        session = importlib.import_module("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+        image = _batch(folder)[:1]
+        found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
+    with torch.inference_mode():
+        expected = load_region_encoder(_weights(folder))(image)
+    return f"onnxruntime within {_difference(torch.from_numpy(found), expected):.1e} of eager"
+
+
+def _load(folder: Path) -> str:
+    from monai.bundle import load
+
+    expected = torch.load(_weights(folder), map_location="cpu", weights_only=True)
+    for kind in ("train", "inference"):
+        network = load(folder.name, bundle_dir=folder.parent, workflow_type=kind, device="cpu")
+        if not isinstance(network, torch.nn.Module):
+            raise BundleError(f"load(workflow_type={kind!r}) gives a {type(network).__name__}, not a network")
+        state = network.state_dict()
+        different = [name for name in expected if name not in state or not torch.equal(state[name], expected[name])]
+        if different or len(state) != len(expected):
+            raise BundleError(f"load(workflow_type={kind!r}) leaves {len(different)} tensors unloaded: {different[:3]}")
+    return f"workflow types train and inference, {len(expected)} tensors each"
+
+
+def _files(folder: Path) -> dict[str, Any]:
+    names = {"config_file": "configs/inference.json", "meta_file": "configs/metadata.json"}
+    return {key: str(folder / name) for key, name in names.items()} | {"bundle_root": str(folder)}
+
+
+def _weights(folder: Path) -> Path:
+    return folder / "models" / "model.pt"
+
+
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+
+
+def _shapes(folder: Path) -> tuple[int, int]:
+    formats = _read_metadata(folder)["network_data_format"]
+    return formats["inputs"]["image"]["num_channels"], formats["outputs"]["pred"]["num_channels"]
+
+
+def _batch(folder: Path) -> Tensor:
+    return torch.randn(3, _shapes(folder)[0], 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        raise BundleError(f"shape {list(found.shape)} instead of {list(expected.shape)}")
+    largest = float((found - expected).abs().max())
+    if not largest <= TOLERANCE:
+        raise BundleError(f"off by {largest:.1e}, more than {TOLERANCE:.0e}")
+    return largest
+
+
+def table(checks: list[Check]) -> Iterator[str]:
+    """A line a check."""
+    for check in checks:
+        yield f"  {check.outcome:<8} {check.name:<22} {check.detail}"
+
+
+def main() -> None:
+    """Check a package and say what was found; exit status 1 where something failed."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.zoo.verification", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--schema", type=Path, help="a copy of the schema that configs/metadata.json names")
+    parser.add_argument("--json", type=Path, help="write the result there, too")
+    options = parser.parse_args()
+    checks = verify_package(options.folder, options.schema)
+    print("\n".join(table(checks)))
+    if options.json:
+        write_text(options.json, json.dumps([check._asdict() for check in checks], indent=1) + "\n")
+    sys.exit(any(check.outcome == "FAILED" for check in checks))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The learning benchmark: its cohorts, its forks, its probes and its statistics."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+
+from bundle.core import BundleError
+from scripts.bench.learning.__main__ import main
+from scripts.bench.learning.arms import ABLATIONS, PLAIN, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
+from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
+from scripts.bench.learning.cohorts import Size, make_cohort
+from scripts.bench.learning.probes import probe
+from scripts.bench.learning.results import Results
+from scripts.bench.learning.training import parse, train
+
+TINY = {**SETTINGS, "max_epochs": 3, "prototype_warmup_epochs": 1, "lr_warmup_epochs": 1, "batch_size": 16}
+DINO = PLAIN[0]
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    """Eight slides of four to six regions."""
+    return make_cohort("medium", 7, Size(8, (4, 6)))
+
+
+def test_levels_are_what_they_say():
+    """The truth tells the classes apart at each level; the mean token does when shares differ, and not otherwise."""
+    for level, low, high in (("easy", 0.85, 1.0), ("medium", 0.3, 0.7), ("hard", 0.3, 0.7)):
+        scores = [make_cohort(level, seed, Size(60, (10, 14))) for seed in (1, 2)]
+        assert np.mean([probe(data.oracle(), data)["knn_accuracy"] for data in scores]) > 0.9
+        assert low <= np.mean([probe(data.mean_tokens(), data)["knn_accuracy"] for data in scores]) <= high
+
+
+def test_held_out_slides_are_others_of_the_same_kind():
+    """More slides held out leave those that are trained on as they are; none held out: scores are taken on these."""
+    few, many = (make_cohort("hard", 5, Size(6, (3, 4), n_held_out)) for n_held_out in (0, 10))
+    assert few.held_out is few
+    assert torch.equal(few.features, many.features) and few.slide_ids == many.slide_ids
+    assert not set(many.held_out.slide_ids) & set(many.slide_ids) and len(many.held_out.slide_ids) == 10
+    assert many.held_out.labels.tolist() == [0, 1] * 5
+
+
+def test_probes_find_what_is_there_and_no_more():
+    """Embeddings that say one thing score 1 for that thing, and near guessing for what they do not say."""
+    data = make_cohort("hard", 3, Size(40, (8, 12)))
+    slides = data.slide_index.numpy()
+    noise = 0.1 * np.random.default_rng(0).normal(size=(len(data), 40)).astype(np.float32)
+    by_slide = probe(np.eye(40, dtype=np.float32)[slides] + noise, data)
+    by_class = probe(np.eye(40, dtype=np.float32)[data.labels[slides]] + noise, data)
+    by_site = probe(np.eye(40, dtype=np.float32)[data.sites[slides]] + noise, data)
+    assert by_slide["slide"] > 0.95 and by_class["slide"] < 0.15
+    assert by_class["knn_accuracy"] == by_class["linear"] == 1.0
+    assert abs(by_slide["linear"] - 0.5) < 0.3 and abs(by_site["linear"] - 0.5) < 0.3
+    assert by_site["site"] > 0.95 and by_class["site"] < 0.5
+    assert probe(data.oracle(), data)["prototype"] == 1.0 and by_site["prototype"] < 0.5
+
+
+def test_arms_fork_from_one_warm_up(cohort, tmp_path):
+    """A fork without prototypes ends as its parent does, bit for bit; with both at weight 0 to rounding; else not."""
+    dino = train(DINO, cohort, 0, tmp_path, TINY)
+    again = train(Arm("again", DINO.ids, "DINO"), cohort, 0, tmp_path, TINY)
+    same = train(Arm("weightless", {"intra_weight": 0.0, "inter_weight": 0.0}, "DINO"), cohort, 0, tmp_path, TINY)
+    slpd = train(Arm("SLPD", {}, "DINO"), cohort, 0, tmp_path, TINY)
+    assert again["last"] == dino["last"] and again["scores"] == dino["scores"]
+    assert same["last"]["self"] == pytest.approx(dino["last"]["self"], rel=1e-6)
+    assert same["last"]["intra"] > 0 and dino["last"]["intra"] == 0
+    assert slpd["last"]["self"] != pytest.approx(dino["last"]["self"], rel=1e-5)
+
+
+@pytest.mark.parametrize("arm", [*SHIFTED[3:], *ABLATIONS, *SHIFTED_ABLATIONS[-4:]], ids=lambda arm: arm.name)
+def test_every_arm_can_be_built(arm, cohort, tmp_path):
+    """Its ids are the config's, and the bank is the one that it names."""
+    parser = parse(cohort, tmp_path, {**TINY, **arm.ids}, arm.bank)
+    bank = parser.get_parsed_content("prototypes")
+    assert type(bank).__name__ == (arm.bank or "PrototypeBank").rpartition(".")[2]
+    views = parser.get_parsed_content("train#views")
+    assert (views.shift is None) == (arm.ids.get("token_shift", "none") == "none")
+
+
+def test_an_arm_with_an_unknown_id_is_refused(cohort, tmp_path):
+    """MONAI would take it without a word."""
+    with pytest.raises(BundleError, match="no id n_prototipes"):
+        parse(cohort, tmp_path, {"n_prototipes": 3})
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(4)), dim=-1)
+
+
+def test_mean_vectors_choose_and_assignment_pairs():
+    """Neighbors are those of the largest cosine of mean prototypes, partners those of scipy's assignment."""
+    slide_index = torch.arange(6).repeat_interleave(5)
+    bank = MeanVectorBank(3, 2)
+    bank.fit(unit(30, 8), slide_index, 6)
+    bank.match()
+    means = bank.vectors.double().sum(1)
+    for slide in range(6):
+        cosines = [float(torch.cosine_similarity(means[slide], means[other], dim=0)) for other in range(6)]
+        cosines[slide] = -2
+        assert bank.neighbors.index[slide].tolist() == np.argsort(cosines)[::-1][:2].tolist()
+        for rank, other in enumerate(bank.neighbors.index[slide]):
+            _, columns = linear_sum_assignment(bank.vectors[slide] @ bank.vectors[other].T, maximize=True)
+            assert bank.neighbors.partner[slide, rank].tolist() == columns.tolist()
+    targets = bank.targets(torch.tensor([0, 17]), "cpu")
+    assert targets.vectors.shape == (3, 2, 8) and bool(targets.valid.all())
+
+
+def test_one_set_of_prototypes_for_all_slides():
+    """Regions of different slides share prototypes: there are K in all, and each region gets its own cluster's."""
+    centers = unit(3, 8)
+    kind = torch.arange(30) % 3
+    bank = GlobalBank(3, 0)
+    bank.fit(torch.nn.functional.normalize(centers[kind] + 0.01 * unit(30, 8), dim=1), torch.arange(30) // 5, 6)
+    bank.match()
+    targets = bank.targets(torch.arange(30), "cpu")
+    assert bank.vectors.shape == (1, 3, 8) and targets.valid.shape == (1, 30)
+    assert float(torch.cosine_similarity(targets.vectors[0], centers[kind], dim=1).min()) > 0.99
+
+
+def test_intervals_are_those_of_the_paired_t_test(tmp_path):
+    """Mean and half width of a difference are scipy's; seeds that only one of the two has do not count."""
+    results = Results(tmp_path, {})
+    rng = np.random.default_rng(0)
+    a, b = rng.random(5), rng.random(6)
+    for arm, values in (("a", a), ("b", b)):
+        for seed, value in enumerate(values):
+            results.once("easy", seed, arm, lambda value=value: {"scores": {"linear": value}})
+    got = results.difference("easy", "a", "b", "linear")
+    wanted = stats.ttest_rel(a, b[:5]).confidence_interval(0.95)
+    assert got.n_seeds == 5 and got.mean == pytest.approx(np.mean(a - b[:5]))
+    assert (got.mean - got.half, got.mean + got.half) == pytest.approx(tuple(wanted))
+
+
+def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):
+    """Tables, plot and a file a run; a second call repeats only the run that is missing, and to the same numbers."""
+    assert main(["--quick", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "results.md").read_text()
+    for arm in (*PLAIN, *SHIFTED):
+        assert f"| {arm.name} |" in text
+    assert "| SLPD − DINO |" in text and (tmp_path / "learning.png").stat().st_size > 10000
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("medium/seed_0/*.json")}
+    assert len(files) == len(PLAIN) + len(SHIFTED) + 3
+    path = tmp_path / "medium" / "seed_0" / "SLPD_token_shift.json"
+    first = json.loads(path.read_text())
+    path.unlink()
+    assert main(["--quick", "--output", str(tmp_path)]) == 0
+    again = json.loads(path.read_text())
+    assert again["scores"] == first["scores"] and again["last"] == first["last"]
+    assert all(other.stat().st_mtime_ns == time for other, time in files.items() if other != path)
+    assert (tmp_path / "results.md").read_text() == text
+    capsys.readouterr()
+
+
+def test_runs_with_other_settings_do_not_mix(tmp_path, capsys):
+    """A folder of one kind of runs refuses another kind, in one line."""
+    Results(tmp_path, {"max_epochs": 1})
+    assert main(["--quick", "--output", str(tmp_path)]) == 1
+    assert "runs with other settings" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""Saved files are complete or absent, whatever happens."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bundle.core import BundleError, save_atomically
+from bundle.networks import read_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_roundtrip_and_folders(tmp_path):
+    """What was saved is read; folders are made; no temporary file stays."""
+    save_atomically({"w": torch.arange(4), "epoch": 3}, tmp_path / "a" / "b" / "last.pt")
+    assert read_weights(tmp_path / "a" / "b" / "last.pt")["epoch"] == 3
+    assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["last.pt"]
+
+
+def test_full_disk_leaves_the_old_file(tmp_path):
+    """When the system refuses to write more, the error is plain, the file of before intact, the rest gone."""
+    pytest.importorskip("resource")
+    path = tmp_path / "last.pt"
+    save_atomically({"w": torch.zeros(3)}, path)
+    code = (
+        "import resource, signal, sys, torch\n"
+        "from bundle.cohort import BundleError\n"
+        "from bundle.networks import save_atomically\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n    save_atomically({'w': torch.zeros(1_000_000)}, sys.argv[1])\n"
+        "except BundleError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "last.pt cannot be written" in done.stdout and "before is intact" in done.stdout, done.stderr
+    assert read_weights(path)["w"].tolist() == [0, 0, 0]
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    """A path through a file is an error that names it."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BundleError, match="last.pt cannot be written"):
+        save_atomically({}, tmp_path / "file" / "last.pt")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_kill_leaves_the_old_file(tmp_path):
+    """A process killed while it writes leaves the file of before; the next save removes its leftovers."""
+    path = tmp_path / "last.pt"
+    save_atomically({"w": torch.ones(3)}, path)
+    code = (
+        "import os, sys, time\nfrom bundle.networks import save_atomically\n"
+        "os.fsync = lambda handle: time.sleep(600)\nsave_atomically({}, sys.argv[1])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
+    for _ in range(1200):
+        if len(list(tmp_path.iterdir())) > 1 or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert read_weights(path)["w"].tolist() == [1, 1, 1]
+    assert any(p.name.endswith(".tmp") for p in tmp_path.iterdir())
+    other = tmp_path / f".last.pt.{socket.gethostname()}.{os.getppid()}.tmp"
+    other.touch()
+    save_atomically({"w": torch.zeros(3)}, path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, "last.pt"], "those of living processes stay"

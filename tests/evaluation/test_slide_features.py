@@ -1,0 +1,166 @@
+"""Features of patients: what each encoder says of each region, pooled over all slides of a patient, kept on disk."""
+
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from cohorts import write_cohort
+from region_models import write_encoder
+from sklearn.cluster import KMeans
+
+from bundle.core import BundleError
+from bundle.evaluation import RegionEncoders, SlideFeatures
+from bundle.evaluation.features import embedding_pass, slide_features
+from bundle.networks import load_region_encoder
+from bundle.storage import TokenDataset
+
+REGIONS = (3, 4, 1, 5, 2)
+MEMBERS = [[0, 3], [2], [1, 4]]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return TokenDataset(write_cohort(tmp_path_factory.mktemp("tokens"), REGIONS), cache="none")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {"A": write_encoder(folder / "a.pt", 1), "B": write_encoder(folder / "b.pt", 2)}
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Counts the regions that are read, in parts of four."""
+    read = []
+    known = embedding_pass._found
+    monkeypatch.setattr(slide_features, "_PART", 4)
+    monkeypatch.setattr(embedding_pass, "_found", lambda o, n: (read.append(len(o["slide"])), known(o, n))[1])
+    return read
+
+
+def features(dataset, paths, folder, **options):
+    return SlideFeatures(dataset, RegionEncoders.load(paths, dataset.token_dim), folder, n_prototypes=2, **options)
+
+
+def grids(dataset):
+    return torch.stack([dataset[i]["features"] for i in range(len(dataset))]).float().permute(0, 3, 1, 2)
+
+
+def test_every_encoder_says_what_it_says_alone(dataset, paths, tmp_path, passes):
+    """One pass over the regions, in parts, gives each encoder's own embeddings, projections, and mean tissue tokens."""
+    made = features(dataset, paths, tmp_path, batch_size=3)
+    images = grids(dataset)
+    for name, path in paths.items():
+        encoder = load_region_encoder(path)
+        with torch.inference_mode():
+            np.testing.assert_allclose(made.regions(name).embedding, encoder(images), atol=1e-5)
+            np.testing.assert_allclose(made.regions(name).projection, encoder.project(images), atol=1e-5)
+    tissue = dataset.masks.bool()
+    means = [image[:, mask].mean(1).numpy() for image, mask in zip(images, tissue, strict=True)]
+    np.testing.assert_allclose(made.regions("tokens").embedding, means, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(made.regions("tokens").projection, axis=1), 1, atol=1e-5)
+    assert sum(passes) == len(dataset), "tokens are read once for all encoders"
+
+
+def test_patients_are_pooled_over_their_slides(dataset, paths, tmp_path):
+    """Vectors are means over all regions of all slides; bags hold just these regions."""
+    made = features(dataset, paths, tmp_path)
+    regions, owner = made.regions("A").embedding, dataset.slide_index.numpy()
+    bags = made.of_patients("A", "regions", MEMBERS)
+    vectors = made.of_patients("A", "region_embedding", MEMBERS).values
+    for row, slides in enumerate(MEMBERS):
+        mine = regions[np.isin(owner, slides)]
+        np.testing.assert_allclose(vectors[row], mine.mean(0), atol=1e-5)
+        np.testing.assert_array_equal(bags.values[bags.owner == row], mine)
+    np.testing.assert_array_equal(bags.sizes, [8, 1, 6])
+
+
+def test_prototypes_are_the_best_clusters_of_a_patient_s_regions(dataset, paths, tmp_path):
+    """Two normalized centroids (one of a single region) with the inertia that scikit-learn finds."""
+    made = features(dataset, paths, tmp_path)
+    sets = made.of_patients("A", "prototypes", MEMBERS)
+    np.testing.assert_array_equal(sets.valid, [[True, True], [True, False], [True, True]])
+    np.testing.assert_allclose(np.linalg.norm(sets.values, axis=2), sets.valid, atol=1e-5)
+    for row in (0, 2):
+        mine = made.regions("A").projection[np.isin(dataset.slide_index.numpy(), MEMBERS[row])]
+        centers = KMeans(2, n_init=20, random_state=0).fit(mine).cluster_centers_
+        cosines = sets.values[row] @ (centers / np.linalg.norm(centers, axis=1, keepdims=True)).T
+        best = max(np.trace(cosines[:, list(order)]) for order in itertools.permutations(range(2)))
+        assert best == pytest.approx(2, abs=1e-3)
+
+
+def test_what_is_embedded_is_not_embedded_again(dataset, paths, tmp_path, passes):
+    """A second run reads nothing; a lost or broken part is made anew; other weights embed for themselves."""
+    before = features(dataset, paths, tmp_path).regions("B")
+    passes.clear()
+    again = features(dataset, paths, tmp_path)
+    np.testing.assert_array_equal(again.regions("B").embedding, before.embedding)
+    assert passes == []
+    files = sorted((tmp_path / "features" / again._key("B")).iterdir())
+    assert len(files) == 4
+    files[1].unlink()
+    files[3].write_bytes(files[3].read_bytes()[:-8])
+    np.testing.assert_array_equal(features(dataset, paths, tmp_path).regions("B").embedding, before.embedding)
+    assert passes == [4, 3]
+    passes.clear()
+    features(dataset, {"C": paths["A"], "D": write_encoder(tmp_path / "d.pt", 3)}, tmp_path).embed()
+    assert sum(passes) == len(dataset), "D only: C has A's weights"
+
+
+def test_other_tokens_are_embedded_anew(dataset, paths, tmp_path, passes):
+    """The same slides with other tokens have another key."""
+    first = write_cohort(tmp_path / "first", (2, 2))
+    made = features(TokenDataset(first, cache="none"), {}, tmp_path)
+    before = made.regions("tokens").embedding
+    shutil.rmtree(first)
+    write_cohort(first, (2, 2), seed=9)
+    after = features(TokenDataset(first, cache="none"), {}, tmp_path).regions("tokens").embedding
+    assert not np.allclose(before, after)
+
+
+def test_copies_have_the_same_fingerprint(tmp_path):
+    """A slide under two names is told from all others."""
+    tokens = write_cohort(tmp_path / "tokens", (3, 4, 3))
+    import h5py
+
+    shutil.copy(tokens / "slide_1.h5", tokens / "copy.h5")
+    with h5py.File(tokens / "copy.h5", "a") as file:
+        file.attrs["slide_id"] = "copy"
+    data = TokenDataset(tokens, cache="none")
+    prints = features(data, {}, tmp_path).fingerprints()
+    assert prints["copy"] == prints["slide_1"] and len(set(prints.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("encoders", "message"),
+    [
+        ("models/model.pt", "a name and a file"),
+        ({"A": None}, "a name and a file"),
+        ({"A": "no/such/file.pt"}, "no/such/file.pt"),
+        ({"tokens": "a.pt"}, "choose another name"),
+    ],
+)
+def test_encoders_that_are_none_are_refused(encoders, message):
+    """A bare path, no path, a missing file, the name that mean tokens have."""
+    with pytest.raises(BundleError, match=message):
+        RegionEncoders.load(encoders, 12)
+
+
+def test_an_encoder_of_other_tokens_is_refused(tmp_path):
+    """Both lengths are named."""
+    path = write_encoder(tmp_path / "other.pt", token_dim=20)
+    with pytest.raises(BundleError, match="length 20, those of dataset_dir have 12"):
+        RegionEncoders.load({"A": path}, 12)
+
+
+def test_weights_that_diverged_are_an_error(dataset, tmp_path):
+    """An embedding that is not finite names the encoder."""
+    path = write_encoder(tmp_path / "nan.pt")
+    state = torch.load(path, weights_only=True)
+    state["backbone.norm.weight"][0] = torch.nan
+    torch.save(state, path)
+    with pytest.raises(BundleError, match="encoder broken gives embeddings that are not finite"):
+        features(dataset, {"broken": path}, tmp_path).embed()

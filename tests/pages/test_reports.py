@@ -1,0 +1,112 @@
+"""Pictures and tables of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.core import BundleError, read_history
+from bundle.demo.demo_summary import demo_summary
+from bundle.evaluation.report.learning import learning_table
+from bundle.explore import PrototypePictures, draw_prototypes, prototype_colors
+from bundle.explore.atlas import atlas_page, atlas_pictures
+from bundle.explore.atlas.atlas_pictures import kind_color
+from bundle.explore.search import neighbors_page
+from bundle.pages import OKABE_ITO
+from bundle.pages.frame import percent
+from bundle.training import plot_training
+
+
+def test_regions_are_tinted_where_they_lie():
+    """Each square has its prototype's color at its border, regions without one are gray, the rest is untouched."""
+    coords = np.array([[0, 0], [100, 0], [0, 100]])
+    picture = draw_prototypes(coords, 100, np.array([0, 1, -1]), np.full((30, 30, 3), 255, np.uint8), 10.0)
+    colors = prototype_colors(2)
+    assert picture[0, 0].tolist() == colors[0].tolist()
+    assert picture[0, 10].tolist() == colors[1].tolist()
+    assert picture[10, 0].tolist() == [190, 190, 190]
+    assert picture[25, 25].tolist() == [255, 255, 255]
+
+
+class Bank:
+    """Two slides, one region each."""
+
+    is_fitted = True
+    assignment = np.array([0, 1])
+
+
+def test_pictures_use_the_thumbnail_where_there_is_one(tmp_path):
+    """A slide that is not at hand is drawn on paper; negative coordinates (small biopsies) do no harm."""
+    thumbnail = np.full((20, 20, 3), 10, np.uint8)
+    pictures = PrototypePictures(
+        Bank(),
+        ["a", "b"],
+        np.array([0, 1]),
+        np.array([[-50, -50], [0, 0]]),
+        [100, 100],
+        [0.5, 0.5],
+        thumbnail=lambda name: (thumbnail, 5.0) if name == "a" else None,
+        captions=["nested", None],
+    )
+    drawn = pictures()
+    assert drawn["prototypes/a"].shape == (20, 20, 3)
+    assert drawn["prototypes/a"][19, 19].tolist() == [10, 10, 10]
+    assert drawn["prototypes/b"].shape == (32, 32, 3)
+    pictures.save(tmp_path / "prototypes.png")
+    assert np.asarray(Image.open(tmp_path / "prototypes.png")).std() > 5
+
+
+def test_nothing_is_drawn_before_the_first_clustering(tmp_path):
+    """No empty picture."""
+    bank = Bank()
+    bank.is_fitted = False
+    pictures = PrototypePictures(bank, ["a"], np.array([0]), np.array([[0, 0]]), [1], [1.0])
+    pictures.save(tmp_path / "prototypes.png")
+    assert pictures() == {} and list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_plotted(tmp_path):
+    """Also when columns appear only later, as those of prototypes do."""
+    rows = [{"epoch": 0, "knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
+    plot_training(rows, tmp_path / "training.png")
+    assert np.asarray(Image.open(tmp_path / "training.png")).std() > 5
+
+
+def test_the_learning_table_has_mean_and_spread():
+    """Baselines from epoch 0, results from the last epoch."""
+    start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
+    runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
+    table = learning_table(runs)
+    assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
+    assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
+    assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
+
+
+def test_the_demo_says_what_it_made_and_what_comes_next(tmp_path):
+    """Only what is there is named; the kNN of mean tokens, of the untrained encoder and of the last epoch."""
+    (tmp_path / "slpd").mkdir()
+    columns = "epoch,knn_accuracy,knn_auc,mean_token_knn_accuracy,mean_token_knn_auc"
+    (tmp_path / "slpd" / "history.csv").write_text(f"{columns}\n0,0.5,0.4,0.6,0.7\n1,0.9,0.8,0.6,0.7\n")
+    text = demo_summary(tmp_path, tmp_path / "models")
+    assert "history.csv" in text and "prototypes.png" not in text
+    for title, numbers in (("mean patch token", "0.60  0.70"), ("untrained region encoder", "0.50  0.40")):
+        assert any(title in line and numbers in line for line in text.splitlines())
+    assert any("SLPD" in line and "0.90  0.80" in line for line in text.splitlines())
+    assert "tensorboard --logdir" in text
+
+
+def test_a_missing_history_is_named(tmp_path):
+    """The file, and why it may be missing."""
+    with pytest.raises(BundleError, match="history.csv does not exist"):
+        read_history(tmp_path / "history.csv")
+
+
+def test_words_and_colors_have_one_place():
+    """Pages say shares in the same words, none of them as 0 that is not; color-blind readers' colors are written down
+    once."""
+    assert atlas_page.percent is neighbors_page.percent
+    assert [percent(x) for x in (0.0, 0.004, 0.005, 0.126, 1.0)] == ["0 %", "below 1 %", "below 1 %", "13 %", "100 %"]
+    kind_colors = Path(atlas_pictures.__file__).read_text(encoding="utf-8")
+    assert not any(color in kind_colors for color in OKABE_ITO.values())
+    assert {kind_color(number) for number in range(7)} == set(OKABE_ITO.values()) - {OKABE_ITO["black"]}

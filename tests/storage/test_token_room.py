@@ -1,0 +1,189 @@
+"""Memory that batches are read into: lent, sent, given back, and never lent twice."""
+
+import gc
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from cohorts import write_cohort
+from torch.utils.data import DataLoader, default_collate
+
+import bundle.storage.batch_memory as room_module
+from bundle.storage import TokenDataset, TokenFile, collate_regions
+from bundle.storage.batch_memory import BatchRoom
+
+
+def make_room(monkeypatch, n_rows):
+    monkeypatch.setattr(room_module, "_MAX_ROWS", n_rows)
+    return BatchRoom((2, 2, 3), np.dtype("float16"))
+
+
+def test_memory_is_lent_until_the_last_view_is_gone(monkeypatch):
+    """Batches that are held never share memory; a view of one row holds them all; then they are used again."""
+    room = make_room(monkeypatch, 10)
+    first, second = room.take(4), room.take(6)
+    first.fill_(1), second.fill_(2)
+    assert first.shape == (4, 2, 2, 3) and bool((first == 1).all()) and room.n_taken == 10
+    assert room.take(1) is None and room.take(11) is None
+    address, row = first.data_ptr(), first[2, 0]
+    del first
+    assert room.n_taken == 10
+    del row
+    assert room.n_taken == 6
+    assert room.take(5) is None
+    again = room.take(3)
+    assert again.data_ptr() == address and bool((second == 2).all())
+
+
+def _take_and_die(room, rows, n):
+    tensor = room.take(n)
+    tensor.fill_(7)
+    rows.put(room.hand_over(tensor))
+    del tensor  # handed over: stays taken
+
+
+def test_another_process_fills_what_this_one_receives(monkeypatch):
+    """A forked process' batch arrives in place, and what a dead one sent and nobody received is used again."""
+    room = make_room(monkeypatch, 8)
+    kept = room.take(2)
+    context = multiprocessing.get_context("fork")
+    for is_received in (True, False):
+        rows = context.SimpleQueue()
+        process = context.Process(target=_take_and_die, args=(room, rows, 5))
+        process.start()
+        row = rows.get()
+        process.join()
+        assert row == 2 and room.n_taken == 7
+        if is_received:
+            batch = room.receive(row, 5)
+            assert bool((batch == 7).all())
+            del batch
+            assert room.n_taken == 2
+    again = room.take(6)
+    assert len(again) == 6 and len(kept) == 2 and room.n_taken == 8
+
+
+def test_only_whole_batches_of_the_room_are_handed_over(monkeypatch):
+    """A part of a batch, another type or other memory is sent by value."""
+    room = make_room(monkeypatch, 8)
+    batch = room.take(4)
+    assert room.hand_over(batch[:2]) is None and room.hand_over(batch.view(torch.int16)) is None
+    assert room.hand_over(batch[1:]) is None and room.hand_over(batch.clone()) is None
+    assert room.hand_over(batch) == 0 and room.hand_over(batch) is None
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def resident_mib():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.fixture
+def cohort(tmp_path, monkeypatch):
+    """Nine slides of 24 regions of 12 kB each, all their tokens, and room for four open files."""
+    monkeypatch.setattr("bundle.storage.token_reading._MAX_OPEN_FILES", 4)
+    write_cohort(tmp_path, regions=(24,) * 9, dim=24)
+    return tmp_path, torch.from_numpy(
+        np.concatenate([TokenFile(path).read() for path in sorted(tmp_path.glob("*.h5"))])
+    )
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "device"])
+def test_reading_for_long_leaks_neither_memory_nor_files(cohort, cache):
+    """20,000 reads, with files opened and closed all the time: no file more, no memory more, no row more."""
+    folder, tokens = cohort
+    data = TokenDataset(folder, cache=cache)
+    order = np.random.default_rng(0).integers(0, len(data), (640, 32))
+
+    def read(batches):
+        for chosen in batches:
+            batch = collate_regions(data.__getitems__(chosen))
+        torch.testing.assert_close(batch["features"], tokens[chosen])
+
+    read(order[:64])
+    gc.collect()
+    files, mib = open_files(), resident_mib()
+    read(order)
+    gc.collect()
+    assert open_files() <= files and resident_mib() < mib + 8
+    assert data._batches._room.n_taken == 0
+
+
+@pytest.mark.parametrize("collate", [collate_regions, default_collate])
+def test_epochs_with_workers_leak_nothing(cohort, collate):
+    """Epochs that are read to their end and epochs that are left early: right tokens, and room as before."""
+    folder, tokens = cohort
+    data = TokenDataset(folder, cache="none")
+    files = None
+    for epoch in range(4):
+        loader = DataLoader(data, batch_size=16, num_workers=2, collate_fn=collate, prefetch_factor=4)
+        for n_seen, batch in enumerate(loader):
+            torch.testing.assert_close(batch["features"], tokens[batch["region_id"]])
+            assert collate is default_collate or data._batches._room.n_taken >= len(batch["features"])
+            if epoch % 2 and n_seen == 2:
+                break
+        del loader, batch
+        gc.collect()
+        files = open_files() if epoch == 1 else files
+    assert open_files() <= files
+    room = data._batches._room
+    room._release_the_dead()
+    assert room.n_taken == 0
+
+
+def test_a_loop_that_keeps_its_batches_gets_them_all(cohort, monkeypatch):
+    """More batches held at once than there is room for: the others come the ordinary way, and none is overwritten."""
+    monkeypatch.setattr(room_module, "_MAX_ROWS", 48)
+    folder, tokens = cohort
+    for n_workers in (0, 2):
+        data = TokenDataset(folder, cache="none")
+        kept = list(DataLoader(data, batch_size=16, num_workers=n_workers, collate_fn=collate_regions))
+        torch.testing.assert_close(torch.cat([batch["features"] for batch in kept]), tokens)
+
+
+def test_threads_read_at_the_same_time(cohort):
+    """Four threads over one data set, files opened and closed under them: each gets its own regions."""
+    folder, tokens = cohort
+    data = TokenDataset(folder, cache="none")
+
+    def read(seed):
+        batches = np.random.default_rng(seed).integers(0, len(data), (100, 8))
+        return all(torch.equal(data.read(chosen), tokens[chosen]) for chosen in batches)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(4)))
+    assert data._batches._room.n_taken == 0
+
+
+def test_what_is_not_in_memory_is_requested_together(cohort, monkeypatch):
+    """Regions on disk are all asked for before one is waited for; one after the other a disk did half as many."""
+    folder, tokens = cohort
+    read, calls = os.preadv, []
+
+    def preadv(handle, views, offset, flags=0):
+        if flags:
+            raise BlockingIOError
+        calls.append(("wait", offset))
+        return read(handle, views, offset)
+
+    monkeypatch.setattr("bundle.storage.token_reading._NO_WAIT", 8)
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "posix_fadvise", lambda handle, offset, size, advice: calls.append(("ask", offset)))
+    chosen = np.array([200, 3, 77, 4])
+    assert torch.equal(TokenDataset(folder, cache="none").read(chosen), tokens[chosen])
+    assert [kind for kind, _ in calls] == ["ask"] * 4 + ["wait"] * 4
+    assert [offset for _, offset in calls[:4]] == [offset for _, offset in calls[4:]]
+
+
+def test_regions_that_left_the_page_cache_are_read(cohort):
+    """The same tokens from the disk itself."""
+    folder, tokens = cohort
+    for path in folder.glob("*.h5"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert torch.equal(TokenDataset(folder, cache="none").read(np.arange(len(tokens))), tokens)
