@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ..core import as_bool
 from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
 from ..prototypes import PrototypeTargets
+from .handlers.turn import in_turn
 
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
 
@@ -54,7 +55,7 @@ class SlpdTrainer(Trainer):
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
         amp: bfloat16 autocast on the device.
-        train_handlers: Ignite handlers.
+        train_handlers: Ignite handlers, in any order: they are attached by their :class:`~.handlers.turn.Turn`.
 
     Source: method.md of DINO (Caron et al., ICCV 2021) and SLPD (Yu et al., MICCAI 2023).
     """
@@ -89,7 +90,7 @@ class SlpdTrainer(Trainer):
         )
         self.state.seed = self.seed
         self.add_event_handler(Events.EPOCH_STARTED, _start_epoch)
-        self._register_handlers(tuple(train_handlers or ()))
+        self._register_handlers(in_turn(train_handlers or ()))
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device

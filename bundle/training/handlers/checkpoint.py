@@ -6,6 +6,7 @@ from ignite.engine import Engine, Events
 
 from ...core import BundleError, as_bool, as_whole
 from .run_state import RunState
+from .turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -13,12 +14,12 @@ _log = logging.getLogger(__name__)
 class CheckpointHandler:
     """Writes ``last.pt`` after every epoch, ``epoch_NNNN.pt`` every so many, ``best.pt`` when validation says so.
 
-    Attach it after the handlers whose work it must contain.
-
     Args:
         run_state: what is written.
         every: epochs between the checkpoints that are kept; 0 keeps none.
     """
+
+    turn = Turn.SAVE
 
     def __init__(self, run_state: RunState, every: int = 0) -> None:
         self.run_state = run_state
@@ -45,12 +46,12 @@ class CheckpointHandler:
 class ResumeHandler:
     """At the start of a run: goes on from ``last.pt`` if asked to, and otherwise refuses to write over a run.
 
-    Attach it first, so that every other handler sees the state that was resumed.
-
     Args:
         run_state: what is read.
         resume: go on from ``last.pt``; without such a file the run starts from its beginning.
     """
+
+    turn = Turn.RESUME
 
     def __init__(self, run_state: RunState, resume: bool = False) -> None:
         self.run_state = run_state

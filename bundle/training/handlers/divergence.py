@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...core import BundleError
+from .turn import Turn
 
 _TRY = (
     "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
@@ -28,6 +29,8 @@ class DivergenceHandler:
         every: iterations between looks at the loss; each look waits for the device.
         network: its weights are looked at after every epoch, before they are saved.
     """
+
+    turn = Turn.JUDGE
 
     def __init__(
         self,

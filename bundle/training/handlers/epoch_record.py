@@ -6,16 +6,19 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from .turn import Turn
+
 
 class EpochRecordHandler:
     """Collects ``engine.state.record`` at the end of an epoch: mean of each output, schedules, prototypes, validation.
 
-    Sums stay on the device, so that iterations cost no host synchronization. Attach it after the validation handler
-    and before the handlers that write the record down.
+    Sums stay on the device, so that iterations cost no host synchronization.
 
     Args:
         evaluator: validation engine whose metrics are added when it ran in this epoch.
     """
+
+    turn = Turn.RECORD
 
     def __init__(self, evaluator: Engine | None = None) -> None:
         self.evaluator = evaluator

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...core import BundleError, check_folder, save_atomically
 from ...networks import write_pretraining
+from .turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ class ExportHandler:
             whether it tests on them.
         about: what else goes into that file, see :func:`~bundle.networks.write_pretraining`.
     """
+
+    turn = Turn.EXPORT
 
     def __init__(
         self,

@@ -7,6 +7,8 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 
+from .turn import Turn
+
 _SMALL = 1 << 20  # elements
 
 
@@ -17,6 +19,8 @@ class FreezeHandler:
         parameters: what to keep (a module; DINO freezes the last layer).
         epochs: number of first epochs.
     """
+
+    turn = Turn.GRADIENTS
 
     def __init__(self, parameters: nn.Module, epochs: int = 1) -> None:
         self.module = parameters
@@ -37,6 +41,8 @@ class GradientClipHandler:
         network: whose gradients.
         max_norm: largest L2 norm of one tensor's gradient; 0 turns clipping off.
     """
+
+    turn = Turn.GRADIENTS
 
     def __init__(self, network: nn.Module, max_norm: float = 3.0) -> None:
         self.network = network

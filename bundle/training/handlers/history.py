@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from ...core import BundleError, write_text
 from ..overview import plot_training
+from .turn import Turn
 
 _log = logging.getLogger(__name__)
 _SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
@@ -26,6 +27,8 @@ class HistoryHandler:
     Args:
         output_dir: where both files go.
     """
+
+    turn = Turn.REPORT
 
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = Path(output_dir)

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from .turn import Turn
+
 
 class Prototypes(Protocol):
     """What these handlers ask of a prototype bank."""
@@ -58,6 +60,7 @@ class ReclusterHandler(_AfterWarmup):
         warmup_epochs: epochs of plain DINO before the first clustering: 20 clusters first before the 21st.
     """
 
+    turn = Turn.CLUSTER
     clock = "recluster_seconds"
 
     def __init__(
@@ -79,13 +82,14 @@ class ReclusterHandler(_AfterWarmup):
 
 
 class CrossSlideHandler(_AfterWarmup):
-    """Finds each slide's nearest slides and which prototype goes with which. Attach it after the re-clustering.
+    """Finds each slide's nearest slides and which prototype goes with which.
 
     Args:
         prototypes: the bank, just filled.
         warmup_epochs: as for :class:`ReclusterHandler`.
     """
 
+    turn = Turn.MATCH
     clock = "matching_seconds"
 
     def __init__(self, prototypes: Prototypes, warmup_epochs: int = 20) -> None:

@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events
 
 from ...core import SettingError, as_number
 from ..schedules import warmup_cosine
+from .turn import Turn
 
 _RANGES = {"teacher_momentum": (0.0, 1.0), "teacher_temperature": (1e-4, 1e4)}  # of all others: 0 and more
 
@@ -30,6 +31,8 @@ class ScheduleHandler:
     Raises:
         SettingError: a value outside its range; (at ``attach``) a run without an epoch.
     """
+
+    turn = Turn.SCHEDULE
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...networks import ema_update_
+from .turn import Turn
 
 
 class TeacherUpdateHandler:
@@ -13,6 +14,8 @@ class TeacherUpdateHandler:
         student: the module itself, not its ``DistributedDataParallel`` wrapper.
         teacher: same architecture.
     """
+
+    turn = Turn.TEACHER
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         self.student = student

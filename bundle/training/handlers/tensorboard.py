@@ -10,6 +10,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from torch.utils.tensorboard import SummaryWriter
 
+from .turn import Turn
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +35,8 @@ class TensorBoardHandler:
         every: iterations between points of the losses (each waits for the device).
         pictures_every: epochs between pictures.
     """
+
+    turn = Turn.REPORT
 
     def __init__(
         self,
