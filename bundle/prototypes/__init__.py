@@ -8,7 +8,7 @@ from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, merged_neighbors, nearest_slides
 from .prototype_targets import PrototypeTargets
 from .set_search import nearest_sets
-from .sketches import principal_directions, sketched
+from .sketches import SetSketch
 from .slide_prototypes import slide_prototypes
 from .statistics import clustering_stats, neighbor_stats
 
@@ -18,6 +18,7 @@ __all__ = [
     "Neighbors",
     "PrototypeBank",
     "PrototypeTargets",
+    "SetSketch",
     "assign_cosines",
     "batched_kmeans",
     "best_assignment",
@@ -29,7 +30,5 @@ __all__ = [
     "nearest_sets",
     "nearest_slides",
     "neighbor_stats",
-    "principal_directions",
-    "sketched",
     "slide_prototypes",
 ]

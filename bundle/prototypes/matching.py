@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+ROUNDING = 1e-5  # of sums of cosines in single precision
 _MAX_SUBSET_SIZE = 10
 _BLOCK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 27}
 
@@ -98,23 +99,30 @@ def _scores(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, 
     return torch.where(both, cosines, 0.0).masked_fill_(alone_a | alone_b, -torch.inf), both, n_matched
 
 
-def similarity_bound(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
-    """Upper bound of :func:`assign_cosines`: the smaller of the summed row maxima and the summed column maxima.
+def similarity_bound(
+    products: Tensor, sizes: int | tuple[Tensor, Tensor], members: tuple[int, int] = (-2, -1)
+) -> Tensor:
+    """Upper bound of similarities, rounding included: the smaller of the summed row and the summed column maxima.
 
     Args:
-        cosines: shape (..., K, K).
-        a_valid, b_valid: which prototypes exist, shapes that broadcast to (..., K), bool.
+        products: cosines of the members of pairs of sets, or what is never below them; 0 where a member does not
+            exist: that adds nothing to a sum of maxima, and can only make another maximum larger.
+        sizes: numbers of members: one for all sets, or those of the left and of the right ones, of shapes that
+            broadcast to that of the result.
+        members: dimensions of ``products`` along which those of the left and of the right sets lie.
 
     Returns:
-        Shape (...), up to rounding; -inf where a set is empty.
+        The other dimensions of ``products``; finite for an empty set, too.
     """
-    n_a, n_b = a_valid.sum(-1), b_valid.sum(-1)
-    row = cosines.masked_fill(~b_valid[..., None, :], -torch.inf).amax(-1).masked_fill_(~a_valid, 0.0).sum(-1)
-    column = cosines.masked_fill(~a_valid[..., None], -torch.inf).amax(-2).masked_fill_(~b_valid, 0.0).sum(-1)
+    left, right = members
+    of_left = products.amax(right, keepdim=True).sum(members)
+    of_right = products.amax(left, keepdim=True).sum(members)
+    if isinstance(sizes, int):
+        return torch.minimum(of_left, of_right).div_(sizes).add_(ROUNDING)
     # Only the members of the smaller set are sure to be matched, so only their maxima bound the sum.
-    least = torch.minimum(row.masked_fill_(n_a > n_b, torch.inf), column.masked_fill_(n_b > n_a, torch.inf))
-    n_matched = torch.minimum(n_a, n_b)
-    return torch.where(n_matched > 0, least / n_matched.clamp(min=1), -torch.inf)
+    of_left.masked_fill_(sizes[0] > sizes[1], torch.inf)
+    of_right.masked_fill_(sizes[0] < sizes[1], torch.inf)
+    return torch.minimum(of_left, of_right).div_(torch.minimum(*sizes).clamp_(min=1)).add_(ROUNDING)
 
 
 @lru_cache(maxsize=64)

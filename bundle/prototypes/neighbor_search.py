@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .matching import best_sum, similarity_of_cosines
+from .matching import ROUNDING, best_sum, similarity_bound, similarity_of_cosines
 from .sketches import principal_directions, sketched
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
 _BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 27}
 _RANKED_AT_ONCE = 2048
-_ROUNDING = 1e-5  # of sums of cosines in single precision
 _FIRST = 1  # slides beyond R from which a first similarity is taken
 _SAMPLED = 4096  # slides that are looked at for it
 _SKETCH_DIMS = (31, 63, 127)
@@ -83,7 +82,7 @@ class NeighborSearch:
             self.bounding[:, rows], self.bounding[:, columns], self.n_valid[rows], self.n_valid[columns]
         )
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
-        wanted = bound >= least.sub_(_ROUNDING)
+        wanted = bound >= least
         if rows == columns:
             wanted = wanted.triu_(1)
         i, j = wanted.nonzero(as_tuple=True)
@@ -132,7 +131,7 @@ class NeighborSearch:
         _, bound = self._compared(
             left.transpose(0, 1), right.transpose(0, 1), self.n_valid[rows], self.n_valid[columns]
         )
-        least = torch.minimum(self.threshold[rows, None], self.threshold[columns]).sub_(_ROUNDING)
+        least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
         return float((bound >= least).float().mean())
 
     def _evenly(self, n: int) -> Tensor:
@@ -141,22 +140,13 @@ class NeighborSearch:
     def _compared(self, left: Tensor, right: Tensor, n_left: Tensor, n_right: Tensor) -> tuple[Tensor, Tensor]:
         """Products (K, a, K, b) of the vectors of slides (K, a, m) and (K, b, m), upper bounds (a, b) of similarity.
 
-        Prototypes that do not exist are 0: they add nothing to a sum of maxima, and can only make another maximum
-        larger. Of sets of different size only the members of the smaller one are sure to be matched.
-
         Args:
-            left, right: vectors.
+            left, right: vectors, 0 where there is no prototype.
             n_left, n_right: numbers of prototypes, (a,) and (b,).
         """
         products = left.flatten(0, 1) @ right.flatten(0, 1).T
         products = products.view(self.size, left.shape[1], self.size, right.shape[1])
-        of_rows, of_columns = products.amax(2).sum(0), products.amax(0).sum(1)
-        if self.all_valid:
-            return products, torch.minimum(of_rows, of_columns).div_(self.size)
-        n_left = n_left[:, None]
-        of_rows.masked_fill_(n_left > n_right, torch.inf)
-        of_columns.masked_fill_(n_left < n_right, torch.inf)
-        return products, torch.minimum(of_rows, of_columns).div_(torch.minimum(n_left, n_right))
+        return products, similarity_bound(products, self.size if self.all_valid else (n_left[:, None], n_right), (0, 2))
 
     def _cosines(self, i: Tensor, j: Tensor) -> Tensor:
         """Cosines (P, K, K) of the prototypes of pairs of slides."""
@@ -174,7 +164,7 @@ class NeighborSearch:
         i, j, cosines = (torch.cat(each) for each in zip(*pairs, strict=True))
         exact = self._matched(cosines, self.valid[i], self.valid[j])
         slides, others, values = torch.cat([i, j]), torch.cat([j, i]), exact.repeat(2)
-        counts = values >= self.threshold[slides] - _ROUNDING
+        counts = values >= self.threshold[slides] - ROUNDING
         slides, others, values = slides[counts], others[counts], values[counts]
         n_neighbors, touched = self.index.shape[1], slides.unique()
         slides = torch.cat([touched.repeat_interleave(n_neighbors), slides])

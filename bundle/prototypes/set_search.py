@@ -12,7 +12,6 @@ from ..parallel import full_precision
 from .matching import similarity_bound, similarity_of_cosines
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
-_ROUNDING = 1e-5  # of sums of cosines
 
 
 @torch.no_grad()
@@ -53,7 +52,7 @@ def nearest_sets(
         cosines = pad(cosines, (0, max(0, missing), 0, max(0, -missing)))
         number = torch.arange(sets.start, sets.start + cosines.shape[1], device=queries.device)
         allowed = torch.ones_like(number, dtype=torch.bool) if usable is None else usable[sets]
-        allowed = allowed.expand(n_queries, -1)
+        allowed = (allowed & valid[sets].any(1)).expand(n_queries, -1)
         if leave_out is not None:
             allowed = allowed & (number != leave_out[:, None])
         there = pad(valid[sets], (0, max(0, missing))).expand(n_queries, -1, -1)
@@ -85,7 +84,8 @@ def _similarities(
         least: a similarity (q, 1) that counts no more.
     """
     a_valid = a_valid[:, None].expand_as(b_valid)
-    bound = similarity_bound(cosines, a_valid, b_valid).add_(_ROUNDING).masked_fill_(~usable, -torch.inf)
+    products = cosines.masked_fill(~(a_valid[..., None] & b_valid[..., None, :]), 0)
+    bound = similarity_bound(products, (a_valid.sum(-1), b_valid.sum(-1))).masked_fill_(~usable, -torch.inf)
     found = torch.full_like(bound, -torch.inf)
     first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
     rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)

@@ -6,8 +6,7 @@ import torch
 from search_cohorts import brute_force, simulated_index, unit
 
 from bundle.explore import NearestSlides
-from bundle.explore.search.sketch import SetSketch
-from bundle.prototypes import nearest_sets
+from bundle.prototypes import SetSketch, nearest_sets
 
 pytest.importorskip("faiss")
 

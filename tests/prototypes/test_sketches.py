@@ -2,7 +2,7 @@
 
 import torch
 
-from bundle.prototypes import principal_directions, sketched
+from bundle.prototypes.sketches import principal_directions, sketched
 
 
 def test_products_of_sketches_are_never_below_those_of_vectors():

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core import BundleError
-from ...prototypes import nearest_sets
+from ...prototypes import SetSketch, nearest_sets
 from .index import SearchIndex
 from .part import unit_rows
-from .sketch import SetSketch
 
 _LOOKED_AT_FIRST = 64
 
