@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import cast
 
 import numpy as np
 
 from .features.pooled_features import KIND_OF
-from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from .findings import MAIN_METRIC, Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
 from .metrics.comparisons import compare_bootstrap, compare_folds
 from .metrics.intervals import Figures, bootstrap
 from .metrics.intervals import over_folds as interval_over_folds
 from .metrics.survival import SurvivalFigures
 
-MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value
 _RANGE = {"kappa": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "mae": (0.0, np.inf)}  # all others: 0 to 1
 
 
 def figures_of(task: str) -> Figures:
     """The figures of a task."""
-    found = SurvivalFigures() if task == "survival" else ClassificationFigures(is_ordinal=task == "ordinal")
-    return cast(Figures, found)
+    return SurvivalFigures() if task == "survival" else ClassificationFigures(is_ordinal=task == "ordinal")
 
 
 def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]:

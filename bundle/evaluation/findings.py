@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..cohort import Split
 
+MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
+
 
 class Arm(NamedTuple):
     """One way from slides to predictions.

@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 from .. import __version__
 from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
 from ..core import BundleError, as_number, as_whole, check_folder
-from .evaluation_statistics import MAIN_METRIC, comparisons, results
+from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, PooledFeatures
-from .findings import Arm, Evaluation, Predictions
+from .findings import MAIN_METRIC, Arm, Evaluation, Predictions
 from .patient_rows import EvaluationRows
 from .prediction_store import PredictionStore
 from .protocols.inputs import Inputs, Vectors

@@ -1,10 +1,11 @@
 """What all pages share: frame, style, colors, texts."""
 
 from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, write_page
-from .palette import NO_PROTOTYPE, OKABE_ITO, prototype_colors
+from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .result_texts import write_results
 
 __all__ = [
+    "LUMA",
     "NO_PROTOTYPE",
     "OKABE_ITO",
     "RegionPicture",

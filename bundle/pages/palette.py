@@ -14,6 +14,7 @@ OKABE_ITO = {
     "yellow": "#F0E442",
     "black": "#000000",
 }
+LUMA = (0.299, 0.587, 0.114)  # shares of red, green and blue in how bright a color looks (ITU-R BT.601)
 NO_PROTOTYPE = (190, 190, 190)
 # Neighbors are far from each other; pink, which resembles stained tissue, and pale yellow come last.
 _ORDER = ("blue", "orange", "green", "vermillion", "sky", "pink", "yellow")

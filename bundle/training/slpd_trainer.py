@@ -1,7 +1,7 @@
 """The training engine of both stages: a student learns from its teacher's view of the same images."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ignite.engine import Events
@@ -13,23 +13,10 @@ from torch.utils.data import DataLoader
 
 from ..core import as_bool
 from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
-from ..prototypes import PrototypeTargets
+from ..prototypes import PrototypeBank, PrototypeTargets
 from .handlers.turn import in_turn
 
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
-
-
-class PrototypeSource(Protocol):
-    """What the trainer asks of prototypes: targets of regions, once there are any."""
-
-    @property
-    def is_fitted(self) -> bool:
-        """There are prototypes."""
-        ...
-
-    def targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets:
-        """Prototypes for the regions of a batch."""
-        ...
 
 
 class SlpdTrainer(Trainer):
@@ -71,7 +58,7 @@ class SlpdTrainer(Trainer):
         loss_function: nn.Module,
         view_maker: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         inferer: Inferer | None = None,
-        prototypes: PrototypeSource | None = None,
+        prototypes: PrototypeBank | None = None,
         seed: int = 0,
         amp: bool = False,
         train_handlers: Sequence[Any] | None = None,

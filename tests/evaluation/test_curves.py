@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from bundle.evaluation import (
@@ -59,35 +58,17 @@ def test_area_under_the_mean_curve_is_the_mean_area(n_classes):
     assert band.sd.max() > 0 and mean_roc(tests[:1]).sd.max() == 0
 
 
-def test_reliability_is_scikit_learns_and_its_error_the_definition():
-    """Same means in the same bins; the error is the mean gap weighted with the bins' counts."""
-    rng = np.random.default_rng(0)
-    confidence = rng.uniform(0.01, 0.99, 300)
-    correct = rng.random(300) < confidence**2
-    got = reliability(confidence, correct, n_bins=10)
-    accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=10)
-    np.testing.assert_allclose(got.accuracy, accuracy)
-    np.testing.assert_allclose(got.confidence, mean_confidence)
-    slow = 0.0
-    for low in np.arange(10) / 10:
-        inside = (confidence > low) & (confidence <= low + 0.1)
-        slow += abs(correct[inside].sum() - confidence[inside].sum()) / 300
-    assert got.error == pytest.approx(slow) and got.n_rows.sum() == 300
-    assert reliability([0.0, 1.0], [False, True]).error == 0
-    assert math.isnan(reliability([], []).error)
-
-
 def test_bins_of_equal_sizes():
     """Sorted by confidence and cut like a loaf of bread; fewer predictions than bins give one a bin."""
     rng = np.random.default_rng(1)
     confidence, correct = rng.random(53), rng.random(53) < 0.5
-    got = reliability(confidence, correct, n_bins=7, equal_sizes=True)
+    got = reliability(confidence, correct, n_bins=7)
     assert sorted(set(got.n_rows.tolist())) == [7, 8] and got.n_rows.sum() == 53
     order, start = np.argsort(confidence), 0
     for mean, hits, n in zip(got.confidence, got.accuracy, got.n_rows, strict=True):
         part, start = order[start : start + n], start + n
         assert mean == pytest.approx(confidence[part].mean()) and hits == pytest.approx(correct[part].mean())
-    assert reliability([0.3, 0.9], [0, 1], 7, equal_sizes=True).confidence.tolist() == [0.3, 0.9]
+    assert reliability([0.3, 0.9], [0, 1], 7).confidence.tolist() == [0.3, 0.9]
 
 
 def test_survival_is_the_textbooks():

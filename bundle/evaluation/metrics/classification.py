@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-N_BINS = 15
+_N_BINS = 15
 
 
 class ClassificationFigures:
@@ -51,7 +51,7 @@ class ClassificationFigures:
             "auc": _mean_auc(targets, scores, weights),
             "f1": _macro_f1(confusion),
             "kappa": _kappa(confusion, 1.0 - np.eye(n_classes)),
-            "ece": _calibration_error(predicted == targets, scores.max(1), weights),
+            "ece": calibration_error(scores.max(1), predicted == targets, weights),
             "brier": _brier(targets, scores, weights),
         }
         if self.is_ordinal:
@@ -144,10 +144,19 @@ def _auc(positive: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats
     return _ratio((above * (passed + 0.5 * below)).sum(1), above.sum(1) * below.sum(1))
 
 
-def _calibration_error(correct: NDArray[np.bool_], confidence: Floats, weights: Floats) -> Floats:
-    """Expected calibration error over bins of equal width, each open below and closed above (Naeini et al. 2015)."""
-    index = np.clip(np.ceil(confidence * N_BINS).astype(int) - 1, 0, N_BINS - 1)
-    gaps = weights @ (np.eye(N_BINS)[index] * (correct - confidence)[:, None])
+def calibration_error(confidence: Floats, correct: NDArray[np.bool_], weights: Floats, n_bins: int = _N_BINS) -> Floats:
+    """Expected calibration error in each sample, [S]: mean gap between confidence and share of hits.
+
+    Args:
+        confidence: probability of the predicted class, [n] in [0, 1].
+        correct: bool [n].
+        weights: how often each row stands in each sample, [S, n].
+        n_bins: bins of equal width, each open below and closed above (the first holds 0 too).
+
+    Source: Naeini et al., AAAI 2015.
+    """
+    index = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    gaps = weights @ (np.eye(n_bins)[index] * (correct - confidence)[:, None])
     return np.abs(gaps).sum(1) / weights.sum(1)
 
 

@@ -22,12 +22,11 @@ class RocBand(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """Bins that hold predictions: mean confidence, share of hits and rows [B]; ``error``: the ECE over all of them."""
+    """Bins that hold predictions: mean confidence, share of hits and rows [B]."""
 
     confidence: Floats
     accuracy: Floats
     n_rows: NDArray[np.int64]
-    error: float
 
 
 class SurvivalCurve(NamedTuple):
@@ -89,29 +88,22 @@ def mean_roc(tests: Sequence[tuple[NDArray[Any], Floats]], n_points: int = 101) 
     return RocBand(np.append(0.0, grid), np.append(0.0, stacked.mean(0)), np.append(0.0, sd), len(curves))
 
 
-def reliability(confidence: ArrayLike, correct: ArrayLike, n_bins: int = 15, equal_sizes: bool = False) -> Reliability:
-    """How often predictions of each confidence are right, and the expected calibration error.
+def reliability(confidence: ArrayLike, correct: ArrayLike, n_bins: int) -> Reliability:
+    """How often predictions of each confidence are right, in bins that hold equally many: steady where there are few.
 
     Args:
         confidence: probability of the predicted class, [n] in [0, 1].
         correct: bool [n].
-        n_bins: bins of equal width, each open below and closed above (the first holds 0 too).
-        equal_sizes: bins that hold equally many predictions instead, in the order of their confidence: steadier to
-            look at where there are few.
+        n_bins: at most so many, in the order of the confidence.
     """
     confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    if equal_sizes:
-        index = np.empty(len(confidence), int)
-        index[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * n_bins // max(len(confidence), 1)
-    else:
-        index = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
+    index = np.empty(len(confidence), int)
+    index[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * n_bins // max(len(confidence), 1)
     n_rows = np.bincount(index, minlength=n_bins)
     used = n_rows > 0
     mean_confidence = np.bincount(index, confidence, n_bins)[used] / n_rows[used]
     accuracy = np.bincount(index, correct, n_bins)[used] / n_rows[used]
-    gap = np.abs(accuracy - mean_confidence)
-    error = float(np.average(gap, weights=n_rows[used])) if used.any() else float("nan")
-    return Reliability(mean_confidence, accuracy, n_rows[used], error)
+    return Reliability(mean_confidence, accuracy, n_rows[used])
 
 
 def survival_curve(time: ArrayLike, event: ArrayLike) -> SurvivalCurve:

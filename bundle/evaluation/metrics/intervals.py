@@ -6,8 +6,8 @@ Both hold chance level about 95 times in 100 where there is nothing to learn; th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,23 +15,14 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from ..findings import Interval
+from .classification import ClassificationFigures
+from .survival import SurvivalFigures
 
 Floats = NDArray[np.float64]
+Figures = ClassificationFigures | SurvivalFigures
 _TAIL = 0.025
 _CELLS = 4_000_000  # rows x samples that are weighed at a time
 _EQUAL = 1e-12  # figures nearer than this differ by rounding only
-
-
-class Figures(Protocol):
-    """Figures of rows in weighted samples: `ClassificationFigures`, `SurvivalFigures`."""
-
-    def __call__(self, targets: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
-        """Each figure in each sample, [S], for weights [S, n]."""
-
-    biased: Collection[str]  # figures that are systematically off on few rows: no interval is centered on the truth
-
-    def n_trials(self, targets: ArrayLike) -> dict[str, int]:
-        """Independent trials that all went well where a figure is 1, and all badly where it is 0."""
 
 
 class Estimate(NamedTuple):

@@ -8,28 +8,12 @@ that sum to 1, or risks [n_test, 1]. It has a ``name``, the ``tasks`` that it ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
-Self = TypeVar("Self", bound="Inputs")
-
-
-class Inputs(Protocol):
-    """Features of n patients, which can be indexed by patient."""
-
-    kind: ClassVar[str]
-
-    def __len__(self) -> int:
-        """Number of patients."""
-
-    def take(self: Self, rows: Rows) -> Self:
-        """The features of these patients, in this order."""
-
-    def arrays(self) -> list[NDArray[np.generic]]:
-        """All that is in it, for a fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +84,6 @@ class PrototypeSets:
     def arrays(self) -> list[NDArray[np.generic]]:
         """All that is in it, for a fingerprint."""
         return [self.values, self.valid]
+
+
+Inputs = Vectors | Bags | PrototypeSets

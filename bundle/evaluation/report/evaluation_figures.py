@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from ...pages import OKABE_ITO
 from ..findings import Arm, Evaluation
+from ..metrics.classification import calibration_error
 from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
 from .evaluation_rows import Pooled, arm_name, drawn_arms, p_text, per_test_set, pooled, readable, summary_text
 
 # Yellow is left out, too pale for a line on white.
 COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
 _LINES = (("-", "solid"), ("--", "dashed"), (":", "dotted"))
-_N_BINS = 15
 TEXT_SIZE = 8.5
 
 
@@ -101,8 +101,8 @@ def calibration_panels(evaluation: Evaluation) -> list[Panel]:
         for index, arm in arms:
             rows, _, scores = pooled(evaluation, arm)
             confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
-            error = reliability(confidence, correct, _N_BINS).error
-            drawn = reliability(confidence, correct, calibration_groups(len(rows)), equal_sizes=True)
+            error = float(calibration_error(confidence, correct, np.ones((1, len(rows))))[0])
+            drawn = reliability(confidence, correct, calibration_groups(len(rows)))
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
             axes.plot(
                 drawn.confidence, drawn.accuracy, color=color, linestyle=line, linewidth=1.3, marker="o", markersize=4

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import Arm, Evaluation, Result
+from ..findings import MAIN_METRIC, Arm, Evaluation, Result
 
 _NAMES = {
     "tokens": "patch tokens",
@@ -41,7 +41,6 @@ METRICS = {
     "ece": Metric("ECE", -1, "expected calibration error: mean gap between probability and share of hits"),
     "brier": Metric("Brier", -1, "squared distance between probabilities and truth"),
 }
-_MAIN = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 
 
 def metric(name: str) -> Metric:
@@ -52,7 +51,7 @@ def metric(name: str) -> Metric:
 def metric_names(evaluation: Evaluation) -> list[str]:
     """Every metric of any arm: the task's main one first, then those known here in their order, then the others."""
     found = list(dict.fromkeys(name for result in evaluation.results for name in result.summary))
-    order = [_MAIN.get(evaluation.task, ""), *METRICS]
+    order = [MAIN_METRIC.get(evaluation.task, ""), *METRICS]
     return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ...core import as_bool
-from ...storage import relative_attention
+from ...storage import TokenDataset, relative_attention
 from .layers import Layer
 from .map_picture import faded, slide_picture, tinted
 from .map_request import Thumbnail
@@ -20,20 +19,6 @@ from .token_raster import TokenRaster
 
 _LIMITS = (0.0, 3.0)  # fixed, so that epochs compare: up to three times what tissue gets on the mean
 _WIDTH_PX = 512
-
-
-class RegionTokens(Protocol):
-    """What is asked of a data set of regions, see :class:`bundle.storage.TokenDataset`."""
-
-    slide_ids: list[str]
-    slide_index: Tensor
-    coords: Tensor
-    masks: Tensor
-    headers: Sequence[Any]
-
-    def read(self, indices: NDArray[np.int64]) -> Tensor:
-        """Token grids [n, P, P, D]."""
-        ...
 
 
 class AttentionPictures:
@@ -54,7 +39,7 @@ class AttentionPictures:
     def __init__(
         self,
         backbone: nn.Module,
-        dataset: RegionTokens,
+        dataset: TokenDataset,
         thumbnail: Callable[[str], Thumbnail | None] | None = None,
         n_slides: int = 3,
         n_regions: int = 24,

@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...pages import NO_PROTOTYPE, prototype_colors
+from ...pages import LUMA, NO_PROTOTYPE, prototype_colors
 from .layers import Layer
 from .map_request import Thumbnail
 from .token_raster import TokenRaster
@@ -18,7 +18,7 @@ SCALES = {"similarity": "viridis", "attention": "inferno"}
 _OPACITY = {"prototypes": 0.6, "similarity": 0.85, "attention": 0.85}
 _PAPER = 250
 _FADED = 0.6  # of the gray slide's contrast is left under a map
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+LUMINANCE = np.array(LUMA, np.float32)
 
 
 def slide_picture(raster: TokenRaster, thumbnail: Thumbnail | None, width_px: int) -> NDArray[np.uint8]:

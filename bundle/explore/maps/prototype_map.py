@@ -2,23 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from ...pages import NO_PROTOTYPE, prototype_colors
+from ...prototypes import PrototypeBank
+from .map_request import Thumbnail
 
 _PAPER = 245
-Thumbnail = tuple[np.ndarray, float]
-
-
-class Assigned(Protocol):
-    """What a picture asks of a prototype bank."""
-
-    is_fitted: bool
-    assignment: object
 
 
 def draw_prototypes(
@@ -65,7 +58,7 @@ class PrototypePictures:
 
     def __init__(
         self,
-        prototypes: Assigned,
+        prototypes: PrototypeBank,
         slide_ids: Sequence[str],
         slide_index: np.ndarray,
         coords: np.ndarray,

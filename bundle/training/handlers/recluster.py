@@ -3,25 +3,13 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from ...prototypes import PrototypeBank
 from .turn import Turn
-
-
-class Prototypes(Protocol):
-    """What these handlers ask of a prototype bank."""
-
-    @property
-    def is_fitted(self) -> bool:
-        """There are prototypes."""
-        ...
-
-    def fit(self, features: Tensor, slide_index: Tensor, n_slides: int) -> dict[str, Any]: ...  # noqa: E704
-
-    def match(self) -> dict[str, Any]: ...  # noqa: E704
 
 
 class _AfterWarmup(ABC):
@@ -65,7 +53,7 @@ class ReclusterHandler(_AfterWarmup):
 
     def __init__(
         self,
-        prototypes: Prototypes,
+        prototypes: PrototypeBank,
         features: Callable[[], Tensor],
         slide_index: Tensor,
         n_slides: int,
@@ -92,7 +80,7 @@ class CrossSlideHandler(_AfterWarmup):
     turn = Turn.MATCH
     clock = "matching_seconds"
 
-    def __init__(self, prototypes: Prototypes, warmup_epochs: int = 20) -> None:
+    def __init__(self, prototypes: PrototypeBank, warmup_epochs: int = 20) -> None:
         super().__init__(warmup_epochs)
         self.prototypes = prototypes
 

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)
+from ...pages import LUMA
+
 # RGB to luma and two chroma axes (YIQ), in which a hue shift is a rotation.
 _YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 

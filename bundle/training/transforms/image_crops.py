@@ -17,8 +17,9 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from ...core import SettingError
+from ...pages import LUMA
 from ...parallel import hand_over, keyed_uniforms
-from .color import LUMA, apply_color, gray_matrix, jitter_matrices
+from .color import apply_color, gray_matrix, jitter_matrices
 from .keyed import KeyedRandomizable, RandViewsd
 from .resample import apply_separable, blur, resize_matrix
 

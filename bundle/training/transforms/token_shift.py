@@ -9,34 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from monai.transforms import Transform
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core import BundleError, SettingError, as_number, as_whole
 from ...parallel import hand_over, keyed_uniform
+from ...storage import TokenDataset
 from .keyed import KeyedRandomizable
 
 _STREAM = 1 << 21  # far from the streams of crops and of stochastic depth
 _KINDS = ("covariance", "swap")
 
 
-class Regions(Protocol):
-    """What is asked of a token data set."""
-
-    slide_index: Tensor
-    masks: Tensor
-
-    def read(self, indices: NDArray[np.int64]) -> Tensor:
-        """Token grids [n, P, P, D]."""
-        ...
-
-
-def slide_statistics(dataset: Regions, regions_per_slide: int = 8) -> tuple[Tensor, Tensor]:
+def slide_statistics(dataset: TokenDataset, regions_per_slide: int = 8) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over a slide's tissue tokens, float32 [S, D] each.
 
     Slides without tissue get the means over the others.
@@ -168,7 +157,7 @@ class RandTokenShiftd(Transform):
     def __init__(
         self,
         view_maker: Callable[[Mapping[Hashable, Any]], dict[Hashable, Any]],
-        dataset: Regions,
+        dataset: TokenDataset,
         kind: str = "none",
         strength: float = 1.0,
         seed: int = 0,
