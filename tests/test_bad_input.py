@@ -20,7 +20,7 @@ from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, damage_tiles, write_slide
 
 from bundle.cohort import SlideTable
-from bundle.core import BundleError, SettingError, as_number, as_whole, check_command_line, check_device
+from bundle.core import BundleError, SettingError, as_number, as_whole, begin, check_command_line, check_device
 from bundle.core.command_line import _leave_out_what_will_be_said_again, user_error
 from bundle.networks import LastLayer, PatchViT, ProjectionHead, RegionViT
 from bundle.slides import PatchDataset, ReadSettings
@@ -75,13 +75,22 @@ def run(name, inputs, out, **ids):
     texts = {key: str(value) if isinstance(value, Path) else value for key, value in {**given, **ids}.items()}
     config, kind = str(ROOT / "configs" / f"{name}.yaml"), "infer" if name == "tokenize" else "train"
     made = ConfigWorkflow(config_file=config, workflow_type=kind, logging_file=False, **texts)
-    hooks = sys.excepthook, threading.excepthook
-    try:
-        made.initialize()
-        made.run()
-    finally:
-        sys.excepthook, threading.excepthook = hooks
+    made.initialize()
+    made.run()
     return made
+
+
+def test_a_run_in_another_s_process_leaves_its_hooks_alone(monkeypatch):
+    """Only MONAI's command line gets them: a server or a notebook that ran a config used to lose its own."""
+    hooks = sys.excepthook, threading.excepthook
+    begin()
+    assert (sys.excepthook, threading.excepthook) == hooks
+    for name in ("excepthook", "argv"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    sys.argv = [str(Path("monai", "bundle", "__main__.py"))]
+    begin()
+    assert sys.excepthook is not hooks[0] and threading.excepthook is not hooks[1]
 
 
 def message_of(*arguments, **ids):

@@ -26,7 +26,7 @@ _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "
 
 
 def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
-    """Start a run: refuse unknown ids on the command line, print user errors as one message, seed torch.
+    """Start a run: seed torch; on MONAI's command line refuse unknown ids, and print user errors as one message.
 
     MONAI takes an unknown flat id silently, so that a typing error would change nothing and say nothing.
 
@@ -38,10 +38,10 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
         BundleError: the command line names an id that no config file has, or gives a word for a number; there is no
             such device.
     """
-    sys.excepthook = _say_user_errors_plainly
-    threading.excepthook = _leave_out_what_will_be_said_again
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    if _is_bundle_command(sys.argv):
+    if _is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
+        sys.excepthook = _say_user_errors_plainly
+        threading.excepthook = _leave_out_what_will_be_said_again
         check_command_line(sys.argv[1:])
     check_device(device)
     torch.manual_seed(as_whole(seed, "seed"))
