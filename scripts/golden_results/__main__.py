@@ -86,7 +86,10 @@ def _report(comparison: Comparison, commits: list[str], is_full: bool) -> None:
         print(f"DIFFERS  {difference.path}  {difference.item}{largest}  {difference.what}")
     if len(found) > _SHOWN and not is_full:
         print(f"... and {len(found) - _SHOWN} more; --all lists them")
-    print(f"\n{comparison.n_files} files, {comparison.n_items} items compared; not compared (--rules says why):")
+    print(
+        f"\n{comparison.n_files} files compared: {comparison.n_equal_files} have the same bytes, the others hold "
+        f"{comparison.n_items} items; not compared (--rules says where):"
+    )
     for rule, n in comparison.left_out.items():
         print(f"  {n:5d}  {rule.name}: {rule.reason}")
     n_files = len({difference.path for difference in found})

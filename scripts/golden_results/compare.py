@@ -29,9 +29,18 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """What was compared, what differs, and how often each rule left something out."""
+    """What was compared, what differs, and how often each rule left something out.
+
+    Attributes:
+        n_files: that both sides have and no rule exempts.
+        n_equal_files: of them, those that are the same in bytes and were not opened.
+        n_items: of the opened ones.
+        differences: what is not the same.
+        left_out: items or files by the rule that exempts them.
+    """
 
     n_files: int = 0
+    n_equal_files: int = 0
     n_items: int = 0
     differences: list[Difference] = field(default_factory=list)
     left_out: dict[Rule, int] = field(default_factory=dict)
@@ -59,7 +68,10 @@ def compare_folders(first: Path, second: Path) -> Comparison:
         else:
             found.n_files += 1
             contents = [side[path].read_bytes() for side in files]
-            _compare_file(path, contents, places, found)
+            if contents[0] == contents[1]:
+                found.n_equal_files += 1
+            else:
+                _compare_file(path, contents, places, found)
     return found
 
 

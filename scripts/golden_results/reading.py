@@ -116,7 +116,7 @@ def _tiff(content: bytes) -> Iterator[tuple[str, Item]]:
             for j, level in enumerate(series.levels):
                 yield f"series {i} level {j}", level.asarray()
         for i, page in enumerate(file.pages):
-            for tag in page.tags:
+            for tag in page.tags if isinstance(page, tifffile.TiffPage) else ():  # a frame has its series' tags
                 if not tag.name.endswith(("Offsets", "ByteCounts")) and tag.name != "SubIFDs":
                     yield f"page {i} {tag.name}", repr(tag.value)
 
