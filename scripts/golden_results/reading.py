@@ -191,8 +191,7 @@ def _events(content: bytes) -> Iterator[tuple[str, Item]]:
         for value in event.summary.value:
             name = f"{value.tag} at {event.step}"
             counts[name] = counts.get(name, 0) + 1
-            kept = type(value).FromString(value.SerializeToString(deterministic=True))
-            yield name if counts[name] == 1 else f"{name} again {counts[name]}", _summary(kept)
+            yield name if counts[name] == 1 else f"{name} again {counts[name]}", _summary(value)
 
 
 def _records(content: bytes) -> Iterator[bytes]:
@@ -209,6 +208,12 @@ def _summary(value: Any) -> Item:
         return repr(value.simple_value)
     if value.HasField("image"):
         return np.asarray(Image.open(io.BytesIO(value.image.encoded_image_string)))
+    if value.metadata.plugin_data.plugin_name == "hparams":  # bytes whose order of settings is left to chance
+        from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+        settings = MessageToDict(HParamsPluginData.FromString(value.metadata.plugin_data.content))
+        return json.dumps(settings, sort_keys=True)
     return str(value)
 
 

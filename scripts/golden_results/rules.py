@@ -34,6 +34,7 @@ RULES = (
     ),
     Rule("durations", "seconds depend on the machine's load", ("*.csv",), ("seconds", "*_seconds")),
     Rule("durations", "the same in TensorBoard", ("*/events.out.tfevents*",), ("*seconds at *",)),
+    Rule("durations", "the same in what a search says", ("search/*/results.json",), ("*/seconds",)),
     Rule("locks", "hold the process's number", ("*.lock",)),
     Rule("version", "the bundle's own number may rise", ("*.h5", "*.npz"), ("*@bundle_version", "*bundle_version")),
     Rule(
