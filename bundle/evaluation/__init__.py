@@ -5,7 +5,7 @@ from .features.region_encoders import RegionEncoders
 from .features.slide_features import SlideFeatures
 from .features.stored_features import EmbeddingFiles, StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
-from .metrics.classification import ClassificationFigures, classification_metrics
+from .metrics.classification import ClassificationFigures
 from .metrics.comparisons import compare_bootstrap, compare_folds
 from .metrics.curves import (
     Reliability,
@@ -24,7 +24,7 @@ from .metrics.identity_probe import IdentityProbe
 from .metrics.intervals import Estimate, Figures, bootstrap, over_folds
 from .metrics.knn import knn_predict, knn_vote
 from .metrics.slide_knn import SlideKNN
-from .metrics.survival import SurvivalFigures, c_index, survival_metrics
+from .metrics.survival import SurvivalFigures
 from .patient_rows import EvaluationRows, evaluation_rows, evaluation_splits
 from .protocols.cox import CoxRegression
 from .protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
@@ -70,8 +70,6 @@ __all__ = [
     "SurvivalFigures",
     "Vectors",
     "bootstrap",
-    "c_index",
-    "classification_metrics",
     "compare_bootstrap",
     "compare_folds",
     "discordant_share",
@@ -88,6 +86,5 @@ __all__ = [
     "reliability",
     "roc_points",
     "survival_curve",
-    "survival_metrics",
     "upper_half",
 ]

@@ -2,7 +2,7 @@
 
 from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, write_page
 from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
-from .result_texts import write_results
+from .result_texts import csv_text, plain, write_results
 
 __all__ = [
     "LUMA",
@@ -10,10 +10,12 @@ __all__ = [
     "OKABE_ITO",
     "RegionPicture",
     "SlidePicture",
+    "csv_text",
     "described",
     "html_page",
     "jpeg_uri",
     "percent",
+    "plain",
     "prototype_colors",
     "write_page",
     "write_results",

@@ -54,7 +54,7 @@ class NeighborSearch:
             of: shares; about as many pairs of slides in each.
         """
         found = []
-        for i, rows in enumerate(_slices(0, self.n_slides, self.block)):
+        for i, rows in enumerate(slices(0, self.n_slides, self.block)):
             turn, place = divmod(i, of)
             if number == (of - 1 - place if turn % 2 else place):  # to and fro, since rows become shorter
                 found.append(rows)
@@ -65,7 +65,7 @@ class NeighborSearch:
         waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         n_waiting = 0
         for row in rows:
-            for columns in _slices(row.start, self.n_slides, self.block):
+            for columns in slices(row.start, self.n_slides, self.block):
                 pairs = self._possible(row, columns)
                 if len(pairs[0]):
                     waiting.append(pairs)
@@ -99,7 +99,7 @@ class NeighborSearch:
         threshold = torch.full_like(means[:, 0], -torch.inf)
         if n_first < n_neighbors:
             return threshold
-        for rows in _slices(0, self.n_slides, self.block):
+        for rows in slices(0, self.n_slides, self.block):
             scores = means[rows] @ means[sample].T
             own = sample[(sample >= rows.start) & (sample < rows.stop)]
             scores[own - rows.start, own // step] = -torch.inf
@@ -181,5 +181,6 @@ class NeighborSearch:
         self.threshold[touched] = torch.maximum(self.threshold[touched], self.similarity[touched, -1])
 
 
-def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+def slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    """[start, stop) in blocks."""
     return (slice(at, min(at + step, stop)) for at in range(start, stop, step))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ..parallel import full_precision
 from .matching import similarity_bound, similarity_of_cosines
+from .neighbor_search import slices
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
 
@@ -47,7 +46,8 @@ def nearest_sets(
     index = torch.full((n_queries, n_neighbors), -1, dtype=torch.long, device=queries.device)
     similarity = queries.new_full((n_queries, n_neighbors), -torch.inf)
     a_valid = pad(queries_valid, (0, max(0, -missing)))
-    for sets in _blocks(len(prototypes), n_queries * a_valid.shape[1] ** 2, prototypes.device):
+    elements = _BLOCK_ELEMENTS.get(prototypes.device.type, _BLOCK_ELEMENTS["cuda"])
+    for sets in slices(0, len(prototypes), max(1, elements // max(1, n_queries * a_valid.shape[1] ** 2))):
         cosines = torch.einsum("qkd,tld->qtkl", queries, prototypes[sets])
         cosines = pad(cosines, (0, max(0, missing), 0, max(0, -missing)))
         number = torch.arange(sets.start, sets.start + cosines.shape[1], device=queries.device)
@@ -62,12 +62,6 @@ def nearest_sets(
         similarity, place = scores.topk(n_neighbors, dim=1)
         index = numbers.gather(1, place)
     return torch.where(similarity > -torch.inf, index, -1), similarity
-
-
-def _blocks(n: int, elements: int, device: torch.device) -> Iterator[slice]:
-    step = max(1, _BLOCK_ELEMENTS.get(device.type, _BLOCK_ELEMENTS["cuda"]) // max(1, elements))
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
 
 
 def _similarities(

@@ -22,14 +22,13 @@ from .region_features import RegionFeatures
 from .schedules import warmup_cosine
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCrops, RandImageCropsd
-from .transforms.token_crops import CenterTokenCrop, CenterTokenCropd, RandTokenCrops, RandTokenCropsd
+from .transforms.token_crops import CenterTokenCrop, RandTokenCrops, RandTokenCropsd
 from .transforms.token_image import TokenImage, TokenImaged
 from .transforms.token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
 
 __all__ = [
     "Center",
     "CenterTokenCrop",
-    "CenterTokenCropd",
     "CheckpointHandler",
     "CrossSlideHandler",
     "DINOLoss",

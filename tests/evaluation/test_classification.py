@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from figures import classification_metrics
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -15,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bundle.evaluation import ClassificationFigures, classification_metrics
+from bundle.evaluation import ClassificationFigures
 from bundle.evaluation.metrics.classification import calibration_error
 
 

@@ -4,17 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from figures import classification_metrics
 from scipy.stats import ttest_rel
 
 from bundle.cohort import patient_folds
-from bundle.evaluation import (
-    ClassificationFigures,
-    SurvivalFigures,
-    bootstrap,
-    classification_metrics,
-    compare_bootstrap,
-    compare_folds,
-)
+from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, compare_bootstrap, compare_folds
 
 
 def two_columns(column):

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from figures import classification_metrics
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -11,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from bundle.cohort import patient_folds
-from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, classification_metrics, over_folds
+from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, over_folds
 from bundle.evaluation.metrics import intervals
 
 CLASSIFIERS = {"logistic": lambda: LogisticRegression(), "knn": lambda: KNeighborsClassifier(5, weights="distance")}

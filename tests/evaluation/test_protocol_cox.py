@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from figures import c_index
 from scipy.optimize import minimize
 
 from bundle.core import BundleError, SettingError
-from bundle.evaluation import CoxRegression, Vectors, c_index
+from bundle.evaluation import CoxRegression, Vectors
 from bundle.evaluation.protocols.cox import fit_cox, log_partial_likelihood
 
 

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from figures import c_index
 from region_models import write_encoder, write_table
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
@@ -22,7 +23,6 @@ from bundle.evaluation import (
     RegionEncoders,
     SlideEvaluation,
     SlideFeatures,
-    c_index,
     compare_folds,
     evaluation_rows,
     evaluation_splits,

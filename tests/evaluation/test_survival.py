@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from figures import c_index, survival_metrics
 
-from bundle.evaluation import SurvivalFigures, c_index, survival_metrics
+from bundle.evaluation import SurvivalFigures
 from bundle.evaluation.metrics import survival
 
 

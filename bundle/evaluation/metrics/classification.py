@@ -31,7 +31,8 @@ class ClassificationFigures:
 
         Args:
             targets: class index [n].
-            scores: probabilities [n, C] that sum to 1.
+            scores: probabilities [n, C] that sum to 1. Two classes: AUC of column 1; more: mean over the classes
+                present, one against the rest.
             weights: how often each row stands in each sample, [S, n]; None: one sample, every row once.
 
         Raises:
@@ -74,18 +75,6 @@ class ClassificationFigures:
         """
         counts = np.unique(np.asarray(targets), return_counts=True)[1]
         return {"accuracy": int(counts.sum()), "auc": int(counts.min()) if len(counts) > 1 else 0}
-
-
-def classification_metrics(targets: ArrayLike, scores: ArrayLike, is_ordinal: bool = False) -> dict[str, float]:
-    """Figures of one test set: see `ClassificationFigures`.
-
-    Args:
-        targets: class index [n].
-        scores: probabilities [n, C] that sum to 1. Two classes: AUC of column 1; more: mean over the classes present,
-            one against the rest.
-        is_ordinal: classes are grades in ascending order.
-    """
-    return {name: float(value[0]) for name, value in ClassificationFigures(is_ordinal)(targets, scores).items()}
 
 
 def _checked(targets: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], Floats]:

@@ -10,7 +10,13 @@ _CELLS = 4_000_000  # of the pair matrix that are held at a time
 
 
 class SurvivalFigures:
-    """Harrell's concordance index of risks. NaN where no pair can be compared."""
+    """Harrell's concordance index, in [0, 1]: the share of comparable pairs that the risk puts into the right order.
+
+    A pair is comparable where the one with the shorter time had the event; at equal times, where one of them had it.
+    Equal risks count one half. NaN where no pair can be compared.
+
+    Source: Harrell et al., Statistics in Medicine 1996, section 5.5.
+    """
 
     names = ("c_index",)
     biased = ()
@@ -35,31 +41,6 @@ class SurvivalFigures:
     def n_trials(self, targets: ArrayLike) -> dict[str, int]:
         """None: comparable pairs share rows, so that a perfect order has no bound that is exact and simple."""
         return {}
-
-
-def c_index(time: ArrayLike, event: ArrayLike, risk: ArrayLike) -> float:
-    """Harrell's concordance index: the share of comparable pairs that the risk puts into the right order.
-
-    A pair is comparable where the one with the shorter time had the event; at equal times, where one of them had it.
-    Equal risks count one half.
-
-    Args:
-        time: [n].
-        event: bool or 0 and 1, [n]; 0: censored.
-        risk: [n], higher means earlier.
-
-    Returns:
-        From 0 to 1; NaN where no pair is comparable.
-
-    Source: Harrell et al., Statistics in Medicine 1996, section 5.5.
-    """
-    targets = np.stack([np.asarray(time, np.float64), np.asarray(event, np.float64)], axis=1)
-    return float(SurvivalFigures()(targets, np.asarray(risk, np.float64))["c_index"][0])
-
-
-def survival_metrics(targets: ArrayLike, scores: ArrayLike) -> dict[str, float]:
-    """Figures of one test set: see `SurvivalFigures`."""
-    return {name: float(value[0]) for name, value in SurvivalFigures()(targets, scores).items()}
 
 
 def _concordance(time: Floats, event: NDArray[np.bool_], risk: Floats, weights: Floats) -> Floats:

@@ -7,7 +7,7 @@ user's stands inside a picture: names go to the key, which the page writes as te
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,50 +67,64 @@ def to_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+class _Look(NamedTuple):
+    """Of an arm on its panel: ``color``, Matplotlib's ``line``, ``fill``: opacity of a band."""
+
+    color: str
+    line: str
+    fill: float
+
+
 def roc_panels(evaluation: Evaluation) -> list[Panel]:
     """Mean ROC curve of every arm, a panel a protocol."""
-    panels = []
-    for title, arms in _arms_by_panel(evaluation):
-        figure, axes = new_axes("false positive rate", "true positive rate")
-        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
-        keys = []
-        for index, arm in arms:
-            band = mean_roc(per_test_set(evaluation, arm))
-            if band is None:
-                continue
-            color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
-            axes.plot(band.fpr, band.tpr, color=color, linestyle=line, linewidth=1.6)
-            if band.n_curves > 1:
-                low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
-                axes.fill_between(band.fpr, low, high, color=color, alpha=0.13 if len(arms) < 4 else 0.07, linewidth=0)
-            keys.append(Key(_with_figure(arm, summary_text(evaluation, arm, "auc")), color, style))
-        _unit_square(axes)
-        alt = "ROC curves: " + "; ".join(key.label for key in keys)
-        note = "" if keys else "No test set holds two classes."
-        panels.append(Panel(title, to_svg(figure) if keys else "", alt, keys, note))
-    return panels
+
+    def draw(axes: Axes, arm: Arm, look: _Look) -> str | None:
+        band = mean_roc(per_test_set(evaluation, arm))
+        if band is None:
+            return None
+        axes.plot(band.fpr, band.tpr, color=look.color, linestyle=look.line, linewidth=1.6)
+        if band.n_curves > 1:
+            low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
+            axes.fill_between(band.fpr, low, high, color=look.color, alpha=look.fill, linewidth=0)
+        return summary_text(evaluation, arm, "auc")
+
+    panels = _unit_panels(evaluation, "ROC curves", ("false positive rate", "true positive rate"), draw)
+    return [p if p.keys else p._replace(svg="", note="No test set holds two classes.") for p in panels]
 
 
 def calibration_panels(evaluation: Evaluation) -> list[Panel]:
     """Share of hits over the probability of the predicted class, in groups of equally many rows; a panel a protocol."""
+
+    def draw(axes: Axes, arm: Arm, look: _Look) -> str:
+        rows, _, scores = pooled(evaluation, arm)
+        confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
+        bins = reliability(confidence, correct, calibration_groups(len(rows)))
+        line, color = look.line, look.color
+        axes.plot(bins.confidence, bins.accuracy, line, color=color, linewidth=1.3, marker="o", markersize=4)
+        return f"ECE {float(calibration_error(confidence, correct, np.ones((1, len(rows))))[0]):.3f}"
+
+    titles = "probability of the predicted class", "share that is right"
+    return _unit_panels(evaluation, "Reliability diagram", titles, draw)
+
+
+def _unit_panels(
+    evaluation: Evaluation, what: str, titles: tuple[str, str], draw: Callable[[Axes, Arm, _Look], str | None]
+) -> list[Panel]:
+    """A unit square a protocol with its diagonal; ``draw`` gives an arm's figure, None where nothing was drawn."""
     panels = []
     for title, arms in _arms_by_panel(evaluation):
-        figure, axes = new_axes("probability of the predicted class", "share that is right")
+        figure, axes = new_axes(*titles)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         keys = []
         for index, arm in arms:
-            rows, _, scores = pooled(evaluation, arm)
-            confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
-            error = float(calibration_error(confidence, correct, np.ones((1, len(rows))))[0])
-            drawn = reliability(confidence, correct, calibration_groups(len(rows)))
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
-            axes.plot(
-                drawn.confidence, drawn.accuracy, color=color, linestyle=line, linewidth=1.3, marker="o", markersize=4
-            )
-            keys.append(Key(_with_figure(arm, f"ECE {error:.3f}"), color, style))
-        _unit_square(axes)
-        alt = "Reliability diagram: " + "; ".join(key.label for key in keys)
-        panels.append(Panel(title, to_svg(figure), alt, keys))
+            said = draw(axes, arm, _Look(color, line, 0.13 if len(arms) < 4 else 0.07))
+            if said is not None:
+                keys.append(Key(_with_figure(arm, said), color, style))
+        axes.set_xlim(-0.01, 1.01)
+        axes.set_ylim(-0.01, 1.02)
+        axes.set_aspect("equal")
+        panels.append(Panel(title, to_svg(figure), f"{what}: " + "; ".join(key.label for key in keys), keys))
     return panels
 
 
@@ -184,9 +198,3 @@ def _arms_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int
 
 def _with_figure(arm: Arm, figure: str) -> str:
     return f"{readable(arm.encoder)}, {readable(arm.features)}" + (f": {figure}" if figure else "")
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.02)
-    axes.set_aspect("equal")

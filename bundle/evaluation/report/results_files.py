@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import math
 import shutil
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from ...pages import write_results
+from ...pages import csv_text, plain, write_results
 from ..findings import Arm, Evaluation
 
 _log = logging.getLogger(__name__)
@@ -67,55 +64,27 @@ class ResultsFiles:
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as JSON holds it: lists, numbers, words; None where a number is not defined."""
     patients = zip(evaluation.units, evaluation.slides, evaluation.sites, evaluation.targets.tolist(), strict=True)
-    plain = {
+    found = {
         "task": evaluation.task,
         "label": evaluation.label,
         "classes": evaluation.classes,
         "patients": [{"patient": u, "slides": s, "site": site, "target": t} for u, s, site, t in patients],
         "split_kind": evaluation.split_kind,
         "splits": [{"name": s.name, "train": s.train, "test": s.test} for s in evaluation.splits],
-        "results": [
-            {
-                **result.arm._asdict(),
-                "per_split": result.per_split,
-                "summary": {name: interval._asdict() for name, interval in result.summary.items()},
-            }
-            for result in evaluation.results
-        ],
-        "comparisons": [
-            {
-                "a": c.a._asdict(),
-                "b": c.b._asdict(),
-                "metric": c.metric,
-                "difference": c.difference._asdict(),
-                "p_value": c.p_value,
-            }
-            for c in evaluation.comparisons
-        ],
+        "results": [{**r.arm._asdict(), "per_split": r.per_split, "summary": r.summary} for r in evaluation.results],
+        "comparisons": evaluation.comparisons,
         "warnings": evaluation.warnings,
         "pretraining_overlap": evaluation.pretraining_overlap,
         "settings": evaluation.settings,
     }
-    return _plain(plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return plain(found)
 
 
 def _results_table(evaluation: Evaluation) -> str:
     rows = [
         [*result.arm, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
     ]
-    return _as_csv([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows)
+    return csv_text([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows)
 
 
 def _predictions_table(evaluation: Evaluation) -> str:
@@ -134,15 +103,7 @@ def _predictions_table(evaluation: Evaluation) -> str:
             else:
                 said = [evaluation.classes[target], evaluation.classes[int(np.argmax(scores))], *scores]
             rows.append([*predicted.arm, *who, *said])
-    return _as_csv(columns, rows)
-
-
-def _as_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in rows)
-    return text.getvalue()
+    return csv_text(columns, rows)
 
 
 def _file_name(arm: Arm) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...pages import write_results
+from ...pages import csv_text, plain, write_results
 from .answer import SearchAnswer
 
 _COLUMNS = ("query", "query_x", "query_y", "by", "rank", "slide", "x", "y", "similarity")
@@ -36,38 +33,24 @@ class NeighborsFiles:
         Raises:
             BundleError: they cannot be written.
         """
-        plain = [_plain(asdict(answer)) for answer in answers]
-        texts = {"results.csv": _table(answers), "results.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
+        found = [plain(asdict(answer)) for answer in answers]
+        texts = {"results.csv": _table(answers), "results.json": json.dumps(found, indent=1, ensure_ascii=False) + "\n"}
         write_results(self.output_dir, texts)
 
 
 def _table(answers: Sequence[SearchAnswer]) -> str:
     rows = [row for answer in answers for row in _rows(answer)]
     of_table = list(dict.fromkeys(name for _, values in rows for name in values if name not in _COLUMNS))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([*_COLUMNS, *of_table])
-    writer.writerows([*row, *(values.get(name, "") for name in of_table)] for row, values in rows)
-    return text.getvalue()
+    return csv_text(
+        [*_COLUMNS, *of_table], ([*row, *(values.get(name, "") for name in of_table)] for row, values in rows)
+    )
 
 
 def _rows(answer: SearchAnswer) -> Iterator[tuple[list[Any], dict[str, str]]]:
     """What stands in a row, and the neighbor's values in the slide table."""
     for rank, neighbor in enumerate(answer.neighbors, 1):
-        similarity = f"{neighbor.similarity:.6g}"
-        yield [answer.query, "", "", answer.by, rank, neighbor.slide_id, "", "", similarity], neighbor.values
+        yield [answer.query, "", "", answer.by, rank, neighbor.slide_id, "", "", neighbor.similarity], neighbor.values
     for group in answer.regions:
         for rank, place in enumerate(group.found, 1):
             row = [answer.query, group.query.x, group.query.y, answer.by, rank, place.slide_id, place.x, place.y]
-            yield [*row, f"{place.similarity:.6g}"], answer.found_values.get(place.slide_id, {})
-
-
-def _plain(value: Any) -> Any:
-    """As JSON holds it: records as objects, no number that is not finite."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+            yield [*row, place.similarity], answer.found_values.get(place.slide_id, {})

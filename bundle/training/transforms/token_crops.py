@@ -6,12 +6,9 @@ function of (seed, epoch, region, view), and the batch is cropped by one gather 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any
-
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
+from monai.transforms import Transform
 from torch import Tensor
 
 from ...core import BundleError, SettingError
@@ -145,27 +142,6 @@ class CenterTokenCrop(Transform):
         top, left = (height - self.size) // 2, (width - self.size) // 2
         middle = tokens[..., top : top + self.size, left : left + self.size, :]
         return middle.movedim(-1, -3)
-
-
-class CenterTokenCropd(MapTransform):
-    """Dictionary twin of :class:`CenterTokenCrop`.
-
-    Args:
-        keys: keys of token grids, each replaced by its crop.
-        size: tokens on a side.
-        allow_missing_keys: leave out keys that are not there.
-    """
-
-    def __init__(self, keys: KeysCollection = "features", size: int = 14, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.crop = CenterTokenCrop(size)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """A dictionary with token grids (..., H, W, D) -> the same with (..., D, size, size)."""
-        out = dict(data)
-        for key in self.key_iterator(out):
-            out[key] = self.crop(out[key])
-        return out
 
 
 def _places(lines: Tensor, height: int, width: int) -> Tensor:

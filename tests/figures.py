@@ -1,0 +1,21 @@
+"""Figures of one test set, as numbers."""
+
+import numpy as np
+
+from bundle.evaluation import ClassificationFigures, SurvivalFigures
+
+
+def classification_metrics(targets, scores, is_ordinal=False):
+    """Name -> figure of classes [n] and probabilities [n, C]."""
+    return {name: float(value[0]) for name, value in ClassificationFigures(is_ordinal)(targets, scores).items()}
+
+
+def survival_metrics(targets, scores):
+    """Name -> figure of time and event [n, 2] and risks [n, 1]."""
+    return {name: float(value[0]) for name, value in SurvivalFigures()(targets, scores).items()}
+
+
+def c_index(time, event, risk):
+    """The concordance of risks [n]."""
+    targets = np.stack([np.asarray(time, np.float64), np.asarray(event, np.float64)], axis=1)
+    return survival_metrics(targets, risk)["c_index"]
