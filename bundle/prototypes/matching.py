@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.functional import pad
 
 ROUNDING = 1e-5  # of sums of cosines in single precision
 _MAX_SUBSET_SIZE = 10
@@ -56,8 +57,9 @@ def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -
     ``max over sigma of mean_k cos(a_k, b_sigma(k))`` [1]; sets of different size match as many as the smaller one has.
 
     Args:
-        a, b: L2-normalized prototypes, shape (P, K, d); what stands where they are not valid is never used.
-        a_valid, b_valid: which of them exist, shape (P, K), bool.
+        a, b: L2-normalized prototypes, shapes (P, K, d) and (P, L, d); what stands where they are not valid is never
+            used.
+        a_valid, b_valid: which of them exist, shapes (P, K) and (P, L), bool.
 
     Returns:
         Similarity, shape (P,), in [-1, 1], -inf where a set is empty; and for each prototype of ``a`` its partner in
@@ -70,9 +72,10 @@ def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -
 
 
 def assign_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`matched_similarity`, from cosines of shape (P, K, K)."""
+    """As :func:`matched_similarity`, from cosines of shape (P, K, L)."""
     scores, both, n_matched = _scores(cosines, a_valid, b_valid)
     total, partner = best_assignment(scores)
+    partner, both = partner[:, : cosines.shape[1]], both[:, : cosines.shape[1]]
     is_pair = both.gather(2, partner[..., None]).squeeze(2)
     return _mean(total, n_matched), torch.where(is_pair, partner, -1)
 
@@ -88,7 +91,12 @@ def _mean(total: Tensor, n_matched: Tensor) -> Tensor:
 
 
 def _scores(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is assigned (P, K, K), which of it are pairs of prototypes (P, K, K), and how many are matched (P,)."""
+    """What is assigned, square; which of it are pairs of prototypes, as large; and how many are matched (P,)."""
+    n_rows, n_columns = cosines.shape[1:]
+    if n_rows != n_columns:
+        more_rows, more_columns = max(0, n_columns - n_rows), max(0, n_rows - n_columns)
+        cosines = pad(cosines, (0, more_columns, 0, more_rows))
+        a_valid, b_valid = pad(a_valid, (0, more_rows)), pad(b_valid, (0, more_columns))
     n_a, n_b = a_valid.sum(1), b_valid.sum(1)
     n_matched = torch.minimum(n_a, n_b)
     both = a_valid[:, :, None] & b_valid[:, None, :]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from .matching import assign_cosines
 
@@ -91,11 +91,8 @@ def _far_apart(rows: Tensor, n: int, draws: torch.Generator) -> Tensor:
 
 
 def _assigned(sets: Tensor, valid: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    n_merged, size = max(len(vectors), sets.shape[1]), sets.shape[1]
     cosines = torch.einsum("skd,md->skm", sets, vectors)
-    square = pad(cosines, (0, n_merged - len(vectors), 0, n_merged - size))
-    there = torch.arange(n_merged) < len(vectors)
-    partner = assign_cosines(square, pad(valid, (0, n_merged - size)), there.expand(len(sets), -1))[1][:, :size]
+    partner = assign_cosines(cosines, valid, valid.new_ones(len(sets), len(vectors)))[1]
     similarity = cosines.gather(2, partner.clamp(min=0)[..., None])[..., 0]
     return partner, similarity.masked_fill(partner < 0, torch.nan)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from ..parallel import full_precision
 from .matching import similarity_bound, similarity_of_cosines
@@ -42,21 +41,19 @@ def nearest_sets(
     Returns:
         Sets (Q, R), best first, -1 where there are no more; their similarities (Q, R), -inf there.
     """
-    n_queries, missing = len(queries), queries.shape[1] - prototypes.shape[1]
+    n_queries, n_cosines = len(queries), queries.shape[1] * prototypes.shape[1]
     index = torch.full((n_queries, n_neighbors), -1, dtype=torch.long, device=queries.device)
     similarity = queries.new_full((n_queries, n_neighbors), -torch.inf)
-    a_valid = pad(queries_valid, (0, max(0, -missing)))
     elements = _BLOCK_ELEMENTS.get(prototypes.device.type, _BLOCK_ELEMENTS["cuda"])
-    for sets in slices(0, len(prototypes), max(1, elements // max(1, n_queries * a_valid.shape[1] ** 2))):
+    for sets in slices(0, len(prototypes), max(1, elements // max(1, n_queries * n_cosines))):
         cosines = torch.einsum("qkd,tld->qtkl", queries, prototypes[sets])
-        cosines = pad(cosines, (0, max(0, missing), 0, max(0, -missing)))
         number = torch.arange(sets.start, sets.start + cosines.shape[1], device=queries.device)
         allowed = torch.ones_like(number, dtype=torch.bool) if usable is None else usable[sets]
         allowed = (allowed & valid[sets].any(1)).expand(n_queries, -1)
         if leave_out is not None:
             allowed = allowed & (number != leave_out[:, None])
-        there = pad(valid[sets], (0, max(0, missing))).expand(n_queries, -1, -1)
-        scores = _similarities(cosines, a_valid, there, allowed, n_neighbors, similarity[:, -1:])
+        there = valid[sets].expand(n_queries, -1, -1)
+        scores = _similarities(cosines, queries_valid, there, allowed, n_neighbors, similarity[:, -1:])
         scores = torch.cat([similarity, scores], 1)
         numbers = torch.cat([index, number.expand(n_queries, -1)], 1)
         similarity, place = scores.topk(n_neighbors, dim=1)
@@ -70,14 +67,14 @@ def _similarities(
     """Similarities (q, t), -inf for pairs that are not usable or cannot be among the best R of their query.
 
     Args:
-        cosines: (q, t, K, K).
+        cosines: (q, t, K, L).
         a_valid: of the queries, (q, K).
-        b_valid: of the others, (q, t, K).
+        b_valid: of the others, (q, t, L).
         usable: (q, t).
         n_neighbors: R.
         least: a similarity (q, 1) that counts no more.
     """
-    a_valid = a_valid[:, None].expand_as(b_valid)
+    a_valid = a_valid[:, None].expand(-1, b_valid.shape[1], -1)
     products = cosines.masked_fill(~(a_valid[..., None] & b_valid[..., None, :]), 0)
     bound = similarity_bound(products, (a_valid.sum(-1), b_valid.sum(-1))).masked_fill_(~usable, -torch.inf)
     found = torch.full_like(bound, -torch.inf)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
 from ...prototypes import matched_similarity
 from .answer import PrototypePair, RegionPlace
@@ -18,13 +17,10 @@ def explain(query_id: str, query: SlidePart, neighbor_id: str, neighbor: SlidePa
         query_id, neighbor_id: their slide ids.
         query, neighbor: their arrays, parts of one slide each.
     """
-    sizes = len(query.prototypes), len(neighbor.prototypes)
-    if min(sizes) == 0:
+    if not len(query.prototypes) or not len(neighbor.prototypes):
         return []
-    widest = max(sizes)
-    sets = [torch.from_numpy(part.prototypes) for part in (query, neighbor)]
-    valid = [(torch.arange(widest) < size)[None] for size in sizes]
-    a, b = (pad(each, (0, 0, 0, widest - len(each)))[None] for each in sets)
+    a, b = (torch.from_numpy(part.prototypes)[None] for part in (query, neighbor))
+    valid = [torch.ones(each.shape[:2], dtype=torch.bool) for each in (a, b)]
     partners = matched_similarity(a, valid[0], b, valid[1])[1][0].tolist()
     cosines = query.prototypes @ neighbor.prototypes.T
     pairs = [

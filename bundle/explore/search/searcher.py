@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import pad
 
 from ...cohort import SlideTable, shown_values
 from ...core import BundleError, SettingError, as_bool, as_whole
@@ -208,10 +207,8 @@ class Searcher:
         if self.by == "embedding":
             return float(np.median(self.nearest.index.slides.embedding[rows] @ query.slide.embedding[0]))
         sets, valid = (each[torch.from_numpy(rows)] for each in self.nearest.sets)
-        own, missing = torch.from_numpy(query.slide.prototypes), len(query.slide.prototypes) - valid.shape[1]
-        own_valid = pad(torch.ones(len(own), dtype=torch.bool), (0, max(0, -missing))).expand(len(rows), -1)
-        own = pad(own, (0, 0, 0, max(0, -missing))).expand(len(rows), -1, -1)
-        sets, valid = pad(sets, (0, 0, 0, max(0, missing))), pad(valid, (0, max(0, missing)))
+        own = torch.from_numpy(query.slide.prototypes).expand(len(rows), -1, -1)
+        own_valid = torch.ones(own.shape[:2], dtype=torch.bool)
         return float(matched_similarity(own, own_valid, sets, valid)[0].median())
 
     def _usual_region(self, own: NDArray[np.float32]) -> float:
