@@ -3,13 +3,57 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from bundle.storage import RegionBatch
 
 _COUNTS = Path(__file__).with_name("regions_per_slide.json")
+
+
+class MadeUpTokens(Dataset[dict[str, Any]]):
+    """Token grids without files, with as much of a :class:`~bundle.storage.TokenDataset` as training asks for.
+
+    Args:
+        slide_ids: S.
+        n_regions: of each slide, LongTensor [S].
+        token_dim: D.
+
+    Attributes:
+        slide_index: slide of each region, [N].
+    """
+
+    has_background = is_on_device = False
+    encoder = "made up"
+
+    def __init__(self, slide_ids: Sequence[str], n_regions: Tensor, token_dim: int) -> None:
+        self.slide_ids, self.token_dim = list(slide_ids), token_dim
+        self.slide_index = torch.arange(len(slide_ids)).repeat_interleave(n_regions)
+        self.fingerprint = f"{len(self)} made-up regions"
+
+    @abstractmethod
+    def grids(self, region_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Token grids [n, P, P, D] and masks [n, P, P] of regions."""
+
+    def __len__(self) -> int:
+        return len(self.slide_index)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([int(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> RegionBatch:
+        """A batch, as :func:`~bundle.storage.collate_regions` takes it."""
+        region_id = torch.as_tensor(indices)
+        features, mask = self.grids(region_id)
+        slide = self.slide_index[region_id]
+        return RegionBatch({"features": features, "mask": mask, "region_id": region_id, "slide": slide})
 
 
 def regions_per_slide(n_slides: int, seed: int = 0) -> Tensor:

@@ -1,8 +1,10 @@
-"""Measurements to a table and a picture."""
+"""Measurements to tables, pictures and files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -15,7 +17,19 @@ _COLORS = {
     "ours": OKABE_ITO["vermillion"],
     "limit": OKABE_ITO["green"],
 }
-_ROW = "| {} | {} | {} | {} | {} | {} |"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown: a line a row, ended by a new line."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)) + "\n"
+
+
+def keep(folder: Path, name: str, found: Any, text: str) -> None:
+    """Write ``<name>.md`` and, below ``raw``, the numbers behind it; say the text on the console."""
+    (folder / "raw").mkdir(parents=True, exist_ok=True)
+    (folder / "raw" / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text)
+    print(text)
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -25,20 +39,17 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
         results: as ``scripts.bench`` stores them: ``group``, ``title``, ``work``, ``unit``, ``goal``, ``note`` and
             ``timings``, a list of dictionaries with the fields of :class:`~scripts.bench.measure.Timing`.
     """
-    lines = []
+    parts = []
     for result in results:
-        lines += [f"### {result['title']}", ""]
         rate = f"{result['unit']}/s" if result["unit"] else "ms"
-        lines += [
-            _ROW.format("way", rate, "against the reference", "quartiles", "goal", "peak MiB"),
-            _ROW.format(*["---"] * 6),
-        ]
-        lines += [_line(timing, result) for timing in result["timings"]]
-        lines += [""] + ([result["note"], ""] if result["note"] else [])
-    return "\n".join(lines)
+        header = ["way", rate, "against the reference", "quartiles", "goal", "peak MiB"]
+        rows = [_row(timing, result) for timing in result["timings"]]
+        note = f"\n{result['note']}\n" if result["note"] else ""
+        parts.append(f"### {result['title']}\n\n{table(header, rows)}{note}")
+    return "\n".join(parts)
 
 
-def _line(timing: dict[str, Any], result: dict[str, Any]) -> str:
+def _row(timing: dict[str, Any], result: dict[str, Any]) -> list[str]:
     seconds, name = timing["seconds"], timing["name"]
     speed = f"{result['work'] / seconds:,.4g}" if result["unit"] else f"{1e3 * seconds:,.4g}"
     goal = result["goal"].get(name)
@@ -47,7 +58,7 @@ def _line(timing: dict[str, Any], result: dict[str, Any]) -> str:
     if timing["role"] in ("ours", "reference"):
         name = f"**{name}**"
     quartiles = f"{timing['low']:.2f} to {timing['high']:.2f}"
-    return _ROW.format(name, speed.replace("e+0", "e"), f"{timing['ratio']:.2f}", quartiles, reached, peak)
+    return [name, speed.replace("e+0", "e"), f"{timing['ratio']:.2f}", quartiles, reached, peak]
 
 
 def picture(results: Sequence[dict[str, Any]], title: str) -> Figure:

@@ -21,6 +21,7 @@ from bundle.pages import OKABE_ITO
 from bundle.prototypes import PrototypeBank, batched_kmeans, nearest_sets, nearest_slides
 from bundle.prototypes.neighbor_search import NeighborSearch
 
+from . import report
 from .cohort import region_features, regions_per_slide, slide_prototypes
 
 _DIM, _SIZE = 256, 4
@@ -141,34 +142,26 @@ def _series(sizes: Sequence[int], seconds: Callable[[int], float]) -> dict[str, 
 
 def table(found: dict[str, Any]) -> str:
     """Markdown."""
-    lines = [f"Measured with {found['threads']} thread(s), D = {_DIM}, seconds of one run.", ""]
+    parts = [f"Measured with {found['threads']} thread(s), D = {_DIM}, seconds of one run.\n"]
     for axis, what in (("slides", f"slides (K = {_SIZE})"), ("K", "K")):
         for name, series in found[axis].items():
-            lines += [f"| {what} | {' | '.join(f'{x:,}' for x in series['x'])} | exponent |"]
-            lines += ["|---" * (len(series["x"]) + 2) + "|"]
             power = exponent(series["x"], series["seconds"])
-            lines += [f"| {name} | {' | '.join(f'{s:.3g}' for s in series['seconds'])} | {power:.2f} |", ""]
-    lines += [
+            header = [what, *(f"{x:,}" for x in series["x"]), "exponent"]
+            parts.append(report.table(header, [[name, *(f"{s:.3g}" for s in series["seconds"]), f"{power:.2f}"]]))
+    parts.append(
         "Matching is exact; where slides differ in few directions, bounds are taken in few dimensions. Beyond: the "
         f"first {_FIRST_ROWS} rows of blocks are compared, the others are reckoned at the pace of the last of these; "
-        f"recall is that of {_QUERIES} slides of the first.",
-        "",
-        "| slides | directions | preparation, s | hours, reckoned | recall@1 |",
-        "|---|---|---|---|---|",
+        f"recall is that of {_QUERIES} slides of the first.\n"
+    )
+    large = [
+        (f"{n:,}", f"{directions}", f"{preparation:.3g}", f"{seconds / 3600:.3g}", f"{recall:.3f}")
+        for n, directions, preparation, seconds, recall in (row.values() for row in found["large"])
     ]
-    for row in found["large"]:
-        lines += [
-            f"| {row['slides']:,} | {row['directions']} | {row['preparation']:.3g} | {row['seconds'] / 3600:.3g} | "
-            f"{row['recall']:.3f} |"
-        ]
+    parts.append(report.table(("slides", "directions", "preparation, s", "hours, reckoned", "recall@1"), large))
     one, two = found["processes"]
-    lines += [
-        "",
-        f"| {found['shared_slides']:,} slides, processes of a thread each | 1 | 2 | speed-up |",
-        "|---|---|---|---|",
-    ]
-    lines += [f"| {name} | {one[name]:.3g} | {two[name]:.3g} | {one[name] / two[name]:.2f} |" for name in one]
-    return "\n".join(lines) + "\n"
+    shared = [(name, f"{one[name]:.3g}", f"{two[name]:.3g}", f"{one[name] / two[name]:.2f}") for name in one]
+    header = [f"{found['shared_slides']:,} slides, processes of a thread each", "1", "2", "speed-up"]
+    return "\n".join([*parts, report.table(header, shared)])
 
 
 def picture(found: dict[str, Any]) -> Figure:
@@ -197,12 +190,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     found = measured(options.quick)
-    (options.output / "raw").mkdir(parents=True, exist_ok=True)
-    (options.output / "raw" / "scaling.json").write_text(json.dumps(found, indent=1) + "\n")
     text = "# Scaling\n\n" + table(found) + "\n![seconds over slides and over K](scaling.png)\n"
-    (options.output / "scaling.md").write_text(text)
+    report.keep(options.output, "scaling", found, text)
     picture(found).savefig(options.output / "scaling.png", dpi=130)
-    print(text)
 
 
 if __name__ == "__main__":

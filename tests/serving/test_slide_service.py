@@ -101,5 +101,5 @@ def test_few_slides_are_kept_in_memory(settings, tmp_path, monkeypatch):
 def test_targets_are_those_of_this_package():
     """`_target_` entries of `bundle` follow the name that the package was imported under, nothing else changes."""
     config = {"a": [{"_target_": "bundle.training.X", "b": "bundle.y"}], "c": {"_target_": "torch.nn.Linear"}}
-    wanted = {"a": [{"_target_": f"{slide_service._PACKAGE}.engines.X", "b": "bundle.y"}], "c": config["c"]}
+    wanted = {"a": [{"_target_": f"{slide_service._PACKAGE}.training.X", "b": "bundle.y"}], "c": config["c"]}
     assert own_targets(config) == wanted

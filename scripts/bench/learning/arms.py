@@ -83,8 +83,3 @@ SHIFTED_ABLATIONS = [
     *_ablations(", token shift", {"token_shift": "covariance"}),
     *_family(", token swap", {"token_shift": "swap"}),
 ]
-
-
-def settings_of(arm: Arm, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    """All ids of a run."""
-    return {**settings, **arm.ids, "seed": seed}

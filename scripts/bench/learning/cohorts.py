@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from bundle.demo import PlantedCohort, planted_tokens
-from bundle.storage import RegionBatch
+
+from ..cohort import MadeUpTokens
 
 _PLANTED: dict[str, Any] = {"dim": 32, "in_turn": True, "region_patches": 8, "cells": 3, "slide_shift": 0.1}
 _NUISANCE = {"slide_shift": 0.5, "slide_gain": 0.1, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
@@ -31,8 +30,8 @@ class Size(NamedTuple):
     n_held_out: int = 128  # further slides, which are never trained on and on which all scores are taken; 0: the same
 
 
-class PlantedTokens(Dataset[dict[str, Any]]):
-    """A planted cohort with the surface of a :class:`~bundle.storage.TokenDataset`, all of it in memory.
+class PlantedTokens(MadeUpTokens):
+    """A planted cohort, all of it in memory.
 
     Args:
         cohort: slides and truth.
@@ -45,41 +44,21 @@ class PlantedTokens(Dataset[dict[str, Any]]):
         labels, sites: of each slide, int64 [S].
     """
 
-    has_background = is_on_device = False
-    encoder = "planted"
-
     def __init__(self, cohort: PlantedCohort, held_out: PlantedTokens | None = None) -> None:
         slides = cohort.slides
-        self.held_out: PlantedTokens = self if held_out is None else held_out
         counts = torch.tensor([len(slide.coords) for slide in slides])
-        self.slide_ids = [slide.slide_id for slide in slides]
-        self.slide_index: Tensor = torch.arange(len(slides)).repeat_interleave(counts)
+        super().__init__([slide.slide_id for slide in slides], counts, slides[0].features.shape[-1])
+        self.held_out: PlantedTokens = self if held_out is None else held_out
         self.features = torch.from_numpy(np.concatenate([slide.features for slide in slides]))
         self.masks = torch.from_numpy(np.concatenate([slide.mask for slide in slides]))
         self.prototypes: NDArray[np.int64] = np.concatenate([slide.prototype for slide in slides])
         self.n_prototypes = len(cohort.shares)
         self.labels = np.array([slide.label for slide in slides])
         self.sites = np.array([slide.site for slide in slides])
-        self.token_dim: int = self.features.shape[-1]
-        self.fingerprint = f"{len(self)} planted regions"
 
-    def __len__(self) -> int:
-        return len(self.slide_index)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.__getitems__([int(index)])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> RegionBatch:
-        """A batch, as :func:`~bundle.storage.collate_regions` takes it."""
-        chosen = torch.as_tensor(indices)
-        return RegionBatch(
-            {
-                "features": self.features[chosen],
-                "mask": self.masks[chosen],
-                "region_id": chosen,
-                "slide": self.slide_index[chosen],
-            }
-        )
+    def grids(self, region_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Token grids [n, P, P, D] and masks [n, P, P]."""
+        return self.features[region_id], self.masks[region_id]
 
     def read(self, indices: NDArray[np.int64]) -> Tensor:
         """Token grids [n, P, P, D]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Results:
         settings: what all runs share; another folder is needed for others.
 
     Raises:
-        BundleError: the folder holds runs with other settings, or a file in it cannot be read.
+        BundleError: the folder holds runs with other settings.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -65,7 +66,15 @@ class Results:
         if path.exists() and path.read_text() != text:
             raise BundleError(f"{path} is of runs with other settings; give another --output, or remove the folder.")
         write_text(path, text)
-        self.runs = [self._read(file) for file in sorted(folder.glob("*/*/*.json"))]
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All that are finished when they are first asked for.
+
+        Raises:
+            BundleError: a file cannot be read.
+        """
+        return [self._read(file) for file in sorted(self.folder.glob("*/*/*.json"))]
 
     def _read(self, path: Path) -> Run:
         try:
@@ -77,22 +86,13 @@ class Results:
         """Where the runs of a cohort are."""
         return self.folder / level / f"seed_{seed}"
 
-    def has(self, level: str, seed: int, arm: str) -> bool:
-        """Whether a run is finished."""
-        return any(run[:3] == (level, seed, arm) for run in self.runs)
-
     def once(self, level: str, seed: int, arm: str, work: Callable[[], dict[str, Any]]) -> None:
         """Do a run, unless it is finished, and keep what it gives: ``scores``, and perhaps ``last``, ``seconds``."""
         path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", arm).strip("_") + ".json")
-        if self.has(level, seed, arm):
-            return
-        if path.exists():  # another process has finished it meanwhile
-            self.runs.append(self._read(path))
-            return
-        run = Run(level, seed, arm, **{"last": {}, "seconds": 0.0, **work()})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(run._asdict(), indent=1) + "\n")
-        self.runs.append(run)
+        if not path.exists():
+            run = Run(level, seed, arm, **{"last": {}, "seconds": 0.0, **work()})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(run._asdict(), indent=1) + "\n")
 
     def levels(self) -> list[str]:
         """Those that have runs, easy ones first."""

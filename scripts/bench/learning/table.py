@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..report import table
 from .arms import Arm
 from .probes import METRICS
 from .results import BASELINES, Results, Summary
@@ -27,10 +28,8 @@ def tables(results: Results, arms: Sequence[Arm]) -> str:
 
 def _scores(results: Results, level: str, names: Sequence[str]) -> str:
     metrics = [m for m in METRICS if any(results.scores(level, name, m) for name in names)]
-    lines = [_line("embedding", [METRICS[m] for m in metrics]), "|---" * (len(metrics) + 1) + "|"]
-    for name in names:
-        lines.append(_line(name, [_cell(results.summary(level, name, m)) for m in metrics]))
-    return "\n".join(lines) + "\n"
+    rows = [[name, *(_cell(results.summary(level, name, m)) for m in metrics)] for name in names]
+    return table(["embedding", *(METRICS[m] for m in metrics)], rows)
 
 
 def _differences(results: Results, level: str, arms: Sequence[Arm]) -> str:
@@ -39,15 +38,11 @@ def _differences(results: Results, level: str, arms: Sequence[Arm]) -> str:
     pairs = [pair for pair in pairs if results.difference(level, *pair, "knn_accuracy").n_seeds]
     if not pairs:
         return ""
-    lines = [_line("paired over seeds", [METRICS[m] for m in _COMPARED]), "|---" * (len(_COMPARED) + 1) + "|"]
-    for ours, theirs in pairs:
-        cells = [_cell(results.difference(level, ours, theirs, m), sign="+") for m in _COMPARED]
-        lines.append(_line(f"{ours} − {theirs}", cells))
-    return "\n".join(lines) + "\n"
-
-
-def _line(title: str, cells: Sequence[str]) -> str:
-    return f"| {title} | {' | '.join(cells)} |"
+    rows = [
+        [f"{ours} − {theirs}", *(_cell(results.difference(level, ours, theirs, m), "+") for m in _COMPARED)]
+        for ours, theirs in pairs
+    ]
+    return table(["paired over seeds", *(METRICS[m] for m in _COMPARED)], rows)
 
 
 def _cell(summary: Summary, sign: str = "") -> str:

@@ -13,10 +13,10 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from torch import nn
 
-from bundle.core import BundleError
-from bundle.core.quiet import quietly
+from bundle.core import BundleError, quietly
 
-from .arms import Arm, settings_of
+from ..cohort import MadeUpTokens
+from .arms import Arm
 from .cohorts import PlantedTokens
 from .probes import probe
 
@@ -33,8 +33,16 @@ _LEFT_OUT = {
 _WATCHED = ("self", "intra", "inter", "teacher_entropy", "teacher_spread")
 
 
-def parse(data: PlantedTokens, folder: Path, ids: dict[str, Any], bank: str | None = None) -> ConfigParser:
+def parse(
+    data: MadeUpTokens, folder: Path, ids: dict[str, Any], bank: str | None = None, features: str | None = None
+) -> ConfigParser:
     """``configs/train.yaml`` with other ids, tokens in memory, and the handlers that training needs.
+
+    Args:
+        data: the tokens.
+        folder: what the run writes.
+        ids: that are other than in the config.
+        bank, features: classes of the prototype bank and of the teacher's features; None: the config's.
 
     Raises:
         BundleError: an id is none of the config's.
@@ -48,8 +56,8 @@ def parse(data: PlantedTokens, folder: Path, ids: dict[str, Any], bank: str | No
     train = config["train"]
     train["handlers"] = [h for h in train["handlers"] if h["_target_"].rpartition(".")[2] not in _LEFT_OUT]
     del train["run_state"]["identity"]["n_prototypes"]  # arms with another K go on from the same warm-up
-    if bank is not None:
-        config["prototypes"]["_target_"] = bank
+    for part, name in ((config["prototypes"], bank), (train["features"], features)):
+        part["_target_"] = name or part["_target_"]
     parser = ConfigParser(config)
     parser.parse(True)
     return parser
@@ -68,7 +76,7 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
     Returns:
         ``scores`` (:func:`probe`), ``last`` (means of the last epoch) and ``seconds``.
     """
-    ids = settings_of(arm, seed, settings)
+    ids = {**settings, **arm.ids, "seed": seed}
     fork = settings["prototype_warmup_epochs"]
     own = folder / arm.name
     own.mkdir(parents=True, exist_ok=True)
