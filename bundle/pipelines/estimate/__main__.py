@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,13 @@ def _with_costs(
     rates = Rates(read, encode, steps.train, steps.recluster, steps.embed)
     n_good = sum(not look.problem for look in estimate.looks)
     plan = _plan(steps, token_dim, how, overlaps=device.type == "cuda")
-    cost = budget(estimate.regions.value, estimate.patches.value, n_good, rates, plan)
-    return Estimate(
-        estimate.looks,
-        estimate.n_sampled,
-        estimate.regions,
-        estimate.patches,
-        rates,
-        cost,
-        _machine(device),
-        steps.ids["max_epochs"],
-        [*notes, *_notes(estimate, steps, options)],
+    return replace(
+        estimate,
+        rates=rates,
+        budget=budget(estimate.regions.value, estimate.patches.value, n_good, rates, plan),
+        machine=_machine(device),
+        max_epochs=steps.ids["max_epochs"],
+        notes=[*notes, *_notes(estimate, steps, options)],
     )
 
 
@@ -122,9 +119,8 @@ def _patch_encoder(options: argparse.Namespace, device: torch.device) -> tuple[n
 
 
 def _notes(estimate: Estimate, steps: TrainingProbe, options: argparse.Namespace) -> list[str]:
-    n_unseen = sum(look.regions is None and not look.problem for look in estimate.looks)
     notes = []
-    if n_unseen:
+    if n_unseen := sum(look.regions is None and not look.problem for look in estimate.looks):
         notes.append(
             f"regions and patches of {n_unseen:,} slides are taken from the {estimate.n_sampled:,} whose tissue was "
             "looked for, in proportion to the slides' areas; --sample 0 looks at all"

@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from torch import nn
+from torch.utils.benchmark import Timer
 
 from ...cohort import SlideRef, SlideTable
 from ...core import BundleError, quietly
@@ -82,7 +83,7 @@ def probe_encoding(network: nn.Module, patch_size: int, device: torch.device, se
     n = 256 if device.type == "cuda" else 16
     image = torch.randint(0, 256, (n, 3, patch_size, patch_size), dtype=torch.uint8)
     with torch.inference_mode():
-        return n / _seconds_of(lambda: network(image.to(device)), device, seconds)
+        return n / _seconds_of(lambda: network(image.to(device)), seconds)
 
 
 def probe_training(
@@ -125,8 +126,7 @@ def _probe(parser: ConfigParser, config: dict[str, Any], n: int, device: torch.d
     trainer = parser.get_parsed_content("train#trainer")
     steps = _timed_steps(trainer, device)
     trainer.run()
-    features = parser.get_parsed_content("train#features")
-    recluster = 2 * n / _seconds_of(features, device, 0.0)
+    recluster = 2 * n / _seconds_of(parser.get_parsed_content("train#features"), 0.0)
     encoder = parser.get_parsed_content("teacher").encoder
     describe = RegionDescriber(encoder)
     n_embedded = 64 if device.type == "cuda" else 8
@@ -134,7 +134,7 @@ def _probe(parser: ConfigParser, config: dict[str, Any], n: int, device: torch.d
     image = torch.randn(n_embedded, encoder.backbone.in_dim, side, side, device=device)
     with torch.inference_mode():
         found = describe(image)
-        embed = n_embedded / _seconds_of(lambda: describe(image), device, seconds / 2)
+        embed = n_embedded / _seconds_of(lambda: describe(image), seconds / 2)
     objects = parser.get_parsed_content("train#run_state").objects
     names = ("batch_size", "max_epochs", "prototype_warmup_epochs", "checkpoint_interval")
     return TrainingProbe(
@@ -195,16 +195,10 @@ def _timed_steps(trainer: Engine, device: torch.device) -> list[float]:
     return found
 
 
-def _seconds_of(work: Callable[[], Any], device: torch.device, seconds: float) -> float:
-    """Mean time of a call, after one that does not count, over at least ``seconds``."""
-    work()
-    _settle(device)
-    started, n = time.perf_counter(), 0
-    while n == 0 or time.perf_counter() - started < seconds:
-        work()
-        _settle(device)
-        n += 1
-    return (time.perf_counter() - started) / n
+def _seconds_of(work: Callable[[], Any], seconds: float) -> float:
+    """Mean time of a call, after some that do not count, over at least ``seconds``."""
+    timer = Timer("work()", globals={"work": work}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=seconds).mean)
 
 
 def _settle(device: torch.device) -> None:
