@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 TILE_PX = 256
 SMALLEST_LEVEL_PX = 128
@@ -46,8 +47,4 @@ def write_pyramid(path: Path, picture: NDArray[np.uint8], mpp: float, *, jpeg_qu
 def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Means of 2 x 2 pixels; an odd last row or column is left out."""
     height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
-    total = np.full((height // 2, width // 2, 3), 2, dtype=np.uint16)
-    for row in (0, 1):
-        for column in (0, 1):
-            total += picture[row:height:2, column:width:2]
-    return (total >> 2).astype(np.uint8)
+    return np.asarray(Image.fromarray(picture[:height, :width]).reduce(2))
