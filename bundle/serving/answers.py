@@ -82,20 +82,11 @@ def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) 
     box = _box(slide, request)
     rows = _insist(_regions_in(slide, box), slide, box)
     weights = _overlap(slide, box)[rows]
-    regions = [
-        {
-            "location": slide.coords[row].tolist(),
-            "size": [slide.region_size_level0] * 2,
-            "prototype": int(slide.assignment[row]) + 1,
-            "embedding": slide.features[row].tolist(),
-        }
-        for row in rows
-    ]
     return {
         "annotation": region_outlines(slide, box, rows, _min_area(request)),
         "embedding": np.average(slide.features[rows], axis=0, weights=weights).tolist(),
         "slide_embedding": slide.slide_embedding.tolist(),
-        "regions": regions,
+        "regions": [{**_region(slide, row), "embedding": slide.features[row].tolist()} for row in rows],
     }
 
 
@@ -109,13 +100,7 @@ def answer_similar_regions(slide: SlideEmbeddings, request: Mapping[str, Any]) -
     others = np.setdiff1d(np.arange(len(slide)), marked)
     best = others[np.argsort(-cosine[others], kind="stable")][:n_similar]
     regions = [
-        {
-            "rank": rank,
-            "location": slide.coords[row].tolist(),
-            "size": [slide.region_size_level0] * 2,
-            "cosine": round(float(cosine[row]), 6),
-            "prototype": int(slide.assignment[row]) + 1,
-        }
+        {"rank": rank, **_region(slide, row), "cosine": round(float(cosine[row]), 6)}
         for rank, row in enumerate(best, 1)
     ]
     return {
@@ -151,6 +136,14 @@ QUESTIONS: dict[str, Question] = {
         answer_similar_regions,
     ),
 }
+
+
+def _region(slide: SlideEmbeddings, row: int) -> Answer:
+    return {
+        "location": slide.coords[row].tolist(),
+        "size": [slide.region_size_level0] * 2,
+        "prototype": int(slide.assignment[row]) + 1,
+    }
 
 
 def _box(slide: SlideEmbeddings, request: Mapping[str, Any]) -> SlideBox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class SlideService:
 
     def __init__(self, settings: LabelSettings) -> None:
         self.settings = settings
-        self._kept: OrderedDict[tuple[Any, ...], SlideEmbeddings] = OrderedDict()
+        self._remembered = lru_cache(_KEPT_SLIDES)(self._embed)
         self._lock = threading.Lock()
 
     def embeddings(self, path: Path, slide_id: str) -> SlideEmbeddings:
@@ -44,15 +44,11 @@ class SlideService:
             BundleError: the slide cannot be read, has no tissue, or the weights do not fit.
         """
         with self._lock:
-            key = (slide_id, path, *_stamp(path), *_stamp(self.settings.region_encoder_ckpt))
-            if key not in self._kept:
-                self._kept[key] = self._embed(SlideRef(slide_id, path.absolute(), path.name))
-            self._kept.move_to_end(key)
-            while len(self._kept) > _KEPT_SLIDES:
-                self._kept.popitem(last=False)
-            return self._kept[key]
+            stamps = _stamp(path), _stamp(self.settings.region_encoder_ckpt)
+            return self._remembered(SlideRef(slide_id, path.absolute(), path.name), stamps)
 
-    def _embed(self, slide: SlideRef) -> SlideEmbeddings:
+    def _embed(self, slide: SlideRef, stamps: tuple[tuple[int, int], ...]) -> SlideEmbeddings:
+        """``stamps`` of slide and weights are there to be remembered by: other files, other embeddings."""
         folder = self.settings.work_dir / "inference"
         ids = {
             **self.settings.reading,

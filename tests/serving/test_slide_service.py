@@ -88,8 +88,8 @@ def test_weights_that_do_not_fit_are_an_error(settings, tmp_path):
 def test_few_slides_are_kept_in_memory(settings, tmp_path, monkeypatch):
     """The one that was asked about longest ago goes first."""
     monkeypatch.setattr(slide_service, "_KEPT_SLIDES", 2)
+    monkeypatch.setattr(SlideService, "_embed", lambda *_: object())
     service = SlideService(settings)
-    monkeypatch.setattr(service, "_embed", lambda slide: object())
     for name in ("b", "c"):
         os.link(tmp_path / "a.tif", tmp_path / f"{name}.tif")
     first = {name: ask(service, tmp_path / f"{name}.tif") for name in "abc"}
