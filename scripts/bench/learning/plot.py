@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bundle.pages import OKABE_ITO
@@ -26,7 +25,6 @@ def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
     rows = {level: [n for n in names if results.scores(level, n, "knn_accuracy")] for level in levels}
     heights = [len(rows[level]) for level in levels]
     figure = Figure(figsize=(11, 0.27 * sum(heights) + 0.9 * len(levels)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(len(levels), len(_SHOWN), squeeze=False, height_ratios=heights)
     for row, level in zip(axes, levels, strict=True):
         for axis, metric in zip(row, _SHOWN, strict=True):
@@ -34,7 +32,6 @@ def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
             axis.set_title(METRICS[metric], fontsize=9)
         row[0].set_yticks(range(len(rows[level])), rows[level], fontsize=8)
         row[0].set_ylabel(level, fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
@@ -51,5 +48,4 @@ def _draw(axis: Axes, results: Results, level: str, names: Sequence[str], metric
     axis.set_xlim(-0.03, 1.03)
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(axis="x", alpha=0.3)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    axis.spines[["top", "right"]].set_visible(False)
