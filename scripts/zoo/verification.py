@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from monai.bundle import ckpt_export, load, onnx_export, verify_metadata, verify_net_in_out
+from monai.data import load_net_with_metadata
 from torch import Tensor
 
 from bundle.core import BundleError, write_text
@@ -84,8 +86,6 @@ def _rules(folder: Path) -> str:
 
 
 def _metadata(folder: Path, schema: str | Path | None) -> str:
-    from monai.bundle import verify_metadata
-
     if schema is None or not Path(schema).is_file():
         raise _Skip(f"no copy of the schema at hand ({schema}): metadata NOT compared with it; --schema FILE names one")
     verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
@@ -93,16 +93,12 @@ def _metadata(folder: Path, schema: str | Path | None) -> str:
 
 
 def _net_in_out(folder: Path) -> str:
-    from monai.bundle import verify_net_in_out
-
     verify_net_in_out(net_id="network_def", device="cpu", **_files(folder))
     token_dim, dim = _shapes(folder)
     return f"image [1, {token_dim}, 16, 16] to pred [1, {dim}]"
 
 
 def _ckpt_export(folder: Path) -> str:
-    from monai.bundle import ckpt_export
-
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.ts"
         ckpt_export(net_id="network_def", filepath=str(path), ckpt_file=str(_weights(folder)), **_files(folder))
@@ -110,8 +106,6 @@ def _ckpt_export(folder: Path) -> str:
 
 
 def _torchscript(folder: Path) -> str:
-    from monai.data import load_net_with_metadata
-
     module, metadata, _ = load_net_with_metadata(str(folder / "models" / "model.ts"))
     if metadata["network_data_format"] != _read_metadata(folder)["network_data_format"]:
         raise BundleError("models/model.ts carries another metadata.json than the package")
@@ -126,8 +120,6 @@ def _compared(folder: Path, module: Any) -> str:
 
 
 def _onnx(folder: Path) -> str:
-    from monai.bundle import onnx_export
-
     absent = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if absent:
         raise _Skip(f"{', '.join(absent)} not installed: ONNX NOT tried (pip install {' '.join(absent)})")
@@ -143,8 +135,6 @@ def _onnx(folder: Path) -> str:
 
 
 def _load(folder: Path) -> str:
-    from monai.bundle import load
-
     expected = torch.load(_weights(folder), map_location="cpu", weights_only=True)
     for kind in ("train", "inference"):
         network = load(folder.name, bundle_dir=folder.parent, workflow_type=kind, device="cpu")
