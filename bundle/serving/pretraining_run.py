@@ -15,6 +15,7 @@ from typing import Any
 from ..cohort import find_slides
 from ..core import BundleError, as_bool, as_number, as_whole, write_text
 from .label_settings import LabelSettings
+from .studies import follow
 
 _TOKEN_IDS = (
     "slide_table", "wsi_reader", "mpp", "default_mpp", "region_patches", "patch_size", "min_tissue",
@@ -126,15 +127,10 @@ class PretrainingRun:
         Raises:
             BundleError: no slide has a token file.
         """
-        folder = run / _TOKENS
-        folder.mkdir(exist_ok=True)
-        for link in folder.iterdir():
-            link.unlink()
-        for slide in find_slides(self.slides):
-            tokens = self.settings.tokens_dir / f"{slide.slide_id}.h5"
-            if tokens.is_file():
-                (folder / tokens.name).symlink_to(tokens)
-        if not any(folder.iterdir()):
+        tokens = [self.settings.tokens_dir / f"{slide.slide_id}.h5" for slide in find_slides(self.slides)]
+        present = {path.name: path for path in tokens if path.is_file()}
+        follow(run / _TOKENS, present)
+        if not present:
             raise BundleError(
                 f"no slide of {self.slides} has tokens in {self.settings.tokens_dir}: see {run}/tokenize."
             )

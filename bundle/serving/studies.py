@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..cohort import find_slides
@@ -33,20 +34,24 @@ class LinkedStudies:
         """Make the links those of the slides that are there now; at most every few seconds, unless forced."""
         if not is_forced and time.monotonic() - self._looked_s < _LOOK_AGAIN_AFTER_S:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
             found = find_slides(self.studies)
         except BundleError:  # no slide yet: somebody may still be copying
             found = []
-        wanted = {f"{slide.slide_id}{slide.path.suffix}": str(slide.path.resolve()) for slide in found}
-        for path in self.folder.iterdir():
-            if path.is_symlink() and os.readlink(path) != wanted.get(path.name):
-                path.unlink()
-        for name, target in wanted.items():
-            link = self.folder / name
-            if not link.is_symlink() and not link.exists():
-                link.symlink_to(target)
+        follow(self.folder, {f"{slide.slide_id}{slide.path.suffix}": slide.path.resolve() for slide in found})
         self._looked_s = time.monotonic()
+
+
+def follow(folder: Path, wanted: Mapping[str, Path]) -> None:
+    """Make the links of a folder (name -> target) those that are wanted; files that are no links are left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_symlink() and Path(os.readlink(path)) != wanted.get(path.name):
+            path.unlink()
+    for name, target in wanted.items():
+        link = folder / name
+        if not link.is_symlink() and not link.exists():
+            link.symlink_to(target)
 
 
 def is_plain_name(name: str) -> bool:
