@@ -13,6 +13,7 @@ from scripts.bench.learning.__main__ import main
 from scripts.bench.learning.arms import ABLATIONS, PLAIN, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
 from scripts.bench.learning.cohorts import Size, make_cohort
+from scripts.bench.learning.demo_runs import learning_table
 from scripts.bench.learning.probes import probe
 from scripts.bench.learning.results import Results
 from scripts.bench.learning.training import parse, train
@@ -133,6 +134,16 @@ def test_intervals_are_those_of_the_paired_t_test(tmp_path):
     wanted = stats.ttest_rel(a, b[:5]).confidence_interval(0.95)
     assert got.n_seeds == 5 and got.mean == pytest.approx(np.mean(a - b[:5]))
     assert (got.mean - got.half, got.mean + got.half) == pytest.approx(tuple(wanted))
+
+
+def test_the_learning_table_has_mean_and_spread():
+    """Baselines from epoch 0, results from the last epoch."""
+    start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
+    runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
+    table = learning_table(runs)
+    assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
+    assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
+    assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
 
 
 def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):

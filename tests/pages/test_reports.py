@@ -8,7 +8,6 @@ from PIL import Image
 
 from bundle.core import BundleError, read_history
 from bundle.demo.demo_summary import demo_summary
-from bundle.evaluation.report.learning import learning_table
 from bundle.explore import PrototypePictures, draw_prototypes, prototype_colors
 from bundle.explore.atlas import atlas_page, atlas_pictures
 from bundle.explore.atlas.atlas_pictures import kind_color
@@ -71,16 +70,6 @@ def test_a_run_is_plotted(tmp_path):
     rows = [{"epoch": 0, "knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
     plot_training(rows, tmp_path / "training.png")
     assert np.asarray(Image.open(tmp_path / "training.png")).std() > 5
-
-
-def test_the_learning_table_has_mean_and_spread():
-    """Baselines from epoch 0, results from the last epoch."""
-    start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
-    runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
-    table = learning_table(runs)
-    assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
-    assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
-    assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
 
 
 def test_the_demo_says_what_it_made_and_what_comes_next(tmp_path):

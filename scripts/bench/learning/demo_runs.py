@@ -1,14 +1,17 @@
-"""A table of what training adds: slide-level kNN of several runs, with the spread over seeds."""
+"""``python -m scripts.bench.learning.demo_runs FOLDER``: a table of what training adds, with the spread over seeds."""
+
+from __future__ import annotations
 
 import argparse
-import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...core import read_history
+from bundle.core import read_history
 
-_METRICS = (("accuracy", "knn_accuracy"), ("AUC", "knn_auc"))
+from ..report import table
+
+_METRICS = {"kNN accuracy": "knn_accuracy", "kNN AUC": "knn_auc"}
 
 
 def learning_table(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> str:
@@ -17,27 +20,23 @@ def learning_table(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) 
     Args:
         runs: kind -> histories, one a seed. Their epoch 0 gives the two baselines, their last epoch the result.
     """
-    histories = [history for kind in runs.values() for history in kind]
-    first = [history[0] for history in histories]
-    last = {kind: [history[-1] for history in kind_histories] for kind, kind_histories in runs.items()}
-    lines = ["| embedding of a slide | " + " | ".join(f"kNN {title}" for title, _ in _METRICS) + " |", "|---|---|---|"]
-    lines.append(_line("mean patch token", first, "mean_token_"))
-    lines.append(_line("untrained region encoder", first))
-    lines += [_line(kind, rows) for kind, rows in last.items()]
-    return "\n".join(lines) + "\n"
+    first = [history[0] for histories in runs.values() for history in histories]
+    rows = [_row("mean patch token", first, "mean_token_"), _row("untrained region encoder", first)]
+    rows += [_row(kind, [history[-1] for history in histories]) for kind, histories in runs.items()]
+    return table(["embedding of a slide", *_METRICS], rows)
 
 
-def _line(title: str, rows: Sequence[Mapping[str, float]], prefix: str = "") -> str:
-    cells = []
-    for _, name in _METRICS:
-        values = [row[prefix + name] for row in rows]
+def _row(title: str, epochs: Sequence[Mapping[str, float]], prefix: str = "") -> list[str]:
+    cells = [title]
+    for name in _METRICS.values():
+        values = [epoch[prefix + name] for epoch in epochs]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
-    return f"| {title} | {' | '.join(cells)} |"
+    return cells
 
 
 def main() -> None:
-    """``python -m bundle.evaluation.report.learning FOLDER``: folders ``<kind>-<seed>``, a ``history.csv`` in each."""
+    """Read folders ``<kind>-<seed>``, a ``history.csv`` in each, and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
@@ -50,5 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
     main()
