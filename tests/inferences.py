@@ -5,10 +5,10 @@ from pathlib import Path
 from monai.transforms import Compose, EnsureTyped
 from region_models import write_encoder
 
-from bundle.cohort import SlideTable
+from bundle.cohort import EMBEDDED, SlideTable
 from bundle.networks import load_region_encoder
 from bundle.pipelines import InferenceEvaluator, InferenceInputs, PatchStream, RegionStream, SlideRecorder, SlideTokens
-from bundle.storage import read_embeddings, read_index
+from bundle.storage import read_embeddings
 from bundle.training import TokenImaged
 
 RECORD = ("n_prototypes", "min_regions", "attention", "amp", "seed")
@@ -44,7 +44,7 @@ def inference(
 
 def statuses(out):
     """Status of each slide in the index."""
-    return {row.slide: row.status for row in read_index(Path(out) / "slides.csv")}
+    return {row.slide: row.status for row in EMBEDDED.read(Path(out) / "slides.csv")}
 
 
 def found(out, slide_id):

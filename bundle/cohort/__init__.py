@@ -1,5 +1,6 @@
-"""Slides as a cohort: ids, table, patients, splits."""
+"""Slides as a cohort: ids, table, patients, splits, and what became of each slide of a run."""
 
+from .outcomes import EMBEDDED, MAPPED, TOKENIZED, OutcomeTable, SlideOutcome
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
 from .slide_table import SlideRow, SlideTable, shown_values
@@ -7,13 +8,18 @@ from .split_files import SplitFile, read_splits
 from .splits import Split, check_split, check_splits, fraction_of, patient_folds
 
 __all__ = [
+    "EMBEDDED",
+    "MAPPED",
+    "OutcomeTable",
     "PatientRows",
     "SLIDE_SUFFIXES",
+    "SlideOutcome",
     "SlideRef",
     "SlideRow",
     "SlideTable",
     "Split",
     "SplitFile",
+    "TOKENIZED",
     "check_split",
     "check_splits",
     "duplicates_across",

@@ -10,7 +10,6 @@ from .inference_jobs import InferenceJob
 from .inference_record import SlideRecorder
 from .inference_stream import RegionStream
 from .inference_tokens import SlideTokens
-from .slide_report import SlideRecord, format_slide_report, read_slide_report, write_slide_report
 from .token_progress import TokenProgressHandler
 from .tokenizer import TokenizingEvaluator, TokenizingProgress
 from .tokenizer_jobs import Piece, SlideJob
@@ -30,7 +29,6 @@ __all__ = [
     "Rates",
     "RegionStream",
     "SlideJob",
-    "SlideRecord",
     "SlideRecorder",
     "SlideTokens",
     "TokenProgressHandler",
@@ -40,11 +38,8 @@ __all__ = [
     "as_text",
     "budget",
     "count_regions",
-    "format_slide_report",
     "look_at_slides",
     "probe_encoding",
     "probe_reading",
     "probe_training",
-    "read_slide_report",
-    "write_slide_report",
 ]

@@ -14,19 +14,11 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor
 
+from ..cohort import EMBEDDED, SlideOutcome
 from ..core import BundleError, SettingError, as_bool, check_folder
 from ..networks import Encoder, RegionDescriber
 from ..parallel import own_device
-from ..storage import (
-    IndexRow,
-    TokenFile,
-    read_embeddings_header,
-    read_index,
-    remove_stale_embeddings,
-    write_embeddings,
-    write_index,
-    write_npz,
-)
+from ..storage import TokenFile, read_embeddings_header, remove_stale_embeddings, write_embeddings, write_npz
 from .inference_jobs import InferenceJob
 from .inference_record import SlideRecorder
 from .inference_stream import RegionStream
@@ -219,24 +211,24 @@ class InferenceEvaluator(Evaluator):
         world_size = self.stream.world_size
         return self.stream.output_dir / ("slides.csv" if world_size == 1 else f"slides_{rank}_of_{world_size}.csv")
 
-    def _write_index(self) -> list[IndexRow]:
+    def _write_index(self) -> list[SlideOutcome]:
         """Write the index; rows of all processes, or none while others are still at work."""
         rows = [job.index_row(self.stream.output_dir) for job in self.stream.jobs]
-        write_index(rows, self._index_path(self.stream.rank))
+        EMBEDDED.write(rows, self._index_path(self.stream.rank))
         if self.stream.world_size > 1:
             paths = [self._index_path(rank) for rank in range(self.stream.world_size)]
             if not all(path.is_file() for path in paths):
                 logger.info("process %d of %d is done; others go on", self.stream.rank, self.stream.world_size)
                 return []
-            rows = [row for path in paths for row in read_index(path)]
-            write_index(rows, self.stream.output_dir / "slides.csv")
+            rows = [row for path in paths for row in EMBEDDED.read(path)]
+            EMBEDDED.write(rows, self.stream.output_dir / "slides.csv")
         counts = Counter(row.status for row in rows)
         said = ", ".join(f"{counts[status]} {status}" for status in ("failed", "waiting", "done", "skipped"))
         logger.info("%d slides: %s; %s", len(rows), said, self.stream.output_dir / "slides.csv")
         return rows
 
 
-def _insist_on_one(rows: Sequence[IndexRow]) -> None:
+def _insist_on_one(rows: Sequence[SlideOutcome]) -> None:
     failed = [row for row in rows if row.status == "failed"]
     if failed and len(failed) == len(rows):
         raise BundleError(f"none of {len(rows)} slides could be embedded; {failed[0].slide}: {failed[0].error}")

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideRef, SlideRow
+from ..cohort import SlideOutcome, SlideRef, SlideRow
 from ..core import BundleError
-from ..storage import IndexRow
 
 _log = logging.getLogger(__name__)
 
@@ -88,16 +87,16 @@ class InferenceJob:
         self.found.clear()
         self.coords, self.mask = self.coords[:0], self.mask[:0]
 
-    def index_row(self, root: Path) -> IndexRow:
+    def index_row(self, root: Path) -> SlideOutcome:
         """The slide's line in the index of the folder ``root``."""
         is_there = self.status in ("done", "skipped")
-        return IndexRow(
+        return SlideOutcome(
             self.slide_id,
             self.status,
-            self.n_regions,
-            self.n_prototypes,
-            self.mpp,
-            self.file.relative_to(root).as_posix() if is_there else "",
-            self.error,
-            {name: value for name, value in self.row.values.items() if name != "slide"},
+            regions=self.n_regions,
+            prototypes=self.n_prototypes,
+            mpp=self.mpp,
+            file=self.file.relative_to(root).as_posix() if is_there else "",
+            error=" ".join(self.error.split()),
+            values={name: value for name, value in self.row.values.items() if name != "slide"},
         )

@@ -12,9 +12,9 @@ from monai.engines import Evaluator
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
+from ..cohort import TOKENIZED, SlideOutcome
 from ..core import BundleError, SettingError, as_bool, check_folder
 from ..parallel import own_device
-from .slide_report import SlideRecord, format_slide_report, read_slide_report, write_slide_report
 from .tokenizer_jobs import Piece, settle_finished
 from .tokenizer_sink import TokenSink
 from .tokenizer_stream import PatchStream
@@ -182,18 +182,18 @@ class TokenizingEvaluator(Evaluator):
         name = "slides.csv" if self.world_size == 1 else f"slides_{rank}_of_{self.world_size}.csv"
         return self.output_dir / name
 
-    def _report(self, seconds: float) -> list[SlideRecord]:
+    def _report(self, seconds: float) -> list[SlideOutcome]:
         """Write and show the table; the records of all processes, or none while others are still at work."""
         records = [job.record() for job in self.stream.jobs]
-        write_slide_report(records, self._report_path(self.rank))
+        TOKENIZED.write(records, self._report_path(self.rank))
         if self.world_size > 1:
             others = [self._report_path(rank) for rank in range(self.world_size)]
             if not all(path.is_file() for path in others):
                 logger.info("process %d of %d is done; others go on", self.rank, self.world_size)
                 return []
-            records = [record for path in others for record in read_slide_report(path)]
-            write_slide_report(records, self.output_dir / "slides.csv")
-        logger.info("%s", format_slide_report(records))
+            records = [record for path in others for record in TOKENIZED.read(path)]
+            TOKENIZED.write(records, self.output_dir / "slides.csv")
+        logger.info("%s", TOKENIZED.text(records))
         rate = self._n_patches / max(seconds, 1e-9)
         who = "" if self.world_size == 1 else f"process {self.rank} of {self.world_size}: "
         logger.info("%s%s patches in %.1f s, %.0f patches/s", who, f"{self._n_patches:,}", seconds, rate)
@@ -218,7 +218,7 @@ class _Fetch:
         return self._tokens.cpu()
 
 
-def _insist_on_one(records: Sequence[SlideRecord]) -> None:
+def _insist_on_one(records: Sequence[SlideOutcome]) -> None:
     failed = [record for record in records if record.status == "failed"]
     if failed and len(failed) == len(records):
         raise BundleError(f"none of {len(records)} slides could be tokenized; {failed[0].slide}: {failed[0].error}")

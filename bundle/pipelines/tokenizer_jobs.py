@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideRef, SlideRow
+from ..cohort import SlideOutcome, SlideRef, SlideRow
 from ..core import BundleError, encoder_key
 from ..slides import SlideReading
 from ..storage import TokenHeader, read_token_header
-from .slide_report import SlideRecord
 
 logger = logging.getLogger(__name__)
 
@@ -72,17 +71,17 @@ class SlideJob:
         self._stop_clock()
         logger.warning("slide %s failed: %s", self.ref.slide_id, self.error)
 
-    def record(self) -> SlideRecord:
+    def record(self) -> SlideOutcome:
         """The slide's line in the table."""
-        return SlideRecord(
+        return SlideOutcome(
             self.ref.slide_id,
             self.status,
-            self.n_regions,
-            self.n_patches,
-            self.seconds,
-            self.reader,
-            self.mpp,
-            self.error,
+            regions=self.n_regions,
+            patches=self.n_patches,
+            seconds=self.seconds,
+            reader=self.reader,
+            mpp=self.mpp,
+            error=self.error,
         )
 
     def _stop_clock(self) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..cohort import SlideRef
+from ..cohort import EMBEDDED, SlideRef
 from ..core import BundleError, user_error
-from ..storage import SlideEmbeddings, read_embeddings, read_index
+from ..storage import SlideEmbeddings, read_embeddings
 from .label_settings import LabelSettings
 
 _PACKAGE = __name__.split(".")[0]
@@ -93,7 +93,7 @@ def _own_name(target: Any) -> Any:
 
 def _reason(index: Path) -> str:
     """Why the one slide of a run failed, in its own words; empty where the run itself did."""
-    rows = read_index(index) if index.is_file() else []
+    rows = EMBEDDED.read(index) if index.is_file() else []
     return rows[0].error if len(rows) == 1 else ""
 
 

@@ -4,7 +4,6 @@ from .attention import attention_on_tissue, relative_attention
 from .batches import RegionBatch, collate_regions
 from .dataset import TokenDataset
 from .embedding_files import Provenance, find_embeddings
-from .embedding_index import IndexRow, read_index, write_index
 from .embedding_npz import write_npz
 from .embedding_record import SlideEmbeddings
 from .embedding_store import (
@@ -24,7 +23,6 @@ from .token_writer import NoRoomError, TokenFileWriter, remove_stale_parts
 __all__ = [
     "EMBEDDING_SUFFIX",
     "FORMAT_VERSION",
-    "IndexRow",
     "NoRoomError",
     "Provenance",
     "RegionBatch",
@@ -41,7 +39,6 @@ __all__ = [
     "find_token_files",
     "read_embeddings",
     "read_embeddings_header",
-    "read_index",
     "read_token_header",
     "relative_attention",
     "remove_stale_embeddings",
@@ -50,6 +47,5 @@ __all__ = [
     "token_width",
     "typical_regions",
     "write_embeddings",
-    "write_index",
     "write_npz",
 ]

@@ -14,10 +14,11 @@ from inferences import found, inference, statuses
 from region_models import write_encoder
 from sklearn.cluster import KMeans
 
+from bundle.cohort import EMBEDDED
 from bundle.core import BundleError
 from bundle.networks import load_region_encoder, write_pretraining
 from bundle.pipelines import TokenProgressHandler
-from bundle.storage import TokenFile, read_index
+from bundle.storage import TokenFile
 
 REGIONS = (3, 9, 1, 5)
 DONE = {f"slide_{i}": "done" for i in range(4)}
@@ -88,7 +89,7 @@ def test_a_slide_s_file_depends_on_the_slide_alone(tokens, tmp_path):
     everything = contents(tmp_path / "all")
     assert contents(tmp_path / "alone") == {"slide_1.h5": everything["slide_1.h5"]}
     assert contents(tmp_path / "two") == everything
-    assert [row.slide for row in read_index(tmp_path / "two" / "slides_1_of_2.csv")] == ["slide_1", "slide_3"]
+    assert [row.slide for row in EMBEDDED.read(tmp_path / "two" / "slides_1_of_2.csv")] == ["slide_1", "slide_3"]
     assert statuses(tmp_path / "two") == DONE
 
 
@@ -107,7 +108,7 @@ def test_what_is_up_to_date_is_skipped(tokens, tmp_path, change):
     assert set(statuses(tmp_path / "out").values()) == {"skipped" if is_same else "done"}
     assert engine.progress.done == 4 and (engine.progress.regions == 0) == is_same
     assert (contents(tmp_path / "out") == before) == (is_same or "overwrite" in change)
-    assert [row.regions for row in read_index(tmp_path / "out" / "slides.csv")] == list(REGIONS)
+    assert [row.regions for row in EMBEDDED.read(tmp_path / "out" / "slides.csv")] == list(REGIONS)
 
 
 def test_what_is_lost_damaged_or_of_other_tokens_is_made_again(tmp_path):
@@ -139,7 +140,7 @@ def test_bad_token_files_do_not_stop_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TokenFile, "read_into", breaks)
     inference(tokens, tmp_path / "out", batch_size=2).run()
-    rows = {row.slide: row for row in read_index(tmp_path / "out" / "slides.csv")}
+    rows = {row.slide: row for row in EMBEDDED.read(tmp_path / "out" / "slides.csv")}
     assert {name: row.status for name, row in rows.items()} == {
         "other_length": "failed",
         "slide_0": "failed",

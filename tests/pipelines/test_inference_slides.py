@@ -16,10 +16,11 @@ from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
 from torch import nn
 
+from bundle.cohort import EMBEDDED, TOKENIZED
 from bundle.core import BundleError, SettingError
 from bundle.networks import load_patch_encoder
-from bundle.pipelines import InferenceInputs, read_slide_report, tokenizer_stream
-from bundle.storage import TokenDataset, read_index
+from bundle.pipelines import InferenceInputs, tokenizer_stream
+from bundle.storage import TokenDataset
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
 
@@ -85,7 +86,7 @@ def test_the_patch_encoder_is_loaded_only_where_it_is_needed(slides, tmp_path, m
     assert run(slides, tmp_path / "out") == 1
     assert run(slides, tmp_path / "out") == 0 and set(statuses(tmp_path / "out").values()) == {"skipped"}
     assert run(slides, tmp_path / "out", n_prototypes=2) == 0 and set(statuses(tmp_path / "out").values()) == {"done"}
-    records = read_slide_report(tmp_path / "out" / "tokenize" / "slides.csv")
+    records = TOKENIZED.read(tmp_path / "out" / "tokenize" / "slides.csv")
     assert [(record.slide, record.status) for record in records] == [(name, "skipped") for name in "abc"]
     weights = tmp_path / "missing" / "patch_encoder.pt"
     options = {**READ, "make_patch_encoder": partial(load_patch_encoder, weights, PATCH), "patch_encoder_ckpt": weights}
@@ -177,7 +178,7 @@ def test_bad_slides_do_not_stop_the_run(slides, tmp_path):
     damage_tiles(write_slide(folder / "broken.tif", 640, seed=3))
     (tmp_path / "table.csv").write_text("slide,label\nno_mpp.tif,benign\n")
     run(folder, tmp_path / "out", table=tmp_path / "table.csv")
-    rows = {row.slide: row for row in read_index(tmp_path / "out" / "slides.csv")}
+    rows = {row.slide: row for row in EMBEDDED.read(tmp_path / "out" / "slides.csv")}
     assert {name for name, row in rows.items() if row.status == "failed"} == {"broken", "no_mpp", "text"}
     assert "default_mpp" in rows["no_mpp"].error and rows["no_mpp"].values == {"label": "benign"}
     assert [rows[name].status for name in "abc"] == ["done"] * 3

@@ -16,9 +16,9 @@ import torch
 from tiny_slides import PATCH, damage_tiles, write_slide
 from torch import nn
 
-from bundle.cohort import SlideTable, find_slides
+from bundle.cohort import TOKENIZED, SlideTable, find_slides
 from bundle.core import BundleError
-from bundle.pipelines import PatchStream, TokenizingEvaluator, TokenProgressHandler, read_slide_report
+from bundle.pipelines import PatchStream, TokenizingEvaluator, TokenProgressHandler
 from bundle.slides import open_slide
 from bundle.storage import TokenDataset, TokenFile
 
@@ -77,7 +77,7 @@ def test_tokens_are_those_of_the_patches(slides, tmp_path, encode_background):
         assert attributes["slide_path"] == f"{name}.tif" and attributes["region_size_level0"] == 64
         assert attributes["normalization_mean"] == [0.5] * 3 and attributes["dtype"] == "float32"
         assert {"level0_mpp", "level0_width", "level0_height", "reader", "bundle_version"} <= set(attributes)
-    records = read_slide_report(tmp_path / "slides.csv")
+    records = TOKENIZED.read(tmp_path / "slides.csv")
     assert [record.status for record in records] == ["done"] * 3 and records[0].patches > records[1].patches > 0
 
 
@@ -99,7 +99,7 @@ def test_finished_slides_are_skipped(slides, tmp_path):
     files[1].unlink()
     made = [files[0].stat().st_mtime_ns, files[2].stat().st_mtime_ns]
     tokenizer(slides, tmp_path).run()
-    assert [record.status for record in read_slide_report(tmp_path / "slides.csv")] == ["skipped", "done", "skipped"]
+    assert [record.status for record in TOKENIZED.read(tmp_path / "slides.csv")] == ["skipped", "done", "skipped"]
     assert [files[0].stat().st_mtime_ns, files[2].stat().st_mtime_ns] == made
     engine = tokenizer(slides, tmp_path)
     engine.run()
@@ -115,7 +115,7 @@ def test_a_corrected_scale_is_heeded(slides, tmp_path, caplog):
     (tmp_path / "table.csv").write_text(f"slide,mpp\na,{1.5 * first['a']}\nb,{first['b']}\n")
     with caplog.at_level(logging.WARNING):
         tokenizer(slides, tmp_path, table=tmp_path / "table.csv", min_tissue=0.2).run()
-    status = {record.slide: record.status for record in read_slide_report(tmp_path / "slides.csv")}
+    status = {record.slide: record.status for record in TOKENIZED.read(tmp_path / "slides.csv")}
     assert status == {"a": "done", "b": "skipped", "c": "skipped"}
     assert TokenFile(tmp_path / "tokens" / "a.h5").header.attributes["level0_mpp"] == pytest.approx(1.5 * first["a"])
     assert "it was read at 2 um/px, the slide table says 3" in caplog.text
@@ -127,7 +127,7 @@ def made_anew(engine, caplog):
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         engine.run()
-    done = [record.slide for record in read_slide_report(engine.output_dir / "slides.csv") if record.status == "done"]
+    done = [record.slide for record in TOKENIZED.read(engine.output_dir / "slides.csv") if record.status == "done"]
     said = [text for text in caplog.messages if "tokenized anew" in text]
     assert [text.split()[1] for text in said] == done
     assert all(f"{name}.h5 replaced: it" in text for name, text in zip(done, said, strict=True))
@@ -171,7 +171,7 @@ def test_another_region_of_interest_is_heeded(slides, tmp_path, caplog):
     draw(0, 0)
     before = tokens.read_bytes()
     tokenizer(slides, tmp_path, table=table).run()
-    assert [record.status for record in read_slide_report(tmp_path / "slides.csv")] == ["failed", "skipped", "skipped"]
+    assert [record.status for record in TOKENIZED.read(tmp_path / "slides.csv")] == ["failed", "skipped", "skipped"]
     assert tokens.read_bytes() == before
     table.write_text("slide,roi\na,\n")
     assert made_anew(tokenizer(slides, tmp_path, table=table), caplog) == ["a"] and len(TokenFile(tokens)) == n_all
@@ -182,7 +182,7 @@ def test_damaged_token_files_are_made_again(slides, tmp_path):
     tokenizer(slides, tmp_path).run()
     os.truncate(tmp_path / "tokens" / "a.h5", 3000)
     tokenizer(slides, tmp_path).run()
-    assert [record.status for record in read_slide_report(tmp_path / "slides.csv")] == ["done", "skipped", "skipped"]
+    assert [record.status for record in TOKENIZED.read(tmp_path / "slides.csv")] == ["done", "skipped", "skipped"]
     assert len(TokenDataset(tmp_path / "tokens").slide_ids) == 3
 
 
@@ -209,7 +209,7 @@ def test_bad_slides_do_not_stop_the_run(slides, tmp_path, caplog):
     (folder / "b_text.svs").write_text("not a slide")
     damage_tiles(write_slide(folder / "b_broken.tif", 640, seed=3))
     tokenizer(folder, tmp_path, batch_size=100).run()
-    records = {record.slide: record for record in read_slide_report(tmp_path / "slides.csv")}
+    records = {record.slide: record for record in TOKENIZED.read(tmp_path / "slides.csv")}
     failed = {name for name, record in records.items() if record.status == "failed"}
     assert failed == {"b_no_mpp", "b_text", "b_broken"}
     assert all(records[name].error for name in failed) and "default_mpp" in records["b_no_mpp"].error
@@ -226,7 +226,7 @@ def test_no_good_slide_is_an_error(tmp_path):
     write_slide(tmp_path / "slides" / "x.tif", mpp=None)
     with pytest.raises(BundleError, match="none of 1 slides could be tokenized; x: .*default_mpp"):
         tokenizer(tmp_path / "slides", tmp_path).run()
-    assert read_slide_report(tmp_path / "slides.csv")[0].status == "failed"
+    assert TOKENIZED.read(tmp_path / "slides.csv")[0].status == "failed"
 
 
 def test_a_full_disk_stops_the_run(slides, tmp_path):
@@ -242,7 +242,7 @@ def test_a_full_disk_stops_the_run(slides, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in (tmp_path / "tokens").iterdir()] == ["b.h5"]
-    assert {r.slide: r.status for r in read_slide_report(tmp_path / "slides.csv")} == {
+    assert {r.slide: r.status for r in TOKENIZED.read(tmp_path / "slides.csv")} == {
         "a": "failed",
         "b": "skipped",
         "c": "waiting",
@@ -331,8 +331,8 @@ def test_two_processes_share_the_slides(slides, tmp_path):
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
     for rank, names in ((0, ["a", "c"]), (1, ["b"])):
-        assert [record.slide for record in read_slide_report(tmp_path / f"slides_{rank}_of_2.csv")] == names
-    assert [record.status for record in read_slide_report(tmp_path / "slides.csv")] == ["done"] * 3
+        assert [record.slide for record in TOKENIZED.read(tmp_path / f"slides_{rank}_of_2.csv")] == names
+    assert [record.status for record in TOKENIZED.read(tmp_path / "slides.csv")] == ["done"] * 3
     tokenizer(slides, tmp_path / "one").run()
     for name in "abc":
         with (

@@ -14,10 +14,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ...cohort import MAPPED, SlideOutcome
 from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
-from .map_index import MapRecord, write_map_index
 from .map_request import MapRequest, Thumbnail, no_thumbnail
 
 Writer = Callable[[SlideEmbeddings, MapRequest, Path], list[Path]]
@@ -73,7 +73,7 @@ class SlideMaps:
         self.overwrite = as_bool(overwrite)
         self.num_workers = as_whole(num_workers, "num_workers")
 
-    def run(self) -> list[MapRecord]:
+    def run(self) -> list[SlideOutcome]:
         """Make what is missing.
 
         Returns:
@@ -85,7 +85,7 @@ class SlideMaps:
         check_folder(self.output_dir, "maps", "output_dir")
         with self._workers() as drawn:
             records = list(tqdm(drawn, "drawing maps", len(self.files), unit="slide", disable=None))
-        write_map_index(records, self.output_dir / "maps.csv")
+        MAPPED.write(records, self.output_dir / "maps.csv", keeps_others=True)
         failed = [record for record in records if record.status == "failed"]
         if len(failed) == len(records):
             raise BundleError(f"no slide has a map; the first of {len(failed)} failures: {failed[0].error}")
@@ -94,7 +94,7 @@ class SlideMaps:
         return records
 
     @contextmanager
-    def _workers(self) -> Iterator[Iterator[MapRecord]]:
+    def _workers(self) -> Iterator[Iterator[SlideOutcome]]:
         """Records in the order of the files, as they come."""
         n_workers = min(self.num_workers, len(self.files))
         if n_workers < 2:
@@ -108,7 +108,7 @@ class SlideMaps:
         """What a process needs to draw: the list of files stays, tasks bring theirs."""
         return {**self.__dict__, "files": []}
 
-    def draw(self, path: Path) -> MapRecord:
+    def draw(self, path: Path) -> SlideOutcome:
         """Make what is missing of one embedding file; what keeps it from being drawn is in the record."""
         started_s = time.monotonic()
         try:
@@ -124,11 +124,16 @@ class SlideMaps:
             status, files = self._write(slide, path)
         except BundleError as error:
             _log.warning("%s", error)
-            return MapRecord(path.stem, "failed", file=str(path), error=str(error))
-        return MapRecord(
-            slide.slide_id, status, len(slide), slide.n_prototypes, time.monotonic() - started_s, ";".join(files),
-            str(path),
-        )  # fmt: skip
+            return SlideOutcome(path.stem, "failed", file=str(path), error=str(error))
+        return SlideOutcome(
+            slide.slide_id,
+            status,
+            regions=len(slide),
+            prototypes=slide.n_prototypes,
+            seconds=time.monotonic() - started_s,
+            maps=";".join(files),
+            file=str(path),
+        )
 
     def _write(self, slide: SlideEmbeddings, path: Path) -> tuple[str, list[str]]:
         folder = self.output_dir / slide.slide_id
@@ -164,15 +169,15 @@ class SlideMaps:
             return {}
 
 
-_handed_over: list[Callable[[Path], MapRecord]] = []  # of a drawing process
+_handed_over: list[Callable[[Path], SlideOutcome]] = []  # of a drawing process
 
 
-def _hand_over(draw: Callable[[Path], MapRecord]) -> None:
+def _hand_over(draw: Callable[[Path], SlideOutcome]) -> None:
     """Once a process, so that a task carries nothing but its path."""
     _handed_over[:] = [draw]
 
 
-def _draw(path: Path) -> MapRecord:
+def _draw(path: Path) -> SlideOutcome:
     return _handed_over[0](path)
 
 
