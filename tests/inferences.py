@@ -6,39 +6,50 @@ from monai.transforms import Compose, EnsureTyped
 from region_models import write_encoder
 
 from bundle.cohort import EMBEDDED, SlideTable
-from bundle.networks import load_region_encoder
-from bundle.pipelines import InferenceEvaluator, InferenceInputs, PatchStream, RegionStream, SlideRecorder, SlideTokens
+from bundle.networks import RegionDescriber, load_region_encoder
+from bundle.pipelines import (
+    EmbeddingSink,
+    InferenceInputs,
+    PatchStream,
+    RegionStream,
+    SlidePipeline,
+    SlideRecorder,
+    TokenSink,
+)
 from bundle.storage import read_embeddings
 from bundle.training import TokenImaged
 
-RECORD = ("n_prototypes", "min_regions", "attention", "amp", "seed")
-ENGINE = ("file_type", "keep_tokens", "overwrite", "val_handlers")
+RECORD = ("n_prototypes", "min_regions", "seed")
+NETWORK = ("attention", "amp")
+SINK = ("file_type", "keep_tokens", "overwrite")
 READ = ("mpp", "patch_size", "region_patches", "min_tissue_patches", "default_mpp")
 
 
 def inference(
     dataset_dir, out, weights=None, network=None, table=None, make_patch_encoder=None, device="cpu", **options
 ):
-    """An engine over slides or token files; ``options`` are those of its parts."""
+    """A pipeline over slides or token files; ``options`` are those of its parts."""
     out = Path(out)
     weights = write_encoder(out.parent / "model.pt") if weights is None else weights
     table = SlideTable.read(table)
     tokens_dir = options.pop("tokens_dir", out / "tokens")
     inputs = InferenceInputs.find(dataset_dir, table, [out, tokens_dir])
-    parts = {names: {name: options.pop(name) for name in names if name in options} for names in (RECORD, ENGINE, READ)}
+    kinds = (RECORD, NETWORK, SINK, READ)
+    parts = {names: {name: options.pop(name) for name in names if name in options} for names in kinds}
+    handlers = options.pop("val_handlers", None)
     ranks = {name: options[name] for name in ("rank", "world_size") if name in options}
     patches = PatchStream(inputs.slides, tokens_dir, table=table, batch_size=40, **parts[READ], **ranks)
     encoder_file = options.pop("patch_encoder_ckpt", out.parent / "patch_encoder.pt")
-    overwrite = parts[ENGINE].get("overwrite", False)
-    tokens = SlideTokens(patches, make_patch_encoder, encoder_file, device, out / "tokenize", overwrite=overwrite)
-    return InferenceEvaluator(
+    token_sink = TokenSink(overwrite=parts[SINK].get("overwrite", False), weights=encoder_file)
+    tokens = SlidePipeline(device, patches, make_patch_encoder, token_sink, out / "tokenize")
+    return SlidePipeline(
         device,
-        RegionStream(inputs, out, tokens_dir, table=table, transform=TokenImaged(), **options),
-        load_region_encoder(weights) if network is None else network,
-        SlideRecorder(weights, **parts[RECORD]),
-        tokens,
+        RegionStream(inputs, out, tokens_dir, tokens=tokens, table=table, transform=TokenImaged(), **options),
+        RegionDescriber(load_region_encoder(weights) if network is None else network, **parts[NETWORK]),
+        EmbeddingSink(SlideRecorder(weights, **parts[RECORD]), **parts[SINK]),
+        out,
         postprocessing=Compose([EnsureTyped(["pred", "projection"], track_meta=False)]),
-        **parts[ENGINE],
+        val_handlers=handlers,
     )
 
 

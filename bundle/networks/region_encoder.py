@@ -49,19 +49,26 @@ class RegionDescriber(nn.Module):
     Args:
         encoder: the region encoder.
         attention: whether CLS's attention is wanted, too.
+        amp: run in bfloat16 (autocast).
     """
 
-    def __init__(self, encoder: Encoder, attention: bool = True) -> None:
+    def __init__(self, encoder: Encoder, attention: bool = True, amp: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
-        self.attends = as_bool(attention)
+        self.attends, self.amp = as_bool(attention), as_bool(amp)
+
+    @property
+    def token_dim(self) -> int:
+        """Length D of the tokens that it takes."""
+        return int(self.encoder.backbone.in_dim)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Token grids (B, D, H, W) -> ``pred`` (B, dim), ``projection`` (B, d) and ``attention`` (B, heads, H, W)."""
         attention = {}
-        if self.attends:
-            backbone = self.encoder.backbone
-            pred, attention["attention"] = backbone.encode_and_attend(backbone.embed(image))  # type: ignore[operator]
-        else:
-            pred = self.encoder(image)
-        return {"pred": pred, "projection": self.encoder.project_embedding(pred), **attention}
+        with torch.autocast(image.device.type, torch.bfloat16, self.amp):
+            if self.attends:
+                backbone = self.encoder.backbone
+                pred, attention["attention"] = backbone.encode_and_attend(backbone.embed(image))  # type: ignore[operator]
+            else:
+                pred = self.encoder(image)
+            return {"pred": pred, "projection": self.encoder.project_embedding(pred), **attention}

@@ -9,6 +9,7 @@ from .roi import roi_mask
 from .settings import ReadSettings
 from .slide import Slide
 from .slide_reading import SlideReading
+from .slide_regions import SlideRegions
 from .tissue import tissue_mask
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RegionPictures",
     "Slide",
     "SlideReading",
+    "SlideRegions",
     "Thumbnails",
     "open_slide",
     "plan_slide",

@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 from ..cohort import SlideRef, SlideTable
 from ..core import BundleError, SlideError, as_bool, as_whole
 from .opening import open_slide
-from .regions import plan_slide, read_patches
+from .regions import read_patches
 from .settings import ReadSettings
 from .slide import Slide
+from .slide_regions import SlideRegions
 
 _log = logging.getLogger(__name__)
 _MAX_OPEN_SLIDES = 16
@@ -66,15 +67,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
     ) -> None:
         given = (wsi_reader, mpp, default_mpp, region_patches, patch_size, min_tissue, min_tissue_patches)
-        how = ReadSettings(*given).checked()
+        self._how = ReadSettings(*given).checked()
         n_patches = None if patches_per_slide is None else as_whole(patches_per_slide, "patches_per_slide", 1)
-        self._open: dict[str, Any] = {"reader": how.wsi_reader, "default_mpp": how.default_mpp}
-        self._plan: dict[str, Any] = {"min_tissue": how.min_tissue, "min_tissue_patches": how.min_tissue_patches}
-        self._read: dict[str, Any] = {
-            "mpp": how.mpp,
-            "patch_size": how.patch_size,
-            "region_patches": how.region_patches,
-        }
         self._table = SlideTable({}) if table is None else table
         self._handles: OrderedDict[int, Slide] = OrderedDict()
         self._handles_of: int | None = None
@@ -97,8 +91,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _places_in(self, ref: SlideRef, n: int | None, seed: int) -> NDArray[np.int64]:
         """Region corner and cell of the slide's patches, [n, 4]: x, y, row, column; near ones stay together."""
-        with self._opened(ref) as slide:
-            grid = plan_slide(slide, roi=self._row(ref).roi, **self._plan, **self._read)
+        planned = SlideRegions(self._opened(ref), self._how, self._row(ref).roi)
+        planned.close()
+        grid = planned.grid
         regions, rows, columns = np.nonzero(grid.mask)
         places = np.column_stack([grid.coords[regions], rows, columns])
         if n is None or n >= len(places):
@@ -110,7 +105,9 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return self._table.row(ref.slide_id, ref.path)
 
     def _opened(self, ref: SlideRef) -> Slide:
-        return open_slide(ref.path, mpp=self._row(ref).mpp, slide_id=ref.slide_id, **self._open)
+        reader, default_mpp = self._how.wsi_reader, self._how.default_mpp
+        row = self._row(ref)
+        return open_slide(ref.path, reader=reader, mpp=row.mpp, default_mpp=default_mpp, slide_id=ref.slide_id)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -131,14 +128,14 @@ class PatchDataset(Dataset[dict[str, Any]]):
     def _patches(self, indices: NDArray[np.int64], n_threads: int = 1) -> Tensor:
         """Patches of one region, uint8 [n, 3, p, p]."""
         slide, x, y = self._places[indices[0], :3]
-        mask = np.zeros((self._read["region_patches"],) * 2, bool)
+        mask = np.zeros((self._how.region_patches,) * 2, bool)
         mask[tuple(self._places[indices, 3:].T)] = True
-        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._read, n_threads=n_threads)
+        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._how.sizes, n_threads=n_threads)
         return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 
     def _decode_all(self) -> Tensor:
         """Region by region: each tile is decoded about once."""
-        size = self._read["patch_size"]
+        size = self._how.patch_size
         cache = torch.empty((len(self), 3, size, size), dtype=torch.uint8)
         starts = np.flatnonzero((np.diff(self._places[:, :3], axis=0, prepend=-(2**40)) != 0).any(1))
         kept = np.ones(len(self), bool)

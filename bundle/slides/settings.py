@@ -1,6 +1,6 @@
 """What a run over slides is asked to read, made sure of before the first slide is opened."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..core import SettingError, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
@@ -8,15 +8,35 @@ from .opening import READERS
 
 
 class ReadSettings(NamedTuple):
-    """How slides are read; see :func:`~bundle.slides.open_slide` and :func:`~bundle.slides.plan_slide`."""
+    """How slides are read; see :func:`~bundle.slides.open_slide` and :func:`~bundle.slides.plan_slide`.
 
-    wsi_reader: str
-    mpp: float
-    default_mpp: float | None
-    region_patches: int
-    patch_size: int
-    min_tissue: float
-    min_tissue_patches: int
+    Attributes:
+        wsi_reader: auto, cucim, openslide or tifffile.
+        mpp: um/px at which patches are read.
+        default_mpp: um/px of slides whose file and table name none.
+        region_patches: patches P on a region's side.
+        patch_size: pixels p on a patch's side.
+        min_tissue: least share of tissue in a tissue patch, in [0, 1].
+        min_tissue_patches: tissue patches that a region needs.
+    """
+
+    wsi_reader: str = "auto"
+    mpp: float = 0.5
+    default_mpp: float | None = None
+    region_patches: int = 16
+    patch_size: int = 256
+    min_tissue: float = 0.1
+    min_tissue_patches: int = 8
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a region is, as :func:`~bundle.slides.read_patches` takes it."""
+        return {"mpp": self.mpp, "patch_size": self.patch_size, "region_patches": self.region_patches}
+
+    @property
+    def tissue(self) -> dict[str, Any]:
+        """Which regions are kept, as token files record it."""
+        return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
 
     def checked(self) -> "ReadSettings":
         """The same as numbers, each within its range.

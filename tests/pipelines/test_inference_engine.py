@@ -106,7 +106,7 @@ def test_what_is_up_to_date_is_skipped(tokens, tmp_path, change):
     engine.run()
     is_same = not (change or weights)
     assert set(statuses(tmp_path / "out").values()) == {"skipped" if is_same else "done"}
-    assert engine.progress.done == 4 and (engine.progress.regions == 0) == is_same
+    assert engine.progress.done == 4 and (engine.progress.rows == 0) == is_same
     assert (contents(tmp_path / "out") == before) == (is_same or "overwrite" in change)
     assert [row.regions for row in EMBEDDED.read(tmp_path / "out" / "slides.csv")] == list(REGIONS)
 

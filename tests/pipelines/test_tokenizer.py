@@ -18,7 +18,7 @@ from torch import nn
 
 from bundle.cohort import TOKENIZED, SlideTable, find_slides
 from bundle.core import BundleError
-from bundle.pipelines import PatchStream, TokenizingEvaluator, TokenProgressHandler
+from bundle.pipelines import PatchStream, SlidePipeline, TokenProgressHandler, TokenSink
 from bundle.slides import open_slide
 from bundle.storage import TokenDataset, TokenFile
 
@@ -43,7 +43,7 @@ def tokenizer(folder, out, network=None, *, overwrite=False, table=None, dtype="
         find_slides(folder, table), out / "tokens", table=table, **{**READ, "batch_size": 40, **options}
     )
     network = MeanColors() if network is None else network
-    return TokenizingEvaluator("cpu", stream, network, out, overwrite=overwrite, dtype=dtype, val_handlers=handlers)
+    return SlidePipeline("cpu", stream, network, TokenSink(dtype, overwrite=overwrite), out, val_handlers=handlers)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from ...core import BundleError, quietly
 from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...storage import TokenFileWriter
-from ..tokenizer_stream import PatchStream
+from ..slide_source import PatchStream
 
 _ROOT = Path(__file__).parents[3]
 _WORKING = {

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import fingerprint_of
-from ..core import BundleError, as_bool, as_whole, encoder_key
-from ..networks import read_about, warn_of_missing_background, weights_name
+from ..core import BundleError, as_whole, encoder_key
+from ..networks import RegionDescriber, read_about, warn_of_missing_background, weights_name
 from ..prototypes import slide_prototypes
 from ..storage import SlideEmbeddings, TokenFile, TokenHeader
-from .inference_jobs import InferenceJob
+from .jobs import SlideJob
 
 _log = logging.getLogger(__name__)
 _PROCEDURE = 1  # counts up when the same settings come to give other numbers
@@ -36,21 +36,10 @@ class SlideRecorder:
         weights: file of the region encoder.
         n_prototypes: K; fewer where a slide has fewer distinct regions.
         min_regions: a slide with fewer regions has no prototypes.
-        attention: whether attention is recorded.
-        amp: whether the network runs in bfloat16.
         seed: of K-means; each slide's random numbers are keyed by its id, so that other slides change nothing.
     """
 
-    def __init__(
-        self,
-        weights: str | Path,
-        n_prototypes: int = 4,
-        min_regions: int = 1,
-        *,
-        attention: bool = True,
-        amp: bool = False,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, weights: str | Path, n_prototypes: int = 4, min_regions: int = 1, *, seed: int = 0) -> None:
         self.weights = Path(weights)
         self._about: dict[str, Any] = {}
         self._has_warned = False
@@ -58,12 +47,10 @@ class SlideRecorder:
             "n_prototypes_wanted": as_whole(n_prototypes, "n_prototypes", 1),
             "min_regions": as_whole(min_regions, "min_regions", 1),
             "seed": as_whole(seed, "seed"),
-            "has_attention": as_bool(attention),
-            "embedding_amp": as_bool(amp),
         }
 
-    def identify(self) -> None:
-        """Read which weights these are.
+    def identify(self, network: RegionDescriber) -> None:
+        """Read which weights these are, and how the network runs.
 
         Raises:
             BundleError: there is no such file.
@@ -74,6 +61,7 @@ class SlideRecorder:
                 "--config_file configs/train.yaml), or give a file like models/model.pt, or HIPT's vit4k_xs_dino.pth, "
                 "as region_encoder_ckpt."
             )
+        self.settings |= {"has_attention": network.attends, "embedding_amp": network.amp}
         self.settings["region_encoder"] = weights_name(self.weights)
         self._about = read_about(self.weights)
 
@@ -83,7 +71,7 @@ class SlideRecorder:
         named = {**self.settings, "region_encoder": encoder_key(self.settings["region_encoder"])}
         return _hash(json.dumps([_PROCEDURE, named], sort_keys=True))
 
-    def attributes(self, job: InferenceJob, file: TokenFile) -> dict[str, Any]:
+    def attributes(self, job: SlideJob, file: TokenFile) -> dict[str, Any]:
         """What the slide's file will record beside its arrays; of the same tokens and settings the same.
 
         Raises:
@@ -96,7 +84,7 @@ class SlideRecorder:
             raise BundleError(f"{file.path} does not record {', '.join(missing)}; tokenize the slide again.")
         kept = {name: value for name, value in tokens.items() if name not in _OF_THE_TOKEN_FILE}
         kept = {"slide_path": job.ref.path.name, "reader": "", **kept, **self.settings}
-        if job.is_slide:
+        if job.is_derived:
             kept["slide_bytes"] = job.ref.path.stat().st_size
         return {**kept, "settings_key": self.settings_key, "source_key": _source_key(file)}
 
@@ -126,26 +114,29 @@ class SlideRecorder:
         Args:
             header: of the embeddings.
             wanted: what their tokens would record, as far as it is known: of a slide without tokens, see
-                :meth:`SlideTokens.kind`.
+                :meth:`TokenSink.kind`.
         """
         others = _differences(header, wanted or {})
         if header.get("settings_key") != self.settings_key:
             others += _differences(header, self.settings) or ["another version of the bundle made it"]
         return ", ".join(others)
 
-    def make(self, job: InferenceJob) -> SlideEmbeddings:
-        """The record of a slide of which every batch has arrived.
+    def make(self, job: SlideJob, arrays: Mapping[str, NDArray[np.float32]]) -> SlideEmbeddings:
+        """The record of a slide of which every row has arrived.
+
+        Args:
+            job: the slide.
+            arrays: ``pred`` [R, dim], ``projection`` [R, d] and, where it was asked for, ``attention`` [R, H, P, P].
 
         Raises:
             BundleError: an embedding is not finite.
         """
-        arrays = {name: np.concatenate([part[name] for part in job.found]) for name in job.found[0]}
         if not all(np.isfinite(values).all() for values in arrays.values()):
             raise BundleError(
                 "its embeddings are not finite: the region encoder's weights have diverged, or the token file is "
                 "damaged; turn amp off, or give another region_encoder_ckpt."
             )
-        features, projection = arrays["pred"].astype(np.float32), arrays["projection"].astype(np.float32)
+        features, projection = arrays["pred"], arrays["projection"]
         prototypes, assignment = self._prototypes(projection, job.slide_id)
         attention = arrays.get("attention")
         return SlideEmbeddings(

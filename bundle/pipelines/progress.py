@@ -8,11 +8,11 @@ from tqdm.auto import tqdm
 
 
 class TokenProgressHandler:
-    """Shows how far a :class:`~bundle.pipelines.TokenizingEvaluator` is; a slide in work counts by its regions.
+    """Shows how far a :class:`~bundle.pipelines.SlidePipeline` is; a slide in work counts by its regions.
 
     Args:
         what: what is being done, for the bar.
-        unit: what is counted: a field of the engine's ``progress``.
+        unit: what is counted, in words.
         disable: True hides the bar, False shows it always, None shows it on a terminal only.
     """
 
@@ -30,7 +30,7 @@ class TokenProgressHandler:
     def __call__(self, engine: Any) -> None:
         """Move the bar to where the engine is."""
         progress = engine.progress
-        rate = getattr(progress, self.unit) / max(time.monotonic() - self._started_s, 1e-9)
+        rate = progress.rows / max(time.monotonic() - self._started_s, 1e-9)
         self._bar.set_postfix_str(f"{rate:,.0f} {self.unit}/s", refresh=False)
         self._bar.update(progress.done - self._bar.n)
 

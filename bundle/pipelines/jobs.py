@@ -1,0 +1,106 @@
+"""A slide on its way through a pipeline."""
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SlideRef, SlideRow
+from ..core import BundleError
+from ..slides import SlideReading
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class SlideJob:
+    """One slide. ``status``: waiting, done, skipped (its file was there, and up to date) or failed.
+
+    ``source`` is what is read: the slide, or the token file that was made of it; ``file`` what is written.
+    ``coords`` [R, 2], ``mask`` bool [R, P, P] (which patches hold tissue), ``encoded`` (which of them have tokens) and
+    ``attributes`` are known once the slide is open, and forgotten when it is finished.
+    """
+
+    ref: SlideRef
+    row: SlideRow
+    source: Path
+    file: Path
+    default_mpp: float | None = None
+    status: str = "waiting"
+    error: str = ""
+    change: str = ""
+    reader: str = ""
+    mpp: float = math.nan
+    started_s: float = 0.0
+    seconds: float = 0.0
+    coords: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    mask: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0, 0), bool))
+    encoded: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0, 0), bool))
+    attributes: dict[str, Any] = field(default_factory=dict)
+    n_regions: int = 0
+    n_patches: int = 0
+    n_prototypes: int = 0
+    n_written: int = 0
+
+    @property
+    def slide_id(self) -> str:
+        """The slide's id."""
+        return self.ref.slide_id
+
+    @property
+    def reading(self) -> SlideReading:
+        """What decides what is read of the slide."""
+        return SlideReading(self.ref.path, self.row, self.default_mpp)
+
+    @property
+    def is_derived(self) -> bool:
+        """What is read was made from the slide by this bundle."""
+        return self.source != self.ref.path
+
+    def start(self) -> None:
+        """The network gets to the slide; ``seconds`` count from the first time."""
+        self.started_s = self.started_s or time.monotonic()
+
+    def skip(self, n_regions: int, mpp: float, **found: Any) -> None:
+        """Its file is there; ``found``: what else the file says, by field."""
+        self.status, self.n_regions, self.n_written, self.mpp = "skipped", n_regions, n_regions, mpp
+        for name, value in found.items():
+            setattr(self, name, value)
+        self._forget()
+
+    def finish(self, what: str) -> None:
+        """The file has its name; ``what`` is in it, in words."""
+        self.status = "done"
+        self._stop_clock()
+        logger.info("slide %s: %d regions, %s, %.1f s", self.slide_id, self.n_regions, what, self.seconds)
+
+    def fail(self, error: BaseException | str) -> None:
+        """Give the slide up; the first reason counts."""
+        if self.status == "failed":
+            return
+        is_plain = isinstance(error, BundleError | str)
+        self.status, self.error = "failed", str(error) if is_plain else f"{type(error).__name__}: {error}"
+        self._stop_clock()
+        logger.warning("slide %s failed: %s", self.slide_id, self.error)
+
+    def _stop_clock(self) -> None:
+        self.seconds = time.monotonic() - self.started_s if self.started_s else 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing of a slide's regions stays in memory: a cohort may have 10^5 slides."""
+        self.coords, self.mask, self.encoded, self.attributes = self.coords[:0], self.mask[:0], self.encoded[:0], {}
+
+
+class Piece(NamedTuple):
+    """Rows of a batch that lie side by side: ``n`` of those of a slide's ``part``, from the ``first``."""
+
+    job: SlideJob
+    part: int
+    first: int
+    n: int

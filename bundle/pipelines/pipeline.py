@@ -1,0 +1,208 @@
+"""The one engine for slides in, batches through a network, files out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from ignite.engine import Events
+from monai.engines import Evaluator
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer, SimpleInferer
+from torch import Tensor, nn
+
+from ..cohort import SlideOutcome
+from ..core import BundleError, check_folder
+from ..parallel import own_device
+from ..storage import NoRoomError
+from .jobs import Piece
+from .sink import Sink
+from .source import Source
+
+logger = logging.getLogger(__name__)
+
+
+class NoSlideError(BundleError):
+    """Not one slide worked."""
+
+
+class SlideProgress(NamedTuple):
+    """How far a run is. ``done`` of ``total`` slides, one in work counting by its regions; ``rows`` so far."""
+
+    done: float
+    total: int
+    rows: int
+
+
+class SlidePipeline(Evaluator):
+    """Sends the batches of a source through a network and what comes out into a sink, which writes one file a slide.
+
+    What is finished and up to date is kept. A bad slide is named, and the run goes on; a full disk stops it; whatever
+    stops it, finished slides stay. At the end ``output_dir`` has ``slides.csv``, a line a slide. With several processes
+    each has a table of its own, and the last one to finish merges them.
+
+    Args:
+        device: where to compute; ``cuda`` without a number is shared out among this machine's processes.
+        val_data_loader: the source.
+        network: a batch's ``image`` to rows: a tensor (``pred``), or a dictionary of tensors; or what makes it, once a
+            slide needs it.
+        sink: makes the files.
+        output_dir: where the table of slides goes.
+        inferer: runs the network.
+        postprocessing: of a batch's output, where it is a dictionary.
+        val_handlers: Ignite handlers; :attr:`progress` tells them how far the run is.
+
+    Raises:
+        BundleError: (at ``run``) the sink or the network does not fit, the disk is full, or no slide worked.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        val_data_loader: Source,
+        network: nn.Module | Callable[[], nn.Module],
+        sink: Sink[Any],
+        output_dir: str | Path,
+        *,
+        inferer: Inferer | None = None,
+        postprocessing: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        device = own_device(device)
+        self.source, self.sink, self.output_dir = val_data_loader, sink, Path(output_dir)
+        self.network = network.to(device) if isinstance(network, nn.Module) else network
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.source.is_wanted = sink.is_wanted
+        self._jobs = self.source.jobs
+        self._n_rows = 0
+        self._late: _Late | None = None
+        super().__init__(device=device, val_data_loader=val_data_loader, postprocessing=postprocessing, decollate=False)
+        self.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine._take_late())
+        self._register_handlers(tuple(val_handlers or ()))
+
+    @property
+    def progress(self) -> SlideProgress:
+        """How far this process is; slides of which nothing was wanted from the start are left out."""
+        parts = (job.n_written / max(1, job.n_regions) if job.status == "waiting" else 1.0 for job in self._jobs)
+        return SlideProgress(sum(parts), len(self._jobs), self._n_rows)
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Make every file that is not there yet."""
+        self.sink.prepare(self)
+        check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
+        self._table_path(self.source.rank).unlink(missing_ok=True)
+        started_s = time.monotonic()
+        try:
+            self.source.prepare(self.sink)
+            self._jobs = [job for job in self.source.jobs if job.status != "skipped"]
+            if self.source.is_waiting:
+                super().run(global_epoch)
+        finally:
+            self.source.close()
+            self.sink.close()
+            self._late = None
+            rows = self._report(time.monotonic() - started_s)
+        self._insist_on_one(rows)
+
+    def encode(self, image: Tensor) -> Any:
+        """What the network makes of a batch, on the device; the network is made where it was not yet."""
+        device = self.state.device
+        if not isinstance(self.network, nn.Module):
+            self.network = self.network().to(device)
+        with torch.inference_mode(), self.mode(self.network):
+            return self.inferer(image.to(device, non_blocking=True), self.network)
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
+        image = batchdata["image"]
+        try:
+            engine.state.output = self.encode(image)
+        except torch.OutOfMemoryError as error:
+            raise BundleError(
+                f"a batch of {len(image)} {self.source.unit} does not fit into the memory of {engine.state.device}; "
+                "lower batch_size."
+            ) from error
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        late = _Late(batchdata["pieces"], engine.state.output)
+        self._take_late()  # the batch before, while the device works on this one
+        self._late = late
+        if late.has_arrived:
+            self._take_late()
+        return engine.state.output
+
+    def _take_late(self) -> None:
+        if self._late is None:
+            return
+        late, self._late = self._late, None
+        rows, first = late.wait(), 0
+        for piece in late.pieces:
+            part = {name: values[first : first + piece.n] for name, values in rows.items()}
+            first += piece.n
+            if piece.job.status != "waiting":
+                continue
+            try:
+                self.sink.add(piece, part)
+            except NoRoomError:
+                raise
+            except BundleError as error:
+                piece.job.fail(error)
+        self.sink.drop_failed()
+        self._n_rows += first
+
+    def _table_path(self, rank: int) -> Path:
+        world_size = self.source.world_size
+        return self.output_dir / ("slides.csv" if world_size == 1 else f"slides_{rank}_of_{world_size}.csv")
+
+    def _report(self, seconds: float) -> list[SlideOutcome]:
+        """Write and show the table; the rows of all processes, or none while others are still at work."""
+        table, rank, world_size = self.sink.table, self.source.rank, self.source.world_size
+        rows = [self.sink.outcome(job) for job in self.source.jobs]
+        table.write(rows, self._table_path(rank))
+        if world_size > 1:
+            paths = [self._table_path(other) for other in range(world_size)]
+            if not all(path.is_file() for path in paths):
+                logger.info("process %d of %d is done; others go on", rank, world_size)
+                return []
+            rows = [row for path in paths for row in table.read(path)]
+            table.write(rows, self.output_dir / "slides.csv")
+        logger.info("%s", table.text(rows))
+        who = "" if world_size == 1 else f"process {rank} of {world_size}: "
+        said = (f"{self._n_rows:,} {self.source.unit}", seconds, self._n_rows / max(seconds, 1e-9))
+        logger.info("%s%s in %.1f s, %.0f a second; %s", who, *said, self._table_path(rank))
+        return rows
+
+    def _insist_on_one(self, rows: Sequence[SlideOutcome]) -> None:
+        failed = [row for row in rows if row.status == "failed"]
+        if failed and len(failed) == len(rows):
+            first = failed[0]
+            raise NoSlideError(f"none of {len(rows)} slides could be {self.sink.done}; {first.slide}: {first.error}")
+
+
+class _Late:
+    """Rows on their way to the CPU while the device goes on working."""
+
+    def __init__(self, pieces: Sequence[Piece], output: Tensor | Mapping[str, Tensor]) -> None:
+        self.pieces = pieces
+        named = output if isinstance(output, Mapping) else {"pred": output}
+        self._rows = {name: values.float() for name, values in named.items()}
+        first = next(iter(self._rows.values()))
+        self.has_arrived = not first.is_cuda
+        if not self.has_arrived:
+            self._rows = {name: _sent(values) for name, values in self._rows.items()}
+            self._event = torch.cuda.Event()
+            self._event.record(torch.cuda.current_stream(first.device))
+
+    def wait(self) -> dict[str, Any]:
+        """Rows by name, float32."""
+        if not self.has_arrived:
+            self._event.synchronize()
+        return {name: values.cpu().numpy() for name, values in self._rows.items()}
+
+
+def _sent(values: Tensor) -> Tensor:
+    there = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return there.copy_(values, non_blocking=True)

@@ -1,0 +1,76 @@
+"""What becomes of the rows that a network made: collected by slide, written when a slide is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import OutcomeTable, SlideOutcome
+from .jobs import Piece, SlideJob
+
+if TYPE_CHECKING:
+    from .pipeline import SlidePipeline
+
+Rows = Mapping[str, NDArray[np.float32]]
+Begun = TypeVar("Begun")
+
+
+class Sink(Generic[Begun]):
+    """Takes rows and makes files, one a slide; a file has its name when it is complete.
+
+    Attributes:
+        table: of what became of slides.
+        done: what a slide is then, for messages.
+    """
+
+    table: OutcomeTable
+    done: str
+
+    def __init__(self) -> None:
+        self._begun: dict[SlideJob, Begun] = {}
+
+    def prepare(self, pipeline: SlidePipeline) -> None:
+        """Before the first slide: folders can be written, what is there is known.
+
+        Raises:
+            BundleError: the run cannot be made.
+        """
+        raise NotImplementedError
+
+    def is_wanted(self, job: SlideJob, slide: Any) -> bool:
+        """Whether a slide that was opened has to go through the network.
+
+        Raises:
+            BundleError: it cannot.
+        """
+        return True
+
+    def add(self, piece: Piece, rows: Rows) -> None:
+        """Take rows of a slide.
+
+        Raises:
+            NoRoomError: the disk is full, and the run has to stop.
+            BundleError: this slide cannot be finished.
+        """
+        raise NotImplementedError
+
+    def outcome(self, job: SlideJob) -> SlideOutcome:
+        """The slide's line in the table."""
+        raise NotImplementedError
+
+    def drop(self, begun: Begun) -> None:
+        """Remove what was written of a slide that will not be complete."""
+
+    def drop_failed(self) -> None:
+        """Nothing of slides that have failed stays."""
+        for job in [job for job in self._begun if job.status == "failed"]:
+            self.drop(self._begun.pop(job))
+
+    def close(self) -> None:
+        """Remove what is unfinished."""
+        for begun in self._begun.values():
+            self.drop(begun)
+        self._begun.clear()

@@ -1,0 +1,135 @@
+"""Slides as batches of patches, for a patch encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..cohort import SlideRef, SlideTable
+from ..core import as_bool
+from ..slides import ReadSettings, SlideRegions, open_slide
+from .jobs import Piece, SlideJob
+from .source import Source
+
+
+class PatchStream(Source):
+    """Batches of patches, ``image`` uint8 [n, 3, p, p]; a part is a region.
+
+    A batch mixes regions of several slides, so that small slides do not leave the device idle. A region takes 50 MB at
+    16 x 16 patches of 256 px.
+
+    Args:
+        slides: what :func:`~bundle.cohort.find_slides` found.
+        tokens_dir: where each slide's token file will be.
+        table: ``mpp`` and ``roi`` of slides.
+        encode_background: hand out all P x P patches of a region, tissue or not.
+        batch_size: patches in a batch.
+        num_workers, rank, world_size: see :class:`Source`.
+        pin_memory: page-locked batches, for quicker copies to a GPU.
+        reading: how slides are read, see :class:`~bundle.slides.ReadSettings`.
+
+    Raises:
+        SettingError: a setting is out of its range.
+    """
+
+    unit = "patches"
+
+    def __init__(
+        self,
+        slides: Sequence[SlideRef],
+        tokens_dir: str | Path,
+        *,
+        table: SlideTable | None = None,
+        encode_background: bool = False,
+        batch_size: int = 256,
+        num_workers: int = 4,
+        pin_memory: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        **reading: Any,
+    ) -> None:
+        self.how = ReadSettings(**reading).checked()
+        self.encode_background, self.pin_memory = as_bool(encode_background), as_bool(pin_memory)
+        self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
+        super().__init__(
+            slides,
+            Path(tokens_dir),
+            table=table,
+            default_mpp=self.how.default_mpp,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What tokens of these patches have in common, as token files record it."""
+        how = self.how
+        return {"mpp": how.mpp, "encode_background": self.encode_background, "patch_size_px": how.patch_size}
+
+    def open(self, job: SlideJob) -> SlideRegions:
+        """Open a slide and find its regions."""
+        reader, default_mpp, row = self.how.wsi_reader, self.how.default_mpp, job.row
+        slide = open_slide(job.ref.path, reader=reader, mpp=row.mpp, default_mpp=default_mpp, slide_id=job.ref.slide_id)
+        job.reader, job.mpp = slide.reader, slide.mpp
+        regions = SlideRegions(slide, self.how, row.roi)
+        job.coords, job.mask = regions.grid
+        job.encoded = np.ones_like(job.mask) if self.encode_background else job.mask
+        job.n_regions, job.n_patches = len(regions), int(job.encoded.sum())
+        job.attributes = {
+            "slide_id": job.ref.slide_id,
+            **regions.attributes,
+            **self.how.tissue,
+            "encode_background": self.encode_background,
+            **job.reading.record(),
+        }
+        return regions
+
+    def n_parts(self, slide: SlideRegions) -> int:
+        """Its regions."""
+        return len(slide)
+
+    def read(self, slide: SlideRegions, job: SlideJob, part: int) -> NDArray[np.uint8]:
+        """A region's encoded patches [n, p, p, 3]; their memory is used again once they are in batches."""
+        how, which = self.how, slide.grid.mask[part]
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = np.empty((how.region_patches**2, how.patch_size, how.patch_size, 3), np.uint8)
+        return slide.read(part, np.ones_like(which) if self.encode_background else which, memory)
+
+    def close(self) -> None:
+        """Stop reading, close every slide, give memory back."""
+        super().close()
+        self._spare.clear()
+
+    def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:
+        """Full batches, and a last one of what remains."""
+        image, pieces, n_filled = self._empty_batch(), [], 0
+        for job, region, patches in parts:
+            first = 0
+            while True:  # once, too, for a region without patches: its piece makes it a region of zeros
+                n = min(self.batch_size - n_filled, len(patches) - first)
+                image[n_filled : n_filled + n] = torch.from_numpy(patches[first : first + n])
+                pieces.append(Piece(job, region, first, n))
+                n_filled, first = n_filled + n, first + n
+                if n_filled == self.batch_size:
+                    yield {"image": image.permute(0, 3, 1, 2), "pieces": pieces}
+                    image, pieces, n_filled = self._empty_batch(), [], 0
+                if first == len(patches):
+                    break
+            assert isinstance(patches.base, np.ndarray)
+            self._spare.append(patches.base)
+        if pieces:
+            yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+
+    def _empty_batch(self) -> Tensor:
+        shape = (self.batch_size, self.how.patch_size, self.how.patch_size, 3)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)

@@ -1,0 +1,227 @@
+"""Tokens in, token files out: a region is written at its last token, a file gets its name at its last region."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..cohort import TOKENIZED, SlideOutcome
+from ..core import BundleError, SettingError, as_bool, check_folder, encoder_key
+from ..networks import weights_name
+from ..storage import NoRoomError, TokenFileWriter, TokenHeader, read_token_header
+from .jobs import Piece, SlideJob
+from .pipeline import SlidePipeline
+from .sink import Rows, Sink
+from .slide_source import PatchStream
+
+logger = logging.getLogger(__name__)
+
+
+class _OpenFile:
+    """A slide's writer and its regions that still wait for tokens."""
+
+    def __init__(self, writer: TokenFileWriter) -> None:
+        self.writer = writer
+        self.grids: dict[int, NDArray[np.float32]] = {}
+        self.n_missing: dict[int, int] = {}
+
+
+class TokenSink(Sink[_OpenFile]):
+    """Sorts the tokens of mixed batches back into regions and slides.
+
+    The network is a patch encoder, uint8 [B, 3, p, p] -> [B, D], such as :class:`~bundle.networks.PatchTokenizer`; its
+    ``name``, ``sha256``, ``mean``, ``std`` and ``amp`` are recorded.
+
+    Args:
+        dtype: of the stored tokens, float16 or float32.
+        overwrite: make files that are already there anew.
+        weights: file of an encoder that is made only when a slide needs it, by which files are compared before.
+    """
+
+    table, done = TOKENIZED, "tokenized"
+
+    def __init__(self, dtype: str = "float16", *, overwrite: bool = False, weights: str | Path | None = None) -> None:
+        super().__init__()
+        if dtype not in ("float16", "float32"):
+            raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
+        self.dtype, self.overwrite = dtype, as_bool(overwrite)
+        self.weights = None if weights is None else Path(weights)
+        self._attributes: dict[str, Any] = {}
+        self._dim = 0
+
+    def kind(self, source: PatchStream) -> dict[str, Any]:
+        """What token files of this run record, as far as it is known before a slide is opened."""
+        region_size_px = source.how.region_patches * source.how.patch_size
+        return {**self._kind_of_folder(source), "region_size_px": region_size_px, **source.how.tissue}
+
+    def _kind_of_folder(self, source: PatchStream) -> dict[str, Any]:
+        """What all token files of a folder have in common."""
+        is_known = self.weights is not None and self.weights.is_file()
+        return {**source.kind, **({"encoder": weights_name(self.weights)} if is_known else {})}  # type: ignore[arg-type]
+
+    def prepare(self, pipeline: SlidePipeline) -> None:
+        """Try the encoder, look at the files that are there; no slide is touched before both are well.
+
+        An encoder that is yet to be made is made after that look, and only if a slide needs it.
+        """
+        source: PatchStream = pipeline.source  # type: ignore[assignment]
+        kind = {**self._kind_of_folder(source), "region_patches": source.how.region_patches}
+        folders = {job.file.parent for job in source.jobs}
+        is_made = isinstance(pipeline.network, nn.Module)
+        if not is_made:
+            self._settle(source, folders, kind)
+            if not source.is_waiting:
+                return
+        self._dim = self._try(pipeline, source.how.patch_size)
+        for folder in folders:
+            check_folder(folder, "token files", "tokens_dir")
+        encoder = _encoder_name(pipeline.network)
+        if is_made:
+            self._settle(source, folders, {**kind, "dim": self._dim, "encoder": encoder})
+        self._attributes = {"encoder": encoder, "dtype": self.dtype, **_recorded(pipeline.network)}
+
+    def add(self, piece: Piece, rows: Rows) -> None:
+        """Take tokens [n, D] of a region."""
+        job = piece.job
+        try:
+            begun = self._begun.get(job) or self._begin(job)
+            self._put(begun, piece, rows["pred"])
+            if begun.writer.is_complete:
+                begun.writer.commit()
+                del self._begun[job]
+                job.finish(f"{job.n_patches} patches")
+        except NoRoomError as error:
+            job.fail(error)
+            raise
+
+    def drop(self, begun: _OpenFile) -> None:
+        """Remove the part that was written."""
+        begun.writer.abort()
+
+    def outcome(self, job: SlideJob) -> SlideOutcome:
+        """Its line in the table."""
+        return SlideOutcome(
+            job.slide_id,
+            job.status,
+            regions=job.n_regions,
+            patches=job.n_patches,
+            seconds=job.seconds,
+            reader=job.reader,
+            mpp=job.mpp,
+            error=job.error,
+        )
+
+    def _begin(self, job: SlideJob) -> _OpenFile:
+        writer = TokenFileWriter(
+            job.file,
+            region_patches=job.mask.shape[1],
+            dim=self._dim,
+            dtype=self.dtype,
+            coords=job.coords,
+            mask=job.mask,
+            attributes={**job.attributes, **self._attributes},
+        )
+        begun = self._begun[job] = _OpenFile(writer.__enter__())
+        return begun
+
+    def _put(self, begun: _OpenFile, piece: Piece, tokens: NDArray[np.float32]) -> None:
+        region, encoded = piece.part, piece.job.encoded[piece.part]
+        if region not in begun.grids:
+            begun.grids[region] = np.zeros((*encoded.shape, self._dim), np.float32)
+            begun.n_missing[region] = int(encoded.sum())
+        rows = np.flatnonzero(encoded)[piece.first : piece.first + piece.n]
+        begun.grids[region].reshape(-1, self._dim)[rows] = tokens
+        begun.n_missing[region] -= piece.n
+        if begun.n_missing[region] == 0:
+            begun.writer.write(region, begun.grids.pop(region))
+            piece.job.n_written += 1
+
+    def _try(self, pipeline: SlidePipeline, side: int) -> int:
+        """The length of the token that the encoder makes of a blank patch.
+
+        Raises:
+            BundleError: it makes none.
+        """
+        try:
+            tokens = pipeline.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise BundleError(f"the patch encoder does not take patches of {side} px: {error}") from error
+        if tokens.ndim != 2:
+            raise BundleError(
+                f"the patch encoder makes {list(tokens.shape)} of one patch; it must give one vector, [1, D]."
+            )
+        return tokens.shape[1]
+
+    def _settle(self, source: PatchStream, folders: set[Path], kind: Mapping[str, Any]) -> None:
+        """Skip slides whose file is complete, after making sure that each folder holds one kind of tokens.
+
+        Files are kept as they are, with a warning, where they record other settings of tissue. The file of a slide that
+        would be read in another way by now (:meth:`SlideReading.change`) is made anew, and replaced once the new one is
+        complete.
+
+        Raises:
+            BundleError: a file in a folder was made in another way; both ways are named.
+        """
+        by_path = {job.file: job for job in source.jobs}
+        for path in (path for folder in folders for path in sorted(folder.glob("*.h5"))):
+            job = by_path.get(path)
+            if job is not None and self.overwrite:
+                continue
+            try:
+                header = read_token_header(path)
+            except BundleError as error:
+                logger.warning("%s%s", error, "" if job is None else " It is made anew.")
+                continue
+            _check_kind(header, kind)
+            if job is not None:
+                _skip_if_same(job, header, source.how.tissue)
+
+
+def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any]) -> None:
+    found = header.attributes
+    change = job.reading.change(found)
+    if change:
+        logger.warning("slide %s is tokenized anew, and %s replaced: %s", header.slide_id, job.file, change)
+        return
+    recorded = {name: found[name] for name in tissue if name in found}
+    others = [f"{name} {v} in place of {tissue[name]}" for name, v in recorded.items() if v != tissue[name]]
+    unsaid = job.reading.unsaid(found)
+    if others or unsaid:
+        text = "tokens of slide %s are kept although they were made with %s; --overwrite true makes them anew"
+        logger.warning(text, header.slide_id, ", ".join([*others, *[unsaid] * bool(unsaid)]))
+    job.skip(header.n_regions, float(found.get("level0_mpp", math.nan)), reader=str(found.get("reader", "")))
+
+
+def _check_kind(header: TokenHeader, expected: Mapping[str, Any]) -> None:
+    found = {**header.attributes, "region_patches": header.region_patches, "dim": header.dim}
+    for name, wanted in expected.items():
+        value = found.get(name, wanted)
+        same = encoder_key(value) == encoder_key(wanted) if name == "encoder" else value == wanted
+        if not same:
+            raise BundleError(
+                f"the folder {header.path.parent} holds tokens of another kind: {header.path.name} was made with "
+                f"{name} {value}, this run would use {wanted}. Choose another tokens_dir, or remove the old files."
+            )
+
+
+def _encoder_name(network: Any) -> str:
+    name, sha256 = str(getattr(network, "name", type(network).__name__)), getattr(network, "sha256", "")
+    return f"{name} sha256:{sha256}" if sha256 else name
+
+
+def _recorded(network: Any) -> dict[str, Any]:
+    values = {name: getattr(network, name, None) for name in ("mean", "std")}
+    normalization = {
+        f"normalization_{name}": [float(channel) for channel in value]
+        for name, value in values.items()
+        if value is not None
+    }
+    return {"amp": bool(getattr(network, "amp", False)), **normalization}

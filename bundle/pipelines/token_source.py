@@ -1,0 +1,114 @@
+"""Token files as batches of regions, for a region encoder; those of slides are made first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cohort import SlideTable
+from ..storage import TokenFile
+from .embedding_sink import EmbeddingSink
+from .inputs import InferenceInputs
+from .jobs import Piece, SlideJob
+from .pipeline import NoSlideError, SlidePipeline
+from .source import Source
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class RegionStream(Source):
+    """Batches of consecutive regions of one slide, ``image`` [n, D, P, P]; a part is a batch.
+
+    A batch never mixes slides: what is found in a slide must not depend on the slides beside it, not even in its last
+    digits.
+
+    Args:
+        inputs: slides or token files.
+        output_dir: embeddings go to its folder ``embeddings``.
+        tokens_dir: where token files of slides are, or will be by the time that the source is iterated.
+        tokens: tokenizes slides that have no token file; None: all have one.
+        table: mpp and other values of slides.
+        transform: of one region, a dictionary with ``features`` [P, P, D] and ``mask`` [P, P]; makes ``image``.
+        batch_size: regions in a batch.
+        num_workers, rank, world_size: see :class:`Source`.
+    """
+
+    unit = "regions"
+
+    def __init__(
+        self,
+        inputs: InferenceInputs,
+        output_dir: str | Path,
+        tokens_dir: str | Path,
+        *,
+        tokens: SlidePipeline | None = None,
+        table: SlideTable | None = None,
+        transform: Transform | None = None,
+        batch_size: int = 64,
+        num_workers: int = 2,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.tokens, self.transform = tokens if inputs.are_slides else None, transform
+        super().__init__(
+            inputs.refs,
+            Path(output_dir) / "embeddings",
+            table=table,
+            made_in=Path(tokens_dir) if inputs.are_slides else None,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            rank=rank,
+            world_size=world_size,
+        )
+        self.n_ahead = self.num_workers + 1  # a part is a whole batch
+
+    def prepare(self, sink: EmbeddingSink) -> None:
+        """Make what tokens are missing; slides whose embeddings are there need none.
+
+        Raises:
+            BundleError: tokenizing cannot go on: no patch encoder, or one that does not fit, a folder with tokens of
+                another kind, a full disk. That slides are bad, even all of them, is no such reason.
+        """
+        if self.tokens is None:
+            return
+        slides, kind = self.tokens.source.jobs, self.tokens.sink.kind(self.tokens.source)  # type: ignore[attr-defined]
+        for job, slide in zip(self.jobs, slides, strict=True):
+            if not job.source.is_file():
+                sink.settle(job, slide.reading, kind)
+            slide.status = "waiting" if job.status == "waiting" else "skipped"
+        if self.is_waiting:
+            with contextlib.suppress(NoSlideError):
+                self.tokens.run()
+        for job, slide in zip(self.jobs, slides, strict=True):
+            if slide.status == "failed":
+                job.fail(slide.error)
+
+    def open(self, job: SlideJob) -> TokenFile:
+        """Look at its token file."""
+        file = TokenFile(job.source)
+        job.n_regions, job.coords, job.mask = len(file), file.coords, file.mask
+        return file
+
+    def n_parts(self, slide: TokenFile) -> int:
+        """Its batches."""
+        return -(-len(slide) // self.batch_size)
+
+    def read(self, slide: TokenFile, job: SlideJob, part: int) -> Tensor:
+        """Regions of a batch."""
+        start = part * self.batch_size
+        regions = range(start, min(start + self.batch_size, len(slide)))
+        grids = torch.from_numpy(slide.read(regions))
+        masks = torch.from_numpy(slide.mask[regions.start : regions.stop])
+        items = [{"features": grid, "mask": mask} for grid, mask in zip(grids, masks, strict=True)]
+        items = items if self.transform is None else [self.transform(item) for item in items]
+        return torch.stack([item["image"] for item in items])
+
+    def batches(self, parts: Iterable[tuple[SlideJob, int, Tensor]]) -> Iterator[dict[str, Any]]:
+        """A batch a part."""
+        for job, part, image in parts:
+            yield {"image": image, "pieces": [Piece(job, part, 0, len(image))]}
