@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,75 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..networks import Encoder, PatchTokenizer
+from ..networks import Encoder, PatchTokenizer, RegionDescriber
 from ..prototypes import slide_prototypes
-from ..slides import ReadSettings, RegionGrid, Slide, open_slide, plan_slide, read_patches
+from ..slides import ReadSettings, SlideRegions, open_slide
 from ..storage import SlideEmbeddings
 
 _PATCHES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class LoadedRegions:
-    """The regions of an open slide. Patches are read when they are iterated over, a region at a time.
-
-    Attributes:
-        slide: open; :meth:`close` it when done.
-        grid: where its regions lie, and which of their patches hold tissue.
-        how: how it is read.
-    """
-
-    slide: Slide
-    grid: RegionGrid
-    how: ReadSettings
-
-    def __len__(self) -> int:
-        return len(self.grid.coords)
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Tissue patches of each region, row-major, uint8 [n, p, p, 3].
-
-        Raises:
-            SlideError: a region does not decode.
-        """
-        how = self.how
-        sizes = {"mpp": how.mpp, "patch_size": how.patch_size, "region_patches": how.region_patches}
-        for xy, mask in zip(*self.grid, strict=True):
-            yield read_patches(self.slide, xy, mask, **sizes)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        """Close the slide's file."""
-        self.slide.close()
-
-
-def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: Any) -> LoadedRegions:
-    """Open a slide and find its regions.
+def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: Any) -> SlideRegions:
+    """Open a slide and find its regions, whose patches are read when they are iterated over; close it when done.
 
     Args:
         path: the file.
         slide_id: the slide's id, see :func:`~bundle.cohort.find_slides`; the file's stem if None.
-        reading: settings of ``configs/inference.yaml`` that differ from its defaults: ``mpp``, ``default_mpp``,
-            ``patch_size``, ``region_patches``, ``min_tissue``, ``min_tissue_patches``, ``wsi_reader``.
+        reading: settings of ``configs/inference.yaml`` that differ from its defaults, see
+            :class:`~bundle.slides.ReadSettings`.
 
     Raises:
         SlideError: it cannot be opened, does not say its resolution, or has no tissue.
         SettingError: a setting is out of its range.
     """
-    defaults = ReadSettings("auto", 0.5, None, 16, 256, 0.1, 8)
-    how = defaults._replace(**reading).checked()
+    how = ReadSettings(**reading).checked()
     slide = open_slide(path, reader=how.wsi_reader, default_mpp=how.default_mpp, slide_id=slide_id)
-    try:
-        sizes = how._asdict()
-        grid = plan_slide(slide, **{name: sizes[name] for name in sizes if name not in ("wsi_reader", "default_mpp")})
-    except BaseException:
-        slide.close()
-        raise
-    return LoadedRegions(slide, grid, how)
+    return SlideRegions(slide, how)
 
 
 @torch.inference_mode()
 def encode_regions(
-    regions: LoadedRegions,
+    regions: SlideRegions,
     patch_encoder: PatchTokenizer,
     region_encoder: Encoder,
     weights: str,
@@ -100,17 +58,16 @@ def encode_regions(
     Raises:
         SlideError: a region does not decode.
     """
-    pred, projection = [], []
-    for patches, mask in zip(regions, regions.grid.mask, strict=True):
-        image = _token_grid(patches, mask, patch_encoder)
-        pred.append(region_encoder(image).float().cpu())
-        projection.append(region_encoder.project_embedding(pred[-1].to(image.device)).float().cpu())
-    features, points = torch.cat(pred), torch.cat(projection)
-    slide, how = regions.slide, regions.how
-    size_px = how.region_patches * how.patch_size
-    prototypes, assignment = slide_prototypes(points, slide.slide_id, n_prototypes)
+    describe = RegionDescriber(region_encoder, attention=False)
+    found = [
+        describe(_token_grid(patches, mask, patch_encoder))
+        for patches, mask in zip(regions, regions.grid.mask, strict=True)
+    ]
+    features, points = (torch.cat([part[name].float().cpu() for part in found]) for name in ("pred", "projection"))
+    slide_id = regions.slide.slide_id
+    prototypes, assignment = slide_prototypes(points, slide_id, n_prototypes)
     return SlideEmbeddings(
-        slide_id=slide.slide_id,
+        slide_id=slide_id,
         features=features.numpy(),
         projection=points.numpy(),
         coords=regions.grid.coords,
@@ -119,15 +76,7 @@ def encode_regions(
         prototypes=prototypes.numpy(),
         assignment=assignment.numpy(),
         attributes={
-            "mpp": how.mpp,
-            "level0_mpp": slide.mpp,
-            "level0_width": slide.width,
-            "level0_height": slide.height,
-            "region_size_level0": round(size_px * how.mpp / slide.mpp),
-            "region_size_px": size_px,
-            "patch_size_px": how.patch_size,
-            "slide_path": slide.path.name,
-            "reader": slide.reader,
+            **regions.attributes,
             "encoder": f"{patch_encoder.name} sha256:{patch_encoder.sha256}",
             "region_encoder": weights,
         },
