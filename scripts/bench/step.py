@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bundle.networks import compile_backbone
-from bundle.prototypes import PrototypeTargets
+from bundle.prototypes import PrototypeBank, PrototypeTargets
 from bundle.training import (
     EpochRecordHandler,
     GradientClipHandler,
@@ -25,15 +25,18 @@ from .measure import Case, Variant
 from .network import prototypes, student_and_teacher, tokens
 
 
-class _FixedPrototypes:
+class _FixedPrototypes(PrototypeBank):
     """Stands where a prototype bank stands."""
 
-    is_fitted = True
-
     def __init__(self, targets: PrototypeTargets) -> None:
+        super().__init__(n_prototypes=1)
         self._targets = targets
 
-    def targets(self, region_ids: torch.Tensor, device: torch.device) -> PrototypeTargets:
+    @property
+    def is_fitted(self) -> bool:
+        return True
+
+    def targets(self, region_ids: torch.Tensor, device: torch.device | str) -> PrototypeTargets:
         return self._targets
 
 
