@@ -129,7 +129,7 @@ def test_bad_slides_among_good_ones_are_left_out(inputs, tmp_path, caplog):
     assert (tmp_path / "two" / "model.pt").is_file()
     for name in ("empty", "text", "picture", "noise", "truncated", "no_mpp", "screen_mpp", "blank", "broken"):
         said = [record.getMessage() for record in caplog.records if f"slide {name}" in record.getMessage()]
-        assert {"tokenizer_jobs" in r.name for r in caplog.records if f"slide {name}" in r.getMessage()} == {
+        assert {"pipelines.jobs" in r.name for r in caplog.records if f"slide {name}" in r.getMessage()} == {
             True,
             False,
         }
@@ -273,7 +273,7 @@ def test_a_model_path_that_cannot_be_written_is_found_first(inputs, tmp_path):
         *[(name, ["--batchsize", "3"], "--batchsize is no id of .*did you mean --batch_size") for name in CONFIGS],
         ("train", ["--train#trainer#max_epoch", "3"], "did you mean --train#trainer#max_epochs"),
         ("train_patch_encoder", ["--train::trainer::max_epoch", "3"], "did you mean --train#trainer#max_epochs"),
-        ("tokenize", ["--evaluator#overwrit=true"], "did you mean --evaluator#overwrite"),
+        ("tokenize", ["--evaluator#sink#overwrit=true"], "did you mean --evaluator#sink#overwrite"),
         (
             "train",
             ["--train#trainr#max_epochs", "3"],

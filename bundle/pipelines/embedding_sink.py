@@ -54,8 +54,8 @@ class EmbeddingSink(Sink[list[Rows]]):
         self.keeps_tokens = as_bool(keep_tokens)
         self._token_dim = 0
 
-    def prepare(self, pipeline: SlidePipeline) -> None:
-        """Weights are there, no token file of somebody else would be removed, the folder can be written."""
+    def check(self, pipeline: SlidePipeline) -> None:
+        """Weights are there, and no token file of somebody else would be removed."""
         root = pipeline.output_dir.resolve()
         derived = [job.source for job in pipeline.source.jobs if job.is_derived]
         outside = [path for path in derived if not path.resolve().is_relative_to(root)]
@@ -67,6 +67,9 @@ class EmbeddingSink(Sink[list[Rows]]):
         network: RegionDescriber = pipeline.network  # type: ignore[assignment]
         self._token_dim = network.token_dim
         self.recorder.identify(network)
+
+    def prepare(self, pipeline: SlidePipeline) -> None:
+        """The folder can be written; what killed runs have left in it goes."""
         for folder in {job.file.parent for job in pipeline.source.jobs}:
             remove_stale_embeddings(check_folder(folder, "embeddings", "output_dir"))
 

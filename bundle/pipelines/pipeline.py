@@ -92,9 +92,10 @@ class SlidePipeline(Evaluator):
 
     def run(self, global_epoch: int = 1) -> None:
         """Make every file that is not there yet."""
-        self.sink.prepare(self)
+        self.sink.check(self)
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
         self._table_path(self.source.rank).unlink(missing_ok=True)
+        self.sink.prepare(self)
         started_s = time.monotonic()
         try:
             self.source.prepare(self.sink)

@@ -32,6 +32,13 @@ class Sink(Generic[Begun]):
     def __init__(self) -> None:
         self._begun: dict[SlideJob, Begun] = {}
 
+    def check(self, pipeline: SlidePipeline) -> None:
+        """Before anything is touched.
+
+        Raises:
+            BundleError: the run cannot be made.
+        """
+
     def prepare(self, pipeline: SlidePipeline) -> None:
         """Before the first slide: folders can be written, what is there is known.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cohort import SlideRef, SlideTable
 from ..core import as_bool
-from ..slides import ReadSettings, SlideRegions, open_slide
+from ..slides import ReadSettings, SlideRegions
 from .jobs import Piece, SlideJob
 from .source import Source
 
@@ -76,15 +76,14 @@ class PatchStream(Source):
 
     def open(self, job: SlideJob) -> SlideRegions:
         """Open a slide and find its regions."""
-        reader, default_mpp, row = self.how.wsi_reader, self.how.default_mpp, job.row
-        slide = open_slide(job.ref.path, reader=reader, mpp=row.mpp, default_mpp=default_mpp, slide_id=job.ref.slide_id)
+        slide = self.how.open(job.ref.path, job.row.mpp, job.slide_id)
         job.reader, job.mpp = slide.reader, slide.mpp
-        regions = SlideRegions(slide, self.how, row.roi)
+        regions = SlideRegions(slide, self.how, job.row.roi)
         job.coords, job.mask = regions.grid
         job.encoded = np.ones_like(job.mask) if self.encode_background else job.mask
         job.n_regions, job.n_patches = len(regions), int(job.encoded.sum())
         job.attributes = {
-            "slide_id": job.ref.slide_id,
+            "slide_id": job.slide_id,
             **regions.attributes,
             **self.how.tissue,
             "encode_background": self.encode_background,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..networks import Encoder, PatchTokenizer, RegionDescriber
 from ..prototypes import slide_prototypes
-from ..slides import ReadSettings, SlideRegions, open_slide
+from ..slides import ReadSettings, SlideRegions
 from ..storage import SlideEmbeddings
 
 _PATCHES_AT_ONCE = 64
@@ -32,8 +32,7 @@ def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: An
         SettingError: a setting is out of its range.
     """
     how = ReadSettings(**reading).checked()
-    slide = open_slide(path, reader=how.wsi_reader, default_mpp=how.default_mpp, slide_id=slide_id)
-    return SlideRegions(slide, how)
+    return SlideRegions(how.open(path, slide_id=slide_id), how)
 
 
 @torch.inference_mode()

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 
 from ..cohort import SlideRef, SlideTable
 from ..core import BundleError, SlideError, as_bool, as_whole
-from .opening import open_slide
 from .regions import read_patches
 from .settings import ReadSettings
 from .slide import Slide
@@ -105,9 +104,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return self._table.row(ref.slide_id, ref.path)
 
     def _opened(self, ref: SlideRef) -> Slide:
-        reader, default_mpp = self._how.wsi_reader, self._how.default_mpp
-        row = self._row(ref)
-        return open_slide(ref.path, reader=reader, mpp=row.mpp, default_mpp=default_mpp, slide_id=ref.slide_id)
+        return self._how.open(ref.path, self._row(ref).mpp, ref.slide_id)
 
     def __len__(self) -> int:
         return len(self._places)

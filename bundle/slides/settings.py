@@ -1,10 +1,12 @@
 """What a run over slides is asked to read, made sure of before the first slide is opened."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import SettingError, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
-from .opening import READERS
+from .opening import READERS, open_slide
+from .slide import Slide
 
 
 class ReadSettings(NamedTuple):
@@ -37,6 +39,10 @@ class ReadSettings(NamedTuple):
     def tissue(self) -> dict[str, Any]:
         """Which regions are kept, as token files record it."""
         return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
+
+    def open(self, path: str | Path, mpp: float | None = None, slide_id: str | None = None) -> Slide:
+        """Open a slide; ``mpp`` is what the slide table says, see :func:`~bundle.slides.open_slide`."""
+        return open_slide(path, reader=self.wsi_reader, mpp=mpp, default_mpp=self.default_mpp, slide_id=slide_id)
 
     def checked(self) -> "ReadSettings":
         """The same as numbers, each within its range.

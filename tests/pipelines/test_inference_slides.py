@@ -19,7 +19,8 @@ from torch import nn
 from bundle.cohort import EMBEDDED, TOKENIZED
 from bundle.core import BundleError, SettingError
 from bundle.networks import load_patch_encoder
-from bundle.pipelines import InferenceInputs, slide_source
+from bundle.pipelines import InferenceInputs
+from bundle.slides import ReadSettings
 from bundle.storage import TokenDataset
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
@@ -92,7 +93,7 @@ def test_the_patch_encoder_is_loaded_only_where_it_is_needed(slides, tmp_path, m
     options = {**READ, "make_patch_encoder": partial(load_patch_encoder, weights, PATCH), "patch_encoder_ckpt": weights}
     inference(slides, tmp_path / "out", n_prototypes=3, **options).run()
     assert set(statuses(tmp_path / "out").values()) == {"done"}
-    monkeypatch.setattr(slide_source, "open_slide", lambda *args, **kwargs: pytest.fail("a slide was read"))
+    monkeypatch.setattr(ReadSettings, "open", lambda *args, **kwargs: pytest.fail("a slide was read"))
     (tmp_path / "out" / "tokens" / "b.h5").unlink()
     with pytest.raises(BundleError, match="there is no patch encoder at .*missing"):
         inference(slides, tmp_path / "out", n_prototypes=4, **options).run()

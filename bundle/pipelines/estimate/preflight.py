@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from ...cohort import SlideRef, SlideTable
 from ...core import BundleError
-from ...slides import ReadSettings, Slide, open_slide, plan_slide
+from ...slides import ReadSettings, SlideRegions
 
 _TOLERANCE = 1.02  # of the resolution, as in reading
 
@@ -67,7 +67,7 @@ def _open(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Look:
     look = Look(ref)
     try:
         look.bytes = ref.path.stat().st_size
-        with _opened(ref, table, how) as slide:
+        with how.open(ref.path, table.row(ref.slide_id, ref.path).mpp, ref.slide_id) as slide:
             look.mpp, look.reader = slide.mpp, slide.reader
             look.area_mm2 = slide.width * slide.height * (slide.mpp / 1000) ** 2
             if slide.mpp > how.mpp * _TOLERANCE:
@@ -78,16 +78,10 @@ def _open(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Look:
 
 
 def _find_tissue(look: Look, table: SlideTable, how: ReadSettings) -> None:
-    sizes = how._asdict()
-    del sizes["wsi_reader"], sizes["default_mpp"]
+    row = table.row(look.ref.slide_id, look.ref.path)
     try:
-        with _opened(look.ref, table, how) as slide:
-            grid = plan_slide(slide, roi=table.row(look.ref.slide_id, look.ref.path).roi, **sizes)
-        look.regions, look.patches = len(grid.coords), int(grid.mask.sum())
+        regions = SlideRegions(how.open(look.ref.path, row.mpp, look.ref.slide_id), how, row.roi)
+        regions.close()
+        look.regions, look.patches = len(regions), int(regions.grid.mask.sum())
     except BundleError as error:
         look.problem = str(error)
-
-
-def _opened(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Slide:
-    mpp = table.row(ref.slide_id, ref.path).mpp
-    return open_slide(ref.path, reader=how.wsi_reader, mpp=mpp, default_mpp=how.default_mpp, slide_id=ref.slide_id)

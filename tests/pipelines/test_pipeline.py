@@ -1,0 +1,124 @@
+"""The parts of the pipeline by themselves: a source of one's own, and one failure policy for all."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bundle.cohort import TOKENIZED, SlideOutcome, SlideRef
+from bundle.core import BundleError
+from bundle.pipelines import PatchStream, Piece, Sink, SlidePipeline, Source
+from bundle.storage import NoRoomError
+
+
+class Numbers(Source):
+    """A source as others may write one: a slide is a text file of numbers, a part is a line."""
+
+    unit = "numbers"
+
+    def __init__(self, folder, **options):
+        refs = [SlideRef(path.stem, path, path.name) for path in sorted(folder.glob("*.txt"))]
+        given = {"table": None, "batch_size": 3, "num_workers": 2, "rank": 0, "world_size": 1, **options}
+        super().__init__(refs, folder / "out", **given)
+
+    def open(self, job):
+        lines = job.source.read_text().splitlines()
+        job.n_regions = len(lines)
+        return lines
+
+    def n_parts(self, slide):
+        return len(slide)
+
+    def read(self, slide, job, part):
+        return torch.tensor([float(word) for word in slide[part].split()])
+
+    def batches(self, parts):
+        for job, part, rows in parts:
+            yield {"image": rows, "pieces": [Piece(job, part, 0, len(rows))]}
+
+
+class Sums(Sink):
+    """Writes the sum of a slide's rows; `full` names the slide at which the disk is full."""
+
+    table, done = TOKENIZED, "summed"
+
+    def __init__(self, full="", bad=""):
+        super().__init__()
+        self.full, self.bad, self.sums, self.dropped = full, bad, {}, []
+
+    def prepare(self, pipeline):
+        for job in pipeline.source.jobs:
+            if job.slide_id in self.sums:
+                job.skip(0, 1.0)
+
+    def add(self, piece, rows):
+        job = piece.job
+        found = self._begun.setdefault(job, [])
+        if job.slide_id == self.full:
+            raise NoRoomError("no room")
+        if job.slide_id == self.bad:
+            raise BundleError("its sum is odd")
+        found.append(rows["pred"].sum())
+        job.n_written += 1
+        if job.n_written == job.n_regions:
+            self.sums[job.slide_id] = float(np.sum(self._begun.pop(job)))
+            job.finish("a sum")
+
+    def drop(self, begun):
+        self.dropped.append(begun)
+
+    def outcome(self, job):
+        return SlideOutcome(job.slide_id, job.status, error=job.error)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in (("a", "1 2\n3"), ("b", "4\nx\n5"), ("c", "6\n7 8"), ("d", "9")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    return tmp_path
+
+
+def run(folder, sink, **options):
+    """Statuses in the table that a run leaves, and its pipeline."""
+    pipeline = SlidePipeline("cpu", Numbers(folder, **options), nn.Identity(), sink, folder)
+    try:
+        pipeline.run()
+    finally:
+        statuses = {row.slide: row.status for row in TOKENIZED.read(folder / "slides.csv")}
+    return statuses, pipeline
+
+
+def test_a_source_of_one_s_own_goes_through(folder):
+    """A line that is no number fails its slide only; a second run does what is left."""
+    sink = Sums()
+    statuses, pipeline = run(folder, sink)
+    assert statuses == {"a": "done", "b": "failed", "c": "done", "d": "done"}
+    assert sink.sums == {"a": 6, "c": 21, "d": 9} and pipeline.progress.done == 4 and pipeline.progress.rows >= 7
+    (folder / "b.txt").write_text("4\n5")
+    statuses, pipeline = run(folder, sink)
+    assert statuses == {"a": "skipped", "b": "done", "c": "skipped", "d": "skipped"}
+    assert sink.sums["b"] == 9 and pipeline.progress == (1, 1, 2)
+
+
+def test_a_bad_slide_goes_and_a_full_disk_stops(folder):
+    """What a sink cannot finish fails that slide, and its part is dropped; no room ends the run, what is done stays."""
+    (folder / "b.txt").write_text("4\n5")
+    sink = Sums(bad="b")
+    assert run(folder, sink)[0] == {"a": "done", "b": "failed", "c": "done", "d": "done"} and len(sink.dropped) == 1
+    sink = Sums(full="c")
+    with pytest.raises(NoRoomError):
+        run(folder, sink)
+    assert sink.sums == {"a": 6, "b": 9} and len(sink.dropped) == 1
+    rows = {row.slide: row.status for row in TOKENIZED.read(folder / "slides.csv")}
+    assert rows == {"a": "done", "b": "done", "c": "waiting", "d": "waiting"}
+
+
+def test_nothing_of_a_slide_stays_in_memory(folder):
+    """Coordinates and masks of 10^5 slides would be gigabytes: a job forgets them when its slide is finished."""
+    jobs = PatchStream([SlideRef("a", folder / "a.txt", "a.txt")], folder, rank=0, world_size=1).jobs
+    for ends in (lambda job: job.finish("x"), lambda job: job.fail("x"), lambda job: job.skip(3, 0.5)):
+        jobs[0].coords, jobs[0].mask = np.zeros((3, 2), int), np.ones((3, 4, 4), bool)
+        jobs[0].encoded, jobs[0].attributes = jobs[0].mask, {"mpp": 0.5}
+        jobs[0].status = "waiting"
+        ends(jobs[0])
+        assert not (len(jobs[0].coords) or len(jobs[0].mask) or len(jobs[0].encoded) or jobs[0].attributes)
