@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import OutcomeTable, SlideOutcome
 from .jobs import Piece, SlideJob
-
-if TYPE_CHECKING:
-    from .pipeline import SlidePipeline
 
 Rows = Mapping[str, NDArray[np.float32]]
 Begun = TypeVar("Begun")
@@ -32,14 +29,14 @@ class Sink(Generic[Begun]):
     def __init__(self) -> None:
         self._begun: dict[SlideJob, Begun] = {}
 
-    def check(self, pipeline: SlidePipeline) -> None:
+    def check(self, pipeline: Any) -> None:
         """Before anything is touched.
 
         Raises:
             BundleError: the run cannot be made.
         """
 
-    def prepare(self, pipeline: SlidePipeline) -> None:
+    def prepare(self, pipeline: Any) -> None:
         """Before the first slide: folders can be written, what is there is known.
 
         Raises:
