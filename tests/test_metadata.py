@@ -68,7 +68,7 @@ def test_every_import_is_a_required_package():
         "monailabel",
     }
     distributions = {"PIL": "pillow", "ignite": "pytorch-ignite", "openslide": "openslide-python"}
-    distributions |= {"sklearn": "scikit-learn", "yaml": "PyYAML"}
+    distributions |= {"jinja2": "Jinja2", "sklearn": "scikit-learn", "yaml": "PyYAML"}
     imported = set()
     for path in (ROOT / "bundle").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,6 +1,6 @@
 """What all pages share: frame, style, colors, texts."""
 
-from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, write_page
+from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, render, write_page
 from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .result_texts import csv_text, plain, write_results
 
@@ -17,6 +17,7 @@ __all__ = [
     "percent",
     "plain",
     "prototype_colors",
+    "render",
     "write_page",
     "write_results",
 ]

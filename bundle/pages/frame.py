@@ -6,24 +6,49 @@ import base64
 import io
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..cohort import shown_values
 from ..core import BundleError, write_text
-from .style import STYLE
 
 _log = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
 
 # slide id -> RGB uint8 [h, w, 3], alone or with its um/px, or None where there is no such slide
 SlidePicture = Callable[[str], Any]
 # slide id, x, y, side (level-0 px) -> RGB uint8 [h, w, 3], or None where there is no such slide
 RegionPicture = Callable[[str, float, float, float], NDArray[np.uint8] | None]
+
+
+def render(folder: Path, template: str, **values: Any) -> str:
+    """A template, filled in; every value is escaped.
+
+    Templates may extend ``frame.html``, the frame of all pages with the common style sheet: it wants a ``title`` and
+    has the blocks ``style`` (CSS beside the common one) and ``body``.
+
+    Args:
+        folder: of the template, beside the code that fills it in.
+        template: file name.
+        values: records, lists, numbers and words by the names that the template calls them; one that it misses is an
+            error.
+    """
+    return _templates(folder).get_template(template).render(values)
+
+
+@cache
+def _templates(folder: Path) -> Environment:
+    loader = FileSystemLoader([folder, _HERE])
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["percent"] = percent
+    return made
 
 
 def html_page(title: str, body: str, style: str = "") -> str:
@@ -34,9 +59,9 @@ def html_page(title: str, body: str, style: str = "") -> str:
         body: HTML.
         style: CSS beside the common one.
     """
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    text = '{% extends "frame.html" %}{% block style %}{{ style|safe }}{% endblock %}'
+    page = _templates(_HERE).from_string(text + "{% block body %}{{ body|safe }}{% endblock %}")
+    return page.render(title=title, body=body, style=style)
 
 
 def write_page(path: Path, page: str) -> Path:
