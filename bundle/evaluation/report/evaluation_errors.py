@@ -35,10 +35,9 @@ def worst_mistakes(evaluation: Evaluation, arm: Arm, picture: SlidePicture | Non
     find = _misplaced if evaluation.task == "survival" else _misclassified
     found: dict[int, str] = {}
     for row, text in find(evaluation, arm):
-        if len(found) == n_most:
-            break
         found.setdefault(row, text)
-    return [Mistake(row, text, _first_picture(evaluation.slides[row], picture)) for row, text in found.items()]
+    worst = list(found.items())[:n_most]
+    return [Mistake(row, text, _first_picture(evaluation.slides[row], picture)) for row, text in worst]
 
 
 def _misclassified(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
@@ -70,10 +69,6 @@ def _misplaced(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
 
 
 def _first_picture(slides: list[str], picture: SlidePicture | None) -> str:
-    if picture is None:
-        return ""
-    for slide in slides:
-        found = picture(slide)
-        if found is not None:
-            return jpeg_uri(found[0] if isinstance(found, tuple) else found, _PICTURE_PX)
-    return ""
+    shown = (picture(slide) for slide in slides if picture)
+    found = next((rgb for rgb in shown if rgb is not None), None)
+    return "" if found is None else jpeg_uri(found[0] if isinstance(found, tuple) else found, _PICTURE_PX)

@@ -6,6 +6,7 @@ user's stands inside a picture: names go to the key, which the page writes as te
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Key(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One picture: SVG (or nothing, where ``note`` says why), what it shows in words, its legend."""
+    """One picture: SVG as a data URI (or nothing, where ``note`` says why), what it shows in words, its legend."""
 
     title: str
     svg: str
@@ -60,11 +61,11 @@ def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, A
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG text: letters as paths, no date, the same text for the same figure."""
-    buffer = io.StringIO()
+    """The figure as SVG in a data URI: letters as paths, no date, the same text for the same figure."""
+    buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "evaluation", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 class _Look(NamedTuple):
@@ -120,7 +121,8 @@ def _unit_panels(
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
             said = draw(axes, arm, _Look(color, line, 0.13 if len(arms) < 4 else 0.07))
             if said is not None:
-                keys.append(Key(_with_figure(arm, said), color, style))
+                name = f"{readable(arm.encoder)}, {readable(arm.features)}"
+                keys.append(Key(f"{name}: {said}" if said else name, color, style))
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.02)
         axes.set_aspect("equal")
@@ -161,9 +163,8 @@ def _survival_panel(evaluation: Evaluation, arm: Arm, predicted: Pooled) -> Pane
     p = log_rank_p(time, event, upper, predicted.split)
     figures = [summary_text(evaluation, arm, "c_index"), f"log-rank p {p_text(p)}"]
     note = ", ".join(filter(None, figures))
-    return Panel(
-        arm_name(arm), to_svg(figure), f"Kaplan-Meier curves of two halves by predicted risk: {note}", keys, note
-    )
+    alt = f"Kaplan-Meier curves of two halves by predicted risk: {note}"
+    return Panel(arm_name(arm), to_svg(figure), alt, keys, note)
 
 
 def _numbers_at_risk(axes: Axes, time: NDArray[Any], upper: NDArray[np.bool_]) -> None:
@@ -172,16 +173,8 @@ def _numbers_at_risk(axes: Axes, time: NDArray[Any], upper: NDArray[np.bool_]) -
     across = axes.get_xaxis_transform()
     for row, half in enumerate((~upper, upper)):
         for tick in ticks:
-            left = str(int((time[half] >= tick).sum()))
-            axes.text(
-                tick,
-                -0.24 - 0.075 * row,
-                left,
-                color=COLORS[row],
-                fontsize=TEXT_SIZE - 1,
-                ha="center",
-                transform=across,
-            )
+            left, height = str(int((time[half] >= tick).sum())), -0.24 - 0.075 * row
+            axes.text(tick, height, left, color=COLORS[row], size=TEXT_SIZE - 1, ha="center", transform=across)
 
 
 def _arms_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int, Arm]]]]:
@@ -194,7 +187,3 @@ def _arms_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int
         groups.setdefault((arm.protocol, index // len(COLORS)), []).append((index, arm))
     for (protocol, part), members in groups.items():
         yield readable(protocol) + (f" ({part + 1})" if part else ""), members
-
-
-def _with_figure(arm: Arm, figure: str) -> str:
-    return f"{readable(arm.encoder)}, {readable(arm.features)}" + (f": {figure}" if figure else "")

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
@@ -57,7 +59,7 @@ def _target_panel(
         classes = [evaluation.classes[int(target)] for target in evaluation.targets[known]]
         return _group_panel("by label", plane, shares, classes, evaluation.classes)
     time, event = evaluation.targets[known, 0], evaluation.targets[known, 1] > 0
-    figure, axes = new_axes(*_axis_titles(shares))
+    figure, axes = _plane_axes(shares)
     scale = ScalarMappable(Normalize(float(time.min()), float(time.max())), "cividis")
     colors = scale.to_rgba(time)
     across, up = plane.T
@@ -76,7 +78,7 @@ def _group_panel(
     """Points in the color and shape of their group; groups that are not in ``order`` are small and gray."""
     counts = Counter(groups)
     names = [name for name in order if name in counts]
-    figure, axes = new_axes(*_axis_titles(shares))
+    figure, axes = _plane_axes(shares)
     keys = []
     for index, name in enumerate([*(name for name in counts if name not in names), *names], len(names) - len(counts)):
         color, marker, character = _look(index)
@@ -113,6 +115,6 @@ def _site_panel(sites: Sequence[str | None], plane: NDArray[np.float64], shares:
     return _group_panel("by site", plane, shares, groups, sorted(shown))
 
 
-def _axis_titles(shares: Sequence[float]) -> tuple[str, str]:
+def _plane_axes(shares: Sequence[float]) -> tuple[Figure, Axes]:
     first, second = (f"component {i} ({100 * share:.0f} % of variance)" for i, share in enumerate(shares, 1))
-    return first, second
+    return new_axes(first, second)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import MAIN_METRIC, Arm, Evaluation, Result
+from ..findings import MAIN_METRIC, Arm, Evaluation
 
 _NAMES = {
     "tokens": "patch tokens",
@@ -99,16 +99,14 @@ def best_arm(evaluation: Evaluation) -> Arm | None:
     """The drawn arm with the highest main metric (the first one where none has any), None without predictions."""
     arms = drawn_arms(evaluation)
     name = next(iter(metric_names(evaluation)), "")
-    values = {result.arm: _value(result, name) for result in evaluation.results}
+    values = _values(evaluation, name)
     return max(arms, key=lambda arm: values.get(arm, -math.inf), default=None)
 
 
 def summary_text(evaluation: Evaluation, arm: Arm, name: str) -> str:
     """``AUC 0.873``, as the table has it; empty where the arm has no such figure."""
-    for result in evaluation.results:
-        if result.arm == arm and math.isfinite(_value(result, name)):
-            return f"{metric(name).title} {_value(result, name):.3f}"
-    return ""
+    value = _values(evaluation, name).get(arm)
+    return "" if value is None else f"{metric(name).title} {value:.3f}"
 
 
 def share_text(arm: Arm) -> str:
@@ -123,6 +121,6 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _value(result: Result, name: str) -> float:
-    value = result.summary[name].value if name in result.summary else math.nan
-    return value if math.isfinite(value) else -math.inf
+def _values(evaluation: Evaluation, name: str) -> dict[Arm, float]:
+    known = {result.arm: result.summary[name].value for result in evaluation.results if name in result.summary}
+    return {arm: value for arm, value in known.items() if math.isfinite(value)}
