@@ -31,8 +31,7 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     save_atomically({"w": torch.zeros(3)}, path)
     code = (
         "import resource, signal, sys, torch\n"
-        "from bundle.cohort import BundleError\n"
-        "from bundle.networks import save_atomically\n"
+        "from bundle.core import BundleError, save_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n    save_atomically({'w': torch.zeros(1_000_000)}, sys.argv[1])\n"
@@ -57,7 +56,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     path = tmp_path / "last.pt"
     save_atomically({"w": torch.ones(3)}, path)
     code = (
-        "import os, sys, time\nfrom bundle.networks import save_atomically\n"
+        "import os, sys, time\nfrom bundle.core import save_atomically\n"
         "os.fsync = lambda handle: time.sleep(600)\nsave_atomically({}, sys.argv[1])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)

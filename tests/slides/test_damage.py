@@ -93,7 +93,7 @@ FUZZ = """
 import sys
 from pathlib import Path
 import numpy as np
-from bundle.cohort import SlideError
+from bundle.core import SlideError
 from bundle.slides import open_slide
 source, target = Path(sys.argv[1]), Path(sys.argv[2])
 data, random = source.read_bytes(), np.random.default_rng(0)

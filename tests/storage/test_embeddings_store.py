@@ -67,7 +67,7 @@ FULL_DISK = """
 import resource, sys
 sys.path[:0] = sys.argv[1:3]
 from slide_embeddings import made_up_slide
-from bundle.cohort import BundleError
+from bundle.core import BundleError
 from bundle.storage import write_embeddings
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
