@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -173,7 +174,10 @@ class SlidePipeline(Evaluator):
         logger.info("%s", table.text(rows))
         who = "" if world_size == 1 else f"process {rank} of {world_size}: "
         said = (f"{self._n_rows:,} {self.source.unit}", seconds, self._n_rows / max(seconds, 1e-9))
-        logger.info("%s%s in %.1f s, %.0f a second; %s", who, *said, self._table_path(rank))
+        logger.info("%s%s in %.1f s, %.0f a second", who, *said)
+        counts = Counter(row.status for row in rows)
+        states = ", ".join(f"{counts[status]} {status}" for status in ("failed", "waiting", "done", "skipped"))
+        logger.info("%d slides: %s; %s", len(rows), states, self.output_dir / "slides.csv")
         return rows
 
     def _insist_on_one(self, rows: Sequence[SlideOutcome]) -> None:
