@@ -14,7 +14,7 @@ from .embedding_store import (
     write_embeddings,
 )
 from .embedding_typical import tissue_shares, typical_regions
-from .memory import available_memory
+from .resident import available_memory
 from .sampler import RegionBatchSampler
 from .token_files import find_token_files, token_width
 from .token_store import FORMAT_VERSION, TokenFile, TokenHeader, read_token_header

@@ -13,8 +13,7 @@ from torch.utils.data import Dataset
 
 from .batches import BatchMaker
 from .resident import DeviceCache, make_cache
-from .token_files import check_alike, choose_slides, find_token_files, open_token_files
-from .token_reading import RegionReader
+from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
 from .token_store import TokenHeader
 
 
@@ -133,7 +132,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         return batch if self.transform is None else [self.transform(item) for item in batch]
 
     def read(self, indices: NDArray[np.int64]) -> Tensor:
-        """Token grids [n, P, P, D] of the regions ``indices``; in memory that is used again when nobody holds them."""
+        """Token grids [n, P, P, D] of the regions ``indices``."""
         is_out_of_reach = isinstance(self._cache, DeviceCache) and self._batches.is_elsewhere
         if self._cache is not None and not is_out_of_reach:
             return self._cache.read(indices)

@@ -1,14 +1,23 @@
-"""Which token files there are, and whether they belong together."""
+"""Many token files as one: which there are, whether they belong together, their regions numbered through."""
+
+from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..core import BundleError, encoder_key
 from .token_store import TokenFile, TokenHeader, read_token_header
 
 logger = logging.getLogger(__name__)
+_MAX_OPEN_FILES = 128
 
 
 def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -105,3 +114,62 @@ def check_alike(headers: Sequence[TokenHeader]) -> None:
                 f"slide {other.slide_id} has two token files: {seen[other.slide_id].path} and {other.path}."
             )
         seen[other.slide_id] = other
+
+
+class RegionReader:
+    """Reads regions by their number over all files; threads may share it, and forked or spawned workers get their own.
+
+    Args:
+        files: their regions are numbered through.
+    """
+
+    def __init__(self, files: Sequence[TokenFile]) -> None:
+        self.files = list(files)
+        counts = [len(file) for file in files]
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+        self._slide_of = np.repeat(np.arange(len(counts)), counts)
+        self._forget_process()
+
+    def read_into(self, indices: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        """Copy regions ``indices`` to ``out[rows]``, file by file and in the order in which they lie on disk.
+
+        Those that are not in memory are all requested before the first is waited for, so that the disk, or the server
+        behind it, works on many at a time: 1.2 times as many regions a second from a local disk (``scripts/benchmark
+        store``).
+
+        Raises:
+            BundleError: a file has gone, was replaced, or ends early.
+        """
+        order = np.argsort(indices, kind="stable")
+        indices, rows = indices[order], rows[order]
+        slides = self._slide_of[indices]
+        regions, places = (indices - self._first[slides]).tolist(), rows.tolist()
+        starts = np.flatnonzero(np.diff(slides, prepend=-1)).tolist()
+        parts = [
+            (int(slides[start]), slice(start, stop))
+            for start, stop in zip(starts, [*starts[1:], len(regions)], strict=True)
+        ]
+        for slide, part in parts:
+            self.files[slide].request(regions[part], self._handle(slide))
+        for slide, part in parts:
+            self.files[slide].read_into(regions[part], out, places[part], self._handle(slide))
+
+    def _handle(self, slide: int) -> Any:
+        """A handle from the most recently used ones; a thread that still reads an evicted one keeps it alive."""
+        with self._lock:
+            handle = self._handles.pop(slide, None) or self.files[slide].open()
+            self._handles[slide] = handle
+            while len(self._handles) > _MAX_OPEN_FILES:
+                self._handles.popitem(last=False)
+        return handle
+
+    def _forget_process(self) -> None:
+        self._handles: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_handles", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget_process()

@@ -19,6 +19,7 @@ from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, available_m
 from bundle.training import RandTokenCropsd
 
 from .cohort import regions_per_slide
+from .loading import loading_cases
 from .measure import Case, Variant
 from .region_server import FetchedCrops, RegionServer, has_redis
 
@@ -213,7 +214,7 @@ def store_cases(store: Store) -> list[Case]:
         ]
         note = "Dropping the files from the page cache is part of both."
         found.append(Case("store", "reads in random order, from the disk", ways, store.n_read, "regions", note=note))
-    return found
+    return found + loading_cases(store.on_disk, store.in_memory, store.batches, _WORKERS)
 
 
 def _loader_case(

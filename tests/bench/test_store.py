@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import scripts.bench.store as store_module
+from scripts.bench.loading import PlainRegions
 from scripts.bench.region_server import FetchedCrops, RegionServer
 from scripts.bench.store import Store, store_cases
 
@@ -60,6 +61,14 @@ def test_the_bare_read_reads_the_same_bytes(store):
     last = store.on_disk.read(store.batches[-1])
     rows = np.stack([np.frombuffer(row, np.float16) for row in store._rows[: len(last)]])
     np.testing.assert_array_equal(rows, last.flatten(1).numpy())
+
+
+def test_the_plain_way_reads_the_same(store):
+    """h5py gives the items, and the batches, that the data set gives."""
+    plain, chosen = PlainRegions(store.on_disk), store.batches[0]
+    np.testing.assert_array_equal(plain.read(chosen), store.on_disk.read(chosen).numpy())
+    for name, value in store.on_disk[5].items():
+        assert torch.equal(torch.as_tensor(plain[5][name]), torch.as_tensor(value)), name
 
 
 def test_every_way_runs(store):

@@ -118,7 +118,7 @@ def test_a_spawned_process_reads(cohort, cache):
 
 def test_few_handles_are_open(tmp_path, monkeypatch):
     """More slides than handles: the oldest handle closes, and reading goes on."""
-    monkeypatch.setattr("bundle.storage.token_reading._MAX_OPEN_FILES", 2)
+    monkeypatch.setattr("bundle.storage.token_files._MAX_OPEN_FILES", 2)
     tokens = [write_slide(tmp_path / f"s{i}.h5", 2, seed=i) for i in range(5)]
     data = TokenDataset(tmp_path, cache="none")
     read = collate_regions(data.__getitems__(list(range(10))))["features"]

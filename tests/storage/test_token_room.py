@@ -1,5 +1,6 @@
 """Memory that batches are read into: lent, sent, given back, and never lent twice."""
 
+import copy
 import gc
 import multiprocessing
 import os
@@ -11,9 +12,9 @@ import torch
 from cohorts import write_cohort
 from torch.utils.data import DataLoader, default_collate
 
-import bundle.storage.batch_memory as room_module
+import bundle.storage.batches as room_module
 from bundle.storage import TokenDataset, TokenFile, collate_regions
-from bundle.storage.batch_memory import BatchRoom
+from bundle.storage.batches import BatchRoom, RoomBatch, reduce_batch
 
 
 def make_room(monkeypatch, n_rows):
@@ -67,12 +68,16 @@ def test_another_process_fills_what_this_one_receives(monkeypatch):
 
 
 def test_only_whole_batches_of_the_room_are_handed_over(monkeypatch):
-    """A part of a batch, another type or other memory is sent by value."""
+    """A part of a batch, another type, other memory, a copy, or a batch that was sent before goes by value."""
     room = make_room(monkeypatch, 8)
-    batch = room.take(4)
-    assert room.hand_over(batch[:2]) is None and room.hand_over(batch.view(torch.int16)) is None
-    assert room.hand_over(batch[1:]) is None and room.hand_over(batch.clone()) is None
-    assert room.hand_over(batch) == 0 and room.hand_over(batch) is None
+    tokens = room.take(4)
+    batch = RoomBatch({"features": tokens, "mask": torch.ones(4)}, room.key)
+    for other in (tokens[:2], tokens.view(torch.int16), tokens[1:], tokens.clone()):
+        batch["features"] = other
+        assert reduce_batch(batch)[0] is dict
+    batch["features"] = tokens
+    assert reduce_batch(copy.deepcopy(batch))[0] is dict and room.hand_over(tokens.clone()) is None
+    assert reduce_batch(batch)[1][:3] == (room.key, 0, 4) and reduce_batch(batch)[0] is dict
 
 
 def open_files():
@@ -86,7 +91,7 @@ def resident_mib():
 @pytest.fixture
 def cohort(tmp_path, monkeypatch):
     """Nine slides of 24 regions of 12 kB each, all their tokens, and room for four open files."""
-    monkeypatch.setattr("bundle.storage.token_reading._MAX_OPEN_FILES", 4)
+    monkeypatch.setattr("bundle.storage.token_files._MAX_OPEN_FILES", 4)
     write_cohort(tmp_path, regions=(24,) * 9, dim=24)
     return tmp_path, torch.from_numpy(
         np.concatenate([TokenFile(path).read() for path in sorted(tmp_path.glob("*.h5"))])
@@ -171,7 +176,7 @@ def test_what_is_not_in_memory_is_requested_together(cohort, monkeypatch):
         calls.append(("wait", offset))
         return read(handle, views, offset)
 
-    monkeypatch.setattr("bundle.storage.token_reading._NO_WAIT", 8)
+    monkeypatch.setattr("bundle.storage.token_store._NO_WAIT", 8)
     monkeypatch.setattr(os, "preadv", preadv)
     monkeypatch.setattr(os, "posix_fadvise", lambda handle, offset, size, advice: calls.append(("ask", offset)))
     chosen = np.array([200, 3, 77, 4])
