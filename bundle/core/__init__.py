@@ -1,9 +1,8 @@
 """Errors, settings, the command line, files and locks: what every room stands on."""
 
-from .atomic import link_atomically, save_atomically
+from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
 from .command_line import begin, check_command_line, user_error
 from .errors import BundleError, SettingError, SlideError
-from .files import flush_file, flush_folder, is_alive, write_bytes, write_text
 from .flags import as_bool
 from .history import read_history
 from .lock import writer_lock
@@ -14,6 +13,7 @@ from .settings import as_number, as_whole, check_device, check_folder
 __all__ = [
     "BundleError",
     "DAMAGED_FILE",
+    "Replacement",
     "SettingError",
     "SlideError",
     "as_bool",
@@ -24,13 +24,12 @@ __all__ = [
     "check_device",
     "check_folder",
     "encoder_key",
-    "flush_file",
-    "flush_folder",
     "is_alive",
     "link_atomically",
     "plain_value",
     "quietly",
     "read_history",
+    "remove_stale_parts",
     "save_atomically",
     "user_error",
     "write_bytes",

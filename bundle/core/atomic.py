@@ -1,26 +1,98 @@
-"""Files that are either complete or absent."""
+"""Files that are either complete or absent, and either the old ones or the new ones."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 
 from .errors import BundleError
-from .files import flush_file, flush_folder, is_alive
+
+_FOREIGN_PART_AGE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask if its process lives
+
+
+class Replacement:
+    """A file, or a folder, that takes its name when it is complete; what was there before is intact until then.
+
+    Made under a temporary name beside it, with ``with Replacement(path) as part:``, or with :meth:`commit` and
+    :meth:`discard`. An error leaves nothing of it. What a killed process leaves is for :func:`remove_stale_parts`.
+
+    Args:
+        path: its final name, in a folder that is there.
+        flush: a file survives a power cut, too.
+
+    Attributes:
+        part: the temporary name; nothing is there at first.
+    """
+
+    def __init__(self, path: str | Path, *, flush: bool = False) -> None:
+        self.path, self.flush = Path(path), flush
+        self.part = self.path.with_name(f".{self.path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        _remove(self.part)
+        return self.part
+
+    def commit(self) -> None:
+        """Give it its name.
+
+        Raises:
+            OSError: that cannot be done; the temporary file is gone then.
+        """
+        try:
+            if self.flush:
+                _flush(self.part, os.O_RDWR)
+            if self.part.is_dir() and self.path.is_dir():
+                shutil.rmtree(self.path)
+            os.replace(self.part, self.path)
+            if self.flush and os.name == "posix":  # elsewhere folders cannot be opened
+                _flush(self.path.parent, os.O_RDONLY)
+        finally:
+            self.discard()  # where both names are one file already, renaming does nothing
+
+    def discard(self) -> None:
+        """Remove what there is of it."""
+        with contextlib.suppress(OSError):  # the error that led here is the one to report
+            _remove(self.part)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write as :class:`Replacement`: where it fails (a full disk) the file of before stays as it was.
+
+    Raises:
+        OSError: it cannot be written; the temporary file is gone then.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, contents: bytes, *, flush: bool = False) -> None:
+    """As :func:`write_text`, for what is no text; ``flush``: it survives a power cut, too."""
+    with Replacement(path, flush=flush) as part:
+        part.write_bytes(contents)
 
 
 def save_atomically(obj: Any, path: str | Path) -> None:
-    """Write with ``torch.save`` under a temporary name, flush to disk, rename.
+    """Write with ``torch.save``, flushed to disk, as :class:`Replacement`.
 
     A kill or a full disk at any moment leaves the file of before intact. Folders are made as needed. What killed
-    processes of this machine left behind beside the file is removed.
+    processes left behind beside the file is removed.
 
     Args:
         obj: a state dict or a checkpoint.
@@ -29,13 +101,8 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     Raises:
         BundleError: the file cannot be written (disk full, no permission); the temporary file is gone then.
     """
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            torch.save(obj, file)
-            flush_file(file)
-
-    _put(Path(path), write)
+    with _lasting(Path(path)) as part, part.open("wb") as file:
+        torch.save(obj, file)
 
 
 def link_atomically(source: Path, path: str | Path) -> None:
@@ -47,44 +114,61 @@ def link_atomically(source: Path, path: str | Path) -> None:
     Raises:
         BundleError: it cannot be done; the file of before is intact then.
     """
-
-    def write(part: Path) -> None:
+    with _lasting(Path(path)) as part:
         try:
             os.link(source, part)
         except OSError:  # FAT, some network file systems, or too many names
             shutil.copyfile(source, part)
-            with part.open("rb+") as file:
-                flush_file(file)
-
-    _put(Path(path), write)
 
 
-def _put(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` make a file under a temporary name beside ``path``, then rename it."""
-    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+def remove_stale_parts(folder: str | Path, pattern: str = "*") -> list[Path]:
+    """Remove what a :class:`Replacement` left whose process has died (of other machines: what is older than a day).
+
+    Args:
+        folder: where.
+        pattern: of the final names, as of ``glob``.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for part in Path(folder).glob(f".{pattern}.*.tmp"):
+        start, _, pid = part.name.removesuffix(".tmp").rpartition(".")
+        if not pid.isdecimal():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            age_s = time.time() - part.stat().st_mtime
+            is_ours = start.endswith(f".{socket.gethostname()}")
+            if (is_ours and not is_alive(int(pid))) or (not is_ours and age_s > _FOREIGN_PART_AGE_S):
+                _remove(part)
+                removed.append(part)
+    return removed
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _lasting(path: Path) -> Iterator[Path]:
+    """A flushed :class:`Replacement` in a folder that is made and tidied; trouble is told to the user."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        part.unlink(missing_ok=True)
-        write(part)
-        os.replace(part, path)
-        flush_folder(path.parent)
+        remove_stale_parts(path.parent, glob.escape(path.name))
+        with Replacement(path, flush=True) as part:
+            yield part
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-        _discard(part)
         before = "The file of before is intact. " if path.exists() else ""
         raise BundleError(
             f"{path} cannot be written ({_reason(error)}). {before}Free some space, or choose another folder."
         ) from error
-    except BaseException:
-        _discard(part)
-        raise
-    # Where both names are one file already, renaming does nothing and leaves the temporary name.
-    _discard(part)
-
-
-def _discard(part: Path) -> None:
-    with contextlib.suppress(OSError):  # the error that led here is the one to report
-        part.unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:
@@ -92,9 +176,16 @@ def _reason(error: BaseException) -> str:
     return str(cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error).splitlines()[0]
 
 
-def _remove_stale(path: Path) -> None:
-    start = f".{path.name}.{socket.gethostname()}."
-    for other in path.parent.glob(".*.tmp"):
-        pid = other.name.removeprefix(start).removesuffix(".tmp")
-        if other.name.startswith(start) and pid.isdecimal() and not is_alive(int(pid)):
-            other.unlink(missing_ok=True)
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """Writes a picture as a pyramidal, tiled JPEG TIFF that cuCIM, OpenSlide and tifffile read, resolution included."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+
+from ..core import Replacement
 
 TILE_PX = 256
 SMALLEST_LEVEL_PX = 128
@@ -21,8 +22,7 @@ def write_pyramid(path: Path, picture: NDArray[np.uint8], mpp: float, *, jpeg_qu
         mpp: um per px of `picture`; stored as pixels per centimeter, and in words in the description.
         jpeg_quality: 1 to 100.
     """
-    partial = path.with_name(path.name + ".partial")
-    with tifffile.TiffWriter(partial) as file:
+    with Replacement(path) as part, tifffile.TiffWriter(part) as file:
         downsample = 1
         while downsample == 1 or min(picture.shape[:2]) >= SMALLEST_LEVEL_PX:
             per_cm = 1e4 / (mpp * downsample)
@@ -41,7 +41,6 @@ def write_pyramid(path: Path, picture: NDArray[np.uint8], mpp: float, *, jpeg_qu
                 maxworkers=1,
             )
             picture, downsample = _halved(picture), 2 * downsample
-    os.replace(partial, path)
 
 
 def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..cohort import EMBEDDED, SlideOutcome
-from ..core import BundleError, SettingError, as_bool, check_folder
+from ..core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts
 from ..networks import RegionDescriber
 from ..slides import SlideReading
 from ..storage import (
     NoRoomError,
     TokenFile,
     read_embeddings_header,
-    remove_stale_embeddings,
     write_embeddings,
     write_npz,
 )
@@ -71,7 +70,7 @@ class EmbeddingSink(Sink[list[Rows]]):
     def prepare(self, pipeline: SlidePipeline) -> None:
         """The folder can be written; what killed runs have left in it goes."""
         for folder in {job.file.parent for job in pipeline.source.jobs}:
-            remove_stale_embeddings(check_folder(folder, "embeddings", "output_dir"))
+            remove_stale_parts(check_folder(folder, "embeddings", "output_dir"), "*.h5")
 
     def settle(self, job: SlideJob, reading: SlideReading, kind: Mapping[str, Any]) -> None:
         """Skip a slide that has embeddings and no tokens any more, if it would be read and embedded in the same way.

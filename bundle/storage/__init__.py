@@ -6,19 +6,13 @@ from .dataset import TokenDataset
 from .embedding_files import Provenance, find_embeddings
 from .embedding_npz import write_npz
 from .embedding_record import SlideEmbeddings
-from .embedding_store import (
-    EMBEDDING_SUFFIX,
-    read_embeddings,
-    read_embeddings_header,
-    remove_stale_embeddings,
-    write_embeddings,
-)
+from .embedding_store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, write_embeddings
 from .embedding_typical import tissue_shares, typical_regions
 from .resident import available_memory
 from .sampler import RegionBatchSampler
 from .token_files import find_token_files, token_width
 from .token_store import FORMAT_VERSION, TokenFile, TokenHeader, read_token_header
-from .token_writer import NoRoomError, TokenFileWriter, remove_stale_parts
+from .token_writer import NoRoomError, TokenFileWriter
 
 __all__ = [
     "EMBEDDING_SUFFIX",
@@ -41,8 +35,6 @@ __all__ = [
     "read_embeddings_header",
     "read_token_header",
     "relative_attention",
-    "remove_stale_embeddings",
-    "remove_stale_parts",
     "tissue_shares",
     "token_width",
     "typical_regions",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from .embedding_record import SlideEmbeddings
 
 EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
-_STALE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask whether its process lives
 _KIND = "slide_embeddings"
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
 
@@ -52,14 +49,6 @@ def _file_contents(slide: SlideEmbeddings) -> bytes:
         file.attrs.update({**slide.attributes, **own, "slide_id": slide.slide_id})
         file.flush()
         return file.id.get_file_image()
-
-
-def remove_stale_embeddings(folder: str | Path) -> None:
-    """Remove what writers that were killed have left, a day ago or longer."""
-    for part in Path(folder).glob(f".*{EMBEDDING_SUFFIX}.*.tmp"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            if time.time() - part.stat().st_mtime > _STALE_S:
-                part.unlink()
 
 
 def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddings:

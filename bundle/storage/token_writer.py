@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..core import BundleError, flush_folder, is_alive
+from ..core import BundleError, Replacement, remove_stale_parts
 from .token_store import FORMAT_VERSION, REQUIRED_ATTRIBUTES, _region_offsets
 
-_PART_SUFFIX = ".part"
-_FOREIGN_PART_AGE_S = 24 * 3600  # another machine's part file: nobody can ask whether its process lives
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_RESERVE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -74,16 +70,17 @@ class TokenFileWriter:
         missing = sorted(set(REQUIRED_ATTRIBUTES) - set(self._attributes))
         if missing:
             raise ValueError(f"attributes lack {', '.join(missing)}.")
-        self._part = self.path.with_name(f"{self.path.name}.{socket.gethostname()}.{os.getpid()}{_PART_SUFFIX}")
+        self._replacement = Replacement(self.path, flush=True)
         self._is_written = np.zeros(n_regions, dtype=bool)
         self._file: Any = None
 
     def __enter__(self) -> "TokenFileWriter":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_stale_parts(self.path.parent)
+            remove_stale_parts(self.path.parent, "*.h5")
+            self._replacement.__enter__()
             self._offsets = self._lay_out()
-            self._file = open(self._part, "r+b", buffering=0)
+            self._file = open(self._replacement.part, "r+b", buffering=0)
             _reserve(self._file.fileno(), os.fstat(self._file.fileno()).st_size)
         except (OSError, RuntimeError) as error:
             self.abort()
@@ -120,10 +117,8 @@ class TokenFileWriter:
             self.abort()
             raise ValueError(f"{int((~self._is_written).sum())} regions of {self.path.name} were never written.")
         try:
-            os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._part, self.path)
-            flush_folder(self.path.parent)
+            self._replacement.commit()
         except OSError as error:
             self.abort()
             raise self._as_bundle_error(error) from error
@@ -132,8 +127,7 @@ class TokenFileWriter:
         """Remove what was written."""
         if self._file is not None:
             self._file.close()
-        if self._part.is_file():
-            self._part.unlink()
+        self._replacement.discard()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -150,7 +144,7 @@ class TokenFileWriter:
         properties.set_chunk((1, *self._shape[1:]))
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        with h5py.File(self._part, "w") as file:
+        with h5py.File(self._replacement.part, "w") as file:
             file.attrs.update(self._attributes)
             file["coords"], file["mask"] = self._coords, self._mask
             kind, space = h5py.h5t.py_create(self.dtype), h5py.h5s.create_simple(self._shape)
@@ -165,7 +159,7 @@ class TokenFileWriter:
         needed = int(np.prod(self._shape)) * self.dtype.itemsize + self._mask.nbytes + self._coords.nbytes
         if shutil.disk_usage(self.path.parent).free < needed + (1 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with self._part.open("wb") as file:  # a quota shows only when the space is asked for
+        with self._replacement.part.open("wb") as file:  # a quota shows only when the space is asked for
             _reserve(file.fileno(), needed + (1 << 14))
 
     def _pwrite(self, view: memoryview, offset: int) -> None:
@@ -197,26 +191,3 @@ def _reserve(handle: int, n_bytes: int) -> None:
 
 class NoRoomError(BundleError):
     """The disk is full: the next slide would not fit either."""
-
-
-def remove_stale_parts(folder: str | Path) -> list[Path]:
-    """Remove part files whose process has died (or, of other machines, older than a day); what was removed."""
-    removed = []
-    for part in Path(folder).glob(f"*.h5.*{_PART_SUFFIX}"):
-        host, _, pid = part.name.removesuffix(_PART_SUFFIX).rpartition(".h5.")[2].rpartition(".")
-        try:
-            is_stale = (
-                not (pid.isdecimal() and is_alive(int(pid)))
-                if host == socket.gethostname()
-                else _age_s(part) > _FOREIGN_PART_AGE_S
-            )
-        except FileNotFoundError:  # its own process was quicker
-            continue
-        if is_stale:
-            part.unlink(missing_ok=True)
-            removed.append(part)
-    return removed
-
-
-def _age_s(path: Path) -> float:
-    return time.time() - path.stat().st_mtime

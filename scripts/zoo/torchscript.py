@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
-from bundle.core import BundleError
+from bundle.core import BundleError, Replacement
 
 from .processes import run_in_package
 
@@ -50,11 +49,9 @@ def without_debug_records(path: Path) -> None:
     for name, contents in records.items():
         if not name.endswith(_ID):
             digest.update(name.encode() + contents)
-    part = path.with_name(f".{path.name}.tmp")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as new:
+    with Replacement(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as new:
         for name, contents in records.items():
             is_id = name.endswith(_ID)
             new.writestr(
                 zipfile.ZipInfo(name, _TIME), f"{int(digest.hexdigest(), 16) % 10**40:040}" if is_id else contents
             )
-    os.replace(part, path)

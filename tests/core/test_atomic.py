@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.core import BundleError, save_atomically
+from bundle.core import BundleError, Replacement, save_atomically, write_text
 from bundle.networks import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,36 @@ def test_roundtrip_and_folders(tmp_path):
     save_atomically({"w": torch.arange(4), "epoch": 3}, tmp_path / "a" / "b" / "last.pt")
     assert read_weights(tmp_path / "a" / "b" / "last.pt")["epoch"] == 3
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_old_one_stays_until_the_new_one_is_complete(tmp_path, flush):
+    """A file or a folder: an error in the middle leaves what was there, and nothing else; then it is replaced."""
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    write_text(file, "old")
+    folder.mkdir()
+    (folder / "old").touch()
+    for is_complete in (False, True):
+        try:
+            with Replacement(file, flush=flush) as part_of_file, Replacement(folder) as part_of_folder:
+                part_of_file.write_text("new")
+                part_of_folder.mkdir()
+                (part_of_folder / "new").touch()
+                assert file.read_text() == "old" and (folder / "old").exists()
+                if not is_complete:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert file.read_text() == "old" and (folder / "old").exists()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert file.read_text() == "new" and [path.name for path in folder.iterdir()] == ["new"]
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
+    """A wrong path is an error, not a folder less."""
+    (tmp_path / "folder" / "work").mkdir(parents=True)
+    with pytest.raises(OSError):
+        write_text(tmp_path / "folder", "text")
+    assert (tmp_path / "folder" / "work").is_dir() and len(list(tmp_path.iterdir())) == 1
 
 
 def test_full_disk_leaves_the_old_file(tmp_path):

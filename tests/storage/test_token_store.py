@@ -8,9 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bundle.core import BundleError, encoder_key
+from bundle.core import BundleError, encoder_key, remove_stale_parts
 from bundle.storage import FORMAT_VERSION, NoRoomError, TokenFile, TokenFileWriter, read_token_header
-from bundle.storage import remove_stale_parts as remove_stale
 
 
 def token_arrays(n_regions=5, side=4, dim=6, seed=0):
@@ -132,14 +131,15 @@ def test_no_room_is_known_before_anything_is_encoded(tmp_path):
 def test_parts_of_dead_runs_are_removed(tmp_path):
     """A killed run's part file goes away at the next write; a living process keeps its own."""
     host = os.uname().nodename
-    dead, alive = tmp_path / f"a.h5.{host}.4194399.part", tmp_path / f"b.h5.{host}.{os.getppid()}.part"
-    foreign = tmp_path / "c.h5.elsewhere.1.part"
-    for path in (dead, alive, foreign):
+    dead, alive = tmp_path / f".a.h5.{host}.4194399.tmp", tmp_path / f".b.h5.{host}.{os.getppid()}.tmp"
+    foreign, other = tmp_path / ".c.h5.elsewhere.1.tmp", tmp_path / ".c.h5.editor.tmp"
+    for path in (dead, alive, foreign, other):
         path.touch()
-    assert remove_stale(tmp_path) == [dead]
+    assert remove_stale_parts(tmp_path) == [dead]
     os.utime(foreign, (0, 0))
+    os.utime(other, (0, 0))
     write_tokens(tmp_path / "d.h5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "d.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, other.name, "d.h5"]
 
 
 def test_broken_files_are_named(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from ...cohort import SlideTable
-from ...core import BundleError, SettingError, as_whole, check_folder
+from ...core import BundleError, Replacement, SettingError, as_whole, check_folder
 from ...pages import RegionPicture
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 
@@ -119,16 +118,11 @@ class RegionProjector:
 
     def _write(self, points: _Points) -> None:
         header = ["slide", "region", "prototype", "tissue share", *self._columns()]
-        part = self.folder.with_name(".projector.tmp")
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            with SummaryWriter(str(part)) as writer:
+            with Replacement(self.folder) as part, SummaryWriter(str(part)) as writer:
                 for tag, rows in (("embedding", points.features), ("projection", points.projection)):
                     sprite = _sprite(points.pictures)
                     writer.add_embedding(np.stack(rows), points.metadata, sprite, 0, tag, header)
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            part.rename(self.folder)
         except OSError as error:
             raise BundleError(f"the projector cannot be written to {self.folder}: {error.strerror}.") from error
 
