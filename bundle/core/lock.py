@@ -1,4 +1,4 @@
-"""One writer of an index at a time."""
+"""One writer of a folder at a time."""
 
 from __future__ import annotations
 
@@ -24,30 +24,33 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def writer_lock(folder: Path) -> Iterator[None]:
-    """Be the only one who writes to an index; readers are not hindered.
+def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "") -> Iterator[None]:
+    """Be the only one who writes to a folder; readers are not hindered.
 
     The system gives the lock back when its process ends, however that happens: the file that stays behind locks
     nothing. Its text says who had it last. Where the file system has no locks, a warning is given instead.
 
     Args:
-        folder: of the index; made where it is missing.
+        folder: made where it is missing.
+        what: lies in it, for messages: "search index".
+        setting: gives the folder, for messages: "index_dir".
+        meanwhile: a sentence on what can be done while another process writes.
 
     Raises:
         BundleError: another process writes; or the folder cannot be made or written to.
     """
-    handle = None if fcntl is None else _open(folder)
+    handle = None if fcntl is None else _open(folder, what, setting)
     if handle is None:
         yield
         return
     try:
-        _lock(handle, folder)
+        _lock(handle, folder, what, setting, meanwhile)
         yield
     finally:
         os.close(handle)
 
 
-def _open(folder: Path) -> int | None:
+def _open(folder: Path, what: str, setting: str) -> int | None:
     """The lock's file; None where this user may not write to the folder, whatever is tried there then fails by itself.
 
     A file that another user has made may be there to read only, which is enough for a lock on a local file system.
@@ -61,27 +64,26 @@ def _open(folder: Path) -> int | None:
     except OSError as error:
         if error.errno not in _NOT_OURS_TO_WRITE:
             raise BundleError(
-                f"the search index cannot be written to {folder} ({error.strerror}): make room, or choose another "
-                "index_dir."
+                f"the {what} cannot be written to {folder} ({error.strerror}): make room, or choose another {setting}."
             ) from error
     with suppress(OSError):
         return os.open(folder / LOCK, os.O_RDONLY)
     return None
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _IN_USE:
             raise BundleError(
-                f"the search index {folder} is being written by {_holder(handle)}: wait until it is done, or choose "
-                "another index_dir. It can be searched meanwhile (scripts/search query)."
+                f"the {what} {folder} is being written by {_holder(handle)}: wait until it is done, or choose another "
+                f"{setting}. {meanwhile}".rstrip()
             ) from error
         if error.errno == errno.EBADF:
             raise BundleError(
                 f"{folder / LOCK} is another user's and cannot be written to, which a lock needs on this file system: "
-                f"let its owner allow it (chmod 666 {LOCK}), or choose another index_dir."
+                f"let its owner allow it (chmod 666 {LOCK}), or choose another {setting}."
             ) from error
         _log.warning(
             "the file system of %s has no locks (%s): make sure that nobody else writes to it", folder, error.strerror

@@ -314,7 +314,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from bundle.core.lock import writer_lock
-with writer_lock(Path(sys.argv[1])):
+with writer_lock(Path(sys.argv[1]), "search index", "index_dir"):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -341,7 +341,7 @@ def test_one_process_at_a_time_writes(tmp_path, writer):
     writer.wait()
     assert str(writer.pid) in (tmp_path / "index" / LOCK).read_text()
     assert len(update(tmp_path).added) == 3
-    with writer_lock(tmp_path / "index"):
+    with writer_lock(tmp_path / "index", "search index", "index_dir"):
         assert len(Searcher(tmp_path / "index").run("s0")[0].neighbors) == 2
         with pytest.raises(BundleError, match=f"process {os.getpid()} on "):
             update(tmp_path)
@@ -384,8 +384,9 @@ def test_another_users_lock_file_is_enough(tmp_path, monkeypatch):
         return opened(path, flags, *mode, **options)
 
     monkeypatch.setattr(os, "open", read_only)
-    with writer_lock(tmp_path / "index"), pytest.raises(BundleError, match="is being written by process"):
-        update(tmp_path)
+    with writer_lock(tmp_path / "index", "search index", "index_dir"):
+        with pytest.raises(BundleError, match="is being written by process .* be searched meanwhile"):
+            update(tmp_path)
     (tmp_path / "index" / LOCK).unlink()
     assert update(tmp_path).unchanged == 2
 

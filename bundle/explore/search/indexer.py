@@ -84,7 +84,8 @@ class Indexer:
                 cannot be read or written.
         """
         paths = find_embeddings(self.dataset_dir)
-        with writer_lock(self.index_dir):
+        meanwhile = "It can be searched meanwhile (scripts/search query)."
+        with writer_lock(self.index_dir, "search index", "index_dir", meanwhile):
             return self._update(paths)
 
     def _update(self, paths: list[Path]) -> IndexUpdate:
