@@ -12,13 +12,7 @@ from ..cohort import EMBEDDED, SlideOutcome
 from ..core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts
 from ..networks import RegionDescriber
 from ..slides import SlideReading
-from ..storage import (
-    NoRoomError,
-    TokenFile,
-    read_embeddings_header,
-    write_embeddings,
-    write_npz,
-)
+from ..storage import NoRoomError, TokenFile, read_embeddings_header, write_embeddings, write_npz
 from .jobs import Piece, SlideJob
 from .pipeline import SlidePipeline
 from .recorder import SlideRecorder

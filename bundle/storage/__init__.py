@@ -4,10 +4,8 @@ from .attention import attention_on_tissue, relative_attention
 from .batches import RegionBatch, collate_regions
 from .dataset import TokenDataset
 from .embedding_files import Provenance, find_embeddings
-from .embedding_npz import write_npz
-from .embedding_record import SlideEmbeddings
-from .embedding_store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, write_embeddings
-from .embedding_typical import tissue_shares, typical_regions
+from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
+from .embedding_store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, write_embeddings, write_npz
 from .resident import available_memory
 from .sampler import RegionBatchSampler
 from .token_files import find_token_files, token_width

@@ -1,4 +1,4 @@
-"""What inference finds in one slide, as plain arrays."""
+"""What inference finds in one slide, as plain arrays, and which regions stand for a prototype."""
 
 from __future__ import annotations
 
@@ -75,3 +75,36 @@ class SlideEmbeddings:
     def patch_level0(self) -> float:
         """Side of a patch, level-0 px."""
         return self.region_size_level0 / self.mask.shape[1]
+
+
+def tissue_shares(slide: SlideEmbeddings) -> NDArray[np.float64]:
+    """Share of the slide's patches with tissue that lie in regions of each prototype, [K], in [0, 1].
+
+    The shares sum to 1 where every region has a prototype.
+    """
+    n_patches = slide.mask.reshape(len(slide), -1).sum(1).astype(np.float64)
+    member = slide.assignment >= 0
+    totals = np.bincount(slide.assignment[member], n_patches[member], slide.n_prototypes)
+    return totals / max(n_patches.sum(), 1.0)
+
+
+def typical_regions(slide: SlideEmbeddings, n_regions: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The regions of each prototype that are most like it.
+
+    Args:
+        slide: a slide.
+        n_regions: E, regions a prototype, at least 1.
+
+    Returns:
+        Numbers of regions [K, E], the most typical first, -1 where a prototype has no more; their cosine with the
+        prototype [K, E], NaN there.
+    """
+    found = np.full((slide.n_prototypes, n_regions), -1, np.int64)
+    cosine = np.full(found.shape, np.nan, np.float32)
+    similarity = slide.similarity
+    for prototype in range(slide.n_prototypes):
+        members = np.flatnonzero(slide.assignment == prototype)
+        order = members[np.argsort(-similarity[members, prototype], kind="stable")][:n_regions]
+        found[prototype, : len(order)] = order
+        cosine[prototype, : len(order)] = similarity[order, prototype]
+    return found, cosine

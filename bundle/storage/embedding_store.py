@@ -1,11 +1,16 @@
-"""One HDF5 file a slide, ``<slide_id>.h5``: a file that has its name is complete."""
+"""One file a slide, ``<slide_id>.h5``, and ``.npz`` for scripts that want NumPy and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from .. import __version__
 from ..cohort import is_file_name
@@ -16,6 +21,7 @@ EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
 _KIND = "slide_embeddings"
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
+_ARRAYS = (*_REQUIRED, "attention")
 
 
 def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
@@ -26,10 +32,32 @@ def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
     Raises:
         BundleError: the file cannot be written; nothing of it remains.
     """
-    path = Path(path)
+    with _told(Path(path)):
+        write_bytes(path, _file_contents(slide), flush=True)
+
+
+def write_npz(slide: SlideEmbeddings, path: str | Path) -> None:
+    """Write the arrays under their names, and ``attributes``: a JSON text. It loads without ``allow_pickle``.
+
+    Raises:
+        BundleError: the file cannot be written; nothing of it remains.
+    """
+    found = {name: getattr(slide, name) for name in _ARRAYS}
+    attributes = {**slide.attributes, "slide_id": slide.slide_id, "bundle_version": __version__}
+    arrays = {name: values for name, values in found.items() if values is not None}
+    arrays["attributes"] = np.array(json.dumps(attributes, sort_keys=True))
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    with _told(Path(path)):
+        write_bytes(path, packed.getvalue())
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """A folder to write to; what goes wrong there, said to the user."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, _file_contents(slide), flush=True)
+        yield
     except (OSError, RuntimeError) as error:
         raise BundleError(
             f"embeddings cannot be written to {path} ({error}): make room, or choose another output_dir; finished "
@@ -40,7 +68,7 @@ def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
 def _file_contents(slide: SlideEmbeddings) -> bytes:
     """The file, made in memory: HDF5 does not recover from a full disk and would crash when the process ends."""
     with h5py.File(slide.slide_id, "w", driver="core", backing_store=False) as file:
-        for name in (*_REQUIRED, "attention"):
+        for name in _ARRAYS:
             values = getattr(slide, name)
             if values is not None:
                 squeezes = name in ("mask", "attention") and values.size
@@ -61,16 +89,8 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
     Raises:
         BundleError: the file is missing, damaged, or none of this kind.
     """
-    path = Path(path)
-    wanted = (*_REQUIRED, "attention") if attention else _REQUIRED
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            attributes = _attributes(file, path)
-            arrays = {name: file[name][:] for name in wanted if name in file}
-    except DAMAGED_FILE as error:
-        raise BundleError(
-            f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
-        ) from error
+    with _opened(Path(path)) as (file, attributes):
+        arrays = {name: file[name][:] for name in (_ARRAYS if attention else _REQUIRED) if name in file}
     return SlideEmbeddings(slide_id=str(attributes.pop("slide_id")), attributes=attributes, **arrays)
 
 
@@ -80,10 +100,16 @@ def read_embeddings_header(path: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: as :func:`read_embeddings`.
     """
-    path = Path(path)
+    with _opened(Path(path)) as (_, attributes):
+        return attributes
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
+    """The file, open to read, and its attributes."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return _attributes(file, path)
+            yield file, _attributes(file, path)
     except DAMAGED_FILE as error:
         raise BundleError(
             f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
