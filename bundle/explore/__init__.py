@@ -11,7 +11,7 @@ from .maps.layers import LAYERS, Layer, slide_layers
 from .maps.map_request import MapRequest
 from .maps.overlay import OverlayPng
 from .maps.projector import RegionProjector
-from .maps.prototype_map import PrototypePictures, draw_prototypes, prototype_colors
+from .maps.prototype_map import PrototypePictures, draw_prototypes
 from .maps.slide_maps import SlideMaps
 from .maps.token_raster import TokenRaster
 from .maps.volumes import NiftiMaps
@@ -61,7 +61,6 @@ __all__ = [
     "Where",
     "draw_prototypes",
     "letters",
-    "prototype_colors",
     "read_queries",
     "slide_layers",
 ]

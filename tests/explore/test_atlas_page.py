@@ -29,7 +29,6 @@ def make_slide(name="s0", kinds=(0, 1, 2, -1), neighbors=(), values=None):
         name,
         values or {"slide": name, "label": "ab"[len(name) % 2]},
         (2000, 2000),
-        0.5,
         1000.0,
         coords,
         mask,
@@ -50,7 +49,7 @@ def make_atlas(n_slides=3, name="s{}"):
         )
         for i, letter in enumerate("ABC")
     ]
-    return Atlas(kinds, slides, "label", ["a"], 0.91, {"broken": "it is damaged"})
+    return Atlas(kinds, slides, "label", 0.91, {"broken": "it is damaged"})
 
 
 def picture(slide_id, x, y, size):
@@ -82,7 +81,7 @@ def test_tissue_is_tinted_by_kind():
 def test_regions_beyond_the_slide_are_cut():
     """A slide smaller than a region, which is centered on it with negative corners, is drawn in its own size."""
     slide = make_slide()
-    small = AtlasSlide("s", {}, (500, 400), 0.5, 1000.0, np.array([[-250, -300]]), slide.mask[:1], np.array([0]), 1.0)
+    small = AtlasSlide("s", {}, (500, 400), 1000.0, np.array([[-250, -300]]), slide.mask[:1], np.array([0]), 1.0)
     drawn = draw_kinds(small, None, 100).astype(int)
     assert drawn.shape == (80, 100, 3)
     assert np.abs(drawn[75, 5] - (0.25 * 245 + 0.75 * rgb(0))).max() <= 1 and (drawn[75, 95] == 245).all()

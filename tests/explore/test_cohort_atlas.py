@@ -117,7 +117,7 @@ def test_odd_slides_have_their_place(tmp_path):
     write_embeddings(replace(other, attributes={**other.attributes, "encoder": "x sha256:1"}), tmp_path / "other.h5")
     (tmp_path / "bad.h5").write_bytes(b"")
     atlas = CohortAtlas(tmp_path, group_by="stage").run()
-    assert set(atlas.failed) == {"bad", "other"} and atlas.groups == []
+    assert set(atlas.failed) == {"bad", "other"} and atlas.group_by == ""
     slides = {slide.slide_id: slide for slide in atlas.slides}
     assert slides["bare"].shares == {} and (slides["bare"].kind == -1).all() and slides["bare"].neighbors == []
     assert len(slides["one"].shares) == 1 and len(slides["one"].neighbors) == 4

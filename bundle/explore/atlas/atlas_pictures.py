@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from ...pages import OKABE_ITO
 from .record import AtlasSlide, letters
@@ -54,7 +54,7 @@ def draw_kinds(slide: AtlasSlide, thumbnail: NDArray[np.uint8] | None, max_px: i
     kind_of_px = _kind_of_px(slide, size, scale)
     for number in np.unique(kind_of_px[kind_of_px > -2]).tolist():
         inside = kind_of_px == number
-        color = np.array(_rgb(kind_color(number)), np.float32)
+        color = np.array(ImageColor.getrgb(kind_color(number)), np.float32)
         tint = 0.75 if thumbnail is None else _TINT
         picture[inside] = (1 - tint) * picture[inside] + tint * color
     return _lettered(slide, Image.fromarray(picture.astype(np.uint8)), scale)
@@ -138,9 +138,7 @@ def contact_sheet(title: str, rows: Sequence[SheetRow], cell_px: int = 160) -> N
     return np.asarray(sheet)
 
 
-def _fitting(
-    text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> str:
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: _Font, width: int) -> str:
     """The text, its middle left out where it is too long."""
     if draw.textlength(text, font) <= width:
         return text
@@ -149,7 +147,3 @@ def _fitting(
         if draw.textlength(shorter, font) <= width:
             return shorter
     return text[:1]
-
-
-def _rgb(color: str) -> tuple[int, ...]:
-    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))

@@ -17,6 +17,7 @@ from ...core import BundleError, as_bool, as_whole
 from ...prototypes import MergedSets, merge_sets
 from ...storage import Provenance, find_embeddings, read_embeddings
 from ..search.answer import RegionPlace
+from ..search.part import padded_sets
 from .cohort_neighbors import cohort_neighbors
 from .record import Atlas, AtlasKind, AtlasSlide, letters
 from .slide_summary import SlideSummary
@@ -73,15 +74,9 @@ class CohortAtlas:
         Raises:
             BundleError: no embeddings are found, none can be read, or no slide has a prototype.
         """
-        atlas = self.make()
-        for report in self.reports:
-            report(atlas)
-        return atlas
-
-    def make(self) -> Atlas:
-        """The atlas alone; errors as of :meth:`run`."""
         found, failed = self._read()
-        prototypes, valid = _padded([each.prototypes for each in found])
+        sizes = np.array([len(each.prototypes) for each in found])
+        prototypes, valid = padded_sets(np.concatenate([each.prototypes for each in found]), sizes)
         merged = self._merged(prototypes, valid)
         tissue = np.array([each.slide.tissue_mm2 for each in found])
         order = np.argsort(-_areas(found, merged, tissue), kind="stable")
@@ -95,7 +90,10 @@ class CohortAtlas:
             for number, vector in enumerate(tqdm(vectors, desc="kinds of tissue", leave=False, disable=None))
         ]
         cohesion = float(merged.similarity.nanmean())
-        return Atlas(kinds, slides, self.group_by if groups else "", groups, cohesion, failed)
+        atlas = Atlas(kinds, slides, self.group_by if groups else "", cohesion, failed)
+        for report in self.reports:
+            report(atlas)
+        return atlas
 
     def _read(self) -> tuple[list[SlideSummary], dict[str, str]]:
         found: list[SlideSummary] = []
@@ -180,15 +178,6 @@ class CohortAtlas:
         )
 
 
-def _padded(sets: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
-    """Sets of different size as [S, K, d] and which of them exist [S, K]."""
-    sizes = np.array([len(each) for each in sets])
-    valid = np.arange(max(int(sizes.max()), 1)) < sizes[:, None]
-    padded = np.zeros((*valid.shape, sets[0].shape[1]), np.float32)
-    padded[valid] = np.concatenate(sets)
-    return torch.from_numpy(padded), torch.from_numpy(valid)
-
-
 def _areas(found: Sequence[SlideSummary], merged: MergedSets, tissue: NDArray[np.float64]) -> NDArray[np.float64]:
     """Tissue of each merged prototype, mm2."""
     areas = np.zeros(len(merged.vectors))
@@ -202,18 +191,11 @@ def _most_typical(
 ) -> list[RegionPlace]:
     """Regions most like a kind, first one of each slide, then further ones."""
     ranked: list[tuple[int, float, RegionPlace]] = []
-    for each, prototype in zip(*_owners(number, found, member), strict=True):
+    for row, prototype in np.argwhere(member == number).tolist():
+        each = found[row]
         places = each.places(prototype)
         cosines = each.vectors[prototype, : len(places)] @ vector
         for turn, i in enumerate(np.argsort(-cosines, kind="stable")):
             ranked.append((turn, float(cosines[i]), places[i]._replace(similarity=float(cosines[i]))))
     ranked.sort(key=lambda item: (item[0], -item[1]))
     return sorted((place for _, _, place in ranked[:n]), key=lambda place: -place.similarity)
-
-
-def _owners(
-    number: int, found: Sequence[SlideSummary], member: NDArray[np.int64]
-) -> tuple[list[SlideSummary], list[int]]:
-    """Slides in which a kind occurs, and which of their prototypes it is."""
-    rows, prototypes = np.nonzero(member == number)
-    return [found[row] for row in rows.tolist()], prototypes.tolist()

@@ -35,7 +35,6 @@ class AtlasSlide:
         slide_id: its name.
         values: its row of the slide table; empty where it has none.
         level0_size: width and height, level-0 px.
-        level0_mpp: um/px of level 0.
         region_size: side of a region, level-0 px.
         coords: corners of its R regions, level-0 px, int64 [R, 2].
         mask: the patch holds tissue, bool [R, P, P].
@@ -49,7 +48,6 @@ class AtlasSlide:
     slide_id: str
     values: dict[str, str]
     level0_size: tuple[int, int]
-    level0_mpp: float
     region_size: float
     coords: NDArray[np.int64]
     mask: NDArray[np.bool_]
@@ -68,7 +66,6 @@ class Atlas:
         kinds: kinds of tissue, those of most tissue first.
         slides: sorted by id.
         group_by: column of the slide table behind ``share_of_group``; empty for none.
-        groups: its values.
         cohesion: mean cosine of a slide's prototype and the kind it belongs to.
         failed: slides that could not be read, and why.
     """
@@ -76,7 +73,6 @@ class Atlas:
     kinds: list[AtlasKind]
     slides: list[AtlasSlide]
     group_by: str = ""
-    groups: list[str] = field(default_factory=list)
     cohesion: float = float("nan")
     failed: dict[str, str] = field(default_factory=dict)
 

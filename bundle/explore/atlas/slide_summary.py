@@ -43,7 +43,6 @@ class SlideSummary:
             slide.slide_id,
             table.row(slide.slide_id, slide.attributes.get("slide_path")).values,
             slide.level0_size,
-            slide.level0_mpp,
             slide.region_size_level0,
             slide.coords,
             slide.mask,

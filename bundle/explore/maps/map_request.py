@@ -17,11 +17,6 @@ _log = logging.getLogger(__name__)
 Thumbnail = tuple[NDArray[np.uint8], float]
 
 
-def no_thumbnail(slide_id: str) -> None:
-    """No slide is at hand."""
-    return
-
-
 @dataclass(frozen=True)
 class MapRequest:
     """What is wanted, and what of the slide itself is at hand.
@@ -29,19 +24,20 @@ class MapRequest:
     Attributes:
         layers: some of ``LAYERS``.
         prototype: the prototype that similarity is to, from 1; None: to each.
-        thumbnail: slide id -> RGB uint8 [h, w, 3] and its um/px, or None where the slide is not at hand.
+        thumbnail: slide id -> RGB uint8 [h, w, 3] and its um/px, or None where the slide is not at hand;
+            without it none is.
     """
 
     layers: Sequence[str] = LAYERS
     prototype: int | None = None
-    thumbnail: Callable[[str], Thumbnail | None] = no_thumbnail
+    thumbnail: Callable[[str], Thumbnail | None] | None = None
 
     def thumbnail_of(self, slide: SlideEmbeddings) -> Thumbnail | None:
         """The slide's thumbnail; None where there is none, or where it is of another size than the slide had.
 
         Maps over the wrong picture would look right, so a difference is said and the picture left out.
         """
-        found = self.thumbnail(slide.slide_id)
+        found = None if self.thumbnail is None else self.thumbnail(slide.slide_id)
         if found is None:
             return None
         height, width = (round(n * found[1]) for n in found[0].shape[:2])

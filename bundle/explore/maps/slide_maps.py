@@ -18,7 +18,7 @@ from ...cohort import MAPPED, SlideOutcome
 from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
-from .map_request import MapRequest, Thumbnail, no_thumbnail
+from .map_request import MapRequest, Thumbnail
 
 Writer = Callable[[SlideEmbeddings, MapRequest, Path], list[Path]]
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class SlideMaps:
         self.output_dir = Path(output_dir)
         self.writers = {name: writers[name] for name in _known(formats, writers)}
         number = None if prototype is None else as_whole(prototype, "prototype", 1)
-        self.request = MapRequest(tuple(layers), number, thumbnail or no_thumbnail)
+        self.request = MapRequest(tuple(layers), number, thumbnail)
         self.settings = {"layers": list(layers), "prototype": number, **(settings or {})}
         self.overwrite = as_bool(overwrite)
         self.num_workers = as_whole(num_workers, "num_workers")

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core import BundleError
 from ...prototypes import SetSketch, nearest_sets
 from .index import SearchIndex
-from .part import unit_rows
+from .part import padded_sets, unit_rows
 
 _LOOKED_AT_FIRST = 64
 
@@ -106,14 +106,7 @@ class NearestSlides:
     @cached_property
     def sets(self) -> tuple[Tensor, Tensor]:
         """Prototypes [rows, K, d], and which of them exist [rows, K]."""
-        slides = self.index.slides
-        size = max(int(slides.n_prototypes.max(initial=0)), 1)
-        valid = np.arange(size) < slides.n_prototypes[:, None]
-        if valid.all():
-            return torch.from_numpy(slides.prototypes.reshape(*valid.shape, -1)), torch.from_numpy(valid)
-        sets = np.zeros((*valid.shape, slides.prototypes.shape[1]), np.float32)
-        sets[valid] = slides.prototypes
-        return torch.from_numpy(sets), torch.from_numpy(valid)
+        return padded_sets(self.index.slides.prototypes, self.index.slides.n_prototypes)
 
     @cached_property
     def has_prototypes(self) -> NDArray[np.bool_]:

@@ -5,18 +5,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from torch import Tensor
 
 from ...core import BundleError
 from ...storage import SlideEmbeddings, tissue_shares, typical_regions
 
 
+class MissingPartError(BundleError):
+    """A file that the table of contents names is not there: the index is damaged, or was written anew meanwhile."""
+
+
 @dataclass(frozen=True)
-class SlidePart:
+class _Arrays:
+    """Fields that are all arrays: joined, and as a safetensors file."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """At least one part, the rows of one after those of the other."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file's contents."""
+        return save({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What :meth:`to_bytes` gave.
+
+        Raises:
+            MissingPartError: the file is missing.
+            BundleError: it is damaged.
+        """
+        try:
+            arrays = load_file(path)
+        except FileNotFoundError as error:
+            raise MissingPartError(
+                f"the search index lacks {path}: if it was updated meanwhile, load it again; otherwise it is damaged. "
+                f"Then remove {path.parent} and index again."
+            ) from error
+        except (OSError, SafetensorError) as error:
+            raise BundleError(
+                f"the search index is damaged: {path} cannot be read ({error}). Remove {path.parent} and index again."
+            ) from error
+        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+
+@dataclass(frozen=True)
+class SlidePart(_Arrays):
     """S slides, P prototypes of all of them, E example regions of each prototype.
 
     Attributes:
@@ -58,12 +100,7 @@ class SlidePart:
             np.concatenate([cosine for _, cosine in chosen]),
         )
 
-    @classmethod
-    def joined(cls, parts: Sequence[SlidePart]) -> SlidePart:
-        """At least one part, the slides of one after those of the other."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
-
-    def chosen(self, rows: NDArray[np.intp]) -> SlidePart:
+    def chosen(self, rows: Sequence[int] | NDArray[np.intp]) -> SlidePart:
         """Some of the slides, in the order of ``rows``."""
         ends = np.cumsum(self.n_prototypes)
         spans = [np.arange(ends[row] - self.n_prototypes[row], ends[row]) for row in rows]
@@ -71,23 +108,9 @@ class SlidePart:
         by_slide = {"embedding", "n_prototypes", "n_regions", "region_size"}
         return SlidePart(*(getattr(self, f.name)[rows if f.name in by_slide else of_prototypes] for f in fields(self)))
 
-    def to_bytes(self) -> bytes:
-        """A safetensors file's contents."""
-        return save({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)})
-
-    @classmethod
-    def read(cls, path: Path) -> SlidePart:
-        """What :meth:`to_bytes` gave.
-
-        Raises:
-            BundleError: the file is missing or damaged.
-        """
-        arrays = read_arrays(path)
-        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
-
 
 @dataclass(frozen=True)
-class RegionPart:
+class RegionPart(_Arrays):
     """Regions of the slides of a part, slide after slide.
 
     ``features``: rows of unit length, float16 [N, dim]; ``coords``: level-0 px, int32 [N, 2].
@@ -103,29 +126,6 @@ class RegionPart:
         coords = np.concatenate([slide.coords for slide in slides])
         return cls(unit_rows(features).astype(np.float16), coords.astype(np.int32))
 
-    @classmethod
-    def joined(cls, parts: Sequence[RegionPart]) -> RegionPart:
-        """At least one part, one after the other."""
-        return cls(np.concatenate([p.features for p in parts]), np.concatenate([p.coords for p in parts]))
-
-    def to_bytes(self) -> bytes:
-        """A safetensors file's contents."""
-        return save({"features": np.ascontiguousarray(self.features), "coords": np.ascontiguousarray(self.coords)})
-
-    @classmethod
-    def read(cls, path: Path) -> RegionPart:
-        """What :meth:`to_bytes` gave.
-
-        Raises:
-            BundleError: the file is missing or damaged.
-        """
-        arrays = read_arrays(path)
-        return cls(arrays["features"], arrays["coords"])
-
-
-class MissingPartError(BundleError):
-    """A file that the table of contents names is not there: the index is damaged, or was written anew meanwhile."""
-
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1, float32; rows of zeros stay."""
@@ -133,21 +133,11 @@ def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray]:
-    """The arrays of a safetensors file.
-
-    Raises:
-        MissingPartError: it is missing.
-        BundleError: it is damaged.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise MissingPartError(
-            f"the search index lacks {path}: if it was updated meanwhile, load it again; otherwise it is damaged. Then "
-            f"remove {path.parent} and index again."
-        ) from error
-    except (OSError, SafetensorError) as error:
-        raise BundleError(
-            f"the search index is damaged: {path} cannot be read ({error}). Remove {path.parent} and index again."
-        ) from error
+def padded_sets(vectors: NDArray[np.float32], sizes: NDArray[np.integer[Any]]) -> tuple[Tensor, Tensor]:
+    """Sets of different size, one after the other [P, d], as [S, K, d], and which of them exist [S, K]."""
+    valid = np.arange(max(int(sizes.max(initial=0)), 1)) < sizes[:, None]
+    if valid.all():
+        return torch.from_numpy(vectors.reshape(*valid.shape, -1)), torch.from_numpy(valid)
+    padded = np.zeros((*valid.shape, vectors.shape[1]), np.float32)
+    padded[valid] = vectors
+    return torch.from_numpy(padded), torch.from_numpy(valid)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...cohort import SlideTable
 from ...core import BundleError, SettingError
@@ -116,10 +115,4 @@ def read_queries(
         start = int(index.slides.n_regions[:row].sum())
         own = slice(start, start + int(index.slides.n_regions[row]))
         regions = RegionPart(index.regions.features[own], index.regions.coords[own])
-    yield Query(name, index.entry(row).values, part_of(index.slides, row), regions)
-
-
-def part_of(slides: SlidePart, row: int) -> SlidePart:
-    """One slide of many."""
-    rows: NDArray[np.intp] = np.array([row])
-    return slides.chosen(rows)
+    yield Query(name, index.entry(row).values, index.slides.chosen([row]), regions)

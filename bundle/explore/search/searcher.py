@@ -20,7 +20,7 @@ from .explain import explain
 from .index import SearchIndex
 from .nearest import NearestSlides
 from .part import MissingPartError
-from .query import Query, part_of, read_queries
+from .query import Query, read_queries
 from .where import Where
 
 _KINDS = ("sets", "embedding", "regions")
@@ -144,7 +144,7 @@ class Searcher:
 
     def _neighbor(self, query: Query, row: int, similarity: float) -> SimilarSlide:
         index = self.nearest.index
-        entry, slide = index.entry(row), part_of(index.slides, row)
+        entry, slide = index.entry(row), index.slides.chosen([row])
         pairs = explain(query.slide_id, query.slide, entry.slide_id, slide)
         return SimilarSlide(entry.slide_id, similarity, entry.values, pairs, len(slide.prototypes))
 
