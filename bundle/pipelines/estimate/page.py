@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ...pages import plain
 from .budget import Budget, Count, Rates
 from .preflight import Look
+
+_COLUMNS = ("bytes", "mpp", "reader", "regions", "patches", "problem", "remark")  # of slides in JSON
 
 
 @dataclass(frozen=True)
@@ -67,30 +69,13 @@ def as_text(estimate: Estimate, max_slides: int = 20) -> str:
 
 def as_json(estimate: Estimate) -> dict[str, Any]:
     """The same as plain values; bytes, hours, units a second."""
-    return {
-        "slides": [
-            {
-                "slide": look.ref.slide_id,
-                "path": look.ref.relative,
-                "bytes": look.bytes,
-                "mpp": None if math.isnan(look.mpp) else look.mpp,
-                "reader": look.reader,
-                "regions": look.regions,
-                "patches": look.patches,
-                "problem": look.problem,
-                "remark": look.remark,
-            }
-            for look in estimate.looks
-        ],
-        "n_sampled": estimate.n_sampled,
-        "regions": estimate.regions._asdict(),
-        "patches": estimate.patches._asdict(),
-        "rates": None if estimate.rates is None else estimate.rates._asdict(),
-        "budget": None if estimate.budget is None else estimate.budget._asdict(),
-        "machine": estimate.machine,
-        "max_epochs": estimate.max_epochs,
-        "notes": estimate.notes,
-    }
+    slides = [
+        {"slide": look.ref.slide_id, "path": look.ref.relative, **{name: getattr(look, name) for name in _COLUMNS}}
+        for look in estimate.looks
+    ]
+    own = {each.name: getattr(estimate, each.name) for each in fields(estimate) if each.name != "looks"}
+    found: dict[str, Any] = plain({"slides": slides, **own})
+    return found
 
 
 def _cost(estimate: Estimate, rates: Rates, budget: Budget) -> list[tuple[str, str]]:
