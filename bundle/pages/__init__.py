@@ -1,6 +1,6 @@
 """What all pages share: frame, style, colors, texts."""
 
-from .frame import RegionPicture, SlidePicture, described, html_page, jpeg_uri, percent, render, write_page
+from .frame import RegionPicture, SlidePicture, jpeg_uri, percent, render, write_page
 from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .result_texts import csv_text, plain, write_results
 
@@ -11,8 +11,6 @@ __all__ = [
     "RegionPicture",
     "SlidePicture",
     "csv_text",
-    "described",
-    "html_page",
     "jpeg_uri",
     "percent",
     "plain",

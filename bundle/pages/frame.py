@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cohort import shown_values
 from ..core import BundleError, write_text
 
 _log = logging.getLogger(__name__)
@@ -49,19 +47,6 @@ def _templates(folder: Path) -> Environment:
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["percent"] = percent
     return made
-
-
-def html_page(title: str, body: str, style: str = "") -> str:
-    """A page as text.
-
-    Args:
-        title: of the window; escaped here.
-        body: HTML.
-        style: CSS beside the common one.
-    """
-    text = '{% extends "frame.html" %}{% block style %}{{ style|safe }}{% endblock %}'
-    page = _templates(_HERE).from_string(text + "{% block body %}{{ body|safe }}{% endblock %}")
-    return page.render(title=title, body=body, style=style)
 
 
 def write_page(path: Path, page: str) -> Path:
@@ -97,8 +82,3 @@ def jpeg_uri(rgb: NDArray[np.uint8], max_px: int, quality: int = 80) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def described(values: Mapping[str, str]) -> str:
-    """A slide's row of the slide table as HTML, ``column value``, see :func:`bundle.cohort.shown_values`."""
-    return ", ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in shown_values(values).items())
