@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -62,7 +62,7 @@ def loading_cases(
         n_workers: of the loaders that have some.
     """
     large = np.split(np.concatenate(batches), range(_LARGE, sum(map(len, batches)), _LARGE))
-    copying: TokenDataset = pickle.loads(pickle.dumps(dataset))  # without the memory that it shares with workers
+    copying: TokenDataset = copy.deepcopy(dataset)  # without the memory that it shares with workers
     plain = PlainRegions(dataset)
     reads = [
         Variant("h5py", "reference", lambda: [plain.read(batch) for batch in batches]),
