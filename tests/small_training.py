@@ -26,6 +26,7 @@ from bundle.training import (
     TeacherUpdateHandler,
     make_optimizer,
 )
+from bundle.training.handlers.turn import Turn
 
 N_REGIONS = [8, 3, 2, 1, 4, 5]  # with prototypes from 3 regions on: slide 1 just so, slides 2 and 3 not
 COPIED = (4, 2)  # slide 4 has but two different regions, so two prototypes
@@ -62,8 +63,8 @@ def make_networks(recipe):
 class Gradients:
     """Handler: notes all gradients between backward and step."""
 
-    def __init__(self, network):
-        self.network, self.steps = network, []
+    def __init__(self, network, turn):
+        self.network, self.turn, self.steps = network, turn, []
 
     def attach(self, engine):
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
@@ -155,7 +156,7 @@ def make_trainer(recipe, tokens, slides, batches):
         return made
 
     features = RegionFeatures(teacher.encoder, items, batch_size=4, crop_size=recipe.global_size)
-    raw, clipped = Gradients(student), Gradients(student)
+    raw, clipped = Gradients(student, Turn.SCHEDULE), Gradients(student, Turn.TEACHER)
     state = State(student, teacher, loss, optimizer, bank)
     handlers = [
         raw,
