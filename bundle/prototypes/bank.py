@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 from tqdm.auto import tqdm
 
 from ..core import BundleError
-from ..parallel import hand_over, of_all_ranks, own_share, own_slides, put_together
+from ..parallel import hand_over, own_slides, sum_over_ranks
 from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
 from .kmeans import Clusters, batched_kmeans
@@ -138,10 +139,10 @@ class PrototypeBank:
         )
         missing = self.n_prototypes - clusters.valid.shape[1]
         return Clusters(
-            put_together(pad(clusters.centroids, (0, 0, 0, missing))),
-            put_together(pad(clusters.valid, (0, missing)).int()).bool(),
-            put_together(clusters.assignment + 1) - 1,
-            put_together(clusters.inertia),
+            sum_over_ranks(pad(clusters.centroids, (0, 0, 0, missing))),
+            sum_over_ranks(pad(clusters.valid, (0, missing)).int()).bool(),
+            sum_over_ranks(clusters.assignment + 1) - 1,
+            sum_over_ranks(clusters.inertia),
         )
 
     def match(self) -> dict[str, float]:
@@ -154,7 +155,7 @@ class PrototypeBank:
         """
         if not self.is_fitted:
             raise BundleError("slides cannot be matched before they are clustered: call fit first.")
-        before, share = self.neighbors, own_share()
+        before, share = self.neighbors, (idist.get_rank(), idist.get_world_size())
         found = nearest_slides(
             self.vectors,
             self.valid,
@@ -165,7 +166,7 @@ class PrototypeBank:
                 tqdm, desc="matching slides", delay=_PROGRESS_AFTER, leave=False, disable=share[0] > 0 or None
             ),
         )
-        self.neighbors = merged_neighbors(Neighbors(*(of_all_ranks(each) for each in found)))
+        self.neighbors = merged_neighbors(Neighbors(*(idist.all_gather(each[None].contiguous()) for each in found)))
         self._is_matched, self._tables = True, None
         return neighbor_stats(self.neighbors, before if before is None else _on(before, self.vectors.device))
 

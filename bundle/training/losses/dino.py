@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 from torch import Tensor, nn
 
 from ...core import SettingError
-from ...parallel import sum_over_ranks, world_size
+from ...parallel import sum_over_ranks
 from .center import Center
 from .entropy import distillation
 
@@ -77,7 +78,7 @@ class DINOLoss(nn.Module):
                 f"no pair of views left to compare: got {n_teacher} teacher and {n_student} student view(s) with "
                 f"skip_same_view={self.skip_same_view}; add a second view, or set skip_same_view=False."
             )
-        scale = world_size() / (n_pairs * n_regions.clamp(min=1))
+        scale = idist.get_world_size() / (n_pairs * n_regions.clamp(min=1))
         return (pairs * scale).expand(-1, -1, student.shape[1])
 
     def update_center(self, teacher: Tensor, teacher_weight: Tensor) -> None:

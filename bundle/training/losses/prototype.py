@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor, nn
 
 from ...core import SettingError
-from ...parallel import sum_over_ranks, world_size
+from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
 from .center import Center
 from .entropy import distillation
@@ -92,7 +93,7 @@ class PrototypeLoss(nn.Module):
                 f"no student view left to compare with prototypes: got {n_views} view(s) with "
                 f"skip_same_view={self.skip_same_view}; add a view, or set skip_same_view=False."
             )
-        scale = world_size() / ((n_views - first) * counts.clamp(min=1))
+        scale = idist.get_world_size() / ((n_views - first) * counts.clamp(min=1))
         scale = torch.cat([scale[:1], scale[1:].expand(len(valid) - 1)])
         weight = (valid * scale[:, None])[:, None].repeat(1, n_views, 1)
         weight[:, :first] = 0.0

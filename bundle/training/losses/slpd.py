@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor, nn
 
 from ...core import SettingError, as_bool, as_number
-from ...parallel import sum_over_ranks, world_size
+from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
 from .center import moved_centers
 from .dino import DINOLoss
@@ -101,7 +102,7 @@ class SLPDLoss(nn.Module):
         local = own + self.intra_weight * intra + self.inter_weight * inter
         entropy = (pairs[:n_views].sum(1) * result.target_entropy[:n_views]).sum()
         shares = torch.stack([local, own, intra, inter, entropy])
-        total, own_mean, intra_mean, inter_mean, entropy_mean = sum_over_ranks(shares) / world_size()
+        total, own_mean, intra_mean, inter_mean, entropy_mean = sum_over_ranks(shares) / idist.get_world_size()
         return {
             "loss": local + (total - local.detach()),
             "self": own_mean,
