@@ -16,7 +16,6 @@ from .metrics.curves import (
     log_rank_p,
     mean_roc,
     reliability,
-    roc_points,
     survival_curve,
     upper_half,
 )
@@ -84,7 +83,6 @@ __all__ = [
     "mean_roc",
     "over_folds",
     "reliability",
-    "roc_points",
     "survival_curve",
     "upper_half",
 ]

@@ -4,18 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score
 
-from bundle.evaluation import (
-    discordant_share,
-    holm,
-    log_rank_p,
-    mean_roc,
-    reliability,
-    roc_points,
-    survival_curve,
-    upper_half,
-)
+from bundle.evaluation import discordant_share, holm, log_rank_p, mean_roc, reliability, survival_curve, upper_half
 
 # Freireich et al., Blood 1963: weeks of remission under 6-mercaptopurine (with censoring) and placebo
 TREATED = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
@@ -23,22 +14,8 @@ TREATED_EVENT = [1, 1, 1, 0, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
 PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_roc_points_are_scikit_learns(seed):
-    """The same steps, ties included."""
-    rng = np.random.default_rng(seed)
-    positive, scores = rng.random(30) < 0.4, rng.integers(0, 8, 30) / 8
-    fpr, tpr, _ = roc_curve(positive, scores, drop_intermediate=False)
-    got = roc_points(positive, scores)
-    np.testing.assert_allclose(got[0], fpr)
-    np.testing.assert_allclose(got[1], tpr)
-
-
 def test_one_kind_of_rows_has_no_roc_curve():
-    """Neither all positive nor all negative; as a test set it is left out of the mean, which is None without any."""
-    for positive in ([True, True], [False, False]):
-        with pytest.raises(ValueError, match="both kinds"):
-            roc_points(positive, [0.1, 0.2])
+    """A test set of one class is left out of the mean, which is None without any."""
     assert mean_roc([(np.zeros(3, int), np.full((3, 2), 0.5))]) is None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2, norm
+from scipy.stats import CensoredData, chi2, ecdf
+from sklearn.metrics import roc_curve
 
 Floats = NDArray[np.float64]
 
@@ -38,27 +40,6 @@ class SurvivalCurve(NamedTuple):
     high: Floats
 
 
-def roc_points(positive: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positive rates at every threshold, from (0, 0) to (1, 1); equal scores are one step.
-
-    Args:
-        positive: bool [n], both kinds present.
-        scores: [n], higher means more likely positive.
-
-    Raises:
-        ValueError: only one kind of rows.
-    """
-    positive, scores = np.asarray(positive, bool), np.asarray(scores, np.float64)
-    n_positive = int(positive.sum())
-    if n_positive in (0, len(positive)):
-        raise ValueError(f"a ROC curve needs rows of both kinds: got {n_positive} positive of {len(positive)}.")
-    order = np.argsort(-scores, kind="stable")
-    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    hits = np.cumsum(positive[order])[last_of_ties]
-    alarms = last_of_ties + 1 - hits
-    return np.append(0.0, alarms / (len(positive) - n_positive)), np.append(0.0, hits / n_positive)
-
-
 def mean_roc(tests: Sequence[tuple[NDArray[Any], Floats]], n_points: int = 101) -> RocBand | None:
     """Vertical mean of the ROC curves of several test sets.
 
@@ -78,8 +59,8 @@ def mean_roc(tests: Sequence[tuple[NDArray[Any], Floats]], n_points: int = 101) 
         if len(present) < 2:
             continue
         classes = [1] if scores.shape[1] == 2 else present.tolist()
-        points = [roc_points(targets == c, scores[:, c]) for c in classes]
-        curves.append(np.mean([np.interp(grid, fpr, tpr) for fpr, tpr in points], axis=0))
+        points = [roc_curve(targets == c, scores[:, c], drop_intermediate=False) for c in classes]
+        curves.append(np.mean([np.interp(grid, fpr, tpr) for fpr, tpr, _ in points], axis=0))
     if not curves:
         return None
     stacked = np.stack(curves)
@@ -118,18 +99,15 @@ def survival_curve(time: ArrayLike, event: ArrayLike) -> SurvivalCurve:
         survival is 0.
     """
     time, event = np.asarray(time, np.float64), np.asarray(event, bool)
-    times, deaths = np.unique(time[event], return_counts=True)
-    at_risk = len(time) - np.searchsorted(np.sort(time), times)
-    survival = np.cumprod(1 - deaths / at_risk)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        greenwood = np.cumsum(deaths / (at_risk * (at_risk - deaths)))
-        spread = norm.ppf(0.975) * np.sqrt(greenwood) / np.abs(np.log(survival))
-        low, high = survival ** np.exp(spread), survival ** np.exp(-spread)
-    steps = [np.append(1.0, values) for values in (survival, low, high)]
-    times = np.append(0.0, times)
-    if len(time) and time.max() > times[-1]:
-        times, steps = np.append(times, time.max()), [np.append(values, values[-1]) for values in steps]
-    return SurvivalCurve(times, *steps)
+    found = ecdf(CensoredData(uncensored=time[event], right=time[~event])).sf
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # no bounds where survival is 0
+        bounds = found.confidence_interval(0.95, method="log-log")
+    is_step = np.isin(found.quantiles, time[event])
+    is_step[-1:] = True
+    curves = (curve.probabilities[is_step] for curve in (found, bounds.low, bounds.high))
+    survival, low, high = (np.append(1.0, curve) for curve in curves)
+    low[survival == 1] = high[survival == 1] = 1.0
+    return SurvivalCurve(np.append(0.0, found.quantiles[is_step]), survival, low, high)
 
 
 def log_rank_p(time: ArrayLike, event: ArrayLike, group: ArrayLike, strata: ArrayLike | None = None) -> float:
