@@ -10,14 +10,7 @@ _BLOCK_ELEMENTS = 1 << 24
 
 @torch.no_grad()
 def knn_predict(
-    train: Tensor,
-    labels: Tensor,
-    query: Tensor,
-    k: int,
-    *,
-    exclude: Tensor | None = None,
-    n_classes: int | None = None,
-    temperature: float | None = None,
+    train: Tensor, labels: Tensor, query: Tensor, k: int, *, n_classes: int, exclude: Tensor | None = None
 ) -> Tensor:
     """Let the ``k`` most similar training vectors vote for their class, each with its cosine as weight.
 
@@ -25,10 +18,9 @@ def knn_predict(
         train: vectors, shape (n, d); normalized here.
         labels: class of each, shape (n,), int64 in [0, n_classes).
         query: vectors to classify, shape (m, d); normalized here.
-        k: voters, at least 1; fewer where fewer are allowed.
+        k: voters, at least 1; fewer where fewer are allowed. Negative cosines count 0.
+        n_classes: number of classes.
         exclude: shape (m, n), bool; True forbids a training vector to vote for a query (say, the same patient).
-        n_classes: number of classes; the largest label + 1 if None.
-        temperature: weight exp(cosine / temperature) instead of the cosine, which counts 0 where it is negative.
 
     Returns:
         Share of the votes of each class, shape (m, n_classes), in [0, 1], rows sum to 1; equal shares where nobody
@@ -39,7 +31,6 @@ def knn_predict(
     """
     if k < 1 or len(train) == 0:
         raise ValueError(f"k and the number of training vectors must be at least 1: got {k} and {len(train)}.")
-    n_classes = int(labels.max()) + 1 if n_classes is None else n_classes
     train, query = (torch.nn.functional.normalize(x.float(), dim=1) for x in (train, query))
     votes = torch.zeros(len(query), n_classes, device=query.device)
     block = max(1, _BLOCK_ELEMENTS // len(train))
@@ -48,14 +39,14 @@ def knn_predict(
         cosines = query[part] @ train.T
         if exclude is not None:
             cosines = cosines.masked_fill(exclude[part], -torch.inf)
-        votes[part] = knn_vote(cosines, labels, k, n_classes, temperature)
+        votes[part] = knn_vote(cosines, labels, k, n_classes)
     return votes
 
 
-def knn_vote(similarity: Tensor, labels: Tensor, k: int, n_classes: int, temperature: float | None = None) -> Tensor:
+def knn_vote(similarity: Tensor, labels: Tensor, k: int, n_classes: int) -> Tensor:
     """The votes of :func:`knn_predict`, from similarities (m, n); -inf forbids to vote."""
     best, index = similarity.topk(min(k, len(labels)), dim=1)
-    weight = best.clamp(min=0) if temperature is None else ((best - best[:, :1]) / temperature).exp()
-    votes = similarity.new_zeros(len(similarity), n_classes).scatter_add(1, labels[index], weight.nan_to_num(0.0))
+    weight = best.clamp(min=0).nan_to_num(0.0)
+    votes = similarity.new_zeros(len(similarity), n_classes).scatter_add(1, labels[index], weight)
     total = votes.sum(1, keepdim=True)
     return torch.where(total > 0, votes / total.clamp(min=torch.finfo(votes.dtype).tiny), 1.0 / n_classes)
