@@ -6,7 +6,6 @@ from .features.slide_features import SlideFeatures
 from .features.stored_features import EmbeddingFiles, StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
-from .metrics.comparisons import compare_bootstrap, compare_folds
 from .metrics.curves import (
     Reliability,
     RocBand,
@@ -20,7 +19,7 @@ from .metrics.curves import (
     upper_half,
 )
 from .metrics.identity_probe import IdentityProbe
-from .metrics.intervals import Estimate, Figures, bootstrap, over_folds
+from .metrics.intervals import Estimate, Figures, bootstrap, compare_bootstrap, over_folds
 from .metrics.knn import knn_predict, knn_vote
 from .metrics.slide_knn import SlideKNN
 from .metrics.survival import SurvivalFigures
@@ -70,7 +69,6 @@ __all__ = [
     "Vectors",
     "bootstrap",
     "compare_bootstrap",
-    "compare_folds",
     "discordant_share",
     "evaluation_dataset",
     "evaluation_features",

@@ -10,9 +10,7 @@ import numpy as np
 from .features.pooled_features import KIND_OF
 from .findings import MAIN_METRIC, Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
-from .metrics.comparisons import compare_bootstrap, compare_folds
-from .metrics.intervals import Figures, bootstrap
-from .metrics.intervals import over_folds as interval_over_folds
+from .metrics.intervals import Estimate, Figures, bootstrap, compare_bootstrap, over_folds
 from .metrics.survival import SurvivalFigures
 
 MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value
@@ -40,7 +38,7 @@ def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]
             summary = bootstrap(figures, evaluation.targets[predicted[0].rows], predicted[0].scores, n_bootstrap, seed)
         else:
             n_train, n_test = _sizes(predicted)
-            summary = {name: interval_over_folds(values, n_train, n_test) for name, values in per_split.items()}
+            summary = {name: over_folds(values, n_train, n_test).interval for name, values in per_split.items()}
             for name in figures.biased:
                 summary[name] = summary[name]._replace(low=np.nan, high=np.nan)
             summary = {
@@ -86,13 +84,13 @@ def by_arm(evaluation: Evaluation) -> dict[Arm, list[Predictions]]:
 
 def _compare(
     evaluation: Evaluation, a: Sequence[Predictions], b: Sequence[Predictions], n_bootstrap: int, seed: int
-) -> tuple[Interval, float]:
+) -> Estimate:
     figures, name = figures_of(evaluation.task), MAIN_METRIC[evaluation.task]
     if evaluation.split_kind == "fixed":
         targets = evaluation.targets[a[0].rows]
         return compare_bootstrap(figures, targets, a[0].scores, b[0].scores, n_bootstrap, seed)[name]
     of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.scores)[name][0]) for p in arm] for arm in (a, b))
-    return compare_folds(of_a, of_b, *_sizes(a))
+    return over_folds(np.subtract(of_a, of_b), *_sizes(a))
 
 
 def _within_range(name: str, interval: Interval, n_classes: int) -> Interval:

@@ -8,7 +8,7 @@ from figures import classification_metrics
 from scipy.stats import ttest_rel
 
 from bundle.cohort import patient_folds
-from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, compare_bootstrap, compare_folds
+from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, compare_bootstrap, over_folds
 
 
 def two_columns(column):
@@ -16,23 +16,26 @@ def two_columns(column):
     return np.column_stack([1 - column, column])
 
 
-def test_compare_folds_is_the_paired_t_test_but_for_the_variance():
+def test_a_difference_over_folds_is_the_paired_t_test_but_for_the_variance():
     """Without test rows the correction is none, and SciPy's paired test has the same p; with them p is larger."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(0.8, 0.05, 10), rng.normal(0.75, 0.05, 10)
     theirs = ttest_rel(a, b)
-    got = compare_folds(a, b, 90, 0)
+    got = over_folds(np.subtract(a, b), 90, 0)
     assert got.p_value == pytest.approx(theirs.pvalue)
     low, high = theirs.confidence_interval()
     assert got.interval[:3] == pytest.approx((np.mean(a - b), low, high))
-    corrected = compare_folds([*a, math.nan], [*b, 0.5], 90, 10)
+    corrected = over_folds(np.subtract([*a, math.nan], [*b, 0.5]), 90, 10)
     assert corrected.p_value > got.p_value and corrected.interval.n == 10
     assert (corrected.p_value < 0.05) == (corrected.interval.low > 0)
 
 
 def test_folds_that_are_equal():
     """The same figures: no difference, p is 1; the same difference in each fold: no p can be given."""
-    same, shifted = compare_folds([0.5, 1], [0.5, 1], 9, 1), compare_folds([0.5, 1], [0.25, 0.75], 9, 1)
+    same, shifted = (
+        over_folds(np.subtract([0.5, 1], [0.5, 1]), 9, 1),
+        over_folds(np.subtract([0.5, 1], [0.25, 0.75]), 9, 1),
+    )
     assert same.p_value == 1 and same.interval.value == 0 and math.isnan(same.interval.low)
     assert math.isnan(shifted.p_value) and shifted.interval.value == 0.25
 
@@ -92,7 +95,7 @@ def test_two_useless_arms_seldom_differ():
             found = [centroid_scores(features, labels, split) for split in splits]
             areas.append([classification_metrics(labels[s.test], f)["auc"] for s, f in zip(splits, found, strict=True)])
             scores.append(two_columns(rng.random(60)))
-        n_folds_found += compare_folds(*areas, 54, 6).p_value < 0.05
+        n_folds_found += over_folds(np.subtract(*areas), 54, 6).p_value < 0.05
         n_bootstrap_found += (
             compare_bootstrap(ClassificationFigures(), labels, *scores, 500, seed)["auc"].p_value < 0.05
         )

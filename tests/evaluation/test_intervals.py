@@ -38,7 +38,7 @@ def test_interval_over_folds_holds_chance_level(classifier):
             model = classifier().fit(features[split.train], labels[split.train])
             scores = model.predict_proba(features[split.test])
             areas.append(classification_metrics(labels[split.test], scores)["auc"])
-        interval = over_folds(areas, [len(s.train) for s in splits], [len(s.test) for s in splits])
+        interval = over_folds(areas, [len(s.train) for s in splits], [len(s.test) for s in splits]).interval
         n_held += interval.low <= 0.5 <= interval.high
     assert n_held in EXPECTED
 
@@ -72,11 +72,11 @@ def test_bootstrap_interval_holds_planted_auc(n_negative, n_positive, auc):
 def test_over_folds_by_hand():
     """Mean, standard deviation, and the t interval with Nadeau and Bengio's variance; NaN folds are left out."""
     values = [0.7, 0.8, 0.9, 0.85]
-    got = over_folds([*values, math.nan], [90, 90, 90, 90, 10], [10, 10, 10, 10, 90])
+    got = over_folds([*values, math.nan], [90, 90, 90, 90, 10], [10, 10, 10, 10, 90]).interval
     mean, sd = np.mean(values), np.std(values, ddof=1)
     half = student.ppf(0.975, 3) * sd * math.sqrt(1 / 4 + 10 / 90)
     assert got[:4] == pytest.approx((mean, mean - half, mean + half, sd)) and got[4:] == ("nadeau-bengio", 4)
-    assert got == over_folds(values, 90, 10)
+    assert got == over_folds(values, 90, 10).interval
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_over_folds_by_hand():
 )
 def test_folds_that_tell_nothing_of_their_spread(values, value, sd):
     """None, one, or all equal: no bounds, rather than bounds of no width."""
-    got = over_folds(values, 90, 10)
+    got = over_folds(values, 90, 10).interval
     assert (got.value, got.low, got.high, got.sd) == pytest.approx((value, math.nan, math.nan, sd), nan_ok=True)
 
 

@@ -23,7 +23,6 @@ from bundle.evaluation import (
     RegionEncoders,
     SlideEvaluation,
     SlideFeatures,
-    compare_folds,
     evaluation_rows,
     evaluation_splits,
     over_folds,
@@ -128,14 +127,14 @@ def test_figures_are_those_of_the_predictions(found):
         values[result.arm] = [roc_auc_score(found.targets[p.rows], p.scores[:, 1]) for p in mine]
         np.testing.assert_allclose(result.per_split["auc"], values[result.arm])
         sizes = [p.n_train for p in mine], [len(p.rows) for p in mine]
-        expected = over_folds(values[result.arm], *sizes)
+        expected = over_folds(values[result.arm], *sizes).interval
         np.testing.assert_allclose(result.summary["auc"].value, expected.value)
         np.testing.assert_allclose(result.summary["auc"].low, np.clip(expected.low, 0, 1))
     assert len(found.comparisons) == 4 * 3, "four ways, three pairs of encoders"
     for c in found.comparisons:
         assert c.a.protocol == c.b.protocol and c.a.train_fraction == c.b.train_fraction == 1.0
         n_train = [len(s.train) for s in found.splits]
-        expected = compare_folds(values[c.a], values[c.b], n_train, [len(s.test) for s in found.splits])
+        expected = over_folds(np.subtract(values[c.a], values[c.b]), n_train, [len(s.test) for s in found.splits])
         np.testing.assert_allclose(c.difference[:4], expected.interval[:4], atol=1e-12)
         np.testing.assert_allclose(c.p_value, expected.p_value, atol=1e-12)
 

@@ -32,11 +32,12 @@ class Estimate(NamedTuple):
     p_value: float
 
 
-def over_folds(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Interval:
+def over_folds(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Estimate:
     """Mean over folds with a t interval whose variance allows for folds that share training rows.
 
     Folds without the figure (NaN: one class only) are left out. Bounds are NaN with fewer than two folds, or where all
-    folds are equal: they say nothing of how far the next one would be.
+    folds are equal: they say nothing of how far the next one would be; p is 1 where they are all 0, else NaN. Of the
+    differences of two arms on the same folds it is the corrected resampled t-test.
 
     Args:
         values: the figure in each fold, [k].
@@ -45,11 +46,6 @@ def over_folds(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Inte
 
     Source: Nadeau and Bengio, Machine Learning 52, 2003: variance of the mean = sd^2 (1 / k + n_test / n_train).
     """
-    return folds_estimate(values, n_train, n_test).interval
-
-
-def folds_estimate(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Estimate:
-    """`over_folds` with a p-value of the mean being 0: 1 where all folds are 0, NaN where all are equal otherwise."""
     each = np.atleast_1d(np.asarray(values, np.float64))
     share = np.broadcast_to(np.asarray(n_test, np.float64) / np.asarray(n_train, np.float64), each.shape)
     share, each = share[np.isfinite(each)], each[np.isfinite(each)]
@@ -94,6 +90,31 @@ def bootstrap(
         if n_trials > 0:
             intervals[name] = _exact_at_the_ends(intervals[name], n_trials)
     return {n: i._replace(low=math.nan, high=math.nan) if n in figures.biased else i for n, i in intervals.items()}
+
+
+def compare_bootstrap(
+    figures: Figures, targets: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, n_samples: int = 2000, seed: int = 0
+) -> dict[str, Estimate]:
+    """Every figure's a - b on one test set, over resamples of its rows (patients) that both arms share.
+
+    The p-value is that of the interval: it is 0.05 where the interval ends at 0.
+
+    Args:
+        figures: `ClassificationFigures` or `SurvivalFigures`.
+        targets: [n] or [n, 2].
+        scores_a: [n, C].
+        scores_b: [n, C], of the same rows.
+        n_samples: resamples.
+        seed: of the resamples.
+
+    Source: Efron, JASA 82, 1987 (BCa).
+    """
+
+    def difference(weights: Floats) -> dict[str, Floats]:
+        of_b = figures(targets, scores_b, weights)
+        return {name: value - of_b[name] for name, value in figures(targets, scores_a, weights).items()}
+
+    return resampled(difference, len(np.asarray(targets)), n_samples, seed)
 
 
 def resampled(
