@@ -72,3 +72,12 @@ def test_three_classes_have_an_auc():
     labels = ["a", "b", "c"] * 4
     got = feed(SlideKNN("embedding", labels, [str(i) for i in range(12)], k=3), embeddings, torch.arange(12))
     assert got["knn_auc"] == 1.0
+
+
+def test_a_class_without_regions_is_left_out_of_the_auc():
+    """Of three classes one has no region in this pass: it used to end the run."""
+    labels = ["a", "b"] * 5 + ["c"]
+    got = feed(
+        SlideKNN("embedding", labels, [str(i) for i in range(11)], k=3), torch.eye(2).repeat(5, 1), torch.arange(10)
+    )
+    assert got["knn_accuracy"] == 1.0 and got["knn_auc"] == 1.0

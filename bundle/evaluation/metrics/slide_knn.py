@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
-import numpy as np
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from ...core import as_whole
+from .classification import ClassificationFigures
 from .knn import knn_predict
 
 
@@ -62,39 +61,33 @@ class SlideKNN(Metric):
         self._counts.index_add_(0, slides, torch.ones_like(slides, dtype=self._counts.dtype))
 
     def scores(self) -> tuple[Tensor, Tensor]:
-        """Votes [n, classes] that sum to 1, and classes [n], of the labelled slides that have regions."""
+        """Votes [n, classes] that sum to 1, and classes [n], of the labelled slides that have regions.
+
+        A single slide has nobody to vote: NaN.
+        """
         assert self._sums is not None, "no batch was seen"
         sums, counts = idist.all_reduce(self._sums.clone()), idist.all_reduce(self._counts.clone())
         used = (counts.cpu() > 0) & (self.targets >= 0)
         embeddings = (sums / counts.clamp(min=1).unsqueeze(1)).cpu()[used]
         owners, targets = self.owners[used], self.targets[used]
         if len(targets) < 2:
-            return torch.empty(len(targets), len(self.classes)), targets
+            return torch.full((len(targets), len(self.classes)), torch.nan), targets
         same_patient = owners[:, None] == owners[None, :]
         votes = knn_predict(embeddings, targets, embeddings, self.k, n_classes=len(self.classes), exclude=same_patient)
         return votes, targets
 
+    def figures(self) -> dict[str, float]:
+        """Accuracy, AUC and the other figures of the votes; NaN without two labelled slides, AUC also of one class."""
+        votes, targets = self.scores()
+        return {name: float(value[0]) for name, value in ClassificationFigures()(targets, votes).items()}
+
     def compute(self) -> float:
         """Accuracy in [0, 1]; NaN without labelled slides."""
-        return self._accuracy(*self.scores())
-
-    def _accuracy(self, votes: Tensor, targets: Tensor) -> float:
-        return float((votes.argmax(1) == targets).float().mean()) if len(targets) > 1 else float("nan")
-
-    def _auc(self, votes: Tensor, targets: Tensor) -> float:
-        """Area under the ROC curve, NaN where a class is missing."""
-        if len(targets.unique()) < 2:
-            return float("nan")
-        if len(self.classes) == 2:
-            return float(roc_auc_score(targets.numpy(), votes[:, 1].numpy()))
-        seen = np.unique(targets.numpy())
-        chosen = votes.numpy()[:, seen]
-        chosen = chosen / chosen.sum(1, keepdims=True).clip(min=1e-12)
-        return float(roc_auc_score(targets.numpy(), chosen, multi_class="ovr", labels=seen))
+        return self.figures()["accuracy"]
 
     def completed(self, engine: Engine, name: Any) -> None:
         """Write accuracy and area under the curve to the engine's metrics; slides vote once for both."""
-        votes, targets = self.scores()
-        engine.state.metrics[name] = self._accuracy(votes, targets)
+        found = self.figures()
+        engine.state.metrics[name] = found["accuracy"]
         if "accuracy" in str(name):
-            engine.state.metrics[str(name).replace("accuracy", "auc")] = self._auc(votes, targets)
+            engine.state.metrics[str(name).replace("accuracy", "auc")] = found["auc"]

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -36,7 +35,7 @@ def probe(embeddings: NDArray[np.float32], data: PlantedTokens) -> dict[str, flo
     slides = data.slide_index.numpy()
     metric = SlideKNN("embedding", [str(label) for label in data.labels], data.slide_ids)
     metric.update((torch.from_numpy(np.asarray(embeddings, np.float32)), data.slide_index))
-    votes, targets = metric.scores()
+    votes = metric.figures()
     means = np.stack([embeddings[slides == slide].mean(0) for slide in range(len(data.labels))])
     ridge = make_pipeline(StandardScaler(), RidgeClassifier())
     logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
@@ -45,8 +44,8 @@ def probe(embeddings: NDArray[np.float32], data: PlantedTokens) -> dict[str, flo
     rng = np.random.default_rng(0)
     is_seen = np.concatenate([rng.permutation(n) % 2 for n in np.bincount(slides)]).astype(bool)
     scores = {
-        "knn_accuracy": float((votes.argmax(1) == targets).float().mean()),
-        "knn_auc": float(roc_auc_score(targets.numpy(), votes[:, 1].numpy())),
+        "knn_accuracy": votes["accuracy"],
+        "knn_auc": votes["auc"],
         "linear": float(cross_val_score(logistic, means, data.labels, cv=stratified).mean()),
         "prototype": float(cross_val_score(ridge, embeddings, data.prototypes, groups=slides, cv=by_slide).mean()),
         "slide": float(ridge.fit(embeddings[is_seen], slides[is_seen]).score(embeddings[~is_seen], slides[~is_seen])),
