@@ -37,8 +37,8 @@ def test_standardizing_is_a_rotation_of_what_scikit_learn_does():
     rng = np.random.default_rng(0)
     train, new = rng.normal(size=(9, 14)).astype(np.float32) * 5 + 2, rng.normal(size=(4, 14)).astype(np.float32)
     train[:, 3] = new[:, 3] = 0.1
-    ours, theirs = Standardizer(train), StandardScaler().fit(train.astype(np.float64))
+    ours, theirs = Standardizer().fit(train), StandardScaler().fit(train.astype(np.float64))
     known, unknown = (theirs.transform(rows.astype(np.float64)) for rows in (train, new))
-    np.testing.assert_allclose(ours(train) @ ours(train).T, known @ known.T, atol=1e-8)
-    np.testing.assert_allclose(ours(new) @ ours(train).T, unknown @ known.T, atol=1e-8)
-    assert ours(train).shape == (9, 8), "as many axes as the rows span"
+    np.testing.assert_allclose(ours.transform(train) @ ours.transform(train).T, known @ known.T, atol=1e-8)
+    np.testing.assert_allclose(ours.transform(new) @ ours.transform(train).T, unknown @ known.T, atol=1e-8)
+    assert ours.transform(train).shape == (9, 8), "as many axes as the rows span"

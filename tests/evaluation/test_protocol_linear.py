@@ -30,9 +30,8 @@ def test_it_equals_a_grid_search_of_scikit_learn(n, dim):
     name = "logisticregression__C"
     search = GridSearchCV(pipeline, {name: grid}, scoring="neg_log_loss", cv=list(folds.split(train, targets[train])))
     search.fit(values[train].astype(np.float64), targets[train])
-    probe, inputs = LinearProbe(tuple(grid)), Vectors(values)
-    assert probe._penalty(values[train], targets[train], 7) == search.best_params_[name]
-    scores = probe(inputs.take(train), targets[train], inputs.take(test), 3, 7)
+    inputs = Vectors(values)
+    scores = LinearProbe(tuple(grid))(inputs.take(train), targets[train], inputs.take(test), 3, 7)
     np.testing.assert_allclose(scores, search.predict_proba(values[test].astype(np.float64)), atol=2e-3)
 
 
@@ -49,8 +48,11 @@ def test_a_class_with_one_patient_can_be_learned_from():
     """No inner fold is possible: the strongest penalty is taken."""
     values, targets = cohort(0, n=9, n_classes=2)
     targets = np.array([0] * 8 + [1])
-    assert LinearProbe((1.0, 0.01))._penalty(values, targets, 0) == 0.01
-    assert LinearProbe()(Vectors(values), targets, Vectors(values[:2]), 2, 0).shape == (2, 2)
+    scores, strongest = (
+        LinearProbe(penalties)(Vectors(values), targets, Vectors(values[:2]), 2, 0)
+        for penalties in ((1.0, 0.01), (0.01,))
+    )
+    np.testing.assert_array_equal(scores, strongest)
 
 
 @pytest.mark.parametrize("penalties", [(), (0.1, 0.0), (-1.0,)])

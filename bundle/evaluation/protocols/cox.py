@@ -67,9 +67,10 @@ class CoxRegression:
                 "watched, so there is no order to learn; use larger train_fractions, fewer folds, or more follow-up."
             )
         n_components = max(1, min(self.n_components, len(train) // 2))
-        standard = Standardizer(train.values, n_components)
-        beta = fit_cox(standard(train.values), targets, self._strength(train.values, targets, n_components, seed))
-        return (standard(test.values) @ beta)[:, None]
+        standard = Standardizer(n_components).fit(train.values)
+        strength = self._strength(train.values, targets, n_components, seed)
+        beta = fit_cox(standard.transform(train.values), targets, strength)
+        return (standard.transform(test.values) @ beta)[:, None]
 
     def _strength(self, values: NDArray[np.float32], targets: Floats, n_components: int, seed: int) -> float:
         """The strength of the highest cross-validated partial likelihood; of equal ones the strongest."""
@@ -81,8 +82,7 @@ class CoxRegression:
             learned = fold != held_out
             if not _is_informative(targets[learned]):
                 return self.penalties[0]
-            standard = Standardizer(values[learned], n_components)
-            everybody = standard(values)
+            everybody = Standardizer(n_components).fit(values[learned]).transform(values)
             for i, strength in enumerate(self.penalties):
                 beta = fit_cox(everybody[learned], targets[learned], strength)
                 likely[i] += log_partial_likelihood(everybody @ beta, targets)[0]

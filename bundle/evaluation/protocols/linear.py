@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
 
 from ...core import SettingError
 from .inputs import Vectors
@@ -19,9 +20,10 @@ _N_INNER_FOLDS = 5
 class LinearProbe:
     """Logistic regression with an L2 penalty on standardized features.
 
-    The penalty is the one with the least log loss in an inner cross-validation over the training patients; test
-    patients take no part in it, nor in the means and deviations. Fitted in the space that the training rows span,
-    which changes nothing (the penalty does not see rotations) and is quicker where patients are few.
+    The penalty is the one with the least log loss in an inner cross-validation over the training patients, the
+    strongest where a class has one of them; test patients take no part in it, nor in the means and deviations. Fitted
+    in the space that the training rows span, which changes nothing (the penalty does not see rotations) and is quicker
+    where patients are few.
 
     Args:
         penalties: values of C (scikit-learn's inverse strength) to choose from, above 0.
@@ -52,27 +54,13 @@ class LinearProbe:
             seed: of the inner folds.
         """
         targets = np.asarray(targets, np.int64)
-        standard = Standardizer(train.values)
-        x = standard(train.values)
-        model = LogisticRegression(C=self._penalty(train.values, targets, seed), max_iter=2000).fit(x, targets)
-        scores = np.zeros((len(test), n_classes))
-        scores[:, model.classes_] = model.predict_proba(standard(test.values))
-        return scores
-
-    def _penalty(self, values: NDArray[np.float32], targets: NDArray[np.int64], seed: int) -> float:
-        """The C of the least inner log loss; of equal ones the strongest. The strongest where a class has one row."""
+        model = make_pipeline(Standardizer(), LogisticRegression(C=self.penalties[0], max_iter=2000))
         n_folds = min(_N_INNER_FOLDS, int(np.unique(targets, return_counts=True)[1].min()))
-        if n_folds < 2 or len(self.penalties) == 1:
-            return self.penalties[0]
-        loss = np.zeros(len(self.penalties))
-        folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-        for learned, held_out in folds.split(values, targets):
-            standard = Standardizer(values[learned])
-            x, z = standard(values[learned]), standard(values[held_out])
-            model = LogisticRegression(max_iter=2000, warm_start=True)
-            for i, penalty in enumerate(self.penalties):
-                model.set_params(C=penalty).fit(x, targets[learned])
-                place = np.searchsorted(model.classes_, targets[held_out])
-                likely = model.predict_proba(z)[np.arange(len(z)), place]
-                loss[i] -= np.log(np.maximum(likely, 1e-12)).sum()
-        return self.penalties[int(np.argmin(loss))]
+        if n_folds > 1:
+            folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+            grid = {"logisticregression__C": self.penalties}  # of equal ones the first, the strongest, is taken
+            model = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds)
+        model.fit(train.values, targets)
+        scores = np.zeros((len(test), n_classes))
+        scores[:, model.classes_] = model.predict_proba(test.values)
+        return scores

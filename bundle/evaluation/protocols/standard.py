@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
 
 _SAME = 1e-6  # a direction whose spread is less than this share of the largest is rounding
 
 
-class Standardizer:
-    """Learn means, deviations and principal axes from the training rows; call with rows to get their coordinates.
+class Standardizer(TransformerMixin, BaseEstimator):
+    """Learn means, deviations and principal axes from training rows; transform rows to their coordinates.
 
     Without ``n_components`` distances between training rows stay as they are, and so does everything with an L2
     penalty.
 
     Args:
-        train: [n, d], n at least 1.
         n_components: axes of the largest spread to keep; None: all that the rows span.
     """
 
-    def __init__(self, train: NDArray[np.float32], n_components: int | None = None) -> None:
+    def __init__(self, n_components: int | None = None) -> None:
+        self.n_components = n_components
+
+    def fit(self, train: NDArray[np.float32], targets: object = None) -> Standardizer:
+        """Learn from rows [n, d], n at least 1; there is nothing to learn from targets."""
         values = np.asarray(train, np.float64)
         self.mean = values.mean(0)
         spread = values.std(0)
@@ -27,8 +31,9 @@ class Standardizer:
         self.scale = np.where(spread > _SAME * max(float(spread.max(initial=0)), 1e-30), spread, np.inf)
         _, singular, axes = np.linalg.svd((values - self.mean) / self.scale, full_matrices=False)
         n_kept = max(1, int((singular > _SAME * singular.max(initial=0)).sum()))
-        self.axes = axes[: n_kept if n_components is None else min(n_kept, n_components)]
+        self.axes = axes[: n_kept if self.n_components is None else min(n_kept, self.n_components)]
+        return self
 
-    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+    def transform(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Coordinates of rows [m, d] on the axes, [m, p]."""
         return ((np.asarray(values, np.float64) - self.mean) / self.scale) @ self.axes.T
