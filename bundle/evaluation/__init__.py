@@ -6,26 +6,15 @@ from .features.slide_features import SlideFeatures
 from .features.stored_features import EmbeddingFiles, StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
-from .metrics.curves import (
-    Reliability,
-    RocBand,
-    SurvivalCurve,
-    discordant_share,
-    holm,
-    log_rank_p,
-    mean_roc,
-    reliability,
-    survival_curve,
-    upper_half,
-)
+from .metrics.curves import discordant_share, holm, log_rank_p, mean_roc, reliability, survival_curve, upper_half
 from .metrics.identity_probe import IdentityProbe
 from .metrics.intervals import Estimate, Figures, bootstrap, compare_bootstrap, over_folds
-from .metrics.knn import knn_predict, knn_vote
+from .metrics.knn import knn_predict
 from .metrics.slide_knn import SlideKNN
 from .metrics.survival import SurvivalFigures
 from .patient_rows import EvaluationRows, evaluation_rows, evaluation_splits
 from .protocols.cox import CoxRegression
-from .protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
+from .protocols.inputs import Bags, PrototypeSets, Vectors
 from .protocols.linear import LinearProbe
 from .protocols.mil import AttentionMIL, GatedAttention
 from .protocols.neighbors import NearestNeighbors
@@ -49,22 +38,18 @@ __all__ = [
     "Figures",
     "GatedAttention",
     "IdentityProbe",
-    "Inputs",
     "Interval",
     "LinearProbe",
     "NearestNeighbors",
     "Predictions",
     "PrototypeSets",
     "RegionEncoders",
-    "Reliability",
     "Result",
     "ResultsFiles",
-    "RocBand",
     "SlideEvaluation",
     "SlideFeatures",
     "SlideKNN",
     "StoredFeatures",
-    "SurvivalCurve",
     "SurvivalFigures",
     "Vectors",
     "bootstrap",
@@ -76,7 +61,6 @@ __all__ = [
     "evaluation_splits",
     "holm",
     "knn_predict",
-    "knn_vote",
     "log_rank_p",
     "mean_roc",
     "over_folds",

@@ -1,10 +1,8 @@
 """The engine that turns token grids into region embeddings for metrics."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ignite.metrics import Metric
 from monai.engines import Evaluator
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
@@ -25,8 +23,8 @@ class EmbeddingEvaluator(Evaluator):
         network: region encoder, [B, D, H, W] -> [B, dim].
         inferer: runs it.
         amp: bfloat16 autocast.
-        key_val_metric, additional_metrics: Ignite metrics over the output.
-        val_handlers: Ignite handlers.
+        options: what MONAI's evaluator takes: ``key_val_metric`` and ``additional_metrics``, Ignite metrics over the
+            output, and ``val_handlers``.
     """
 
     def __init__(
@@ -36,21 +34,12 @@ class EmbeddingEvaluator(Evaluator):
         network: nn.Module,
         inferer: Inferer | None = None,
         amp: bool = False,
-        key_val_metric: dict[str, Metric] | None = None,
-        additional_metrics: dict[str, Metric] | None = None,
-        val_handlers: Sequence[Any] | None = None,
+        **options: Any,
     ) -> None:
         self.network = network
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.uses_bf16 = as_bool(amp)
-        super().__init__(
-            device=device,
-            val_data_loader=val_data_loader,
-            key_val_metric=key_val_metric,
-            additional_metrics=additional_metrics,
-            val_handlers=val_handlers,
-            decollate=False,
-        )
+        super().__init__(device=device, val_data_loader=val_data_loader, decollate=False, **options)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device
