@@ -107,7 +107,7 @@ def test_start_scripts_are_read(tmp_path):
 def test_the_chain_is_built_from_this_tree(request):
     """Every step has its arguments; without a scanner's slide its step is left out."""
     paths = Paths(request.config.rootpath)
-    assert all(step.arguments(paths) for step in steps_for(paths))
+    assert all(step.arguments for step in steps_for(paths))
     assert "tokenize the real slide" not in {step.name for step in steps_for(paths)}
     assert len(fingerprint(paths)) == 64
 

@@ -19,7 +19,9 @@ def main() -> int:
     """Read the command line, run, compare; 0: the same, 1: something differs, 2: a chain cannot be run."""
     options = _parser().parse_args()
     if options.rules:
-        print("\n".join(f"{rule.name}: {rule.reason}\n    {_where(rule.files, rule.items)}" for rule in RULES))
+        for rule in RULES:
+            items = "" if rule.items is None else f"  items: {' '.join(rule.items)}"
+            print(f"{rule.name}: {rule.reason}\n    {' '.join(rule.files)}{items}")
         return 0
     if len(options.commits) != 2:
         print("Give two commits, or one and . for the files as they are; --help tells more.", file=sys.stderr)
@@ -40,17 +42,13 @@ def main() -> int:
 
 def _both(bench: Bench, options: argparse.Namespace) -> tuple[Path, Path]:
     a, b = options.commits
-    inputs = (_present(options.real_slide), _present(options.schema))
+    slide, schema = (path.resolve() if path.is_file() else None for path in (options.real_slide, options.schema))
     is_same = "." not in (a, b) and bench.hash_of(a) == bench.hash_of(b)
     if a == b == ".":
         raise RunError(
             "the files as they are cannot be compared with themselves; commit them, then give the commit twice."
         )
-    return results_of(bench, a, *inputs), results_of(bench, b, *inputs, is_again=is_same)
-
-
-def _present(path: Path | None) -> Path | None:
-    return path.resolve() if path is not None and path.is_file() else None
+    return results_of(bench, a, slide, schema), results_of(bench, b, slide, schema, is_same)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,10 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--all", action="store_true", help=f"list all differences, not {_SHOWN}")
     add("--rules", action="store_true", help="say what is not compared, and why")
     return parser
-
-
-def _where(files: tuple[str, ...], items: tuple[str, ...] | None) -> str:
-    return " ".join(files) + ("" if items is None else f"  items: {' '.join(items)}")
 
 
 def _report(comparison: Comparison, commits: list[str], is_full: bool) -> None:

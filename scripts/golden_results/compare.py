@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from .reading import Item, items_of
-from .rules import Rule, skips_file, skips_item, stable_name, stable_text
+from .rules import Rule, exempting, stable_name, stable_text
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?![\w.])")
 _SHOWN = 60  # characters of a text around the first difference
@@ -43,11 +43,7 @@ class Comparison:
     n_equal_files: int = 0
     n_items: int = 0
     differences: list[Difference] = field(default_factory=list)
-    left_out: dict[Rule, int] = field(default_factory=dict)
-
-    def leave_out(self, rule: Rule) -> None:
-        """Count an item or file that a rule exempts."""
-        self.left_out[rule] = self.left_out.get(rule, 0) + 1
+    left_out: Counter[Rule] = field(default_factory=Counter)
 
 
 def compare_folders(first: Path, second: Path) -> Comparison:
@@ -60,9 +56,8 @@ def compare_folders(first: Path, second: Path) -> Comparison:
     places = _places(first), _places(second)
     files = _files(first), _files(second)
     for path in sorted(files[0].keys() | files[1].keys()):
-        rule = skips_file(path)
-        if rule is not None:
-            found.leave_out(rule)
+        if rule := exempting(path):
+            found.left_out[rule] += 1
         elif path not in files[0] or path not in files[1]:
             found.differences.append(Difference(path, "", f"only in {'first' if path in files[0] else 'second'}"))
         else:
@@ -94,35 +89,28 @@ def _places(folder: Path) -> list[tuple[str, str]]:
 def _compare_file(
     path: str, contents: list[bytes], places: tuple[list[tuple[str, str]], list[tuple[str, str]]], found: Comparison
 ) -> None:
-    first, second = (items_of(path, content) for content in contents)
-    for item in dict.fromkeys([*first, *second]):
-        rule = skips_item(path, item)
-        if rule is not None:
-            found.leave_out(rule)
+    first, second = (
+        {name: stable_text(item, known) if isinstance(item, str) else item for name, item in items_of(path, content)}
+        for content, known in zip(contents, places, strict=True)
+    )
+    for name in dict.fromkeys([*first, *second]):
+        if rule := exempting(path, name):
+            found.left_out[rule] += 1
             continue
         found.n_items += 1
-        if item not in first or item not in second:
-            found.differences.append(Difference(path, item, f"only in {'first' if item in first else 'second'}"))
-            continue
-        pair = [_settled(side[item], known) for side, known in zip((first, second), places, strict=True)]
-        found.differences.extend(Difference(path, item, *difference) for difference in _differences(*pair))
+        if difference := _difference(first.get(name), second.get(name)):
+            found.differences.append(Difference(path, name, *difference))
 
 
-def _settled(item: Item, places: list[tuple[str, str]]) -> Item:
-    return stable_text(item, places) if isinstance(item, str) else item
-
-
-def _differences(first: Item, second: Item) -> Iterator[tuple[str, float | None]]:
-    """What differs and by how much, at most one; nothing where both are the same to the bit."""
-    if isinstance(first, str) and isinstance(second, str):
-        if first != second:
-            yield _text_difference(first, second)
-    elif isinstance(first, str) or isinstance(second, str):
-        yield f"{_kind(first)} became {_kind(second)}", None
-    elif first.shape != second.shape or first.dtype != second.dtype:
-        yield f"{_kind(first)} became {_kind(second)}", None
-    elif first.tobytes() != second.tobytes():
-        yield _array_difference(first, second)
+def _difference(first: Item | None, second: Item | None) -> tuple[str, float | None] | None:
+    """What differs and by how much; None where both are the same to the bit."""
+    if first is None or second is None:
+        return f"only in {'second' if first is None else 'first'}", None
+    if _kind(first) != _kind(second):
+        return f"{_kind(first)} became {_kind(second)}", None
+    if isinstance(first, str) or isinstance(second, str):
+        return _text_difference(str(first), str(second)) if first != second else None
+    return _array_difference(first, second) if first.tobytes() != second.tobytes() else None
 
 
 def _kind(item: Item) -> str:

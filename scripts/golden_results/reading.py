@@ -8,20 +8,25 @@ import hashlib
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
 import h5py
 import nibabel
 import numpy as np
+import safetensors.torch
 import tifffile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 Item = NDArray[Any] | str
-Items = dict[str, Item]
+Items = Iterator[tuple[str, Item]]
 
 
 def items_of(name: str, content: bytes) -> Items:
@@ -34,28 +39,23 @@ def items_of(name: str, content: bytes) -> Items:
     Raises:
         ValueError: the file is not what its name says.
     """
+    path = PurePosixPath(name)
+    is_log = path.name.startswith("events.out.tfevents")
     try:
-        return dict(_reader(PurePosixPath(name))(content))
+        yield from (_events if is_log else _READERS.get(path.suffix.lower(), _text))(io.BytesIO(content))
     except Exception as error:  # each library has its own kinds
         raise ValueError(f"{name} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def _reader(path: PurePosixPath) -> Callable[[bytes], Iterator[tuple[str, Item]]]:
-    if path.name.startswith("events.out.tfevents"):
-        return _events
-    return _READERS.get(path.suffix.lower(), _text)
-
-
-def _hdf5(content: bytes) -> Iterator[tuple[str, Item]]:
-    with h5py.File(io.BytesIO(content)) as file:
+def _hdf5(content: BytesIO) -> Items:
+    with h5py.File(content) as file:
         found: list[Any] = [file]
         file.visititems(lambda _, entry: found.append(entry))
         for entry in found:
             if isinstance(entry, h5py.Dataset):
                 yield entry.name, np.asarray(entry[()])
                 yield f"{entry.name}#storage", f"{entry.dtype} chunks {entry.chunks} {entry.compression}"
-            for name, value in entry.attrs.items():
-                yield f"{entry.name}@{name}", _leaf(value)
+            yield from ((f"{entry.name}@{name}", _leaf(value)) for name, value in entry.attrs.items())
 
 
 def _leaf(value: Any) -> Item:
@@ -66,52 +66,39 @@ def _leaf(value: Any) -> Item:
     return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else repr(value)
 
 
-def _nested(value: Any, name: str = "") -> Iterator[tuple[str, Item]]:
+def _nested(value: Any, name: str = "") -> Items:
+    is_list = isinstance(value, list | tuple)
     if isinstance(value, Mapping):
         yield f"{name}/", "keys " + repr([str(key) for key in value])
         for key, inner in value.items():
             yield from _nested(inner, f"{name}/{key}")
-    elif isinstance(value, list | tuple) and not all(isinstance(inner, int | float | str) for inner in value):
+    elif is_list and not all(isinstance(inner, int | float | str) for inner in value):
         yield f"{name}/", f"{len(value)} entries"
         for i, inner in enumerate(value):
             yield from _nested(inner, f"{name}/{i}")
-    elif isinstance(value, list | tuple) and value and not any(isinstance(inner, str | bool) for inner in value):
+    elif is_list and value and not any(isinstance(inner, str | bool) for inner in value):
         yield name, np.asarray(value)
     else:
         yield name, _leaf(value)
 
 
-def _json(content: bytes) -> Iterator[tuple[str, Item]]:
-    return _nested(json.loads(content))
+def _table(content: BytesIO, delimiter: str = ",") -> Items:
+    rows = csv.reader(io.TextIOWrapper(content, "utf-8", newline=""), delimiter=delimiter)
+    columns = list(zip_longest(*rows, fillvalue=""))
+    header = [column[0] for column in columns]
+    yield "header", "\n".join(header)
+    for i, (name, *cells) in enumerate(columns):  # a table without names has its first row there, perhaps a value twice
+        yield f"{name} in column {i}" if name in header[:i] else name, "\n".join(cells)
 
 
-def _table(delimiter: str) -> Callable[[bytes], Iterator[tuple[str, Item]]]:
-    def read(content: bytes) -> Iterator[tuple[str, Item]]:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=""), delimiter=delimiter))
-        header = rows[0] if rows else []
-        yield "header", "\n".join(header)
-        for i, name in enumerate(header):  # a table without names has its first row there, perhaps one value twice
-            yield (
-                name if name not in header[:i] else f"{name} in column {i}",
-                "\n".join(row[i] if i < len(row) else "" for row in rows[1:]),
-            )
-
-    return read
-
-
-def _numpy(content: bytes) -> Iterator[tuple[str, Item]]:
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
-    yield from loaded.items() if isinstance(loaded, Mapping) else [("array", loaded)]
-
-
-def _picture(content: bytes) -> Iterator[tuple[str, Item]]:
-    with Image.open(io.BytesIO(content)) as picture:
+def _picture(content: BytesIO) -> Items:
+    with Image.open(content) as picture:
         yield "pixels", np.asarray(picture)
         yield "mode", picture.mode
 
 
-def _tiff(content: bytes) -> Iterator[tuple[str, Item]]:
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
+def _tiff(content: BytesIO) -> Items:
+    with tifffile.TiffFile(content) as file:
         for i, series in enumerate(file.series):
             for j, level in enumerate(series.levels):
                 yield f"series {i} level {j}", level.asarray()
@@ -121,48 +108,23 @@ def _tiff(content: bytes) -> Iterator[tuple[str, Item]]:
                     yield f"page {i} {tag.name}", repr(tag.value)
 
 
-def _nifti(content: bytes) -> Iterator[tuple[str, Item]]:
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+def _nifti(content: BytesIO) -> Items:
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content.read()))
     yield "voxels", np.asarray(image.dataobj)
     yield "affine", image.affine
-    for name in image.header:
-        yield f"header {name}", np.asarray(image.header[name])
+    yield from ((f"header {name}", np.asarray(image.header[name])) for name in image.header)
 
 
-def _weights(content: bytes) -> Iterator[tuple[str, Item]]:
-    return _nested(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+def _safetensors(content: BytesIO) -> Items:
+    header = json.loads(content.read(int.from_bytes(content.read(8), "little")))  # type, shape and place of tensors
+    yield from _nested(header, "header")
+    yield from ((name, _leaf(tensor)) for name, tensor in safetensors.torch.load(content.getvalue()).items())
 
 
-def _safetensors(content: bytes) -> Iterator[tuple[str, Item]]:
-    """The header, which names type, shape and place of each tensor, and the tensors as bytes of their type."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    yield from _nested(header.pop("__metadata__", {}), "__metadata__")
-    types = {
-        "F64": "f8",
-        "F32": "f4",
-        "F16": "f2",
-        "I64": "i8",
-        "I32": "i4",
-        "I16": "i2",
-        "I8": "i1",
-        "U8": "u1",
-        "BOOL": "?",
-    }
-    for name, entry in header.items():
-        first, last = (start + offset for offset in entry["data_offsets"])
-        yield (
-            name,
-            np.frombuffer(content[first:last], types.get(entry["dtype"], "u1")).reshape(
-                entry["shape"] if entry["dtype"] in types else -1
-            ),
-        )
-
-
-def _torchscript(content: bytes) -> Iterator[tuple[str, Item]]:
+def _torchscript(content: BytesIO) -> Items:
     """Weights, the metadata inside, and answers to one input; the code inside names modules, which may move."""
     files = {"metadata.json": ""}
-    module = torch.jit.load(io.BytesIO(content), map_location="cpu", _extra_files=files)
+    module = torch.jit.load(content, map_location="cpu", _extra_files=files)
     metadata = json.loads(files["metadata.json"])
     yield from _nested(metadata, "metadata.json")
     yield from ((name, _leaf(tensor)) for name, tensor in module.state_dict().items())
@@ -173,34 +135,25 @@ def _torchscript(content: bytes) -> Iterator[tuple[str, Item]]:
         yield "project", _leaf(module.project(tokens))
 
 
-def _zip(content: bytes) -> Iterator[tuple[str, Item]]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _zip(content: BytesIO) -> Items:
+    with zipfile.ZipFile(content) as archive:
         for entry in archive.infolist():
-            inner = archive.read(entry)
             yield f"{entry.filename}#mode", oct(entry.external_attr >> 16)
-            yield from ((f"{entry.filename}: {name}", item) for name, item in items_of(entry.filename, inner).items())
+            inner = items_of(entry.filename, archive.read(entry))
+            yield from ((f"{entry.filename}: {name}", item) for name, item in inner)
 
 
-def _events(content: bytes) -> Iterator[tuple[str, Item]]:
+def _events(content: BytesIO) -> Items:
     """TensorBoard's values by tag and step; when they were written is left out."""
     from tensorboard.compat.proto.event_pb2 import Event
 
-    counts: dict[str, int] = {}
-    for record in _records(content):
-        event = Event.FromString(record)
+    counts: Counter[str] = Counter()
+    while length := int.from_bytes(content.read(8), "little"):  # and its checksum (4), the record, its checksum (4)
+        event = Event.FromString(content.read(4 + length + 4)[4:-4])
         for value in event.summary.value:
             name = f"{value.tag} at {event.step}"
-            counts[name] = counts.get(name, 0) + 1
+            counts[name] += 1
             yield name if counts[name] == 1 else f"{name} again {counts[name]}", _summary(value)
-
-
-def _records(content: bytes) -> Iterator[bytes]:
-    """TFRecord: length (8 bytes), its checksum (4), the record, its checksum (4)."""
-    place = 0
-    while place < len(content):
-        length = int.from_bytes(content[place : place + 8], "little")
-        yield content[place + 12 : place + 12 + length]
-        place += 16 + length
 
 
 def _summary(value: Any) -> Item:
@@ -217,15 +170,33 @@ def _summary(value: Any) -> Item:
     return str(value)
 
 
-def _text(content: bytes) -> Iterator[tuple[str, Item]]:
+def _text(content: BytesIO) -> Items:
     try:
-        yield "text", content.decode("utf-8")
+        yield "text", content.getvalue().decode("utf-8")
     except UnicodeDecodeError:
-        yield "sha256", hashlib.sha256(content).hexdigest()
+        yield "sha256", hashlib.sha256(content.getvalue()).hexdigest()
 
 
-_READERS = {
-    ".h5": _hdf5, ".npz": _numpy, ".npy": _numpy, ".png": _picture, ".jpg": _picture, ".tif": _tiff, ".tiff": _tiff,
-    ".json": _json, ".geojson": _json, ".csv": _table(","), ".tsv": _table("\t"), ".gz": _nifti, ".pt": _weights,
-    ".pth": _weights, ".ts": _torchscript, ".safetensors": _safetensors, ".zip": _zip,
-}  # fmt: skip
+def _weights(content: BytesIO) -> Items:
+    return _nested(torch.load(content, map_location="cpu", weights_only=True))
+
+
+_READERS: dict[str, Callable[[BytesIO], Items]] = {
+    ".h5": _hdf5,
+    ".npz": lambda content: iter(np.load(content, allow_pickle=False).items()),
+    ".npy": lambda content: iter([("array", np.load(content, allow_pickle=False))]),
+    ".png": _picture,
+    ".jpg": _picture,
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".json": lambda content: _nested(json.load(content)),
+    ".geojson": lambda content: _nested(json.load(content)),
+    ".csv": _table,
+    ".tsv": partial(_table, delimiter="\t"),
+    ".gz": _nifti,
+    ".pt": _weights,
+    ".pth": _weights,
+    ".ts": _torchscript,
+    ".safetensors": _safetensors,
+    ".zip": _zip,
+}

@@ -8,30 +8,22 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE
+from typing import NamedTuple
 
-from .steps import COHORT, Paths, draw_slides, fingerprint, steps_for
+from .steps import COHORT, Paths, Step, draw_slides, fingerprint, steps_for
 
-_ONE_TIME = 1_000_000_000  # seconds since 1970: what is keyed by times of files then agrees between runs
 _FEW = ("demo_00.tif", "demo_05.tif")
-_WARM = Path(__file__).with_name("warm.py")
 _THREADS = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
-
-
-Starter = Callable[[list[str], Path], str]  # arguments of the interpreter, log without suffix -> stdout
 
 
 class RunError(Exception):
     """A commit's chain cannot be run."""
 
 
-@dataclass(frozen=True)
-class Bench:
+class Bench(NamedTuple):
     """What both runs share.
 
     Only one process may fill a folder of results at a time.
@@ -45,6 +37,11 @@ class Bench:
     root: Path
     python: Path
     results: Path
+
+    @property
+    def slides(self) -> Path:
+        """Slides for all runs, and their table."""
+        return self.results / f"slides_{COHORT[0]}_of_{COHORT[1]}"
 
     def hash_of(self, commit: str) -> str:
         """Of a commit-ish, in full."""
@@ -71,6 +68,14 @@ class Bench:
             finally:
                 subprocess.run([*worktree, "remove", "--force", str(tree)], check=True)
 
+    def run(self, steps: list[Step], tree: Path, folder: Path) -> None:
+        """Steps on a commit's files, in a folder, on one thread and without a GPU."""
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        settings = _THREADS | {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
+        words = [str(self.python), str(Path(__file__).with_name("warm.py")), json.dumps(steps)]
+        if subprocess.run(words, cwd=folder, env=os.environ | settings).returncode:
+            raise RunError("a step failed, see above.")
+
 
 def results_of(bench: Bench, commit: str, real_slide: Path | None, schema: Path | None, is_again: bool = False) -> Path:
     """The folder of a commit's results; the chain is run unless it was, for this commit, slide and interpreter.
@@ -93,7 +98,9 @@ def results_of(bench: Bench, commit: str, real_slide: Path | None, schema: Path 
         "real_slide": str(real_slide),
         "schema": str(schema),
     }
-    if commit != "." and not is_again and _is_complete(folder, wanted):
+    record = folder / "run.json"
+    is_complete = record.is_file() and wanted.items() <= json.loads(record.read_text(encoding="utf-8")).items()
+    if commit != "." and not is_again and is_complete:
         print(f"{commit}: results of before, {folder}", flush=True)
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -101,31 +108,17 @@ def results_of(bench: Bench, commit: str, real_slide: Path | None, schema: Path 
         _draw_once(bench, tree)
         print(f"{commit}: {folder}", flush=True)
         _run_chain(bench, Paths(tree, real_slide, schema), folder)
-        record = wanted | {"tree": str(tree)}
-        (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record.write_text(json.dumps(wanted | {"tree": str(tree)}, indent=1) + "\n", encoding="utf-8")
     return folder
-
-
-def _is_complete(folder: Path, wanted: dict[str, str]) -> bool:
-    record = folder / "run.json"
-    return record.is_file() and wanted.items() <= json.loads(record.read_text(encoding="utf-8")).items()
-
-
-def _slides(bench: Bench) -> Path:
-    return bench.results / f"slides_{COHORT[0]}_of_{COHORT[1]}"
 
 
 def _draw_once(bench: Bench, tree: Path) -> None:
     """Slides for all runs, by the first commit that is run, and their table."""
-    slides = _slides(bench)
+    slides = bench.slides
     if (slides / "cohort.csv").is_file():
         return
     shutil.rmtree(slides, ignore_errors=True)
-    bench.results.mkdir(parents=True, exist_ok=True)
-    print("slides for all runs", flush=True)
-    with _warm(bench, tree, bench.results) as start:
-        start(draw_slides(tree, slides.name, *COHORT), slides.with_suffix(".log"))
-    _set_times(slides)
+    bench.run([Step("slides for all runs", draw_slides(tree, slides.name, *COHORT))], tree, bench.results)
     with (slides / "slide_table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     patients = {row["patient"]: i for i, row in enumerate(rows)}
@@ -139,49 +132,9 @@ def _draw_once(bench: Bench, tree: Path) -> None:
 
 
 def _run_chain(bench: Bench, paths: Paths, folder: Path) -> None:
-    for name in ("logs", "planted", "package"):
+    for name in ("few_slides", "planted", "package"):
         (folder / name).mkdir(parents=True)
-    shutil.copytree(_slides(bench), folder / "slides")
-    (folder / "few_slides").mkdir()
+    shutil.copytree(bench.slides, folder / "slides")
     for name in _FEW:
         shutil.copy2(folder / "slides" / name, folder / "few_slides" / name)
-    started, todo = time.monotonic(), list(steps_for(paths))
-    with _warm(bench, paths.tree, folder) as start:
-        for i, step in enumerate(todo, 1):
-            print(f"  {i:2d}/{len(todo)} {step.name} ({time.monotonic() - started:.0f} s)", flush=True)
-            said = start(step.arguments(paths), folder / "logs" / f"{i:02d}_{step.name.replace(' ', '_')}")
-            if step.keep is not None:
-                (folder / step.keep).write_text(said, encoding="utf-8")
-            _set_times(folder)
-    print(f"  done ({time.monotonic() - started:.0f} s)", flush=True)
-
-
-@contextmanager
-def _warm(bench: Bench, tree: Path, folder: Path) -> Iterator[Starter]:
-    """Starts steps on a commit's files in a folder, on one thread and without a GPU; gives what they said to stdout."""
-    given = {"PYTHONPATH": str(tree), "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
-    words, settings = [str(bench.python), str(_WARM)], os.environ | _THREADS | given
-    with subprocess.Popen(words, cwd=folder, env=settings, stdin=PIPE, stdout=PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        answers = process.stdout
-
-        def start(arguments: list[str], log: Path) -> str:
-            said = log.with_suffix(".out"), log.with_suffix(".err")
-            print(json.dumps([arguments, *map(str, said)]), file=process.stdin, flush=True)
-            status = answers.readline().strip()
-            if status != "0":
-                tail = "\n".join(
-                    "".join(path.read_text(encoding="utf-8")[-3000:] for path in said if path.is_file()).splitlines()[
-                        -12:
-                    ]
-                )
-                raise RunError(f"exit status {status or 'of the whole process'}; the logs are {log}.*\n{tail}")
-            return said[0].read_text(encoding="utf-8")
-
-        yield start
-
-
-def _set_times(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            os.utime(path, (_ONE_TIME, _ONE_TIME))
+    bench.run(steps_for(paths), paths.tree, folder)

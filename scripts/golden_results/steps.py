@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -29,8 +27,7 @@ for title, options in {
 """
 
 
-@dataclass(frozen=True)
-class Paths:
+class Paths(NamedTuple):
     """Where a chain finds things.
 
     Attributes:
@@ -43,27 +40,19 @@ class Paths:
     real_slide: Path | None = None
     schema: Path | None = None
 
-    def configs(self, *names: str) -> str:
-        """Value of ``--config_file``."""
-        found = [str(self.tree / "configs" / f"{name}.yaml") for name in names]
-        return found[0] if len(found) == 1 else repr(found)
 
-
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One process of the chain, started in the folder of results.
 
     Attributes:
         name: of its log.
         arguments: what the interpreter is given.
         keep: what the process says goes into this file, a result like others; None: it is only logged.
-        needs: the step is left out where this says no.
     """
 
     name: str
-    arguments: Callable[[Paths], list[str]]
+    arguments: list[str]
     keep: str | None = None
-    needs: Callable[[Paths], bool] = field(default=lambda _: True)
 
 
 def module_of(script: Path) -> str:
@@ -79,40 +68,23 @@ def module_of(script: Path) -> str:
     return own[-1]
 
 
-def slide_maker(tree: Path) -> str:
-    """The module that draws demo slides."""
-    return "bundle.demo" if (tree / "bundle" / "demo" / "__main__.py").is_file() else "bundle.synthetic"
-
-
 def draw_slides(tree: Path, folder: str, n_slides: int, regions: int) -> list[str]:
     """Arguments that draw demo slides."""
-    options = {"n_slides": n_slides, "regions": regions, "seed": 0, "n_workers": 2}
-    return ["-m", slide_maker(tree), "--output_dir", folder, *_options(options)]
+    module = "bundle.demo" if (tree / "bundle" / "demo" / "__main__.py").is_file() else "bundle.synthetic"
+    options = {"output_dir": folder, "n_slides": n_slides, "regions": regions, "seed": 0, "n_workers": 2}
+    return ["-m", module, *_options(options)]
 
 
 def _options(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
-def _steps(chain: Mapping[str, Any]) -> Iterator[Step]:
-    """The verbs of ``chain.yaml``; before them slides and a planted cohort are drawn, then weights are packaged."""
-    yield Step("draw slides", lambda paths: draw_slides(paths.tree, "drawn", 3, 4))
-    yield Step("planted cohort", lambda _: ["-c", PLANTED])
-    for step in chain["steps"]:
-        uses_real = "REAL_SLIDE" in step["options"].values()
-        yield Step(step["name"], partial(_verb, step), needs=_has_real_slide if uses_real else lambda _: True)
-    yield Step("package", _package, keep="package/said.txt")
-
-
 def _verb(step: Mapping[str, Any], paths: Paths) -> list[str]:
     verb, *names = step["run"].split()
-    given = {"config_file": paths.configs(*names), "bundle_root": paths.tree, "device": "cpu"} | step["options"]
-    options = {name: paths.real_slide if value == "REAL_SLIDE" else value for name, value in given.items()}
-    return ["-m", "monai.bundle", "run", verb, *_options(options)]
-
-
-def _has_real_slide(paths: Paths) -> bool:
-    return paths.real_slide is not None
+    configs = [str(paths.tree / "configs" / f"{name}.yaml") for name in names]
+    given = {"config_file": configs if len(configs) > 1 else configs[0], "bundle_root": paths.tree, "device": "cpu"}
+    options = {k: paths.real_slide if value == "REAL_SLIDE" else value for k, value in step["options"].items()}
+    return ["-m", "monai.bundle", "run", verb, *_options(given | options)]
 
 
 def _package(paths: Paths) -> list[str]:
@@ -121,16 +93,21 @@ def _package(paths: Paths) -> list[str]:
     return ["-m", module_of(paths.tree / "scripts" / "package"), *_options(given)]
 
 
-STEPS = list(_steps(yaml.safe_load(Path(__file__).with_name("chain.yaml").read_text(encoding="utf-8"))))
-
-
 def steps_for(paths: Paths) -> list[Step]:
-    """The steps that can be done here."""
-    return [step for step in STEPS if step.needs(paths)]
+    """The steps that can be done here: slides and a planted cohort, the verbs of ``chain.yaml``, then a package."""
+    verbs = yaml.safe_load(Path(__file__).with_name("chain.yaml").read_text(encoding="utf-8"))["steps"]
+    if paths.real_slide is None:
+        verbs = [step for step in verbs if "REAL_SLIDE" not in step["options"].values()]
+    return [
+        Step("draw slides", draw_slides(paths.tree, "drawn", 3, 4)),
+        Step("planted cohort", ["-c", PLANTED]),
+        *(Step(step["name"], _verb(step, paths)) for step in verbs),
+        Step("package", _package(paths), keep="package/said.txt"),
+    ]
 
 
 def fingerprint(paths: Paths) -> str:
     """Of what the chain asks for; not of the modules that do it, which may move while results stay comparable."""
-    asked = [(step.name, step.keep, step.arguments(paths)[2:]) for step in steps_for(paths)]
+    asked = [(step.name, step.keep, step.arguments[2:]) for step in steps_for(paths)]
     text = repr([COHORT, *(part for part in asked if part[0] != "planted cohort")])
     return hashlib.sha256(text.replace(str(paths.tree), "").encode()).hexdigest()

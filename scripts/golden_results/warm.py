@@ -1,15 +1,16 @@
 """A process that has imported what takes seconds, torch and MONAI, and forks for each step: a third of the time.
 
 It is started by its path with a commit's files on ``PYTHONPATH`` and never imports them itself, so that each step does
-so anew, as in a process of its own. A line of JSON in, ``[arguments, stdout, stderr]``; a line out, the exit status.
+so anew, as in a process of its own. It is given the steps as JSON and runs in the folder of results.
 """
 
 import json
 import os
 import runpy
+import shutil
 import sys
-import traceback
-from typing import Any
+import time
+from pathlib import Path
 
 import matplotlib.pyplot  # noqa: F401
 import monai.bundle  # noqa: F401
@@ -17,43 +18,43 @@ import sklearn.linear_model  # noqa: F401
 import tensorboard  # noqa: F401
 import torch.utils.tensorboard  # noqa: F401
 
+_ONE_TIME = 1_000_000_000  # seconds since 1970: what is keyed by times of files then agrees between runs
+
 
 def main() -> None:
-    """Answer requests until there are no more."""
+    """Run steps (name, arguments, where what it says is kept) one after the other, up to the first that fails."""
     strangers = [name for name in sys.modules if name == "bundle" or name.startswith("bundle.")]
     assert not strangers, strangers
     sys.path[0] = os.getcwd()  # as for `python -m`; this file's folder is no place for a commit's imports
-    for line in sys.stdin:
+    started, steps = time.monotonic(), json.loads(sys.argv[1])
+    for i, (name, arguments, keep) in enumerate(steps, 1):
+        print(f"  {i:2d}/{len(steps)} {name} ({time.monotonic() - started:.0f} s)", flush=True)
+        log = f"logs/{i:02d}_{name.replace(' ', '_')}"
         child = os.fork()
         if child == 0:
-            _become(*json.loads(line))
+            return _become(arguments, log)  # and end as the interpreter would, by an error too
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        if status:
+            tail = "\n".join(Path(f"{log}.err").read_text(encoding="utf-8").splitlines()[-12:])
+            sys.exit(f"exit status {os.waitstatus_to_exitcode(status)}; the logs are {os.getcwd()}/{log}.*\n{tail}")
+        if keep:
+            shutil.copyfile(f"{log}.out", keep)
+        for path in Path().rglob("*"):
+            if path.is_file():
+                os.utime(path, (_ONE_TIME, _ONE_TIME))
+    print(f"  done ({time.monotonic() - started:.0f} s)", flush=True)
 
 
-def _become(arguments: list[str], stdout: str, stderr: str) -> None:
-    """Run ``-m module ...`` or ``-c code`` to its end, as the interpreter would."""
-    for stream, path in ((0, os.devnull), (1, stdout), (2, stderr)):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(handle, stream)
-    status: Any = 0
-    try:
-        kind, what, *rest = arguments
-        sys.argv = [what, *rest]
-        if kind == "-m":
-            runpy.run_module(what, run_name="__main__", alter_sys=True)
-        else:
-            exec(compile(what, "<step>", "exec"), {"__name__": "__main__"})
-    except SystemExit as error:
-        status = error.code
-        if isinstance(status, str):
-            print(status, file=sys.stderr)
-    except BaseException:  # said as the interpreter would, then the exit status tells
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else int(status is not None))
+def _become(arguments: list[str], log: str) -> None:
+    """Be ``-m module ...`` or ``-c code``, its streams in files."""
+    for stream, path in enumerate((os.devnull, f"{log}.out", f"{log}.err")):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), stream)
+    kind, what, *rest = arguments
+    sys.argv = [what, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(what, "<step>", "exec"), {"__name__": "__main__"})
 
 
 if __name__ == "__main__":
