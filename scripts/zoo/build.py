@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,6 @@ from safetensors.torch import save_file
 
 from bundle.core import BundleError, link_atomically, write_text
 
-from .archive import sha1_of, write_archive
 from .configs import true_metadata, write_configs
 from .contents import packaged_files
 from .hipt import differences_from_published, export_patch_encoder, export_region_encoder
@@ -28,6 +28,8 @@ from .torchscript import export_torchscript
 from .verification import Check
 
 _TOOLS = Path(__file__).resolve().parents[2]  # where this module is found; a package does not have it
+_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
+_STORED = {".pt", ".pth", ".ts", ".safetensors", ".png"}  # do not get smaller
 _LFS = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("pt", "pth", "safetensors", "ts"))
 
 
@@ -83,7 +85,7 @@ def build_package(root: Path, output_dir: Path, options: PackageOptions) -> Pack
         made = Path(scratch)
         _copy_bundle(root, made / title)
         _write_weights(made / title, metadata, model, options, package)
-        write_archive(made / title, made / f"{title}.zip", top=name)
+        _write_archive(made / title, made / f"{title}.zip", top=name)
         _write_model_info(made, title, options.weights_url)
         _write_hub_layout(made / title, made / "huggingface", model)
         _write_hipt_files(made / "hipt", model, patch_encoder, package)
@@ -142,9 +144,28 @@ def _read_notes(path: Path) -> str:
         raise BundleError(f"the notes {path} cannot be read ({error}); give a Markdown file.") from error
 
 
+def _write_archive(folder: Path, path: Path, top: str) -> None:
+    """Write every file of ``folder`` below ``top/`` into a zip whose bytes depend on the folder's contents alone.
+
+    Args:
+        folder: what goes in.
+        path: the zip.
+        top: name of the folder inside; MONAI looks for the bundle's name.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).parts):
+            entry = zipfile.ZipInfo(f"{top}/{file.relative_to(folder).as_posix()}", _TIME)
+            entry.create_system = 3  # Unix, so that the modes are read
+            entry.external_attr = (0o100755 if file.stat().st_mode & 0o100 else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_STORED if file.suffix in _STORED else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, file.read_bytes(), compresslevel=9)
+
+
 def _write_model_info(made: Path, title: str, weights_url: str) -> None:
     source = f"{weights_url.rstrip('/')}/{title}.zip" if weights_url else ""
-    entry = {title: {"checksum": sha1_of(made / f"{title}.zip"), "source": source}}
+    with (made / f"{title}.zip").open("rb") as file:
+        checksum = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    entry = {title: {"checksum": checksum, "source": source}}
     write_text(made / "model_info.json", json.dumps(entry, indent=4) + "\n")
 
 
