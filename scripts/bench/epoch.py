@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+import yaml
 from torch import Tensor
 
 from bundle.core import quietly
@@ -18,19 +19,7 @@ from .cohort import MadeUpTokens
 from .learning.training import parse
 
 _DIM, _SIDE, _POOL = 32, 16, 1024
-_IDS = {
-    "max_epochs": 1,
-    "batch_size": 64,
-    "embed_dim": 48,
-    "depth": 2,
-    "n_heads": 3,
-    "hidden_dim": 256,
-    "bottleneck_dim": 64,
-    "out_dim": 2048,
-    "lr_warmup_epochs": 0,
-    "freeze_last_layer_epochs": 0,
-    "prototype_warmup_epochs": 0,
-}
+_IDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 class SimulatedRegions(MadeUpTokens):

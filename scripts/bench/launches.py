@@ -17,6 +17,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,37 +31,8 @@ from .step import our_step
 _N_REGIONS, _OUT_DIM = 2, 256
 _N_ROWS, _N_CHUNKS = 14 * _N_REGIONS, 2  # views and targets; chunks of 128 regions and 65,536 outputs on a GPU
 _BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
-_PARTS = {  # beginning of a place: what it is for; the first that fits
-    "parallel/keyed_random": "random numbers",
-    "training/transforms": "crops",
-    "networks/distiller.py ema_update_": "teacher's average",
-    "networks": "networks",
-    "training/losses/center": "centers",
-    "training/losses": "loss",
-    "training/handlers/gradients": "clipping",
-    "training/handlers/epoch_record": "record",
-    "training": "record",
-    "optim": "optimizer",
-}
-_ON_THE_HOST = (  # where the keys of random numbers stay
-    "parallel/keyed_random.py",
-    *(f"training/transforms/token_crops.py {function}" for function in ("randomize", "_lines", "_places")),
-)
-_SILENT = {  # neither views nor kernels
-    *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_", "detach", "alias"),
-    *("_unsafe_view", "lift_fresh", "_local_scalar_dense", "_record_function_enter_new", "_record_function_exit"),
-}
-_KERNELS = {  # of one call, where there are several
-    "native_layer_norm_backward": 2,
-    "_scaled_dot_product_flash_attention_for_cpu_backward": 3,  # the flash kernel's, whose stand-in this is
-    "upsample_bicubic2d_backward": 2,
-    "select_backward": 2,
-    "slice_backward": 2,
-    "sort": 4,
-}
-# One kernel for many tensors takes so many of them, by the number of lists that go side by side, and so many blocks.
-_MOST_TENSORS, _MOST_BLOCKS, _BLOCK = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}, 320, 1 << 16
-_LISTS = {"_fused_adamw_": 4, "_foreach_norm": 1}  # others: as many as are handed over
+_KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_MOST_BLOCKS, _BLOCK = 320, 1 << 16  # of one kernel for many tensors, and elements of a block
 
 Counts = Counter[tuple[str, str]]
 
@@ -92,7 +64,7 @@ def by_part(counts: Counts) -> dict[str, int]:
     """Sums of what each launch is for, largest first. Conversions between dtypes within networks are a part."""
     sums: Counter[str] = Counter()
     for (place, operation), n in counts.items():
-        part = next((name for start, name in _PARTS.items() if place.startswith(start)), "other")
+        part = next((name for start, name in _KNOWN["parts"].items() if place.startswith(start)), "other")
         if part == "networks" and operation in {"_to_copy", "_foreach_copy_"}:
             part = "networks: conversions"
         elif place.endswith("backward"):
@@ -110,21 +82,21 @@ class LaunchCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        n = 0 if func.is_view or name in _SILENT else _n_kernels(name, args)
+        n = 0 if func.is_view or name in _KNOWN["silent"] else _n_kernels(name, args)
         place = _place() if n else ""
-        if n and not place.startswith(_ON_THE_HOST):
+        if n and not place.startswith(tuple(_KNOWN["on_the_host"])):
             self.counts[place, name] += n
         return func(*args, **(kwargs or {}))
 
 
 def _n_kernels(name: str, args: Sequence[Any]) -> int:
     if not name.startswith(("_foreach", "_fused")):
-        return _KERNELS.get(name, 1)
+        return _KNOWN["kernels"].get(name, 1)
     lists = [x for x in args if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor)]
     shapes = [[tensor.shape for tensor in tensors] for tensors in lists]
     if name != "_fused_adamw_" and any(other != shapes[0] for other in shapes):
         return len(lists[0])  # one by one: the kernel for many takes lists of equal shapes
-    n_lists = _LISTS.get(name, len(lists) + (not name.endswith("_")))  # results are a list, too
+    n_lists = _KNOWN["lists"].get(name, len(lists) + (not name.endswith("_")))  # results are a list, too
     return _n_kernels_for_many(lists[0], n_lists) + (2 if name == "_foreach_norm" else 0)
 
 
@@ -136,7 +108,7 @@ def _n_kernels_for_many(tensors: Sequence[Tensor], n_lists: int) -> int:
         n_own = -(-tensor.numel() // _BLOCK)
         for block in range(1, n_own + 1):
             n_blocks += 1
-            if n_blocks == _MOST_BLOCKS or (block == n_own and n_tensors == _MOST_TENSORS[n_lists]):
+            if n_blocks == _MOST_BLOCKS or (block == n_own and n_tensors == _KNOWN["most_tensors"][n_lists]):
                 n_kernels, n_blocks, n_tensors = n_kernels + 1, 0, int(block < n_own)
     return n_kernels + (n_blocks > 0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -17,6 +17,7 @@ from bundle.storage import TokenDataset, collate_regions
 
 from .measure import Case, Variant
 
+Way = tuple[TokenDataset, Callable[..., Any] | None]  # regions, and how they become a batch
 _LARGE = 256  # regions, 50 MB: as validation and probes take them
 
 
@@ -68,47 +69,21 @@ def loading_cases(
         Variant("h5py", "reference", lambda: [plain.read(batch) for batch in batches]),
         Variant("pread", "ours", lambda: [copying.read(batch) for batch in batches]),
     ]
+    usual, files, memory = (copying, collate_regions), (dataset, collate_regions), (in_memory, collate_regions)
+    ours = {"ours, from files": files, "ours, in memory": memory}
+    alone = {"pread, torch's collation": (dataset, None), "pread, a batch at once": usual} | ours
+    fresh = {"ours, into fresh memory": usual, "ours, from files": files}
+    title = "reads in the files' order, in the page cache"
     return [
-        Case("store", "reads in the files' order, in the page cache", reads, sum(map(len, batches)), "regions"),
-        _case(
-            "no workers",
-            batches,
-            0,
-            {
-                "pread, torch's collation": (dataset, None),
-                "pread, a batch at once": (copying, collate_regions),
-                "ours, from files": (dataset, collate_regions),
-                "ours, in memory": (in_memory, collate_regions),
-            },
-            PlainRegions(dataset),
-        ),
-        _case(
-            f"{n_workers} workers",
-            batches,
-            n_workers,
-            {
-                "ours, sent the usual way": (copying, collate_regions),
-                "ours, from files": (dataset, collate_regions),
-                "ours, in memory": (in_memory, collate_regions),
-            },
-            PlainRegions(dataset),
-        ),
-        _case(
-            f"no workers, batches of {_LARGE}",
-            large,
-            0,
-            {"ours, into fresh memory": (copying, collate_regions), "ours, from files": (dataset, collate_regions)},
-            PlainRegions(dataset),
-        ),
+        Case("store", title, reads, sum(map(len, batches)), "regions"),
+        _case("no workers", batches, 0, alone, dataset),
+        _case(f"{n_workers} workers", batches, n_workers, {"ours, sent the usual way": usual} | ours, dataset),
+        _case(f"no workers, batches of {_LARGE}", large, 0, fresh, dataset),
     ]
 
 
 def _case(
-    title: str,
-    batches: Sequence[NDArray[np.int64]],
-    n_workers: int,
-    ways: dict[str, tuple[TokenDataset, Callable[..., Any] | None]],
-    plain: PlainRegions,
+    title: str, batches: Sequence[NDArray[np.int64]], n_workers: int, ways: Mapping[str, Way], dataset: TokenDataset
 ) -> Case:
     def epoch(dataset: Dataset[Any], collate: Callable[..., Any] | None) -> Callable[[], None]:
         chosen = [batch.tolist() for batch in batches]
@@ -123,7 +98,7 @@ def _case(
 
         return run
 
-    variants = [Variant("h5py, item by item", "reference", epoch(plain, None))]
+    variants = [Variant("h5py, item by item", "reference", epoch(PlainRegions(dataset), None))]
     variants += [Variant(name, "ours", epoch(*way)) for name, way in ways.items()]
     note = "Files are in the page cache. Whole regions, float16, nothing is done with them."
     return Case("store", f"epoch of loading, {title}", variants, sum(map(len, batches)), "regions", note=note)

@@ -43,6 +43,7 @@ class Store:
         self.batches: list[NDArray[np.int64]] = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
         self.n_read = len(order)
         self.uses_redis = has_redis()
+        self.crops = RandTokenCropsd()
 
     @cached_property
     def folder(self) -> TemporaryDirectory[str]:
@@ -71,11 +72,6 @@ class Store:
     def in_memory(self) -> TokenDataset:
         """Files are read once."""
         return TokenDataset(self.folder.name, cache="memory")
-
-    @cached_property
-    def crops(self) -> RandTokenCropsd:
-        """Ten crops of each region of a batch."""
-        return RandTokenCropsd()
 
     @cached_property
     def fetching_loader(self) -> Iterable[list[Tensor]]:

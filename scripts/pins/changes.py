@@ -48,13 +48,6 @@ class Change(NamedTuple):
     tests: tuple[str, ...]
 
 
-class Verdict(NamedTuple):
-    """What became of a change: one of the four words above, and who noticed or why not."""
-
-    word: str
-    detail: str
-
-
 def read_changes(path: Path = LIST) -> list[Change]:
     """The list of changes.
 
@@ -129,12 +122,12 @@ def run_tests(tests: Sequence[str], folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def judge(change: Change, folder: Path) -> Verdict:
-    """Make the change in a copy, run its tests, take the change back."""
+def judge(change: Change, folder: Path) -> tuple[str, str]:
+    """Make the change in a copy, run its tests, take the change back: one of the four words, who noticed or why not."""
     try:
         changed = changed_text(change, folder)
     except ValueError as error:
-        return Verdict(NO_CHANGE, str(error))
+        return NO_CHANGE, str(error)
     path = folder / change.file
     before = path.read_bytes()
     path.write_text(changed, encoding="utf-8")
@@ -144,8 +137,8 @@ def judge(change: Change, folder: Path) -> Verdict:
         path.write_bytes(before)
     if code == 1:
         found = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-        return Verdict(NOTICED, found[1] if found else "")
-    return Verdict(MISSED, ", ".join(change.tests)) if code == 0 else Verdict(NO_TEST, output[-2000:])
+        return NOTICED, found[1] if found else ""
+    return (MISSED, ", ".join(change.tests)) if code == 0 else (NO_TEST, output[-2000:])
 
 
 def chosen(changes: list[Change], words: Sequence[str], room: str | None) -> list[Change]:
@@ -166,9 +159,9 @@ def try_changes(changes: Sequence[Change], folder: Path) -> bool:
     for number, change in enumerate(changes, 1):
         print(f"[{number}/{len(changes)}] {change.room}: {change.name} ... ", end="", flush=True)
         started = time.monotonic()
-        verdict = judge(change, folder)
-        verdicts.append(verdict.word)
-        print(f"{verdict.word} ({time.monotonic() - started:.0f} s): {verdict.detail}", flush=True)
+        word, detail = judge(change, folder)
+        verdicts.append(word)
+        print(f"{word} ({time.monotonic() - started:.0f} s): {detail}", flush=True)
     print(", ".join(f"{verdicts.count(word)} {word}" for word in sorted(set(verdicts))))
     return set(verdicts) == {NOTICED}
 

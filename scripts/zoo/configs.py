@@ -29,13 +29,9 @@ def set_knobs(text: str, knobs: Mapping[str, int | float | str], source: str | P
     return text
 
 
-def as_json(text: str) -> str:
-    """A YAML config as the JSON of the same content, as the Model Zoo indents it."""
-    return json.dumps(yaml.safe_load(text), indent=4) + "\n"
-
-
 def write_configs(folder: Path, model: RegionModel) -> None:
-    """Give the region encoder of the package's ``train.yaml`` its sizes, and write each config's JSON beside it.
+    """Give the region encoder of the package's ``train.yaml`` its sizes, and write each config's JSON beside it,
+    indented as in the Model Zoo.
 
     ``monai.bundle.load`` builds the network from ``configs/train.json`` before it looks at the weights: another size
     than theirs would leave it untrained without a word.
@@ -45,7 +41,7 @@ def write_configs(folder: Path, model: RegionModel) -> None:
         if path.name == "train.yaml":
             text = set_knobs(text, model.knobs, path)
             write_text(path, text)
-        write_text(path.with_suffix(".json"), as_json(text))
+        write_text(path.with_suffix(".json"), json.dumps(yaml.safe_load(text), indent=4) + "\n")
 
 
 def true_metadata(metadata: Mapping[str, Any], model: RegionModel) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _pages(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
     text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     headings = {line.lstrip("#").strip() for line in text.splitlines() if line.startswith("#")}
     yield from (f"docs/README.md has no heading {name!r}" for name in _HEADINGS if name not in headings)
-    for page in _texts(folder, ".md"):
+    for page in sorted(folder.rglob("*.md")):
         for link in re.findall(r"\]\((?!https?:|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
             if not (page.parent / link).exists():
                 yield f"{page.relative_to(folder)} links to {link}, which is not in the package"
@@ -93,7 +93,3 @@ def _machine_paths(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
 
 def _links(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
     yield from (f"{path.relative_to(folder)} is a link" for path in folder.rglob("*") if path.is_symlink())
-
-
-def _texts(folder: Path, suffix: str) -> list[Path]:
-    return sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file())
