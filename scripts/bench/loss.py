@@ -41,7 +41,6 @@ class Problem:
         )
         self.layers = [LastLayer(_DIM, out_dim).to(device) for _ in range(2)]
         self.loss = SLPDLoss(out_dim, skip_same_view_prototypes=True).to(device)
-        self.device = device
 
     def by_reference(self) -> tuple[Tensor, ...]:
         """Loss, gradient of the bottlenecks, gradient of the last layer's weight."""

@@ -99,15 +99,14 @@ class FetchedCrops(Dataset[list[Tensor]]):
 
     Args:
         server: where regions come from.
-        sizes: tokens on a side of each crop.
     """
 
-    def __init__(self, server: RegionServer, sizes: tuple[int, ...] = (14,) * 2 + (6,) * 8) -> None:
-        self.server, self.sizes = server, sizes
+    def __init__(self, server: RegionServer) -> None:
+        self.server = server
 
     def __getitem__(self, region: int) -> list[Tensor]:
         grid = torch.from_numpy(self.server.fetch(region)).permute(2, 0, 1)
-        return [_random_crop(grid, size) for size in self.sizes]
+        return [_random_crop(grid, size) for size in (14,) * 2 + (6,) * 8]
 
 
 def _random_crop(grid: Tensor, size: int) -> Tensor:

@@ -199,10 +199,17 @@ def store_cases(store: Store) -> list[Case]:
             note="One process reads. The stand-in was measured to be 1.6 times as fast as Redis.",
             work=store.n_read,
             unit="regions",
-        ),
-        _loader_case("2 workers", store, fetched, lambda: store.reading_loader, bare, 4.0),
-        _loader_case("tokens in memory, no workers", store, fetched, lambda: store.resident_loader, bare, 10.0),
+        )
     ]
+    loaders: dict[str, tuple[Callable[[], Iterable[dict[str, Tensor]]], float]] = {
+        "2 workers": (lambda: store.reading_loader, 4.0),
+        "tokens in memory, no workers": (lambda: store.resident_loader, 10.0),
+    }
+    note = "On a CPU the crops are cut by the training process, on a GPU they cost it nothing."
+    for title, (loader, goal) in loaders.items():
+        whole = Variant("ours, whole regions", "ours", store.regions(loader))
+        ways = [fetched, whole, Variant("ours, 10 crops on the device", "ours", store.views(loader)), bare]
+        found.append(Case("store", f"loader, {title}", ways, store.n_read, "regions", {whole.name: goal}, note))
     if hasattr(os, "posix_fadvise"):
         ways = [
             Variant("pread, one by one", "reference", store.cold(store.read_bare)),
@@ -211,28 +218,3 @@ def store_cases(store: Store) -> list[Case]:
         note = "Dropping the files from the page cache is part of both."
         found.append(Case("store", "reads in random order, from the disk", ways, store.n_read, "regions", note=note))
     return found + loading_cases(store.on_disk, store.in_memory, store.batches, _WORKERS)
-
-
-def _loader_case(
-    title: str,
-    store: Store,
-    reference: Variant,
-    loader: Callable[[], Iterable[dict[str, Tensor]]],
-    limit: Variant,
-    goal: float,
-) -> Case:
-    ours = "ours, whole regions"
-    return Case(
-        "store",
-        f"loader, {title}",
-        [
-            reference,
-            Variant(ours, "ours", store.regions(loader)),
-            Variant("ours, 10 crops on the device", "ours", store.views(loader)),
-            limit,
-        ],
-        work=store.n_read,
-        unit="regions",
-        goal={ours: goal},
-        note="On a CPU the crops are cut by the training process, on a GPU they cost it nothing.",
-    )

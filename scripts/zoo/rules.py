@@ -14,17 +14,9 @@ from bundle.networks import sha256_of
 
 from .large_files import NAME, large_files
 
-_NEEDED = (
-    *("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt"),
-    *("docs/README.md", "docs/data_license.txt"),
-)
-_HEADINGS = (
-    *("Model Overview", "Data", "Preprocessing", "Training configuration", "Memory Consumption", "Input", "Output"),
-    *("Performance", "MONAI Bundle Commands", "Limitations", "References", "License"),
-)
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _PRIVATE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|mnt|data|workspace|work)/[\w.]")
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?")
-_TEXTS = {".md", ".py", ".yaml", ".yml", ".json", ".txt", ".conf", ".cff", ".toml", ""}
 
 
 def broken_rules(folder: Path) -> list[str]:
@@ -33,7 +25,7 @@ def broken_rules(folder: Path) -> list[str]:
     Args:
         folder: an unpacked package.
     """
-    missing = [f"{name} is missing" for name in _NEEDED if not (folder / name).is_file()]
+    missing = [f"{name} is missing" for name in _TABLES["needed"] if not (folder / name).is_file()]
     if missing:
         return missing
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -56,7 +48,7 @@ def _name_and_versions(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
 def _pages(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
     text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     headings = {line.lstrip("#").strip() for line in text.splitlines() if line.startswith("#")}
-    yield from (f"docs/README.md has no heading {name!r}" for name in _HEADINGS if name not in headings)
+    yield from (f"docs/README.md has no heading {name!r}" for name in _TABLES["headings"] if name not in headings)
     for page in sorted(folder.rglob("*.md")):
         for link in re.findall(r"\]\((?!https?:|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
             if not (page.parent / link).exists():
@@ -85,7 +77,7 @@ def _sizes(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
 
 
 def _machine_paths(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
-    for path in (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in _TEXTS):
+    for path in (p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in _TABLES["texts"]):
         found = _PRIVATE.search(path.read_text(encoding="utf-8", errors="replace"))
         if found:
             yield f"{path.relative_to(folder)} names a folder of one machine: {found[0]}..."

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,24 +54,24 @@ def verify_package(folder: str | Path, schema: str | Path | None = None) -> list
             the network.
     """
     folder = Path(folder).resolve()
-    checks: list[tuple[str, Callable[[], str]]] = [
-        ("the Model Zoo's rules", lambda: _rules(folder)),
-        ("verify_metadata", lambda: _metadata(folder, schema)),
-        ("verify_net_in_out", lambda: _net_in_out(folder)),
-        ("ckpt_export", lambda: _ckpt_export(folder)),
-        ("models/model.ts", lambda: _torchscript(folder)),
-        ("onnx_export", lambda: _onnx(folder)),
-        ("monai.bundle.load", lambda: _load(folder)),
-    ]
-    return [_tried(name, check) for name, check in checks]
+    checks: dict[str, Callable[[Path], str]] = {
+        "the Model Zoo's rules": _rules,
+        "verify_metadata": partial(_metadata, schema=schema),
+        "verify_net_in_out": _net_in_out,
+        "ckpt_export": _ckpt_export,
+        "models/model.ts": _torchscript,
+        "onnx_export": _onnx,
+        "monai.bundle.load": _load,
+    }
+    return [_tried(name, check, folder) for name, check in checks.items()]
 
 
-def _tried(name: str, check: Callable[[], str]) -> Check:
+def _tried(name: str, check: Callable[[Path], str], folder: Path) -> Check:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Check(name, "passed", check())
+            return Check(name, "passed", check(folder))
     except _Skip as reason:
         return Check(name, "skipped", str(reason))
     except Exception as error:  # whatever breaks here would break at the user's
