@@ -37,8 +37,7 @@ def inference(
     kinds = (RECORD, NETWORK, SINK, READ)
     parts = {names: {name: options.pop(name) for name in names if name in options} for names in kinds}
     handlers = options.pop("val_handlers", None)
-    ranks = {name: options[name] for name in ("rank", "world_size") if name in options}
-    patches = PatchStream(inputs.slides, tokens_dir, table=table, batch_size=40, **parts[READ], **ranks)
+    patches = PatchStream(inputs.slides, tokens_dir, table=table, batch_size=40, **parts[READ])
     encoder_file = options.pop("patch_encoder_ckpt", out.parent / "patch_encoder.pt")
     token_sink = TokenSink(overwrite=parts[SINK].get("overwrite", False), weights=encoder_file)
     tokens = SlidePipeline(device, patches, make_patch_encoder, token_sink, out / "tokenize")

@@ -62,8 +62,4 @@ class InferenceInputs:
 
 def _is_input(path: Path, suffixes: Sequence[str], written: Sequence[Path]) -> bool:
     is_one = path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    return is_one and not _is_below(path, written)
-
-
-def _is_below(path: Path, folders: Sequence[Path]) -> bool:
-    return any(path.resolve().is_relative_to(folder) for folder in folders)
+    return is_one and not any(path.resolve().is_relative_to(folder) for folder in written)

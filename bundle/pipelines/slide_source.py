@@ -30,7 +30,7 @@ class PatchStream(Source):
         table: ``mpp`` and ``roi`` of slides.
         encode_background: hand out all P x P patches of a region, tissue or not.
         batch_size: patches in a batch.
-        num_workers, rank, world_size: see :class:`Source`.
+        num_workers: see :class:`Source`.
         pin_memory: page-locked batches, for quicker copies to a GPU.
         reading: how slides are read, see :class:`~bundle.slides.ReadSettings`.
 
@@ -50,8 +50,6 @@ class PatchStream(Source):
         batch_size: int = 256,
         num_workers: int = 4,
         pin_memory: bool = False,
-        rank: int | None = None,
-        world_size: int | None = None,
         **reading: Any,
     ) -> None:
         self.how = ReadSettings(**reading).checked()
@@ -64,8 +62,6 @@ class PatchStream(Source):
             default_mpp=self.how.default_mpp,
             batch_size=batch_size,
             num_workers=num_workers,
-            rank=rank,
-            world_size=world_size,
         )
 
     @property

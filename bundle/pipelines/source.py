@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,23 +17,13 @@ from .jobs import SlideJob
 _SLIDES_OPENED_AHEAD = 2
 
 
-class _Open:
-    """A slide in use; it is closed once its last read has come back."""
-
-    def __init__(self, job: SlideJob, slide: Any, n_parts: int) -> None:
-        self.job, self.slide, self.n_parts = job, slide, n_parts
-        self.next_part = 0
-        self.n_reading = 0
-
-    @property
-    def has_more(self) -> bool:
-        return self.job.status == "waiting" and self.next_part < self.n_parts
-
-
 class _Read(NamedTuple):
-    opened: _Open
+    """A part on its way; after a slide's last one the slide is closed."""
+
+    job: SlideJob
     part: int
-    future: Future
+    rows: Future
+    is_last: bool = False
 
 
 class Source:
@@ -52,9 +43,9 @@ class Source:
         default_mpp: um/px of slides whose file and table name none.
         batch_size: rows in a batch.
         num_workers: reading threads, at least one.
-        rank, world_size: this process takes every ``world_size``-th slide; by default as torchrun says.
 
     Attributes:
+        rank, world_size: as torchrun says; this process takes every ``world_size``-th slide.
         jobs: of this process, in the order of the slides.
         is_wanted: asked of each slide that was opened, before it is read; a pipeline puts its own question here.
         unit: what a row of a batch is called.
@@ -72,15 +63,13 @@ class Source:
         default_mpp: float | None = None,
         batch_size: int,
         num_workers: int,
-        rank: int | None,
-        world_size: int | None,
     ) -> None:
         table = SlideTable({}) if table is None else table
         self.batch_size = as_whole(batch_size, "batch_size", 1)
         self.num_workers = max(1, as_whole(num_workers, "num_workers"))
         self.n_ahead = self.num_workers + 2
-        self.rank = int(os.environ.get("RANK", "0")) if rank is None else int(rank)
-        self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else int(world_size)
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.jobs = [
             SlideJob(
                 ref,
@@ -94,7 +83,7 @@ class Source:
         self.is_wanted: Callable[[SlideJob, Any], bool] = lambda job, slide: True
         self._pool: ThreadPoolExecutor | None = None
         self._plans: deque[tuple[SlideJob, Future]] = deque()
-        self._in_use: list[_Open] = []
+        self._in_use: dict[SlideJob, Any] = {}
 
     def open(self, job: SlideJob) -> Any:
         """Open a slide and say in the job what is in it (in a thread)."""
@@ -132,8 +121,8 @@ class Source:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
-        for opened in self._in_use:
-            _close(opened.slide)
+        for slide in self._in_use.values():
+            _close(slide)
         for _, plan in self._plans:
             if not plan.cancelled() and plan.exception() is None:
                 _close(plan.result())
@@ -142,68 +131,59 @@ class Source:
 
     def _parts(self) -> Iterator[tuple[SlideJob, int, Any]]:
         """Parts in order, read ahead by the threads; those of failed slides are left out."""
-        waiting = deque(job for job in self.jobs if job.status == "waiting")
-        plans = self._plans
+        waiting = iter([job for job in self.jobs if job.status == "waiting"])
         reads: deque[_Read] = deque()
-        opened: _Open | None = None
-        while waiting or plans or reads or opened is not None:
-            while waiting and len(plans) < _SLIDES_OPENED_AHEAD:
-                job = waiting.popleft()
-                plans.append((job, self._submit(self.open, job)))
-            while opened is not None and opened.has_more and len(reads) < self.n_ahead:
-                reads.append(self._read_next(opened))
-            if opened is not None and not opened.has_more:
-                self._let_go(opened)
-                opened = None
-            if opened is None and plans and len(reads) < self.n_ahead and (plans[0][1].done() or not reads):
-                opened = self._open(*plans.popleft())
-                continue
-            if reads:
-                read = reads.popleft()
-                rows = self._wait_for(read)
-                if rows is not None:
-                    read.opened.job.start()
-                    yield read.opened.job, read.part, rows
+        self._open_ahead(waiting, _SLIDES_OPENED_AHEAD)
+        while self._plans:
+            while reads and (len(reads) >= self.n_ahead or not self._plans[0][1].done()):
+                yield from self._arrived(reads.popleft())
+            job, plan = self._plans.popleft()
+            n_parts = self._take(job, plan)
+            self._open_ahead(waiting, 1)
+            for part in range(n_parts):
+                while len(reads) >= self.n_ahead:
+                    yield from self._arrived(reads.popleft())
+                if job.status != "waiting":
+                    break
+                reads.append(_Read(job, part, self._submit(self.read, self._in_use[job], job, part)))
+            if reads and reads[-1].job is job:
+                reads[-1] = reads[-1]._replace(is_last=True)
+            else:
+                self._let_go(job)
+        while reads:
+            yield from self._arrived(reads.popleft())
 
-    def _open(self, job: SlideJob, plan: Future) -> _Open | None:
-        """The slide, if it is wanted and well."""
+    def _open_ahead(self, waiting: Iterator[SlideJob], n: int) -> None:
+        self._plans.extend((job, self._submit(self.open, job)) for job in islice(waiting, n))
+
+    def _take(self, job: SlideJob, plan: Future) -> int:
+        """A slide comes into use; how many parts are read of it: none where it is not wanted, or not well."""
         try:
-            opened = _Open(job, plan.result(), 0)
+            slide = self._in_use[job] = plan.result()
+            return self.n_parts(slide) if self.is_wanted(job, slide) else 0
         except Exception as error:  # whatever is wrong with a slide is that slide's problem
             job.fail(error)
-            return None
-        self._in_use.append(opened)
-        try:
-            opened.n_parts = self.n_parts(opened.slide) if self.is_wanted(job, opened.slide) else 0
-        except Exception as error:
-            job.fail(error)
-        return opened
+            return 0
 
-    def _read_next(self, opened: _Open) -> _Read:
-        part = opened.next_part
-        opened.next_part += 1
-        opened.n_reading += 1
-        return _Read(opened, part, self._submit(self.read, opened.slide, opened.job, part))
-
-    def _wait_for(self, read: _Read) -> Any:
-        job = read.opened.job
-        rows = None
+    def _arrived(self, read: _Read) -> Iterator[tuple[SlideJob, int, Any]]:
+        """The part once it has been read, unless its slide has failed."""
+        job, rows = read.job, None
         if job.status == "failed":
-            read.future.cancel()
+            read.rows.cancel()
         try:
-            rows = read.future.result()
+            rows = read.rows.result()
         except CancelledError:  # its slide has failed before
             pass
         except Exception as error:  # whatever is wrong with a slide is that slide's problem
             job.fail(error)
-        read.opened.n_reading -= 1
-        self._let_go(read.opened)
-        return None if job.status == "failed" else rows
+        if read.is_last:
+            self._let_go(job)
+        if job.status != "failed":
+            job.start()
+            yield job, read.part, rows
 
-    def _let_go(self, opened: _Open) -> None:
-        if not opened.has_more and not opened.n_reading and opened in self._in_use:
-            self._in_use.remove(opened)
-            _close(opened.slide)
+    def _let_go(self, job: SlideJob) -> None:
+        _close(self._in_use.pop(job, None))
 
     def _submit(self, function: Any, *arguments: Any) -> Future:
         assert self._pool is not None

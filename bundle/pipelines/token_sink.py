@@ -218,10 +218,8 @@ def _encoder_name(network: Any) -> str:
 
 
 def _recorded(network: Any) -> dict[str, Any]:
-    values = {name: getattr(network, name, None) for name in ("mean", "std")}
-    normalization = {
-        f"normalization_{name}": [float(channel) for channel in value]
-        for name, value in values.items()
-        if value is not None
-    }
-    return {"amp": bool(getattr(network, "amp", False)), **normalization}
+    recorded: dict[str, Any] = {"amp": bool(getattr(network, "amp", False))}
+    for name in ("mean", "std"):
+        if (values := getattr(network, name, None)) is not None:
+            recorded[f"normalization_{name}"] = [float(channel) for channel in values]
+    return recorded

@@ -35,7 +35,7 @@ class RegionStream(Source):
         table: mpp and other values of slides.
         transform: of one region, a dictionary with ``features`` [P, P, D] and ``mask`` [P, P]; makes ``image``.
         batch_size: regions in a batch.
-        num_workers, rank, world_size: see :class:`Source`.
+        num_workers: see :class:`Source`.
     """
 
     unit = "regions"
@@ -51,8 +51,6 @@ class RegionStream(Source):
         transform: Transform | None = None,
         batch_size: int = 64,
         num_workers: int = 2,
-        rank: int | None = None,
-        world_size: int | None = None,
     ) -> None:
         self.tokens, self.transform = tokens if inputs.are_slides else None, transform
         super().__init__(
@@ -62,8 +60,6 @@ class RegionStream(Source):
             made_in=Path(tokens_dir) if inputs.are_slides else None,
             batch_size=batch_size,
             num_workers=num_workers,
-            rank=rank,
-            world_size=world_size,
         )
         self.n_ahead = self.num_workers + 1  # a part is a whole batch
 

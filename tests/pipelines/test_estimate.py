@@ -11,8 +11,9 @@ from slide_embeddings import made_up_slide
 from tiny_slides import PATCH, write_slide
 
 from bundle.cohort import SlideRef, SlideTable, find_slides
-from bundle.pipelines import Count, Look, Plan, Rates, budget, count_regions, look_at_slides
 from bundle.pipelines.estimate.__main__ import main
+from bundle.pipelines.estimate.budget import Count, Plan, Rates, budget, count_regions
+from bundle.pipelines.estimate.preflight import Look, look_at_slides
 from bundle.slides import ReadSettings, open_slide, plan_slide
 from bundle.storage import write_embeddings
 
@@ -20,7 +21,6 @@ HOW = ReadSettings("auto", 2.0, None, 4, PATCH, 0.1, 2)
 PLAN = Plan(
     token_dim=12,
     region_patches=16,
-    token_bytes=2,
     embedding_values=448,
     n_heads=6,
     checkpoint_bytes=1e9,

@@ -79,13 +79,15 @@ def test_prototypes_are_the_clusters_of_the_slide(tokens, tmp_path):
     assert lone.n_prototypes == 0 and (lone.assignment == -1).all() and lone.attention is None
 
 
-def test_a_slide_s_file_depends_on_the_slide_alone(tokens, tmp_path):
+def test_a_slide_s_file_depends_on_the_slide_alone(tokens, tmp_path, monkeypatch):
     """Alone, beside others, again, by one process or two: the same bytes."""
     weights = write_encoder(tmp_path / "model.pt")
     inference(tokens, tmp_path / "all", weights).run()
     inference(tokens / "slide_1.h5", tmp_path / "alone", weights).run()
-    for rank in (1, 0):
-        inference(tokens, tmp_path / "two", weights, rank=rank, world_size=2).run()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        inference(tokens, tmp_path / "two", weights).run()
     everything = contents(tmp_path / "all")
     assert contents(tmp_path / "alone") == {"slide_1.h5": everything["slide_1.h5"]}
     assert contents(tmp_path / "two") == everything

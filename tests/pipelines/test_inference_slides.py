@@ -206,10 +206,12 @@ def test_token_files_elsewhere_are_not_removed(slides, tmp_path):
         run(slides, tmp_path / "out", tokens_dir=tmp_path / "mine", keep_tokens=False)
 
 
-def test_processes_share_slides(slides, tmp_path):
+def test_processes_share_slides(slides, tmp_path, monkeypatch):
     """Each tokenizes and embeds its own; one index comes out."""
-    for rank in (0, 1):
-        run(slides, tmp_path / "out", rank=rank, world_size=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        run(slides, tmp_path / "out")
     assert statuses(tmp_path / "out") == {"a": "done", "b": "done", "c": "done"}
 
 

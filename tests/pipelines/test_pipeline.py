@@ -18,7 +18,7 @@ class Numbers(Source):
 
     def __init__(self, folder, **options):
         refs = [SlideRef(path.stem, path, path.name) for path in sorted(folder.glob("*.txt"))]
-        given = {"table": None, "batch_size": 3, "num_workers": 2, "rank": 0, "world_size": 1, **options}
+        given = {"table": None, "batch_size": 3, "num_workers": 2, **options}
         super().__init__(refs, folder / "out", **given)
 
     def open(self, job):
@@ -115,7 +115,7 @@ def test_a_bad_slide_goes_and_a_full_disk_stops(folder):
 
 def test_nothing_of_a_slide_stays_in_memory(folder):
     """Coordinates and masks of 10^5 slides would be gigabytes: a job forgets them when its slide is finished."""
-    jobs = PatchStream([SlideRef("a", folder / "a.txt", "a.txt")], folder, rank=0, world_size=1).jobs
+    jobs = PatchStream([SlideRef("a", folder / "a.txt", "a.txt")], folder).jobs
     for ends in (lambda job: job.finish("x"), lambda job: job.fail("x"), lambda job: job.skip(3, 0.5)):
         jobs[0].coords, jobs[0].mask = np.zeros((3, 2), int), np.ones((3, 4, 4), bool)
         jobs[0].encoded, jobs[0].attributes = jobs[0].mask, {"mpp": 0.5}

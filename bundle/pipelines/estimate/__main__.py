@@ -19,7 +19,7 @@ from ...cohort import SlideTable, find_slides
 from ...core import BundleError, as_whole, check_device
 from ...networks import PatchTokenizer, PatchViT, load_patch_encoder
 from ...slides import ReadSettings
-from .budget import Plan, Rates, budget, count_regions
+from .budget import Rates, budget, count_regions
 from .page import Estimate, as_json, as_text
 from .preflight import Look, look_at_slides
 from .probes import TrainingProbe, probe_encoding, probe_reading, probe_training
@@ -77,33 +77,16 @@ def _with_costs(
     encode = probe_encoding(network, how.patch_size, device, options.seconds)
     ids = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in options.set)}
     configs = [path if path.is_file() else _ROOT / path for path in options.train_config]
-    steps = probe_training(configs, ids, token_dim, device, seconds=options.seconds)
+    steps = probe_training(configs, ids, token_dim, how.region_patches, device, options.seconds)
     rates = Rates(read, encode, steps.train, steps.recluster, steps.embed)
     n_good = sum(not look.problem for look in estimate.looks)
-    plan = _plan(steps, token_dim, how, overlaps=device.type == "cuda")
     return replace(
         estimate,
         rates=rates,
-        budget=budget(estimate.regions.value, estimate.patches.value, n_good, rates, plan),
+        budget=budget(estimate.regions.value, estimate.patches.value, n_good, rates, steps.plan),
         machine=_machine(device),
-        max_epochs=steps.ids["max_epochs"],
+        max_epochs=steps.plan.max_epochs,
         notes=[*notes, *_notes(estimate, steps, options)],
-    )
-
-
-def _plan(steps: TrainingProbe, token_dim: int, how: ReadSettings, overlaps: bool) -> Plan:
-    interval, max_epochs = steps.ids["checkpoint_interval"], steps.ids["max_epochs"]
-    return Plan(
-        token_dim=token_dim,
-        region_patches=how.region_patches,
-        token_bytes=2,
-        embedding_values=steps.embedding_values,
-        n_heads=steps.n_heads,
-        checkpoint_bytes=steps.checkpoint_bytes,
-        n_checkpoints=2 + (max_epochs // interval if interval else 0),  # last.pt and best.pt
-        max_epochs=max_epochs,
-        warmup_epochs=steps.ids["prototype_warmup_epochs"],
-        overlaps=overlaps,
     )
 
 
@@ -126,8 +109,8 @@ def _notes(estimate: Estimate, steps: TrainingProbe, options: argparse.Namespace
             "looked for, in proportion to the slides' areas; --sample 0 looks at all"
         )
     shape = f"{steps.n_regions} regions"
-    if steps.n_regions != steps.ids["batch_size"]:
-        shape += f" in place of {steps.ids['batch_size']}, in proportion"
+    if steps.n_regions != steps.batch_size:
+        shape += f" in place of {steps.batch_size}, in proportion"
     load, n_processors = options.load, os.cpu_count() or 1
     if options.device == "cpu" and load > n_processors / 2:
         notes.append(

@@ -11,6 +11,7 @@ from scipy import stats
 from .preflight import Look
 
 _RESAMPLES = 2000
+_TOKEN_BYTES = 2  # a stored value, float16
 _MASK_BYTES = 1  # a patch
 _HEADER_BYTES = 8192  # a file
 
@@ -52,7 +53,6 @@ class Plan(NamedTuple):
     Attributes:
         token_dim: values of a token.
         region_patches: patches on a region's side.
-        token_bytes: of one stored value.
         embedding_values: values of a region's embedding and projection together.
         n_heads: of the attention that inference stores.
         checkpoint_bytes: of one checkpoint.
@@ -63,7 +63,6 @@ class Plan(NamedTuple):
 
     token_dim: int
     region_patches: int
-    token_bytes: int
     embedding_values: int
     n_heads: int
     checkpoint_bytes: float
@@ -147,7 +146,7 @@ def budget(regions: float, patches: float, n_slides: int, rates: Rates, plan: Pl
     }
     a_region = 4 * plan.embedding_values + cells * (2 * plan.n_heads + _MASK_BYTES)
     return Budget(
-        tokens=regions * cells * (plan.token_dim * plan.token_bytes + _MASK_BYTES) + n_slides * _HEADER_BYTES,
+        tokens=regions * cells * (plan.token_dim * _TOKEN_BYTES + _MASK_BYTES) + n_slides * _HEADER_BYTES,
         embeddings=regions * a_region + n_slides * _HEADER_BYTES,
         checkpoints=plan.checkpoint_bytes * plan.n_checkpoints,
         **{name: value / 3600 for name, value in seconds.items()},

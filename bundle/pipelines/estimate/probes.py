@@ -21,6 +21,7 @@ from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...storage import TokenFileWriter
 from ..slide_source import PatchStream
+from .budget import Plan
 
 _ROOT = Path(__file__).parents[3]
 _WORKING = {
@@ -39,20 +40,16 @@ class TrainingProbe(NamedTuple):
     Attributes:
         train, recluster, embed: regions a second.
         n_regions: in the step that was timed.
-        checkpoint_bytes: of everything that a checkpoint holds.
-        embedding_values: of a region's embedding and projection together.
-        n_heads: of the region encoder.
-        ids: of the config: batch_size, max_epochs, prototype_warmup_epochs, checkpoint_interval.
+        batch_size: of the config: regions in a step of the run itself.
+        plan: what the config's run will do.
     """
 
     train: float
     recluster: float
     embed: float
     n_regions: int
-    checkpoint_bytes: int
-    embedding_values: int
-    n_heads: int
-    ids: dict[str, Any]
+    batch_size: int
+    plan: Plan
 
 
 def probe_reading(
@@ -63,9 +60,7 @@ def probe_reading(
     Raises:
         BundleError: not one patch could be read.
     """
-    stream = PatchStream(
-        slides, "unused", table=table, **how._asdict(), batch_size=32, num_workers=num_workers, rank=0, world_size=1
-    )
+    stream = PatchStream(slides, "unused", table=table, **how._asdict(), batch_size=32, num_workers=num_workers)
     with quietly():
         started, n_patches = time.perf_counter(), 0
         for batch in stream:
@@ -90,18 +85,20 @@ def probe_training(
     configs: Sequence[str | Path],
     ids: dict[str, Any],
     token_dim: int,
+    region_patches: int,
     device: torch.device,
-    n_regions: int | None = None,
     seconds: float = 5.0,
 ) -> TrainingProbe:
     """Three epochs of the trainer that the config makes, two steps each, on made-up tokens; the last is timed.
+
+    A step has the config's batch on a GPU, 16 regions of it on a CPU, where time is in proportion.
 
     Args:
         configs: ``configs/train.yaml`` and mixins.
         ids: other values of the config's ids.
         token_dim: values of a token.
+        region_patches: patches on the side of a region, in what will be tokenized.
         device: where training will compute.
-        n_regions: in a step; None: the config's batch on a GPU, 16 of it on a CPU, where time is in proportion.
         seconds: least time of the probe of inference.
 
     Raises:
@@ -109,8 +106,7 @@ def probe_training(
     """
     with tempfile.TemporaryDirectory() as folder, quietly():
         config = _config(configs, ids)
-        batch = int(config["batch_size"])
-        n = n_regions or (batch if device.type == "cuda" else min(batch, 16))
+        n = int(config["batch_size"]) if device.type == "cuda" else min(int(config["batch_size"]), 16)
         _write_tokens(Path(folder), 2 * n, token_dim, int(config["global_size"]))
         given = {"dataset_dir": folder, "output_dir": folder, "device": str(device), "batch_size": n}
         config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
@@ -119,10 +115,12 @@ def probe_training(
         parser = ConfigParser(config)
         parser.read_meta(str(_ROOT / "configs" / "metadata.json"))
         parser.parse(True)
-        return _probe(parser, config | _config(configs, ids), n, device, seconds)
+        return _probe(parser, config | _config(configs, ids), n, region_patches, device, seconds)
 
 
-def _probe(parser: ConfigParser, config: dict[str, Any], n: int, device: torch.device, seconds: float) -> TrainingProbe:
+def _probe(
+    parser: ConfigParser, config: dict[str, Any], n: int, region_patches: int, device: torch.device, seconds: float
+) -> TrainingProbe:
     trainer = parser.get_parsed_content("train#trainer")
     steps = _timed_steps(trainer, device)
     trainer.run()
@@ -136,17 +134,19 @@ def _probe(parser: ConfigParser, config: dict[str, Any], n: int, device: torch.d
         found = describe(image)
         embed = n_embedded / _seconds_of(lambda: describe(image), seconds / 2)
     objects = parser.get_parsed_content("train#run_state").objects
-    names = ("batch_size", "max_epochs", "prototype_warmup_epochs", "checkpoint_interval")
-    return TrainingProbe(
-        train=n / min(steps[-2:]),
-        recluster=recluster,
-        embed=embed,
-        n_regions=n,
-        checkpoint_bytes=sum(_bytes_of(thing.state_dict()) for thing in objects.values()),
+    interval, max_epochs = int(config["checkpoint_interval"]), int(config["max_epochs"])
+    plan = Plan(
+        token_dim=encoder.backbone.in_dim,
+        region_patches=region_patches,
         embedding_values=found["pred"].shape[1] + found["projection"].shape[1],
         n_heads=found["attention"].shape[1],
-        ids={name: int(config[name]) for name in names},
+        checkpoint_bytes=sum(_bytes_of(thing.state_dict()) for thing in objects.values()),
+        n_checkpoints=2 + (max_epochs // interval if interval else 0),  # last.pt and best.pt
+        max_epochs=max_epochs,
+        warmup_epochs=int(config["prototype_warmup_epochs"]),
+        overlaps=device.type == "cuda",
     )
+    return TrainingProbe(n / min(steps[-2:]), recluster, embed, n, int(config["batch_size"]), plan)
 
 
 def _config(configs: Sequence[str | Path], ids: dict[str, Any]) -> dict[str, Any]:
