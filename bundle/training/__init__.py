@@ -5,10 +5,10 @@ from .handlers.divergence import DivergenceHandler
 from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
-from .handlers.history import HistoryHandler
+from .handlers.history import HistoryHandler, plot_training
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
-from .handlers.schedule import ScheduleHandler
+from .handlers.schedule import ScheduleHandler, warmup_cosine
 from .handlers.teacher import TeacherUpdateHandler
 from .handlers.tensorboard import TensorBoardHandler
 from .losses.center import Center
@@ -17,13 +17,11 @@ from .losses.entropy import Distillation, distillation
 from .losses.prototype import PrototypeLoss
 from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
-from .overview import plot_training
 from .region_features import RegionFeatures
-from .schedules import warmup_cosine
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCrops, RandImageCropsd
 from .transforms.token_crops import CenterTokenCrop, RandTokenCrops, RandTokenCropsd
-from .transforms.token_image import TokenImage, TokenImaged
+from .transforms.token_image import TokenImaged
 from .transforms.token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
 
 __all__ = [
@@ -55,7 +53,6 @@ __all__ = [
     "SlpdTrainer",
     "TeacherUpdateHandler",
     "TensorBoardHandler",
-    "TokenImage",
     "TokenImaged",
     "distillation",
     "make_optimizer",

@@ -86,7 +86,9 @@ class SlpdTrainer(Trainer):
         region_ids = batchdata["region_id"]
         others = {name: value for name, value in batchdata.items() if name != "region_id"}
         batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in others.items()}
-        targets = self._prototype_targets(region_ids, device)
+        targets: PrototypeTargets | None = None
+        if self.prototypes is not None and self.prototypes.is_fitted:
+            targets = self.prototypes.targets(region_ids, device)
         views = self.view_maker(batch | {"region_id": region_ids, "epoch": engine.state.epoch})["views"]
         draws = self._depth_draws(views, region_ids)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
@@ -106,11 +108,6 @@ class SlpdTrainer(Trainer):
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
         return {name: value.detach() for name, value in watched.items()}
-
-    def _prototype_targets(self, region_ids: Tensor, device: torch.device) -> PrototypeTargets | None:
-        if self.prototypes is None or not self.prototypes.is_fitted:
-            return None
-        return self.prototypes.targets(region_ids, device)
 
     def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
         """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""

@@ -9,6 +9,10 @@ from torch import nn
 from ...core import BundleError
 from .turn import Turn
 
+_PATIENCE = 3  # collapsed epochs in a row before the run is stopped
+_MIN_SPREAD = 1e-5  # in [0, 1]; below it is collapse
+_MIN_ENTROPY, _MAX_ENTROPY = 1e-4, 0.99999  # shares of a uniform teacher's; outside is collapse
+_EVERY = 50  # iterations between looks at the loss on a GPU: each look waits for the device
 _TRY = (
     "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
     "holds what it should. last.pt is of the epoch before; after a collapse, epoch_NNNN.pt may be healthier."
@@ -16,42 +20,25 @@ _TRY = (
 
 
 class DivergenceHandler:
-    """Raises when the loss is not finite, or when the teacher has collapsed for ``patience`` epochs.
+    """Raises when the loss is not finite, or when the teacher has collapsed for some epochs in a row.
 
     Collapse has three faces, all seen in the epoch's record: the teacher gives every region the same vector
     (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``).
 
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
-        patience: epochs in a row before the run is stopped.
-        min_spread: collapsed below this spread, in [0, 1].
-        min_entropy, max_entropy: collapsed outside these shares of ``log(out_dim)``.
-        every: iterations between looks at the loss; each look waits for the device.
         network: its weights are looked at after every epoch, before they are saved.
     """
 
     turn = Turn.JUDGE
 
-    def __init__(
-        self,
-        out_dim: int,
-        patience: int = 3,
-        min_spread: float = 1e-5,
-        min_entropy: float = 1e-4,
-        max_entropy: float = 0.99999,
-        every: int = 50,
-        network: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, out_dim: int, network: nn.Module | None = None) -> None:
         self.network = network
         self.out_dim = int(out_dim)
-        self.patience = int(patience)
-        self.min_spread = float(min_spread)
-        self.entropies = (float(min_entropy), float(max_entropy))
-        self.every = int(every)
         self.collapsed_epochs = 0
 
     def attach(self, engine: Engine) -> None:
-        every = 1 if torch.device(engine.state.device).type == "cpu" else self.every
+        every = 1 if torch.device(engine.state.device).type == "cpu" else _EVERY
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=every), self._check_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
@@ -69,11 +56,9 @@ class DivergenceHandler:
         if self.network is not None and not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
         entropy = record["teacher_entropy"] / math.log(self.out_dim)
-        is_collapsed = (
-            record["teacher_spread"] < self.min_spread or not self.entropies[0] <= entropy <= self.entropies[1]
-        )
+        is_collapsed = record["teacher_spread"] < _MIN_SPREAD or not _MIN_ENTROPY <= entropy <= _MAX_ENTROPY
         self.collapsed_epochs = self.collapsed_epochs + 1 if is_collapsed else 0
-        if self.collapsed_epochs >= self.patience:
+        if self.collapsed_epochs >= _PATIENCE:
             raise BundleError(
                 f"the teacher has collapsed for {self.collapsed_epochs} epochs: spread {record['teacher_spread']:.1e} "
                 f"(0 = all regions alike), entropy {entropy:.2%} of a uniform teacher's. {_TRY}"

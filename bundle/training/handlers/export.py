@@ -44,20 +44,18 @@ class ExportHandler:
         self.slides, self.about = slides, about
 
     def attach(self, engine: Engine) -> None:
-        if self.path is not None:
+        if self.path is not None and idist.get_rank() == 0:
             engine.add_event_handler(Events.STARTED, self._check)
             engine.add_event_handler(Events.COMPLETED, self)
 
     def _check(self, engine: Engine) -> None:
-        if idist.get_rank() != 0 or self.path is None:
-            return
+        assert self.path is not None
         check_folder(self.path.parent, "the trained weights", "model_path")
         if self.path.is_dir():
             raise BundleError(f"model_path is the folder {self.path}; give the name of a file, such as model.pt.")
 
     def __call__(self, engine: Engine) -> None:
-        if idist.get_rank() != 0 or self.path is None:
-            return
+        assert self.path is not None
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
         save_atomically(state if self.envelope is None else {"teacher": state, **self.envelope}, self.path)
         if self.slides is not None:

@@ -4,18 +4,28 @@ import csv
 import io
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from ...core import BundleError, write_text
-from ..overview import plot_training
+from ...core import BundleError, read_history, write_text
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
 _SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
+_PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("loss [nats]", ("self", "intra", "inter")),
+    ("teacher: entropy, KL to student [nats]", ("teacher_entropy", "kl")),
+    ("teacher spread (0 = collapsed)", ("teacher_spread",)),
+    ("prototypes: stay / dead [share]", ("agreement", "neighbor_agreement", "dead_share")),
+    ("kNN over slides", ("knn_accuracy", "mean_token_knn_accuracy", "knn_auc")),
+    ("length of the centers", ("center_norm", "prototype_center_norm")),
+)
 
 
 class HistoryHandler:
@@ -43,9 +53,7 @@ class HistoryHandler:
         self.rows = [engine.state.record] if engine.state.record else []
         if self.path.exists() and engine.state.epoch > 0:
             try:
-                with self.path.open(newline="") as file:
-                    rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-                self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+                self.rows = [row for row in read_history(self.path) if row["epoch"] <= engine.state.epoch]
             except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
                 raise BundleError(
                     f"{self.path} is no history of a run ({type(error).__name__}: {error}); the resumed run would "
@@ -73,3 +81,29 @@ class HistoryHandler:
         writer.writeheader()
         writer.writerows(self.rows)
         return text.getvalue()
+
+
+def plot_training(rows: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Draw the epochs' records as one PNG of six panels; a panel without data says so.
+
+    Args:
+        rows: one record an epoch, each with ``epoch``.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        drawn = False
+        for name in names:
+            points = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=name.replace("_", " "))
+                drawn = True
+        if drawn:
+            axes.legend(fontsize=8)
+        else:
+            axes.text(0.5, 0.5, "none in this run", ha="center", va="center", transform=axes.transAxes, color="gray")
+    figure.savefig(path, dpi=110)

@@ -17,7 +17,8 @@ class _AfterWarmup(ABC):
 
     clock: str
 
-    def __init__(self, warmup_epochs: int) -> None:
+    def __init__(self, prototypes: PrototypeBank, warmup_epochs: int = 20) -> None:
+        self.prototypes = prototypes
         self.warmup_epochs = int(warmup_epochs)
 
     def attach(self, engine: Engine) -> None:
@@ -59,8 +60,7 @@ class ReclusterHandler(_AfterWarmup):
         n_slides: int,
         warmup_epochs: int = 20,
     ) -> None:
-        super().__init__(warmup_epochs)
-        self.prototypes = prototypes
+        super().__init__(prototypes, warmup_epochs)
         self.features = features
         self.slide_index = slide_index
         self.n_slides = n_slides
@@ -79,10 +79,6 @@ class CrossSlideHandler(_AfterWarmup):
 
     turn = Turn.MATCH
     clock = "matching_seconds"
-
-    def __init__(self, prototypes: PrototypeBank, warmup_epochs: int = 20) -> None:
-        super().__init__(warmup_epochs)
-        self.prototypes = prototypes
 
     def work(self) -> dict[str, Any]:
         return self.prototypes.match()

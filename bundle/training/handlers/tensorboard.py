@@ -66,34 +66,31 @@ class TensorBoardHandler:
             self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
         except OSError as error:
             self._give_up(error)
-        for name, value in engine.state.record.items():  # epoch 0: the untrained encoder
-            self._scalar(f"epoch/{name}", value, engine.state.iteration)
+        self._write_record(engine)  # epoch 0: the untrained encoder
 
     def _write_losses(self, engine: Engine) -> None:
         for name, value in engine.state.output.items():
-            self._scalar(f"iteration/{name}", float(value), engine.state.iteration)
+            self._write("add_scalar", f"iteration/{name}", float(value), engine.state.iteration)
+
+    def _write_record(self, engine: Engine) -> None:
+        for name, value in engine.state.record.items():
+            self._write("add_scalar", f"epoch/{name}", value, engine.state.iteration)
 
     def __call__(self, engine: Engine) -> None:
-        record: dict[str, Any] = engine.state.record
-        for name, value in record.items():
-            self._scalar(f"epoch/{name}", value, engine.state.iteration)
+        self._write_record(engine)
         is_due = engine.state.epoch % self.pictures_every == 0 or engine.state.epoch == engine.state.max_epochs
         for draw in (self.pictures, self.maps):
             if draw is not None and is_due and self._writer is not None:
                 for name, picture in draw().items():
-                    self._write(self._writer.add_image, name, picture, engine.state.iteration, dataformats="HWC")
-        if self._writer is not None:
-            self._write(self._writer.flush)  # a run that stops with an error closes nothing
+                    self._write("add_image", name, picture, engine.state.iteration, dataformats="HWC")
+        self._write("flush")  # a run that stops with an error closes nothing
 
-    def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer is not None:
-            self._write(self._writer.add_scalar, name, value, step)
-
-    def _write(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    def _write(self, method: str, *arguments: Any, **options: Any) -> None:
+        """Call the writer's method, as long as there is a writer."""
         if self._writer is None:
             return
         try:
-            call(*arguments, **options)
+            getattr(self._writer, method)(*arguments, **options)
         except OSError as error:
             self._give_up(error)
 
@@ -107,5 +104,4 @@ class TensorBoardHandler:
                 self.pictures.save(Path(self.log_dir) / "prototypes.png")
             except OSError as error:
                 _log.warning("prototypes.png is not written: %s", error)
-        if self._writer is not None:
-            self._write(self._writer.close)
+        self._write("close")

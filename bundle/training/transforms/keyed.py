@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
-from torch import Tensor
 
 from ...core import BundleError
 
@@ -35,42 +34,19 @@ class KeyedRandomizable(Randomizable):
         return self
 
 
-class ViewMaker(Protocol):
-    """An array transform on a batch: (data, ids [B], epoch) -> groups of views."""
-
-    def __call__(self, data: Tensor, ids: Tensor, epoch: int) -> list[Tensor]:
-        """Groups of views [v, B, C, s, s]."""
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Any:
-        """As MONAI's ``Randomizable``."""
-
-
 class RandViewsd(Randomizable, MapTransform):
     """Dictionary twin of a view maker: reads one key, ``region_id`` [B] and ``epoch``; adds ``views``.
 
     Args:
         keys: the one key that holds the batch.
-        maker: the array transform.
-        id_key: LongTensor [B], what the random numbers are keyed by.
-        epoch_key: integer.
-        views_key: where the list of views goes.
+        maker: the array transform: (data, ids [B], epoch) -> groups of views [v, B, C, s, s].
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        maker: ViewMaker,
-        id_key: str = "region_id",
-        epoch_key: str = "epoch",
-        views_key: str = "views",
-    ) -> None:
+    def __init__(self, keys: KeysCollection, maker: KeyedRandomizable) -> None:
         MapTransform.__init__(self, keys)
         if len(self.keys) != 1:
             raise ValueError(f"{type(self).__name__} makes views of one key: got keys={self.keys}. Use one for each.")
         self.maker = maker
-        self.id_key = id_key
-        self.epoch_key = epoch_key
-        self.views_key = views_key
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> RandViewsd:
         """Handed on to the array transform."""
@@ -80,12 +56,12 @@ class RandViewsd(Randomizable, MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A batch with the keys above -> the same with ``views``, a list of [v, B, C, H, W]."""
         batch = dict(data)
-        for name in (self.id_key, self.epoch_key):
+        for name in ("region_id", "epoch"):
             if name not in batch:
                 raise BundleError(
                     f"{type(self).__name__} needs '{name}' in the batch to key its random numbers; "
                     f"found {', '.join(map(str, batch))}. Let the dataset or the trainer add it."
                 )
         for key in self.key_iterator(batch):
-            batch[self.views_key] = self.maker(batch[key], batch[self.id_key], int(batch[self.epoch_key]))
+            batch["views"] = self.maker(batch[key], batch["region_id"], int(batch["epoch"]))
         return batch

@@ -7,38 +7,24 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
-from torch import Tensor
-
-
-class TokenImage(Transform):
-    """A token grid as it is stored, a token's values side by side, becomes a channel-first float32 image."""
-
-    def __call__(self, grid: Any) -> Tensor:
-        """(..., H, W, D) of any float type, tensor or array -> float32 (..., D, H, W)."""
-        tokens = torch.as_tensor(grid).float()
-        return tokens.movedim(-1, -3)
+from monai.transforms import MapTransform
 
 
 class TokenImaged(MapTransform):
-    """:class:`TokenImage` for dictionaries; the image goes under a key of its own.
+    """A token grid as it is stored, a token's values side by side, becomes a channel-first float32 image.
 
     Args:
-        keys: of the token grid.
-        image_key: of the image.
-        allow_missing_keys: do nothing where the key is missing.
+        keys: of the token grid, (..., H, W, D) of any float type, tensor or array.
+        image_key: of the image, float32 (..., D, H, W).
     """
 
-    def __init__(
-        self, keys: KeysCollection = "features", image_key: str = "image", allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection = "features", image_key: str = "image") -> None:
+        super().__init__(keys)
         self.image_key = image_key
-        self.transform = TokenImage()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The same dictionary with ``image``."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[self.image_key] = self.transform(out[key])
+            out[self.image_key] = torch.as_tensor(out[key]).float().movedim(-1, -3)
         return out

@@ -16,7 +16,7 @@ import torch
 from monai.transforms import Transform
 from torch import Tensor
 
-from ...core import BundleError, SettingError, as_number, as_whole
+from ...core import BundleError, SettingError, as_number
 from ...parallel import hand_over, keyed_uniform
 from ...storage import TokenDataset
 from .keyed import KeyedRandomizable
@@ -151,7 +151,6 @@ class RandTokenShiftd(Transform):
         dataset: where the slides' statistics come from, read once and only when needed.
         kind: ``none``, ``covariance`` or ``swap``.
         strength, seed: see :class:`RandTokenShift`.
-        regions_per_slide: see :func:`slide_statistics`.
     """
 
     def __init__(
@@ -161,15 +160,13 @@ class RandTokenShiftd(Transform):
         kind: str = "none",
         strength: float = 1.0,
         seed: int = 0,
-        regions_per_slide: int = 8,
     ) -> None:
         self.view_maker = view_maker
         self.shift: RandTokenShift | None = None
         if kind != "none":
             if kind not in _KINDS:
                 raise SettingError(f"token_shift must be none, {' or '.join(_KINDS)}: got {kind!r}.")
-            statistics = slide_statistics(dataset, as_whole(regions_per_slide, "regions_per_slide", 1))
-            self.shift = RandTokenShift(*statistics, kind, strength, seed)
+            self.shift = RandTokenShift(*slide_statistics(dataset), kind, strength, seed)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A batch with what the view maker reads, ``slide`` [B], ``region_id`` [B] and ``epoch`` -> with ``views``."""
