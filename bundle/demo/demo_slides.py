@@ -3,8 +3,8 @@
 import csv
 import logging
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -127,15 +127,10 @@ def draw_slide(slide: DemoSlide, mpp: float) -> tuple[NDArray[np.uint8], Drawing
     drawing = Drawing(layout, place_nuclei(rng, layout, mpp), look, ink, mpp)
     height, width = (round(n * CELL_UM / mpp) for n in slide.cells)
     picture = np.empty((height, width, 3), dtype=np.uint8)
-    for row, column in _blocks(height, width):
+    for row, column in product(range(0, height, BLOCK_PX), range(0, width, BLOCK_PX)):
         part = picture[row : row + BLOCK_PX, column : column + BLOCK_PX]
         part[...] = draw_block(drawing, row, column, *part.shape[:2])
     return picture, drawing
-
-
-def _blocks(height: int, width: int) -> Iterator[tuple[int, int]]:
-    for row in range(0, height, BLOCK_PX):
-        yield from ((row, column) for column in range(0, width, BLOCK_PX))
 
 
 def _pen_stroke(rng: np.random.Generator, tissue: Floats) -> Floats:
@@ -163,8 +158,7 @@ def _draw_all(jobs: list[tuple[Path, DemoSlide, float]], n_workers: int) -> None
     # Forked workers need no importable __main__ (notebooks, `python -`), and only numpy, scipy and Pillow run in them.
     context = get_context("fork" if "fork" in get_all_start_methods() else None)
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        for number, _ in enumerate(pool.map(_draw_and_write, jobs), 1):
-            _logger.debug("%d of %d slides drawn", number, len(jobs))
+        list(pool.map(_draw_and_write, jobs))  # the first error is raised here
 
 
 def _n_cores() -> int:

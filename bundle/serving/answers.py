@@ -64,13 +64,10 @@ def answer_attention_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> 
         raise BundleError(
             f"the embeddings of slide {slide.slide_id} were made without attention: make them again with attention on."
         )
-    head, n_heads = request.get("head"), slide.attention.shape[1]
-    if head is not None and head != "":
-        head = as_whole(head, "head")
-        if not 1 <= head <= n_heads:
-            raise BundleError(f"head is {head}, but the region encoder has heads 1 to {n_heads}.")
-    else:
-        head = None
+    n_heads = slide.attention.shape[1]
+    head = None if request.get("head") in (None, "") else as_whole(request["head"], "head")
+    if head is not None and not 1 <= head <= n_heads:
+        raise BundleError(f"head is {head}, but the region encoder has heads 1 to {n_heads}.")
     return {"annotation": attention_map(slide, box, _min_area(request), head), "n_heads": n_heads}
 
 

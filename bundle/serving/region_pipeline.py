@@ -16,6 +16,7 @@ from ..slides import ReadSettings, SlideRegions
 from ..storage import SlideEmbeddings
 
 _PATCHES_AT_ONCE = 64
+_N_PROTOTYPES = 4  # as in configs/inference.yaml; fewer where a slide has fewer distinct regions
 
 
 def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: Any) -> SlideRegions:
@@ -37,12 +38,7 @@ def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: An
 
 @torch.inference_mode()
 def encode_regions(
-    regions: SlideRegions,
-    patch_encoder: PatchTokenizer,
-    region_encoder: Encoder,
-    weights: str,
-    *,
-    n_prototypes: int = 4,
+    regions: SlideRegions, patch_encoder: PatchTokenizer, region_encoder: Encoder, weights: str
 ) -> SlideEmbeddings:
     """Patches to tokens to region embeddings and the slide's prototypes: the numbers of ``configs/inference.yaml``.
 
@@ -52,7 +48,6 @@ def encode_regions(
         region_encoder: on the same device, see :func:`~bundle.networks.load_region_encoder`.
         weights: which weights the region encoder has, see :func:`~bundle.networks.weights_name`; embeddings of other
             weights cannot be compared.
-        n_prototypes: K; fewer where the slide has fewer distinct regions.
 
     Raises:
         SlideError: a region does not decode.
@@ -64,7 +59,7 @@ def encode_regions(
     ]
     features, points = (torch.cat([part[name].float().cpu() for part in found]) for name in ("pred", "projection"))
     slide_id = regions.slide.slide_id
-    prototypes, assignment = slide_prototypes(points, slide_id, n_prototypes)
+    prototypes, assignment = slide_prototypes(points, slide_id, _N_PROTOTYPES)
     return SlideEmbeddings(
         slide_id=slide_id,
         features=features.numpy(),

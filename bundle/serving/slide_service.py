@@ -60,7 +60,8 @@ class SlideService:
             "patch_encoder_ckpt": str(self.settings.patch_encoder_ckpt),
             "region_encoder_ckpt": str(self.settings.region_encoder_ckpt),
         }
-        parser = ConfigParser(own_targets(self._config() | ids))
+        config = ConfigParser.load_config_file(str(self.settings.bundle_root / "configs" / "inference.yaml"))
+        parser = ConfigParser(own_targets(config | ids))
         try:
             evaluator = parser.get_parsed_content("evaluator", instantiate=True)
             evaluator.run()
@@ -70,9 +71,6 @@ class SlideService:
                 raise
             raise BundleError(_reason(folder / "slides.csv") or str(mistake)) from error
         return read_embeddings(folder / "embeddings" / f"{slide.slide_id}.h5")
-
-    def _config(self) -> dict[str, Any]:
-        return dict(ConfigParser.load_config_file(str(self.settings.bundle_root / "configs" / "inference.yaml")))
 
 
 def own_targets(node: Any) -> Any:
