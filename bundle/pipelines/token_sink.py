@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,13 +25,12 @@ from .slide_source import PatchStream
 logger = logging.getLogger(__name__)
 
 
-class _OpenFile:
-    """A slide's writer and its regions that still wait for tokens."""
+class _OpenFile(NamedTuple):
+    """A slide's writer and its regions that still wait for tokens: their grids, and how many are missing."""
 
-    def __init__(self, writer: TokenFileWriter) -> None:
-        self.writer = writer
-        self.grids: dict[int, NDArray[np.float32]] = {}
-        self.n_missing: dict[int, int] = {}
+    writer: TokenFileWriter
+    grids: dict[int, NDArray[np.float32]]
+    n_missing: dict[int, int]
 
 
 class TokenSink(Sink[_OpenFile]):
@@ -129,7 +128,7 @@ class TokenSink(Sink[_OpenFile]):
             mask=job.mask,
             attributes={**job.attributes, **self._attributes},
         )
-        begun = self._begun[job] = _OpenFile(writer.__enter__())
+        begun = self._begun[job] = _OpenFile(writer.__enter__(), {}, {})
         return begun
 
     def _put(self, begun: _OpenFile, piece: Piece, tokens: NDArray[np.float32]) -> None:
