@@ -2,9 +2,9 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
 from html import unescape
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,41 +12,47 @@ from numpy.typing import NDArray
 from ..core import SlideError
 
 MIN_MPP, MAX_MPP = 0.01, 20.0
-_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
 _UM_PER_OME_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 _NUMBER = r"([-+0-9.eE]+)"
 
 
-class Backend(Protocol):
+class Backend(ABC):
     """A slide file opened by one library. Methods may be called from several threads at once."""
 
     name: str
     level_sizes: list[tuple[int, int]]
     mpp: tuple[float, float] | None
 
+    @abstractmethod
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
-        """RGB [height, width, 3] of a rectangle that lies within the level; x, y in px of that level."""
-        ...
+        """RGB [height, width, 3] of a rectangle that lies within the level; x, y in px of that level.
+
+        Raises:
+            RuntimeError, ValueError: it does not decode.
+        """
 
     def tile_size(self, level: int) -> tuple[int, int] | None:
         """(width, height) in px of the level's tiles if :meth:`read_tile` gives them, else None."""
-        ...
+        return None
 
     def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
         """Decode a tile into ``out`` [tile height, tile width, 3], contiguous; False where the file leaves it out.
 
         Only what lies within the level is meant: a tile at its border may end there or go on.
+
+        Raises:
+            RuntimeError, ValueError: it is damaged.
         """
-        ...
+        raise NotImplementedError
 
     def tile_decoder(self, level: int) -> str:
         """The library that decodes in :meth:`read_tile`, for the record."""
-        ...
+        return self.name
 
+    @abstractmethod
     def close(self) -> None:
         """Give the file back."""
-        ...
 
 
 class WrongReaderError(Exception):
@@ -62,12 +68,6 @@ class Resolution(NamedTuple):
 
     x: float
     y: float
-
-
-def is_tiff(path: Path) -> bool:
-    """Whether the file starts as TIFF files do. Native readers complain on the console about others."""
-    with path.open("rb") as file:
-        return file.read(4) in _TIFF_MAGIC
 
 
 def mpp_of_description(description: str) -> Resolution | None:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import WrongReaderError, is_tiff
+from .backend import WrongReaderError
+from .tiff_backend import TiffBackend
 from .tiff_pages import TiffPages
 from .tile_decoder import JPEG, JPEG2000, TileDecoder
-from .tile_guard import TileGuard
 
 _READING_THREADS = 2
 _opening = threading.Lock()  # cuCIM loads its plugin with the first file; two threads that do so at once may crash
 
 
-class CucimBackend:
+class CucimBackend(TiffBackend):
     """cuCIM for tiles in JPEG and JPEG 2000; other compressions are for the other readers.
 
     Where a JPEG tile does not decode, cuCIM prints and goes on with garbage, or crashes; where a deflated one does not,
@@ -33,17 +33,13 @@ class CucimBackend:
     name = "cucim"
 
     def __init__(self, path: Path) -> None:
-        if not is_tiff(path):
-            raise WrongReaderError("cuCIM reads TIFF and SVS")
-        self._pages = TiffPages(path)
+        super().__init__(path)
         try:
             self._image = _opened(path, self._pages)
             self._match_levels()
         except WrongReaderError:
-            self._pages.file.close()
+            self._pages.close()
             raise
-        self.mpp = self._pages.mpp
-        self._guard = TileGuard(path, self._pages)
         self._decoders: dict[int, TileDecoder | None] = {}
 
     def _match_levels(self) -> None:
@@ -59,12 +55,8 @@ class CucimBackend:
         self._pages.levels = [by_size[size] for size in self.level_sizes]
 
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
-        """RGB of a rectangle within the level.
-
-        Raises:
-            RuntimeError, ValueError: a tile is damaged.
-        """
-        left_out = self._guard.look_at(x, y, width, height, level)
+        """See :class:`Backend`."""
+        left_out = self._pages.left_out(x, y, width, height, level)
         picture = self._rectangle(x, y, width, height, level)
         if left_out:
             picture = picture.copy()
@@ -81,39 +73,12 @@ class CucimBackend:
         found = self._image.read_region(location, (width, height), self._indices[level], num_workers=n_threads)
         return np.asarray(found)[..., :3]
 
-    def tile_size(self, level: int) -> tuple[int, int] | None:
-        """(width, height) in px of the level's tiles."""
-        page = self._pages.levels[level]
-        return page.tilewidth, page.tilelength
-
-    def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
-        """Decode a tile into ``out``; False where the file leaves it out.
-
-        Raises:
-            RuntimeError, ValueError: it is damaged.
-        """
-        data = self._guard.tile(column, row, level)
-        if data is None:
-            return False
-        decoder = self._decoder_of(level)
-        if decoder is None:
-            self._tile_by_cucim(column, row, level, out)
-        else:
-            decoder.decode(data, out)
-        return True
-
-    def _tile_by_cucim(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The part of a tile that lies within the level, in its place in ``out``; that part is given back."""
+    def _own_tile(self, data: bytes, column: int, row: int, level: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
         x, y = column * out.shape[1], row * out.shape[0]
         width, height = self.level_sizes[level]
         part = out[: height - y, : width - x]
         part[:] = self._rectangle(x, y, part.shape[1], part.shape[0], level)
         return part
-
-    def tile_decoder(self, level: int) -> str:
-        """imagecodecs, or cuCIM where they do not agree."""
-        decoder = self._decoder_of(level)
-        return self.name if decoder is None else decoder.name
 
     def _decoder_of(self, level: int) -> TileDecoder | None:
         """A decoder of the level's tiles that agrees with cuCIM to the bit, if there is one; tried on its largest tile.
@@ -132,11 +97,11 @@ class CucimBackend:
         row, column = divmod(int(np.argmax(page.databytecounts)), -(-page.imagewidth // page.tilewidth))
         ours, cucims = np.empty((2, page.tilelength, page.tilewidth, 3), np.uint8)
         try:
-            data = self._guard.tile(column, row, level)
+            data = self._pages.tile(column, row, level)
             if data is None:
                 return False
             decoder.decode(data, ours)
-            part = self._tile_by_cucim(column, row, level, cucims)
+            part = self._own_tile(data, column, row, level, cucims)
         except (RuntimeError, ValueError):  # damaged: let cuCIM read the sound tiles
             return False
         return np.array_equal(part, ours[: part.shape[0], : part.shape[1]])
@@ -144,7 +109,7 @@ class CucimBackend:
     def close(self) -> None:
         """Close the file."""
         self._image.close()
-        self._guard.close()
+        super().close()
 
 
 def _opened(path: Path, pages: TiffPages) -> Any:

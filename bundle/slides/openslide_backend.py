@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Resolution, WrongReaderError, is_tiff
-from .tiff_pages import tiff_mpp
-from .tile_guard import guard_of
+from .backend import Backend, DamagedFileError, Resolution, WrongReaderError
+from .tiff_pages import TiffPages
 
 
-class OpenslideBackend:
+class OpenslideBackend(Backend):
     """OpenSlide; what it gives as transparent is white. After one failed read it refuses all.
 
     It decodes some damaged JPEG tiles without a word, so those of a TIFF are looked at first.
@@ -29,8 +28,23 @@ class OpenslideBackend:
             raise WrongReaderError(str(error)) from error
         self._error = openslide.OpenSlideError
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
-        self._guard = guard_of(path, self.level_sizes) if is_tiff(path) else None
-        self.mpp = self._resolution() or (tiff_mpp(path) if is_tiff(path) else None)
+        self._pages: TiffPages | None = None
+        try:
+            self._pages = TiffPages(path)
+        except (WrongReaderError, DamagedFileError):
+            self.mpp = self._resolution()
+        else:
+            self.mpp = self._resolution() or self._pages.mpp
+            self._match_levels(self._pages)
+
+    def _match_levels(self, pages: TiffPages) -> None:
+        """Pair OpenSlide's levels with the file's pages, by size; where one has no tiles, none are looked at."""
+        by_size = {size: page for size, page in zip(pages.sizes, pages.levels, strict=True) if page.is_tiled}
+        if all(size in by_size for size in self.level_sizes):
+            pages.levels = [by_size[size] for size in self.level_sizes]
+        else:
+            pages.close()
+            self._pages = None
 
     def _resolution(self) -> Resolution | None:
         try:
@@ -42,13 +56,9 @@ class OpenslideBackend:
         return Resolution(x, y)
 
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
-        """RGB of a rectangle within the level.
-
-        Raises:
-            RuntimeError, ValueError: the rectangle does not decode.
-        """
-        if self._guard is not None:
-            self._guard.look_at(x, y, width, height, level)
+        """See :class:`Backend`."""
+        if self._pages is not None:
+            self._pages.left_out(x, y, width, height, level)
         downsample = self._slide.level_downsamples[level]
         location = (round(x * downsample), round(y * downsample))  # it interpolates between pixels
         try:
@@ -60,24 +70,8 @@ class OpenslideBackend:
         alpha = rgba[..., 3:].astype(np.uint16)
         return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
-    def tile_size(self, level: int) -> tuple[int, int] | None:
-        """None: OpenSlide knows rectangles, not tiles."""
-        return None
-
-    def read_tile(self, column: int, row: int, level: int, out: NDArray[np.uint8]) -> bool:
-        """Not for OpenSlide.
-
-        Raises:
-            RuntimeError: always.
-        """
-        raise RuntimeError("OpenSlide gives no tiles")
-
-    def tile_decoder(self, level: int) -> str:
-        """OpenSlide."""
-        return self.name
-
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
-        if self._guard is not None:
-            self._guard.close()
+        if self._pages is not None:
+            self._pages.close()

@@ -1,23 +1,30 @@
-"""The levels of a TIFF, and where its tiles lie."""
+"""The levels of a TIFF, and its tiles, damaged and missing ones noticed before a native library meets them."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import tifffile
 
 from .backend import DamagedFileError, Resolution, WrongReaderError, mpp_of_description, mpp_of_tags
+from .jpeg_tiles import jpeg_damage
+from .tile_decoder import JPEG, JPEG2000
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about becomes an error here
+_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_JPEG2000_START = b"\xff\x4f"
+Box = tuple[int, int, int, int]
 
 
 class TiffPages:
-    """Pages of the pyramid in a TIFF or SVS file, finest first.
+    """Pages of the pyramid in a TIFF or SVS file, finest first. Threads may share it.
 
     Args:
         path: the file.
 
     Attributes:
+        levels: tifffile's pages, in the order in which they will be asked for.
         mpp: um/px of the finest level, None where the file does not name it.
 
     Raises:
@@ -26,6 +33,9 @@ class TiffPages:
     """
 
     def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:  # native readers complain on the console about other files
+            if file.read(4) not in _MAGIC:
+                raise WrongReaderError("it is no TIFF or SVS")
         try:
             self.file = tifffile.TiffFile(path)
         except Exception as error:  # on damaged headers it raises whatever it stumbles over
@@ -103,17 +113,51 @@ class TiffPages:
             for column in range(x // page.tilewidth, -(-(x + width) // page.tilewidth))
         ]
 
+    def left_out(self, x: int, y: int, width: int, height: int, level: int) -> list[Box]:
+        """Boxes (left, top, right, bottom) in px of the level of tiles that the file leaves out.
+
+        Raises:
+            ValueError: a tile under the rectangle is damaged.
+        """
+        page = self.levels[level]
+        boxes = []
+        for column, row in self.tiles_in(x, y, width, height, level):
+            if self.tile(column, row, level, is_wanted=False) is None:
+                left, top = column * page.tilewidth, row * page.tilelength
+                boxes.append((left, top, left + page.tilewidth, top + page.tilelength))
+        return boxes
+
     def tile_index(self, column: int, row: int, level: int) -> int:
         """Number of a tile in the file's tables."""
         page = self.levels[level]
         return int(row * -(-page.imagewidth // page.tilewidth) + column)
 
+    def tile(self, column: int, row: int, level: int, *, is_wanted: bool = True) -> bytes | None:
+        """A tile as it lies in the file, None where the file leaves it out.
 
-def tiff_mpp(path: Path) -> Resolution | None:
-    """um/px that a TIFF names, None for any other file."""
-    try:
-        pages = TiffPages(path)
-    except (WrongReaderError, DamagedFileError):
-        return None
-    pages.file.close()
-    return pages.mpp
+        Args:
+            column, row, level: which one.
+            is_wanted: all of it; else as much as it takes to judge it.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        page, index = self.levels[level], self.tile_index(column, row, level)
+        offset, size = page.dataoffsets[index], page.databytecounts[index]
+        if size == 0:
+            return None
+        is_whole = is_wanted or page.compression == JPEG
+        n_bytes = size if is_whole else min(size, len(_JPEG2000_START))
+        data = os.pread(self.file.filehandle.fileno(), n_bytes, offset)
+        damage = None
+        if page.compression == JPEG:
+            damage = jpeg_damage(data, page.tilewidth, page.tilelength)
+        elif page.compression in JPEG2000 and not data.startswith(_JPEG2000_START):
+            damage = "it does not start as JPEG 2000"
+        if damage is not None:
+            raise ValueError(f"the tile in column {column}, row {row} of level {level} is damaged ({damage})")
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
