@@ -1,15 +1,16 @@
 """Single patches of many slides, for stage one."""
 
 import logging
-from collections import OrderedDict
+import os
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from ..cohort import SlideRef, SlideTable
@@ -32,15 +33,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
     Args:
         slides: what :func:`~bundle.cohort.find_slides` gives.
         table: slide table (mpp, roi), or None.
-        wsi_reader: auto, cucim, openslide or tifffile.
-        mpp: um/px at which patches are read.
-        default_mpp: um/px of slides that do not say theirs.
-        patch_size: px.
-        region_patches: patches on the side of the regions by which slides are planned.
-        min_tissue, min_tissue_patches: see :func:`~bundle.slides.region_grid`.
         patches_per_slide: patches drawn from each slide without replacement; None: all.
         cache: decode all patches once and keep them (3 p^2 bytes each), in memory that forked workers share.
         seed: of the draw.
+        reading: how slides are read, see :class:`~bundle.slides.ReadSettings`; regions are those by which they are
+            planned.
 
     Attributes:
         slide_ids: one a slide that has patches.
@@ -54,23 +51,14 @@ class PatchDataset(Dataset[dict[str, Any]]):
         slides: Sequence[SlideRef],
         *,
         table: SlideTable | None = None,
-        wsi_reader: str = "auto",
-        mpp: float = 0.5,
-        default_mpp: float | None = None,
-        patch_size: int = 256,
-        region_patches: int = 16,
-        min_tissue: float = 0.1,
-        min_tissue_patches: int = 8,
         patches_per_slide: int | None = None,
         cache: bool = False,
         seed: int = 0,
+        **reading: Any,
     ) -> None:
-        given = (wsi_reader, mpp, default_mpp, region_patches, patch_size, min_tissue, min_tissue_patches)
-        self._how = ReadSettings(*given).checked()
+        self._how = ReadSettings(**reading).checked()
         n_patches = None if patches_per_slide is None else as_whole(patches_per_slide, "patches_per_slide", 1)
         self._table = SlideTable({}) if table is None else table
-        self._handles: OrderedDict[int, Slide] = OrderedDict()
-        self._handles_of: int | None = None
         self._slides: list[SlideRef] = []
         places, reasons = [], []
         for ref in tqdm(slides, desc="tissue", unit="slide", leave=False, disable=None):
@@ -127,7 +115,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
         slide, x, y = self._places[indices[0], :3]
         mask = np.zeros((self._how.region_patches,) * 2, bool)
         mask[tuple(self._places[indices, 3:].T)] = True
-        patches = read_patches(self._handle(int(slide)), (x, y), mask, **self._how.sizes, n_threads=n_threads)
+        handle = self._handle(int(slide), os.getpid())
+        patches = read_patches(handle, (x, y), mask, **self._how.sizes, n_threads=n_threads)
         return torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
 
     def _decode_all(self) -> Tensor:
@@ -143,7 +132,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
             except SlideError as error:
                 _log.warning("a region is left out: %s", error)
                 kept[group] = False
-        self._close_handles()
+        self._handle.cache_clear()
         self._places = self._places[kept]
         cache = cache if kept.all() else cache[torch.from_numpy(kept)]
         try:
@@ -152,24 +141,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
             _log.warning("/dev/shm has no room for the patches in memory (%s): spawned workers get copies", error)
             return cache
 
-    def _handle(self, slide: int) -> Slide:
-        """An open slide; each process opens its own, and keeps a few."""
-        worker = get_worker_info()
-        owner = -1 if worker is None else worker.id
-        if owner != self._handles_of:
-            self._handles, self._handles_of = OrderedDict(), owner
-        if slide not in self._handles:
-            self._handles[slide] = self._opened(self._slides[slide])
-            if len(self._handles) > _MAX_OPEN_SLIDES:
-                self._handles.popitem(last=False)[1].close()
-        self._handles.move_to_end(slide)
-        return self._handles[slide]
+    @cached_property
+    def _handle(self) -> Any:
+        """An open slide, by its number and the process that reads: each opens its own, and keeps a few."""
+        return lru_cache(maxsize=_MAX_OPEN_SLIDES)(lambda slide, process: self._opened(self._slides[slide]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind when the dataset is sent to a spawned worker."""
-        return {**self.__dict__, "_handles": OrderedDict(), "_handles_of": None}
-
-    def _close_handles(self) -> None:
-        for slide in self._handles.values():
-            slide.close()
-        self._handles.clear()
+        return {name: value for name, value in self.__dict__.items() if name != "_handle"}

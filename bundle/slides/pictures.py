@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,7 @@ class RegionPictures(_SlidesAtHand):
     def __init__(self, slides_dir: str | Path | None, table: SlideTable | None = None, px: int = 256) -> None:
         super().__init__(slides_dir, table)
         self.px = as_whole(px, "px", 1)
-        self._open: OrderedDict[str, Slide | None] = OrderedDict()
+        self._slide = lru_cache(maxsize=_OPEN_SLIDES)(partial(self._opened, default_mpp=1.0))
 
     def __call__(self, slide_id: str, x: float, y: float, size: float) -> NDArray[np.uint8] | None:
         """RGB uint8 [px, px, 3], white outside the slide; None where there is no such slide or it does not decode.
@@ -120,15 +120,3 @@ class RegionPictures(_SlidesAtHand):
         except SlideError as error:
             self._name(slide_id, error)
             return None
-
-    def _slide(self, slide_id: str) -> Slide | None:
-        """The slide, open; the least used of those that are open is closed."""
-        if slide_id in self._open:
-            self._open.move_to_end(slide_id)
-            return self._open[slide_id]
-        self._open[slide_id] = self._opened(slide_id, default_mpp=1.0)
-        if len(self._open) > _OPEN_SLIDES:
-            _, oldest = self._open.popitem(last=False)
-            if oldest is not None:
-                oldest.close()
-        return self._open[slide_id]

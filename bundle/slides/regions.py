@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,22 +17,14 @@ _TISSUE_MPP = 8.0
 _log = logging.getLogger(__name__)
 
 
-def plan_slide(
-    slide: Slide,
-    *,
-    roi: str | Path | None = None,
-    mpp: float = 0.5,
-    region_patches: int = 16,
-    patch_size: int = 256,
-    min_tissue: float = 0.1,
-    min_tissue_patches: int = 8,
-) -> RegionGrid:
+def plan_slide(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, **sizes: Any) -> RegionGrid:
     """Find tissue on a thumbnail, limit it to the region of interest, lay the grid.
 
     Args:
         slide: an open slide.
         roi: GeoJSON that limits the tissue, or None.
-        mpp, region_patches, patch_size, min_tissue, min_tissue_patches: see :func:`region_grid`.
+        mpp: um/px at which patches will be read.
+        sizes: region_patches, patch_size, min_tissue, min_tissue_patches, see :func:`region_grid`.
 
     Raises:
         SlideError: there is no tissue, or the slide does not decode.
@@ -55,10 +48,7 @@ def plan_slide(
         level0_mpp=slide.mpp,
         mpp=mpp,
         read_mpp=slide.read_mpp(mpp),
-        region_patches=region_patches,
-        patch_size=patch_size,
-        min_tissue=min_tissue,
-        min_tissue_patches=min_tissue_patches,
+        **sizes,
     )
     if not len(grid.coords):
         size = f"{picture.shape[1]} x {picture.shape[0]}"

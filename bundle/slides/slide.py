@@ -1,6 +1,7 @@
 """One interface to a slide, whoever reads it: any rectangle at any resolution."""
 
 import math
+import weakref
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +25,7 @@ class Slide:
         width, height: px of level 0.
         mpp: um/px of level 0.
         mpp_source: who says so: ``MPP_FROM_TABLE``, ``MPP_FROM_FILE`` or ``MPP_FROM_DEFAULT``.
+        close: call it to close the file, which closes by itself when nobody holds the slide any more.
         level_downsamples: level-0 px a px of each level; 1 for the first.
     """
 
@@ -33,6 +35,8 @@ class Slide:
         self.reader = backend.name
         self.width, self.height = backend.level_sizes[0]
         self.level_downsamples = [self._downsample(size) for size in backend.level_sizes]
+        self.close = weakref.finalize(self, backend.close)
+        self.close.atexit = False
 
     def _downsample(self, size: tuple[int, int]) -> float:
         """Level-0 px a px; a whole number where the level's size is a rounded whole share of level 0."""
@@ -212,10 +216,6 @@ class Slide:
                 corner = round(left * scale), round(top * scale)
                 picture[top : top + size[1], left : left + size[0]] = self.read(*corner, *size, mpp, mpp_tolerance=0)[0]
         return picture, mpp
-
-    def close(self) -> None:
-        """Close the file."""
-        self._backend.close()
 
     def __enter__(self) -> "Slide":
         return self

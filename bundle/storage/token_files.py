@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +127,6 @@ class RegionReader:
         counts = [len(file) for file in files]
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._slide_of = np.repeat(np.arange(len(counts)), counts)
-        self._forget_process()
 
     def read_into(self, indices: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Copy regions ``indices`` to ``out[rows]``, file by file and in the order in which they lie on disk.
@@ -154,22 +152,11 @@ class RegionReader:
         for slide, part in parts:
             self.files[slide].read_into(regions[part], out, places[part], self._handle(slide))
 
-    def _handle(self, slide: int) -> Any:
-        """A handle from the most recently used ones; a thread that still reads an evicted one keeps it alive."""
-        with self._lock:
-            handle = self._handles.pop(slide, None) or self.files[slide].open()
-            self._handles[slide] = handle
-            while len(self._handles) > _MAX_OPEN_FILES:
-                self._handles.popitem(last=False)
-        return handle
-
-    def _forget_process(self) -> None:
-        self._handles: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
+    @cached_property
+    def _handle(self) -> Any:
+        """A file's handle, of those used last; a thread that still reads an evicted one keeps it alive."""
+        return lru_cache(maxsize=_MAX_OPEN_FILES)(lambda slide: self.files[slide].open())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_handles", "_lock")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget_process()
+        """Open files stay behind when the reader is sent to a spawned worker."""
+        return {name: value for name, value in self.__dict__.items() if name != "_handle"}
