@@ -17,7 +17,7 @@ _INIT_STD = 0.02
 
 
 class ClassTokenViT(nn.Module):
-    """What both share: CLS, positions, blocks, norm. Subclasses turn an image into a grid of vectors.
+    """What both share: CLS, positions, blocks, norm. Subclasses turn an image into a grid of vectors by ``embed``.
 
     Args:
         dim: width of a token.
@@ -27,6 +27,9 @@ class ClassTokenViT(nn.Module):
         n_positions: cells on a side of the learned grid; other grids are interpolated.
         drop_path: stochastic depth of the last block, in [0, 1); the blocks before rise to it linearly from 0.
     """
+
+    __jit_unused_properties__ = ["architecture"]
+    arguments: tuple[str, ...]  # of the subclass, as far as weights have them from it
 
     def __init__(
         self, dim: int, depth: int, n_heads: int, mlp_ratio: float, n_positions: int, drop_path: float
@@ -38,6 +41,8 @@ class ClassTokenViT(nn.Module):
                 f"{n_heads} and {drop_path}."
             )
         self.dim = dim
+        self.n_heads = n_heads
+        self.mlp_ratio = mlp_ratio
         self.n_positions = n_positions
         self.n_draws = 2 * depth
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
@@ -63,33 +68,23 @@ class ClassTokenViT(nn.Module):
             draws: uniforms (B, n_draws) for stochastic depth; None drops nothing. On the CPU they skip the work of
                 dropped branches, on a GPU they mask it.
         """
-        x = self._sequence(grid)
-        if draws is None:
-            for block in self.blocks:
-                x = block(x)
-        elif draws.is_cuda:
-            x = self._masking(x, draws)
-        else:
-            x = self._skipping(x, draws)
-        return self.norm(x.squeeze(1))
+        kept: list[Tensor] = []
+        if draws is not None:
+            kept = self._kept(draws, grid.device)
+        return self.norm(self._through_blocks(self._sequence(grid), kept).squeeze(1))
 
-    def _skipping(self, x: Tensor, draws: Tensor) -> Tensor:
-        """The blocks; a dropped branch costs nothing."""
+    def _kept(self, draws: Tensor, device: torch.device) -> list[Tensor]:
+        """What keeps each branch, for :class:`Block`. On a GPU it masks: gathering and adding rows costs more."""
+        if draws.is_cuda:
+            return list(keep_scales(draws, self.drop_rates).unbind(1))
         order, counts = keep_rows(draws, self.drop_rates)
-        order = order.to(x.device, non_blocking=True)
-        for i, block in enumerate(self.blocks):
-            if self.drop_rates[2 * i] > 0:
-                x = block(x, order[: counts[2 * i], 2 * i], order[: counts[2 * i + 1], 2 * i + 1])
-            else:
-                x = block(x)
-        return x
+        order = order.to(device, non_blocking=True)
+        return [order[: counts[j], j] for j in range(len(counts))]
 
-    def _masking(self, x: Tensor, draws: Tensor) -> Tensor:
-        """The same blocks; a dropped branch is multiplied with 0: on a GPU, gathering and adding rows costs more."""
-        scales = keep_scales(draws, self.drop_rates)
+    def _through_blocks(self, x: Tensor, kept: list[Tensor]) -> Tensor:
         for i, block in enumerate(self.blocks):
-            if self.drop_rates[2 * i] > 0:
-                x = block(x, scales[:, 2 * i], scales[:, 2 * i + 1])
+            if len(kept) > 0 and self.drop_rates[2 * i] > 0:
+                x = block(x, kept[2 * i], kept[2 * i + 1])
             else:
                 x = block(x)
         return x
@@ -119,21 +114,35 @@ class ClassTokenViT(nn.Module):
         cls = (self.cls_token + first).expand(grid.shape[0], -1, -1)
         return torch.cat([cls, grid.flatten(1, 2) + others], 1)
 
-    def attend(self, grid: Tensor) -> Tensor:
-        """Where CLS looks in the last block: embedded cells (B, H, W, dim) -> (B, heads, H, W).
-
-        Non-negative; a head's weights sum to 1 minus what CLS gives to itself.
-        """
-        return self.encode_and_attend(grid)[1]
-
     def encode_and_attend(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """``encode`` without draws and ``attend``, for one pass over the blocks. Not in TorchScript."""
+        """``encode`` without draws, and where CLS looks in the last block, (B, heads, H, W), in one pass.
+
+        The weights are not negative; a head's sum to 1 minus what CLS gives to itself. Not in TorchScript.
+        """
         x = self._sequence(grid)
         for block in self.blocks[:-1]:
             x = block(x)
         last = self.blocks[-1]
         weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
         return self.norm(last(x).squeeze(1)), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+
+    @property
+    def architecture(self) -> dict[str, int | float]:
+        """The arguments that make a network for the same weights."""
+        own = {"depth": len(self.blocks)}
+        return {name: own[name] if name in own else getattr(self, name) for name in self.arguments}
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Image (B, C, height, width) -> grid (B, H, W, dim)."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
+        """What ``embed`` takes -> embeddings (B, dim); ``draws`` as in ``encode``."""
+        return self.encode(self.embed(image), draws)
+
+    def attention(self, image: Tensor) -> Tensor:
+        """Where CLS looks: what ``embed`` takes -> (B, heads, H, W), see ``encode_and_attend``. Not in TorchScript."""
+        return self.encode_and_attend(self.embed(image))[1]
 
 
 class RegionViT(ClassTokenViT):
@@ -149,7 +158,7 @@ class RegionViT(ClassTokenViT):
         CVPR 2022.
     """
 
-    __jit_unused_properties__ = ["architecture"]
+    arguments = ("in_dim", "dim", "depth", "n_heads", "mlp_ratio", "n_positions")
 
     def __init__(
         self,
@@ -163,34 +172,12 @@ class RegionViT(ClassTokenViT):
     ) -> None:
         super().__init__(dim, depth, n_heads, mlp_ratio, n_positions, drop_path)
         self.in_dim = in_dim
-        self.n_heads = n_heads
-        self.mlp_ratio = mlp_ratio
         self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
         self._initialize()
-
-    @property
-    def architecture(self) -> dict[str, int | float]:
-        """The arguments that make a network for the same weights."""
-        return {
-            "in_dim": self.in_dim,
-            "dim": self.dim,
-            "depth": len(self.blocks),
-            "n_heads": self.n_heads,
-            "mlp_ratio": self.mlp_ratio,
-            "n_positions": self.n_positions,
-        }
 
     def embed(self, image: Tensor) -> Tensor:
         """Tokens (B, in_dim, H, W) -> (B, H, W, dim), each by itself: crop before or after, the result is the same."""
         return self.phi(image.permute(0, 2, 3, 1))
-
-    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Token grids (B, in_dim, H, W) -> region embeddings (B, dim); ``draws`` as in ``encode``."""
-        return self.encode(self.embed(image), draws)
-
-    def attention(self, image: Tensor) -> Tensor:
-        """Where CLS looks: token grids (B, in_dim, H, W) -> (B, heads, H, W). Not in TorchScript."""
-        return self.attend(self.embed(image))
 
 
 class PatchViT(ClassTokenViT):
@@ -205,7 +192,7 @@ class PatchViT(ClassTokenViT):
         Caron et al., "Emerging properties in self-supervised vision transformers", ICCV 2021.
     """
 
-    __jit_unused_properties__ = ["architecture"]
+    arguments = ("image_size", "patch_size", "dim", "depth", "n_heads", "mlp_ratio")
 
     def __init__(
         self,
@@ -225,34 +212,12 @@ class PatchViT(ClassTokenViT):
         super().__init__(dim, depth, n_heads, mlp_ratio, image_size // patch_size, drop_path)
         self.image_size = image_size
         self.patch_size = patch_size
-        self.n_heads = n_heads
-        self.mlp_ratio = mlp_ratio
         self.patch_embed = PatchEmbedding(patch_size, dim)
         self._initialize()
-
-    @property
-    def architecture(self) -> dict[str, int | float]:
-        """The arguments that make a network for the same weights."""
-        return {
-            "image_size": self.image_size,
-            "patch_size": self.patch_size,
-            "dim": self.dim,
-            "depth": len(self.blocks),
-            "n_heads": self.n_heads,
-            "mlp_ratio": self.mlp_ratio,
-        }
 
     def embed(self, image: Tensor) -> Tensor:
         """Normalized images (B, 3, H, W) -> (B, H / patch_size, W / patch_size, dim)."""
         return self.patch_embed(image)
-
-    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Normalized images (B, 3, H, W), H and W multiples of ``patch_size``, -> (B, dim)."""
-        return self.encode(self.embed(image), draws)
-
-    def attention(self, image: Tensor) -> Tensor:
-        """Where CLS looks: images (B, 3, H, W) -> (B, heads, H / patch_size, W / patch_size). Not in TorchScript."""
-        return self.attend(self.embed(image))
 
 
 class PatchEmbedding(nn.Module):

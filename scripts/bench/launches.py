@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bundle.networks import blocks, distiller
+from bundle.networks.drop import keep_scales
 from bundle.networks.vit import ClassTokenViT
 from bundle.training.losses import entropy, output_chunks
 from bundle.training.losses.fused_softmax import Added
@@ -156,7 +157,9 @@ def _as_on_a_gpu(counter: LaunchCounter) -> Iterator[None]:
 
     with (
         mock.patch.object(distiller, "_goes_together", lambda _, draws: draws is not None),
-        mock.patch.object(ClassTokenViT, "_skipping", ClassTokenViT._masking),
+        mock.patch.object(
+            ClassTokenViT, "_kept", lambda vit, draws, _: list(keep_scales(draws, vit.drop_rates).unbind(1))
+        ),
         mock.patch.object(blocks, "attend", F.scaled_dot_product_attention),
         mock.patch.object(output_chunks, "CHUNK_ELEMENTS", {"cpu": elements, "cuda": elements}),
         mock.patch.object(output_chunks, "KEPT_BYTES", {"cpu": 1 << 30, "cuda": 1 << 30}),
