@@ -1,15 +1,13 @@
 """Prototypes of slides: clustering, matching, neighbors, the bank."""
 
-from .bank import PrototypeBank
+from .bank import PrototypeBank, PrototypeTargets
 from .faiss_clusters import faiss_kmeans
-from .kmeans import Clusters, batched_kmeans
+from .kmeans import Clusters, batched_kmeans, slide_prototypes
 from .matching import assign_cosines, best_assignment, matched_similarity
 from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, merged_neighbors, nearest_slides
-from .prototype_targets import PrototypeTargets
 from .set_search import nearest_sets
 from .sketches import SetSketch
-from .slide_prototypes import slide_prototypes
 from .statistics import clustering_stats, neighbor_stats
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""The prototypes of all slides of a run."""
+"""The prototypes of all slides of a run, and what a batch of regions is pulled to."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import ignite.distributed as idist
 import torch
@@ -17,11 +17,23 @@ from .faiss_clusters import faiss_kmeans
 from .identity import renamed_after
 from .kmeans import Clusters, batched_kmeans
 from .neighbors import Neighbors, merged_neighbors, nearest_slides
-from .prototype_targets import PrototypeTargets
 from .statistics import clustering_stats, neighbor_stats
 
 _BACKENDS = {"batched": batched_kmeans, "faiss": faiss_kmeans}
 _PROGRESS_AFTER = 5.0  # seconds
+
+
+class PrototypeTargets(NamedTuple):
+    """Prototypes that a batch of B regions shall match: its own slide's and those of R neighbor slides.
+
+    Attributes:
+        vectors: L2-normalized prototypes, shape (1 + R, B, d); row 0 is the region's own (intra-slide), row r the one
+            in the r-th most similar slide (inter-slide). What stands where ``valid`` is False is never used.
+        valid: shape (1 + R, B), bool; False where a region has no such prototype.
+    """
+
+    vectors: Tensor
+    valid: Tensor
 
 
 class PrototypeBank:
@@ -168,7 +180,9 @@ class PrototypeBank:
         )
         self.neighbors = merged_neighbors(Neighbors(*(idist.all_gather(each[None].contiguous()) for each in found)))
         self._is_matched, self._tables = True, None
-        return neighbor_stats(self.neighbors, before if before is None else _on(before, self.vectors.device))
+        if before is not None:
+            before = Neighbors(*(value.to(self.vectors.device) for value in before))
+        return neighbor_stats(self.neighbors, before)
 
     def targets(self, region_ids: Tensor, device: torch.device | str) -> PrototypeTargets:
         """Prototypes that a batch of B regions shall match, on ``device``; between fit and match no neighbor's.
@@ -239,7 +253,3 @@ class PrototypeBank:
         if "neighbor_index" in state:
             self.neighbors = Neighbors(*(state[f"neighbor_{name}"] for name in Neighbors._fields))
             self._is_matched = True
-
-
-def _on(neighbors: Neighbors, device: torch.device) -> Neighbors:
-    return Neighbors(*(value.to(device) for value in neighbors))

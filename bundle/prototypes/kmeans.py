@@ -1,11 +1,13 @@
-"""K-means of many slides at once."""
+"""K-means of many slides at once, and of one."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ..parallel import full_precision, keyed_uniform
 
@@ -101,6 +103,25 @@ def batched_kmeans(
     return result
 
 
+def slide_prototypes(projection: Tensor, slide_id: str, n_prototypes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Cluster a slide's regions; its random numbers are keyed by its id, so that other slides change nothing.
+
+    Args:
+        projection: unit rows [R, d], on the CPU.
+        slide_id: the slide's id.
+        n_prototypes: K wanted; fewer where the slide has fewer distinct regions, 0 for none.
+        seed: of K-means.
+
+    Returns:
+        Prototypes, unit rows [K, d], and the prototype of each region [R], int64, -1 where K is 0.
+    """
+    key = int(hashlib.sha256(slide_id.encode()).hexdigest()[:15], 16)
+    one_slide = torch.zeros(len(projection), dtype=torch.int64)
+    wanted, keys = torch.tensor([n_prototypes]), torch.tensor([key])
+    clusters = batched_kmeans(projection, one_slide, wanted, seed=seed, keys=keys)
+    return normalize(clusters.centroids[0][clusters.valid[0]], dim=1), clusters.assignment
+
+
 def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int) -> list[tuple[Tensor, int]]:
     """Slides of about equal length, few enough for the cache, with the length they are padded to."""
     step = _LENGTH_STEP.get(lengths.device.type, _LENGTH_STEP["cuda"])
@@ -114,13 +135,6 @@ def _buckets(lengths: Tensor, n_clusters: Tensor, dim: int) -> list[tuple[Tensor
         slides = (padded == length).nonzero()[:, 0]
         buckets += [(part, length) for part in slides.split(max(1, budget // (length * min(length, dim))))]
     return buckets
-
-
-class _Best(NamedTuple):
-    assignment: Tensor
-    valid: Tensor
-    inertia: Tensor
-    centroids: Tensor
 
 
 class _Bucket:
@@ -250,10 +264,10 @@ class _Bucket:
                 break
         self.weights, self.distance, self.assignment = weights, self.distances(least), assignment
 
-    def best(self) -> _Best:
+    def best(self) -> Clusters:
         """What the restart of the least inertia found."""
         inertia, restart = self.distance.sum(2).min(1)
         slides = torch.arange(len(restart), device=restart.device)
         weights = self.weights[slides, restart]
         centroids = weights @ self.features + self.mean * (weights.sum(2, keepdim=True) > 0)
-        return _Best(self.assignment[slides, restart].long(), self.exists[slides, restart], inertia, centroids)
+        return Clusters(centroids, self.exists[slides, restart], self.assignment[slides, restart].long(), inertia)
