@@ -1,13 +1,12 @@
 """Patch and region encoders, heads, student and teacher, and their weights."""
 
-from .architecture import infer_vit_architecture
+from .architecture import infer_vit_architecture, load_into
 from .blocks import Block, ClassBlock
 from .distiller import Distiller, ema_update_, frozen_copy
 from .drop import keep_rows
 from .encoder import Encoder, compile_backbone
 from .from_weights import load_encoder, load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
-from .loading import load_into
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions

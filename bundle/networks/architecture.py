@@ -1,4 +1,4 @@
-"""What kind of vision transformer a state dict belongs to, read off its shapes."""
+"""What kind of vision transformer a state dict belongs to, read off its shapes; and weights into a module."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import BundleError
 
+_SHOWN = 4
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -60,7 +61,7 @@ def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = 
     return {"kind": "patch", "image_size": side * pixels, "patch_size": pixels, **shared}
 
 
-def describe(state: Mapping[str, Tensor]) -> str:
+def _describe(state: Mapping[str, Tensor]) -> str:
     """The same in words, for error messages; never raises."""
     try:
         found = infer_vit_architecture(state)
@@ -71,3 +72,35 @@ def describe(state: Mapping[str, Tensor]) -> str:
         side = found["n_positions"]
         return f"a region ViT on {found['in_dim']}-d tokens ({size}, {side}x{side} positions)"
     return f"a patch ViT on {found['image_size']} px images ({size}, {found['patch_size']} px patches)"
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str | Path) -> None:
+    """Load strictly: every tensor of the module is replaced, every given tensor is used, shapes agree.
+
+    Args:
+        module: what to load into; unchanged if anything does not fit.
+        state: tensors under the module's own names.
+        source: the file, for the error.
+
+    Raises:
+        BundleError: lists missing and unexpected names and differing shapes, and says what the two architectures are.
+    """
+    own = module.state_dict()
+    complaints = []
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} is {list(state[name].shape)} in the file, {list(own[name].shape)} here"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    for title, entries in (("missing", missing), ("unexpected", unexpected), ("different shapes", shapes)):
+        if entries:
+            more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+            complaints.append(f"{title}: {', '.join(entries[:_SHOWN])}{more}")
+    if complaints:
+        raise BundleError(
+            f"{source} does not fit: {'; '.join(complaints)}. The file holds {_describe(state)}; "
+            f"expected is {_describe(own)}. Give a file of that architecture, or set the architecture to the file's."
+        )
+    module.load_state_dict(dict(state), strict=True)

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core import BundleError, as_bool
-from .architecture import infer_vit_architecture
+from .architecture import infer_vit_architecture, load_into
 from .distiller import Distiller
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
-from .loading import load_into
 from .pretraining import read_about
 from .selection import EncoderWeights, select_backbone
 from .vit import RegionViT

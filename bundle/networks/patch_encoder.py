@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from ..core import BundleError, as_bool
-from .architecture import infer_vit_architecture
-from .loading import load_into
+from .architecture import infer_vit_architecture, load_into
 from .patch_tokenizer import IMAGENET_MEAN, IMAGENET_STD, PatchTokenizer
 from .selection import select_backbone
 from .vit import PatchViT
