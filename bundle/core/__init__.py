@@ -3,12 +3,11 @@
 from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
 from .command_line import begin, check_command_line, user_error
 from .errors import BundleError, SettingError, SlideError
-from .flags import as_bool
 from .history import read_history
 from .lock import writer_lock
 from .quiet import quietly
 from .recorded import DAMAGED_FILE, encoder_key, plain_value
-from .settings import as_number, as_whole, check_device, check_folder
+from .settings import as_bool, as_number, as_whole, check_device, check_folder
 
 __all__ = [
     "BundleError",

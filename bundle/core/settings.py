@@ -1,4 +1,4 @@
-"""Settings as they arrive from a command line or a YAML file: numbers within a range, devices, folders to write to."""
+"""Settings as they arrive from a command line or a YAML file: flags, numbers, devices, folders to write to."""
 
 import math
 import tempfile
@@ -8,6 +8,9 @@ from typing import Any
 import torch
 
 from .errors import BundleError, SettingError
+
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0", "none", ""}
 
 
 def as_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf, unit: str = "") -> float:
@@ -38,6 +41,24 @@ def as_whole(value: Any, name: str, low: int = 0) -> int:
     if number >= low and number == math.floor(number):
         return int(number)
     raise SettingError(f"{name} is {value!r}; give a whole number of at least {low}.")
+
+
+def as_bool(value: object) -> bool:
+    """Read a flag that may be a bool, a number 0 or 1, or a word such as ``"false"``.
+
+    The command line hands ``--resume false`` over as a string, which Python would take for true.
+
+    Raises:
+        BundleError: the value is none of true/false, yes/no, on/off, 1/0.
+    """
+    if value is None:
+        return False
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise BundleError(f"{value!r} is no yes-or-no value; pass true or false.")
 
 
 def check_device(device: torch.device | str | int) -> None:
