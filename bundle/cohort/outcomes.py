@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -83,7 +84,10 @@ class OutcomeTable:
             BundleError: the folder cannot be written.
         """
         path = Path(path)
-        lines = {row.slide: row for row in [*(self._earlier(path) if keeps_others else []), *rows]}
+        earlier: list[SlideOutcome] = []
+        with contextlib.suppress(BundleError):  # none there, or none of ours
+            earlier = self.read(path) if keeps_others else []
+        lines = {row.slide: row for row in [*earlier, *rows]}
         extra = list(dict.fromkeys(name for row in lines.values() for name in row.values if name not in self.columns))
         text = io.StringIO()
         writer = csv.writer(text)
@@ -124,13 +128,6 @@ class OutcomeTable:
             lines.append(f"... and {len(rows) - len(shown)} more")
         summary = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, key=lambda s: _SHOWN.get(s, 9)))
         return "\n".join([f"{len(rows)} slides: {summary}", *lines])
-
-    def _earlier(self, path: Path) -> list[SlideOutcome]:
-        """Lines of a file that is there; none where it is none of ours."""
-        try:
-            return self.read(path)
-        except BundleError:
-            return []
 
     def _row(self, line: Mapping[str, str]) -> SlideOutcome:
         own: dict[str, Any] = {name: _READ.get(name, str)(line[name]) for name in self.columns}

@@ -15,7 +15,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,15 +44,7 @@ class RegionBatch(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.stacked["region_id"])
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...  # noqa: E704
-
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...  # noqa: E704
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]  # no slices
         item: dict[str, Any] = {name: self.stacked[name][index] for name in ("features", "mask")}
         return item | {name: int(self.stacked[name][index]) for name in ("region_id", "slide")}
 

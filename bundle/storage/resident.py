@@ -149,14 +149,17 @@ def _check_room(cache: str, needed: int, free: int, where: str) -> None:
 
 def available_memory() -> int:
     """Bytes that can be used now without swapping, within the limits of a container."""
-    limits = [_available_on_machine()]
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free_kb = _table(Path("/proc/meminfo")).get("MemAvailable")
+    limits = [half if free_kb is None else free_kb * 1024]
     for root, limit, usage in (
         ("/sys/fs/cgroup", "memory.max", "memory.current"),
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
         allowed, used = _number(Path(root, limit)), _number(Path(root, usage))
         if allowed is not None and used is not None:
-            limits.append(allowed - used + _reclaimable(Path(root, "memory.stat")))
+            # of what is in use, pages of files are given up when asked
+            limits.append(allowed - used + _table(Path(root, "memory.stat")).get("inactive_file", 0))
     return max(0, min(limits))
 
 
@@ -173,24 +176,10 @@ def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
 
 
-def _available_on_machine() -> int:
-    table = Path("/proc/meminfo")
-    if table.is_file():
-        for line in table.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-def _reclaimable(statistics: Path) -> int:
-    """Cached file pages, which a container's usage counts but gives up when asked."""
-    if not statistics.is_file():
-        return 0
-    for line in statistics.read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
-            return int(value)
-    return 0
+def _table(path: Path) -> dict[str, int]:
+    """Numbers by name in one of the system's files; none where it has no such file."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines}
 
 
 def _number(path: Path) -> int | None:
