@@ -4,12 +4,11 @@ from .grid import RegionGrid, region_grid
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_FILE, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .pictures import RegionPictures, Thumbnails
-from .regions import plan_slide, read_patches
+from .regions import SlideRegions, plan_slide, read_patches
 from .roi import roi_mask
 from .settings import ReadSettings
 from .slide import Slide
 from .slide_reading import SlideReading
-from .slide_regions import SlideRegions
 from .tissue import tissue_mask
 
 __all__ = [

@@ -15,10 +15,9 @@ from tqdm.auto import tqdm
 
 from ..cohort import SlideRef, SlideTable
 from ..core import BundleError, SlideError, as_bool, as_whole
-from .regions import read_patches
+from .regions import SlideRegions, read_patches
 from .settings import ReadSettings
 from .slide import Slide
-from .slide_regions import SlideRegions
 
 _log = logging.getLogger(__name__)
 _MAX_OPEN_SLIDES = 16
