@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 from ..core import BundleError
 from ..parallel import hand_over, own_slides, sum_over_ranks
 from .faiss_clusters import faiss_kmeans
-from .identity import renamed_after
 from .kmeans import Clusters, batched_kmeans
+from .matching import best_assignment
 from .neighbors import Neighbors, merged_neighbors, nearest_slides
 from .statistics import clustering_stats, neighbor_stats
 
@@ -132,7 +132,7 @@ class PrototypeBank:
         is_same = torch.equal(self.slide_index.to(features.device), slide_index) and len(self.valid) == n_slides
         before = self.assignment.to(features.device) if self.is_fitted and is_same else None
         if before is not None:
-            clusters = renamed_after(clusters, before, slide_index)
+            clusters = _renamed_after(clusters, before, slide_index)
         self.vectors = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
         self.valid, self.assignment, self.slide_index = clusters.valid, clusters.assignment, slide_index
         self._is_matched, self._tables = False, None
@@ -253,3 +253,29 @@ class PrototypeBank:
         if "neighbor_index" in state:
             self.neighbors = Neighbors(*(state[f"neighbor_{name}"] for name in Neighbors._fields))
             self._is_matched = True
+
+
+def _renamed_after(clusters: Clusters, before: Tensor, slide_index: Tensor) -> Clusters:
+    """Permute each slide's clusters so that as many regions as possible keep the number they had.
+
+    K-means numbers its clusters at random and the embedding space turns during training, so prototypes of two epochs
+    are matched by the regions they share, not by their vectors.
+
+    Args:
+        clusters: the new clustering of S slides, N regions, K clusters.
+        before: assignment of the same regions in the last clustering, shape (N,), in [-1, K).
+        slide_index: slide of each region, shape (N,).
+    """
+    n_slides, size = clusters.valid.shape
+    known = (before >= 0) & (clusters.assignment >= 0)
+    cell = (slide_index * size + before) * size + clusters.assignment
+    shared = torch.bincount(cell[known], minlength=n_slides * size * size).view(n_slides, size, size)
+    source = best_assignment(shared.double())[1]
+    number = torch.empty_like(source).scatter_(1, source, torch.arange(size, device=source.device).expand_as(source))
+    renamed = number[slide_index, clusters.assignment.clamp(min=0)]
+    return Clusters(
+        clusters.centroids.gather(1, source[..., None].expand_as(clusters.centroids)),
+        clusters.valid.gather(1, source),
+        torch.where(clusters.assignment >= 0, renamed, -1),
+        clusters.inertia,
+    )
