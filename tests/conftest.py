@@ -22,7 +22,7 @@ def real_slide() -> Path:
 @pytest.fixture(scope="session")
 def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four small synthetic slides, two of each diagnosis, at 4 um/px."""
-    from bundle.demo import make_demo_slides
+    from bundle.demo.demo_slides import make_demo_slides
 
     folder = tmp_path_factory.mktemp("demo_slides")
     make_demo_slides(folder, n_slides=4, seed=1, mpp=4.0, regions=2)

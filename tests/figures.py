@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bundle.evaluation import ClassificationFigures, SurvivalFigures
+from bundle.evaluation.metrics.classification import ClassificationFigures
+from bundle.evaluation.metrics.survival import SurvivalFigures
 
 
 def classification_metrics(targets, scores, is_ordinal=False):

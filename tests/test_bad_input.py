@@ -20,20 +20,14 @@ from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, damage_tiles, write_slide
 
 from bundle.cohort import SlideTable
-from bundle.core import BundleError, SettingError, as_number, as_whole, begin, check_command_line, check_device
-from bundle.core.command_line import _leave_out_what_will_be_said_again, user_error
+from bundle.core import BundleError, SettingError, as_number, as_whole, begin, check_device
+from bundle.core.command_line import _leave_out_what_will_be_said_again, check_command_line, user_error
 from bundle.networks import LastLayer, PatchViT, ProjectionHead, RegionViT
 from bundle.slides import PatchDataset, ReadSettings
 from bundle.storage import RegionBatchSampler
-from bundle.training import (
-    HistoryHandler,
-    RandImageCrops,
-    RandTokenCrops,
-    RunState,
-    ScheduleHandler,
-    SLPDLoss,
-    TensorBoardHandler,
-)
+from bundle.training import HistoryHandler, RunState, ScheduleHandler, SLPDLoss, TensorBoardHandler
+from bundle.training.transforms.image_crops import RandImageCrops
+from bundle.training.transforms.token_crops import RandTokenCrops
 
 ROOT = Path(__file__).parents[1]
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}

@@ -5,7 +5,7 @@ from .patients import PatientRows, duplicates_across, find_duplicates, fingerpri
 from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
 from .slide_table import SlideRow, SlideTable, shown_values
 from .split_files import SplitFile, read_splits
-from .splits import Split, check_split, check_splits, fraction_of, patient_folds
+from .splits import Split, check_splits, fraction_of, patient_folds
 
 __all__ = [
     "EMBEDDED",
@@ -20,7 +20,6 @@ __all__ = [
     "Split",
     "SplitFile",
     "TOKENIZED",
-    "check_split",
     "check_splits",
     "duplicates_across",
     "find_duplicates",

@@ -1,7 +1,7 @@
 """Errors, settings, the command line, files and locks: what every room stands on."""
 
 from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
-from .command_line import begin, check_command_line, user_error
+from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
 from .lock import writer_lock
@@ -19,7 +19,6 @@ __all__ = [
     "as_number",
     "as_whole",
     "begin",
-    "check_command_line",
     "check_device",
     "check_folder",
     "encoder_key",

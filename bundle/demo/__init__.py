@@ -1,6 +1,5 @@
 """Demo slides and planted cohorts, made on the spot."""
 
-from .demo_slides import make_demo_slides
-from .planted import PlantedCohort, PlantedSlide, planted_tokens
+from .planted import PlantedCohort, planted_tokens
 
-__all__ = ["PlantedCohort", "PlantedSlide", "make_demo_slides", "planted_tokens"]
+__all__ = ["PlantedCohort", "planted_tokens"]

@@ -1,27 +1,22 @@
 """Patch and region encoders, heads, student and teacher, and their weights."""
 
-from .architecture import infer_vit_architecture, load_into
-from .blocks import Block, ClassBlock
+from .architecture import infer_vit_architecture
 from .distiller import Distiller, ema_update_, frozen_copy
-from .drop import keep_rows
 from .encoder import Encoder, compile_backbone
-from .from_weights import load_encoder, load_region_encoder, make_student, warn_of_missing_background
+from .from_weights import load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
-from .pretraining import pretraining_file, read_about, read_pretraining, write_pretraining
+from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder
-from .selection import EncoderWeights, select_backbone
+from .selection import select_backbone
 from .vit import PatchViT, RegionViT
 from .weights_reading import is_torchscript, read_weights, sha256_of, weights_name
 
 __all__ = [
-    "Block",
-    "ClassBlock",
     "Distiller",
     "Encoder",
-    "EncoderWeights",
     "LastLayer",
     "PatchTokenizer",
     "PatchViT",
@@ -33,14 +28,10 @@ __all__ = [
     "frozen_copy",
     "infer_vit_architecture",
     "is_torchscript",
-    "keep_rows",
-    "load_encoder",
-    "load_into",
     "load_patch_encoder",
     "load_region_encoder",
     "make_region_encoder",
     "make_student",
-    "pretraining_file",
     "read_about",
     "read_pretraining",
     "read_weights",

@@ -2,8 +2,7 @@
 
 from .embedding_sink import EmbeddingSink
 from .inputs import InferenceInputs
-from .jobs import Piece, SlideJob
-from .pipeline import NoSlideError, SlidePipeline, SlideProgress
+from .pipeline import SlidePipeline
 from .progress import TokenProgressHandler
 from .recorder import SlideRecorder
 from .sink import Sink
@@ -15,14 +14,10 @@ from .token_source import RegionStream
 __all__ = [
     "EmbeddingSink",
     "InferenceInputs",
-    "NoSlideError",
     "PatchStream",
-    "Piece",
     "RegionStream",
     "Sink",
-    "SlideJob",
     "SlidePipeline",
-    "SlideProgress",
     "SlideRecorder",
     "Source",
     "TokenProgressHandler",

@@ -5,16 +5,14 @@ from .batches import RegionBatch, collate_regions
 from .dataset import TokenDataset
 from .embedding_files import Provenance, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
-from .embedding_store import EMBEDDING_SUFFIX, read_embeddings, read_embeddings_header, write_embeddings, write_npz
+from .embedding_store import read_embeddings, read_embeddings_header, write_embeddings, write_npz
 from .resident import available_memory
 from .sampler import RegionBatchSampler
-from .token_files import find_token_files, token_width
-from .token_store import FORMAT_VERSION, TokenFile, TokenHeader, read_token_header
+from .token_files import token_width
+from .token_store import TokenFile, TokenHeader, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
 
 __all__ = [
-    "EMBEDDING_SUFFIX",
-    "FORMAT_VERSION",
     "NoRoomError",
     "Provenance",
     "RegionBatch",
@@ -28,7 +26,6 @@ __all__ = [
     "available_memory",
     "collate_regions",
     "find_embeddings",
-    "find_token_files",
     "read_embeddings",
     "read_embeddings_header",
     "read_token_header",

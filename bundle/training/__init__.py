@@ -5,7 +5,7 @@ from .handlers.divergence import DivergenceHandler
 from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
-from .handlers.history import HistoryHandler, plot_training
+from .handlers.history import HistoryHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
@@ -19,10 +19,10 @@ from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
-from .transforms.image_crops import RandImageCrops, RandImageCropsd
-from .transforms.token_crops import CenterTokenCrop, RandTokenCrops, RandTokenCropsd
+from .transforms.image_crops import RandImageCropsd
+from .transforms.token_crops import CenterTokenCrop, RandTokenCropsd
 from .transforms.token_image import TokenImaged
-from .transforms.token_shift import RandTokenShift, RandTokenShiftd, slide_statistics
+from .transforms.token_shift import RandTokenShiftd
 
 __all__ = [
     "Center",
@@ -38,11 +38,8 @@ __all__ = [
     "GradientClipHandler",
     "HistoryHandler",
     "PrototypeLoss",
-    "RandImageCrops",
     "RandImageCropsd",
-    "RandTokenCrops",
     "RandTokenCropsd",
-    "RandTokenShift",
     "RandTokenShiftd",
     "ReclusterHandler",
     "RegionFeatures",
@@ -56,7 +53,5 @@ __all__ = [
     "TokenImaged",
     "distillation",
     "make_optimizer",
-    "plot_training",
-    "slide_statistics",
     "warmup_cosine",
 ]

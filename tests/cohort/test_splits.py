@@ -8,7 +8,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bundle.cohort import (
     Split,
-    check_split,
     check_splits,
     duplicates_across,
     find_duplicates,
@@ -18,6 +17,7 @@ from bundle.cohort import (
     pool_patients,
     read_splits,
 )
+from bundle.cohort.splits import check_split
 from bundle.core import BundleError
 
 UNITS = ["p1", "p2", "p3", "p4"]

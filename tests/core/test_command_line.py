@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from bundle.core import BundleError, as_bool, check_command_line
-from bundle.core.command_line import _say_user_errors_plainly, user_error
+from bundle.core import BundleError, as_bool
+from bundle.core.command_line import _say_user_errors_plainly, check_command_line, user_error
 
 
 @pytest.fixture

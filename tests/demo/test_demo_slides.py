@@ -16,8 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bundle.core import BundleError
-from bundle.demo import make_demo_slides
-from bundle.demo.demo_slides import TISSUE_SHARE, compose_slide, draw_slide, plan_demo_cohort
+from bundle.demo.demo_slides import TISSUE_SHARE, compose_slide, draw_slide, make_demo_slides, plan_demo_cohort
 from bundle.demo.layout import PATTERNS
 from bundle.demo.render import draw_block
 from bundle.demo.tissue import Tissue, classify

@@ -16,8 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bundle.evaluation import ClassificationFigures
-from bundle.evaluation.metrics.classification import calibration_error
+from bundle.evaluation.metrics.classification import ClassificationFigures, calibration_error
 
 
 def predicted(n_classes, n_rows, seed=0, decimals=2):

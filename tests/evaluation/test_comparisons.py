@@ -8,7 +8,10 @@ from figures import classification_metrics
 from scipy.stats import ttest_rel
 
 from bundle.cohort import patient_folds
-from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, compare_bootstrap, over_folds
+from bundle.evaluation import bootstrap
+from bundle.evaluation.metrics.classification import ClassificationFigures
+from bundle.evaluation.metrics.intervals import compare_bootstrap, over_folds
+from bundle.evaluation.metrics.survival import SurvivalFigures
 
 
 def two_columns(column):

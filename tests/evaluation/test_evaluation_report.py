@@ -15,8 +15,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
 from bundle.cohort import Split
 from bundle.core import BundleError
-from bundle.evaluation import EvaluationReport, discordant_share
+from bundle.evaluation import EvaluationReport
 from bundle.evaluation.findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from bundle.evaluation.metrics.curves import discordant_share
 from bundle.evaluation.report.evaluation_figures import roc_panels
 from bundle.evaluation.report.evaluation_planes import plane_panels
 

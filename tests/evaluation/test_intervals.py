@@ -12,8 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from bundle.cohort import patient_folds
-from bundle.evaluation import ClassificationFigures, SurvivalFigures, bootstrap, over_folds
+from bundle.evaluation import bootstrap
 from bundle.evaluation.metrics import intervals
+from bundle.evaluation.metrics.classification import ClassificationFigures
+from bundle.evaluation.metrics.intervals import over_folds
+from bundle.evaluation.metrics.survival import SurvivalFigures
 
 CLASSIFIERS = {"logistic": lambda: LogisticRegression(), "knn": lambda: KNeighborsClassifier(5, weights="distance")}
 classifiers = pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS)

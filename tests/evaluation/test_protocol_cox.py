@@ -6,8 +6,9 @@ from figures import c_index
 from scipy.optimize import minimize
 
 from bundle.core import BundleError, SettingError
-from bundle.evaluation import CoxRegression, Vectors
+from bundle.evaluation import CoxRegression
 from bundle.evaluation.protocols.cox import fit_cox, log_partial_likelihood
+from bundle.evaluation.protocols.inputs import Vectors
 
 
 def cohort(n, dim, seed=0, rounded=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from bundle.evaluation import Bags, PrototypeSets, Vectors
+from bundle.evaluation.protocols.inputs import Bags, PrototypeSets, Vectors
 from bundle.evaluation.protocols.standard import Standardizer
 
 SIZES = np.array([3, 1, 4, 2])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bundle.core import SettingError
-from bundle.evaluation import Bags, NearestNeighbors, PrototypeSets, Vectors
+from bundle.evaluation import NearestNeighbors
+from bundle.evaluation.protocols.inputs import Bags, PrototypeSets, Vectors
 
 
 def unit(values):

@@ -8,7 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bundle.core import SettingError
-from bundle.evaluation import LinearProbe, Vectors
+from bundle.evaluation import LinearProbe
+from bundle.evaluation.protocols.inputs import Vectors
 
 
 def cohort(seed, n=40, dim=12, n_classes=3, strength=0.8):

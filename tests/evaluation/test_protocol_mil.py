@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.evaluation import AttentionMIL, Bags, GatedAttention, LinearProbe, Vectors
+from bundle.evaluation import AttentionMIL, LinearProbe
+from bundle.evaluation.protocols.inputs import Bags, Vectors
+from bundle.evaluation.protocols.mil import GatedAttention
 
 
 def needles(n, dim=8, seed=0):

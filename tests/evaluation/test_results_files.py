@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bundle.cohort import Split
 from bundle.core import BundleError
-from bundle.evaluation import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from bundle.evaluation import Arm, Comparison
+from bundle.evaluation.findings import Evaluation, Interval, Predictions, Result
 from bundle.evaluation.report.results_files import ResultsFiles, as_json
 
 NAN = math.nan

@@ -16,18 +16,17 @@ from bundle.evaluation import (
     Arm,
     AttentionMIL,
     CoxRegression,
-    Interval,
     LinearProbe,
     NearestNeighbors,
-    Predictions,
     RegionEncoders,
     SlideEvaluation,
     SlideFeatures,
     evaluation_rows,
     evaluation_splits,
-    over_folds,
 )
 from bundle.evaluation.evaluation_statistics import comparisons
+from bundle.evaluation.findings import Interval, Predictions
+from bundle.evaluation.metrics.intervals import over_folds
 from bundle.networks.pretraining import write_pretraining
 from bundle.storage import TokenDataset
 

@@ -7,14 +7,8 @@ from inferences import inference
 from region_models import write_encoder
 
 from bundle.core import BundleError
-from bundle.evaluation import (
-    EmbeddingFiles,
-    RegionEncoders,
-    SlideFeatures,
-    StoredFeatures,
-    evaluation_dataset,
-    evaluation_features,
-)
+from bundle.evaluation import RegionEncoders, SlideFeatures, StoredFeatures, evaluation_dataset, evaluation_features
+from bundle.evaluation.features.stored_features import EmbeddingFiles
 from bundle.networks import write_pretraining
 from bundle.storage import TokenDataset, read_embeddings, write_embeddings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from figures import c_index, survival_metrics
 
-from bundle.evaluation import SurvivalFigures
 from bundle.evaluation.metrics import survival
+from bundle.evaluation.metrics.survival import SurvivalFigures
 
 
 def slow_c_index(time, event, risk):

@@ -8,8 +8,10 @@ from browser import WIDTHS, probes, screenshot
 from PIL import Image
 
 from bundle.core import BundleError
-from bundle.explore import Atlas, AtlasKind, AtlasReport, AtlasSheets, AtlasSlide, RegionPlace
+from bundle.explore import Atlas, AtlasReport, AtlasSheets
 from bundle.explore.atlas.atlas_pictures import SheetCell, SheetRow, contact_sheet, draw_kinds, kind_color
+from bundle.explore.atlas.record import AtlasKind, AtlasSlide
+from bundle.explore.search.answer import RegionPlace
 
 NASTY = "<script>alert('x & \"y\"')</script>"
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from slide_embeddings import made_up_slide
 
-from bundle.explore import LAYERS, MapRequest, OverlayPng, TokenRaster, slide_layers
+from bundle.explore import MapRequest, OverlayPng, TokenRaster, slide_layers
+from bundle.explore.maps.layers import LAYERS
 from bundle.explore.maps.map_panel import length_text, round_length
 from bundle.explore.maps.map_picture import faded, slide_picture, tinted
 from bundle.explore.maps.overlay import map_figure

@@ -10,15 +10,8 @@ import pytest
 from browser import WIDTHS, probes, screenshot
 
 from bundle.core import BundleError
-from bundle.explore import (
-    NeighborsFiles,
-    NeighborsReport,
-    PrototypePair,
-    RegionPlace,
-    SearchAnswer,
-    SimilarRegions,
-    SimilarSlide,
-)
+from bundle.explore import NeighborsFiles, NeighborsReport
+from bundle.explore.search.answer import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 
 NASTY = "<script>alert('x & \"y\"')</script>"
 

@@ -7,7 +7,8 @@ import pytest
 from slide_embeddings import made_up_slide
 
 from bundle.core import SettingError
-from bundle.explore import LAYERS, TokenRaster, slide_layers
+from bundle.explore import TokenRaster, slide_layers
+from bundle.explore.maps.layers import LAYERS
 from bundle.storage.attention import attention_on_tissue, relative_attention
 
 

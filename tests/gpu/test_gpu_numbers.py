@@ -9,8 +9,10 @@ from bundle.networks import Distiller, Encoder, LastLayer, PatchTokenizer, Patch
 from bundle.parallel import keyed_uniform
 from bundle.prototypes import PrototypeBank, PrototypeTargets, batched_kmeans, nearest_slides, neighbor_search
 from bundle.storage import TokenDataset
-from bundle.training import DINOLoss, RandTokenCrops, RandTokenShift, SLPDLoss
+from bundle.training import DINOLoss, SLPDLoss
 from bundle.training.handlers.gradients import clip_each_
+from bundle.training.transforms.token_crops import RandTokenCrops
+from bundle.training.transforms.token_shift import RandTokenShift
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing was tried on CUDA")
 GPU = "cuda"

@@ -15,7 +15,6 @@ from bundle.networks import (
     PatchViT,
     ProjectionHead,
     RegionViT,
-    load_encoder,
     load_patch_encoder,
     load_region_encoder,
     make_student,
@@ -25,6 +24,7 @@ from bundle.networks import (
     warn_of_missing_background,
     write_pretraining,
 )
+from bundle.networks.from_weights import load_encoder
 
 
 class _Half(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from bundle.core import BundleError
-from bundle.networks import infer_vit_architecture, load_into, select_backbone
+from bundle.networks import infer_vit_architecture, select_backbone
+from bundle.networks.architecture import load_into
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "encoder.backbone.", "_orig_mod."])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.networks import Block, ClassBlock, PatchViT, RegionViT, keep_rows, resized_positions
-from bundle.networks.blocks import Attention
-from bundle.networks.drop import add_scaled, keep_scales
+from bundle.networks import PatchViT, RegionViT, resized_positions
+from bundle.networks.blocks import Attention, Block, ClassBlock
+from bundle.networks.drop import add_scaled, keep_rows, keep_scales
 
 
 def _tiny(**options) -> RegionViT:

@@ -8,13 +8,14 @@ from PIL import Image
 
 from bundle.core import BundleError, read_history
 from bundle.demo.demo_summary import demo_summary
-from bundle.explore import PrototypePictures, draw_prototypes
+from bundle.explore import PrototypePictures
 from bundle.explore.atlas import atlas_page, atlas_pictures
 from bundle.explore.atlas.atlas_pictures import kind_color
+from bundle.explore.maps.prototype_map import draw_prototypes
 from bundle.explore.search import neighbors_page
 from bundle.pages import OKABE_ITO, prototype_colors
 from bundle.pages.frame import percent
-from bundle.training import plot_training
+from bundle.training.handlers.history import plot_training
 
 
 def test_regions_are_tinted_where_they_lie():

@@ -14,7 +14,8 @@ from bundle.cohort import SlideRef, SlideTable, find_slides
 from bundle.pipelines.estimate.__main__ import main
 from bundle.pipelines.estimate.budget import Count, Plan, Rates, budget, count_regions
 from bundle.pipelines.estimate.preflight import Look, look_at_slides
-from bundle.slides import ReadSettings, open_slide, plan_slide
+from bundle.slides import ReadSettings, open_slide
+from bundle.slides.regions import plan_slide
 from bundle.storage import write_embeddings
 
 HOW = ReadSettings("auto", 2.0, None, 4, PATCH, 0.1, 2)

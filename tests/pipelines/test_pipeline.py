@@ -7,7 +7,8 @@ from torch import nn
 
 from bundle.cohort import TOKENIZED, SlideOutcome, SlideRef
 from bundle.core import BundleError
-from bundle.pipelines import PatchStream, Piece, Sink, SlidePipeline, Source
+from bundle.pipelines import PatchStream, Sink, SlidePipeline, Source
+from bundle.pipelines.jobs import Piece
 from bundle.storage import NoRoomError
 
 

@@ -5,8 +5,8 @@ import reference
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from bundle.prototypes import best_assignment, matched_similarity
-from bundle.prototypes.matching import best_sum
+from bundle.prototypes import matched_similarity
+from bundle.prototypes.matching import best_assignment, best_sum
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 12])

@@ -4,7 +4,8 @@ import pytest
 import reference
 import torch
 
-from bundle.prototypes import Neighbors, merged_neighbors, nearest_slides, neighbor_search
+from bundle.prototypes import Neighbors, nearest_slides, neighbor_search
+from bundle.prototypes.neighbors import merged_neighbors
 
 
 def _slides(n_slides, size, dim=6, share_valid=1.0):

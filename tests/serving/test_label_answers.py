@@ -8,8 +8,9 @@ import pytest
 from slide_embeddings import made_up_slide
 
 from bundle.core import BundleError
-from bundle.serving import QUESTIONS, SlideBox
 from bundle.serving.annotations import NO_PROTOTYPE, rectangles_of
+from bundle.serving.answers import QUESTIONS
+from bundle.serving.slide_box import SlideBox
 
 WHOLE = {"location": [0, 0], "size": [0, 0]}
 BOXES = [

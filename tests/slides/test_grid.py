@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bundle.slides import region_grid
+from bundle.slides.grid import region_grid
 
 SIZE = {"region_patches": 4, "patch_size": 64}  # a region is 256 px
 

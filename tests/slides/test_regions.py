@@ -10,7 +10,8 @@ from scipy import ndimage
 from tiny_slides import draw_tissue, write_slide
 
 from bundle.core import SlideError
-from bundle.slides import open_slide, plan_slide, read_patches
+from bundle.slides import open_slide, read_patches
+from bundle.slides.regions import plan_slide
 
 SIZE = {"mpp": 2.0, "patch_size": 16, "region_patches": 4}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.core import BundleError
-from bundle.slides import roi_mask
+from bundle.slides.roi import roi_mask
 
 
 def square(left, top, size):

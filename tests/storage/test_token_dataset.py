@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from bundle.core import BundleError
-from bundle.storage import RegionBatchSampler, TokenDataset, TokenFileWriter, collate_regions, find_token_files
+from bundle.storage import RegionBatchSampler, TokenDataset, TokenFileWriter, collate_regions
 from bundle.storage.resident import DeviceCache, MemoryCache
+from bundle.storage.token_files import find_token_files
 
 
 def write_slide(path, n_regions, side=4, dim=6, dtype="float16", seed=0, **attributes):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from monai.transforms import Compose
 
-from bundle.training import RandImageCrops, RandImageCropsd
+from bundle.training import RandImageCropsd
 from bundle.training.transforms.color import apply_color, gray_matrix, jitter_matrices
-from bundle.training.transforms.image_crops import draw_boxes
+from bundle.training.transforms.image_crops import RandImageCrops, draw_boxes
 from bundle.training.transforms.resample import apply_separable, blur, resize_matrix
 
 PLAIN = {"flip_prob": 0.0, "jitter_prob": 0.0, "gray_prob": 0.0, "blur_prob": (0, 0, 0), "solarize_prob": (0, 0, 0)}

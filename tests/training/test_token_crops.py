@@ -6,7 +6,8 @@ import torch
 from monai.transforms import Compose, MapTransform, Randomizable, Transform
 
 from bundle.core import BundleError
-from bundle.training import CenterTokenCrop, RandTokenCrops, RandTokenCropsd
+from bundle.training import CenterTokenCrop, RandTokenCropsd
+from bundle.training.transforms.token_crops import RandTokenCrops
 
 
 def _numbered(n_regions: int, side: int = 16) -> torch.Tensor:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from bundle.core import BundleError, SettingError
-from bundle.training import RandTokenCropsd, RandTokenShift, RandTokenShiftd, slide_statistics
+from bundle.training import RandTokenCropsd, RandTokenShiftd
+from bundle.training.transforms.token_shift import RandTokenShift, slide_statistics
 
 
 class Tokens:
