@@ -17,6 +17,7 @@ import torch
 
 from .errors import BundleError
 
+_HOST = socket.gethostname().replace(".", "_")  # one word of a temporary name, so that no other machine's ends with it
 _FOREIGN_PART_AGE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask if its process lives
 
 
@@ -28,7 +29,7 @@ class Replacement:
 
     Args:
         path: its final name, in a folder that is there.
-        flush: a file survives a power cut, too.
+        flush: it survives a power cut, too; for files.
 
     Attributes:
         part: the temporary name; nothing is there at first.
@@ -36,7 +37,7 @@ class Replacement:
 
     def __init__(self, path: str | Path, *, flush: bool = False) -> None:
         self.path, self.flush = Path(path), flush
-        self.part = self.path.with_name(f".{self.path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+        self.part = self.path.with_name(f".{self.path.name}.{_HOST}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
         _remove(self.part)
@@ -52,12 +53,24 @@ class Replacement:
             if self.flush:
                 _flush(self.part, os.O_RDWR)
             if self.part.is_dir() and self.path.is_dir():
-                shutil.rmtree(self.path)
-            os.replace(self.part, self.path)
+                self._replace_folder()
+            else:
+                os.replace(self.part, self.path)
             if self.flush and os.name == "posix":  # elsewhere folders cannot be opened
                 _flush(self.path.parent, os.O_RDONLY)
         finally:
             self.discard()  # where both names are one file already, renaming does nothing
+
+    def _replace_folder(self) -> None:
+        """The old one steps aside first, and back where the new one cannot take its name."""
+        aside = self.part.with_name(f"{self.part.name}.old")
+        os.replace(self.path, aside)
+        try:
+            os.replace(self.part, self.path)
+        except BaseException:
+            os.replace(aside, self.path)
+            raise
+        shutil.rmtree(aside)
 
     def discard(self) -> None:
         """Remove what there is of it."""
@@ -138,7 +151,7 @@ def remove_stale_parts(folder: str | Path, pattern: str = "*") -> list[Path]:
             continue
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             age_s = time.time() - part.stat().st_mtime
-            is_ours = start.endswith(f".{socket.gethostname()}")
+            is_ours = start.rpartition(".")[2] == _HOST
             if (is_ours and not is_alive(int(pid))) or (not is_ours and age_s > _FOREIGN_PART_AGE_S):
                 _remove(part)
                 removed.append(part)

@@ -31,7 +31,11 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     """
     if idist.get_world_size() == 1:
         return values.detach()
-    return idist.all_reduce(values.detach().clone())
+    total = values.detach().clone()
+    if idist.backend() != "gloo":
+        return idist.all_reduce(total)
+    dist.all_reduce(total)  # Ignite would send it through a GPU, wherever there is one
+    return total
 
 
 def on_first_rank(action: Callable[[], object]) -> None:

@@ -64,7 +64,7 @@ class EmbeddingSink(Sink[list[Rows]]):
     def prepare(self, pipeline: SlidePipeline) -> None:
         """The folder can be written; what killed runs have left in it goes."""
         for folder in {job.file.parent for job in pipeline.source.jobs}:
-            remove_stale_parts(check_folder(folder, "embeddings", "output_dir"), "*.h5")
+            remove_stale_parts(check_folder(folder, "embeddings", "output_dir"))
 
     def settle(self, job: SlideJob, reading: SlideReading, kind: Mapping[str, Any]) -> None:
         """Skip a slide that has embeddings and no tokens any more, if it would be read and embedded in the same way.

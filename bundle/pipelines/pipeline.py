@@ -97,7 +97,7 @@ class SlidePipeline(Evaluator):
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
         self._table_path(self.source.rank).unlink(missing_ok=True)
         self.sink.prepare(self)
-        started_s = time.monotonic()
+        given, started_s = self.network, time.monotonic()
         try:
             self.source.prepare(self.sink)
             self._jobs = [job for job in self.source.jobs if job.status != "skipped"]
@@ -107,16 +107,22 @@ class SlidePipeline(Evaluator):
             self.source.close()
             self.sink.close()
             self._late = None
+            if given is not self.network:  # its memory goes to what runs next
+                self.network, self.state.batch, self.state.output = given, None, None
             rows = self._report(time.monotonic() - started_s)
         self._insist_on_one(rows)
 
     def encode(self, image: Tensor) -> Any:
-        """What the network makes of a batch, on the device; the network is made where it was not yet."""
-        device = self.state.device
+        """What the network makes of a batch, on the device."""
+        network = self.made_network()
+        with torch.inference_mode(), self.mode(network):
+            return self.inferer(image.to(self.state.device, non_blocking=True), network)
+
+    def made_network(self) -> nn.Module:
+        """The network, made and moved to the device where it was not yet."""
         if not isinstance(self.network, nn.Module):
-            self.network = self.network().to(device)
-        with torch.inference_mode(), self.mode(self.network):
-            return self.inferer(image.to(device, non_blocking=True), self.network)
+            self.network = self.network().to(self.state.device)
+        return self.network
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
         image = batchdata["image"]

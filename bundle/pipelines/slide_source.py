@@ -75,6 +75,15 @@ class PatchStream(Source):
         slide = self.how.open(job.ref.path, job.row.mpp, job.slide_id)
         job.reader, job.mpp = slide.reader, slide.mpp
         regions = SlideRegions(slide, self.how, job.row.roi)
+        try:
+            self._note(job, regions)
+        except BaseException:
+            regions.close()
+            raise
+        return regions
+
+    def _note(self, job: SlideJob, regions: SlideRegions) -> None:
+        """What the slide's file of tokens will say."""
         job.coords, job.mask = regions.grid
         job.encoded = np.ones_like(job.mask) if self.encode_background else job.mask
         job.n_regions, job.n_patches = len(regions), int(job.encoded.sum())
@@ -85,7 +94,6 @@ class PatchStream(Source):
             "encode_background": self.encode_background,
             **job.reading.record(),
         }
-        return regions
 
     def n_parts(self, slide: SlideRegions) -> int:
         """Its regions."""

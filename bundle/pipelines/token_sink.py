@@ -149,6 +149,7 @@ class TokenSink(Sink[_OpenFile]):
         Raises:
             BundleError: it makes none.
         """
+        pipeline.made_network()
         try:
             tokens = pipeline.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
         except (RuntimeError, ValueError, TypeError) as error:

@@ -147,10 +147,11 @@ class RegionReader:
             (int(slides[start]), slice(start, stop))
             for start, stop in zip(starts, [*starts[1:], len(regions)], strict=True)
         ]
-        for slide, part in parts:
-            self.files[slide].request(regions[part], self._handle(slide))
-        for slide, part in parts:
-            self.files[slide].read_into(regions[part], out, places[part], self._handle(slide))
+        handles = [self._handle(slide) for slide, _ in parts]
+        for (slide, part), handle in zip(parts, handles, strict=True):
+            self.files[slide].request(regions[part], handle)
+        for (slide, part), handle in zip(parts, handles, strict=True):
+            self.files[slide].read_into(regions[part], out, places[part], handle)
 
     @cached_property
     def _handle(self) -> Any:

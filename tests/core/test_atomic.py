@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bundle.core import BundleError, Replacement, save_atomically, write_text
+from bundle.core.atomic import remove_stale_parts
 from bundle.networks import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +99,34 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     process.wait()
     assert read_weights(path)["w"].tolist() == [1, 1, 1]
     assert any(p.name.endswith(".tmp") for p in tmp_path.iterdir())
-    other = tmp_path / f".last.pt.{socket.gethostname()}.{os.getppid()}.tmp"
+    other = tmp_path / f".last.pt.{socket.gethostname().replace('.', '_')}.{os.getppid()}.tmp"
     other.touch()
     save_atomically({"w": torch.zeros(3)}, path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, "last.pt"], "those of living processes stay"
+
+
+def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path, monkeypatch):
+    """The old folder was once removed first, and the new one after it where it could not be renamed."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "old").touch()
+    replace, refused = os.replace, []
+
+    def refusing(source, target):
+        if Path(source).suffix == ".tmp" and not refused:
+            refused.append(source)
+            raise PermissionError("no")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    with pytest.raises(PermissionError), Replacement(tmp_path / "maps") as part:
+        part.mkdir()
+    assert refused and [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["maps", "maps/old"]
+
+
+def test_a_part_of_a_machine_whose_name_ends_like_this_ones_stays(tmp_path):
+    """On a shared folder `node.vm` once lost what it was writing to a machine called `vm`."""
+    other = tmp_path / f".a.h5.node.{socket.gethostname()}x.999999999.tmp"
+    dotted = tmp_path / f".a.h5.node_{socket.gethostname().replace('.', '_')}.999999999.tmp"
+    for part in (other, dotted):
+        part.touch()
+    assert remove_stale_parts(tmp_path) == [] and other.exists() and dotted.exists()

@@ -1,5 +1,7 @@
 """The parts of the pipeline by themselves: a source of one's own, and one failure policy for all."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 
 from bundle.cohort import TOKENIZED, SlideOutcome, SlideRef
 from bundle.core import BundleError
-from bundle.pipelines import PatchStream, Sink, SlidePipeline, Source
+from bundle.pipelines import PatchStream, Sink, SlidePipeline, Source, slide_source
 from bundle.pipelines.jobs import Piece
 from bundle.storage import NoRoomError
 
@@ -123,3 +125,28 @@ def test_nothing_of_a_slide_stays_in_memory(folder):
         jobs[0].status = "waiting"
         ends(jobs[0])
         assert not (len(jobs[0].coords) or len(jobs[0].mask) or len(jobs[0].encoded) or jobs[0].attributes)
+
+
+def test_a_network_that_is_made_on_demand_goes_again(folder):
+    """The patch encoder once stayed on the GPU while regions were embedded: what a run makes, it lets go of."""
+    made = []
+
+    def make():
+        made.append(nn.Identity())
+        return made[-1]
+
+    pipeline = SlidePipeline("cpu", Numbers(folder), make, Sums(), folder)
+    pipeline.run()
+    assert len(made) == 1 and pipeline.network is make and pipeline.state.output is None
+
+
+def test_a_slide_that_fails_after_it_was_planned_is_closed(folder, monkeypatch):
+    """Where a share fails while the slide's stamp is taken, its handle once stayed open."""
+    closed = []
+    monkeypatch.setattr(slide_source, "SlideRegions", lambda *_: SimpleNamespace(close=lambda: closed.append(1)))
+    source = PatchStream([SlideRef("a", folder / "a.txt", "a.txt")], folder)
+    slide = SimpleNamespace(reader="tifffile", mpp=0.5)
+    source.how = SimpleNamespace(open=lambda *_: slide)
+    with pytest.raises(AttributeError, match="grid"):
+        source.open(source.jobs[0])
+    assert closed == [1]

@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
 from ...cohort import SlideTable
-from ...core import BundleError, Replacement, SettingError, as_whole, check_folder
+from ...core import BundleError, Replacement, SettingError, as_whole, check_folder, remove_stale_parts
 from ...pages import RegionPicture
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 
@@ -119,6 +119,7 @@ class RegionProjector:
     def _write(self, points: _Points) -> None:
         header = ["slide", "region", "prototype", "tissue share", *self._columns()]
         try:
+            remove_stale_parts(self.folder.parent, self.folder.name)
             with Replacement(self.folder) as part, SummaryWriter(str(part)) as writer:
                 for tag, rows in (("embedding", points.features), ("projection", points.projection)):
                     sprite = _sprite(points.pictures)
