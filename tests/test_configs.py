@@ -22,6 +22,7 @@ RUNNABLE = {
     "train.yaml",
     "train_patch_encoder.yaml",
     "tokenize.yaml",
+    "import.yaml",
     "evaluate.yaml",
     "inference.yaml",
     "maps.yaml",

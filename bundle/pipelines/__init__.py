@@ -1,6 +1,7 @@
-"""Slides in, files out: one pipeline (source, batches, network, sink)."""
+"""Slides or features in, files out: one pipeline (source, batches, network, sink), and importing."""
 
 from .embedding_sink import EmbeddingSink
+from .importing.importer import FeatureImporter
 from .inputs import InferenceInputs
 from .pipeline import SlidePipeline
 from .progress import TokenProgressHandler
@@ -13,6 +14,7 @@ from .token_source import RegionStream
 
 __all__ = [
     "EmbeddingSink",
+    "FeatureImporter",
     "InferenceInputs",
     "PatchStream",
     "RegionStream",

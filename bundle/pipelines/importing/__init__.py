@@ -1,0 +1,1 @@
+"""Features that other tools have made, as token files."""

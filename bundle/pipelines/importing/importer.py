@@ -1,0 +1,256 @@
+"""Foreign features to token files: looks at all slides first, then lays and copies one after the other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ...cohort import SlideTable, find_slides
+from ...core import DAMAGED_FILE, BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
+from ...storage import NoRoomError, TokenFileWriter, read_token_header
+from .copying import copy_features
+from .detection import detect
+from .geometry import ScaleFinder, check_inside
+from .identity import Kinds
+from .import_table import ImportRecord, read_records, summary, write_records
+from .laying import Laid, lay
+from .layouts.layout import FeatureFile, Places
+from .looking import Look, attributes, fingerprint, look_at, record_of
+from .naming import named_as_slides
+
+logger = logging.getLogger(__name__)
+_MOST_NOT_FINITE = 0.01  # of a slide's features; with more the encoder was at fault, and the rest is not to be trusted
+
+
+class FeatureImporter:
+    """Turns a folder of features into token files; the layout is found out, printed and recorded.
+
+    Finished files are kept and skipped, unless their source or the settings are others by now; a file appears under its
+    name only when it is complete. A bad slide is named and left out. ``output_dir`` gets ``slides.csv``; with several
+    processes (``torchrun``) each takes its share and the last one to finish merges their tables.
+
+    Args:
+        dataset_dir: folder of features, searched in depth; or one file.
+        tokens_dir: where the token files go.
+        output_dir: where the table goes.
+        table: slide table.
+        slides_dir: the slides, whose headers say level 0's um/px and size.
+        coords_dir: folder of coordinates that do not lie beside the features.
+        encoder: the encoder, where files do not say it; or which of several.
+        patch_size: px on a patch's side, where files do not say it.
+        default_mpp: um/px of level 0 of slides for which nobody says it.
+        mpp: um/px by which the folder goes; None: the middle one.
+        mpp_tolerance: share by which a slide's um/px may differ from it.
+        region_patches: patches on a region's side.
+        region_um: um on a region's side instead, rounded to whole patches.
+        min_tissue_patches: patches that a region needs; a slide's fullest region is always kept.
+        snap: the longest way a patch may be moved to a cell, as a share of the pitch.
+        dtype: of the stored tokens.
+        overwrite: make finished files anew.
+        rank, world_size: this process takes every ``world_size``-th slide; by default as torchrun says.
+
+    Raises:
+        BundleError: (here) no folder, no layout that is known, an encoder to be chosen; (at ``run``) no slide worked,
+            the disk is full, or ``tokens_dir`` holds tokens of another kind.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        tokens_dir: str | Path,
+        output_dir: str | Path,
+        *,
+        table: SlideTable | None = None,
+        slides_dir: str | Path | None = None,
+        coords_dir: str | Path | None = None,
+        encoder: str | None = None,
+        patch_size: float | None = None,
+        default_mpp: float | None = None,
+        mpp: float | None = None,
+        mpp_tolerance: float = 0.05,
+        region_patches: int = 16,
+        region_um: float | None = None,
+        min_tissue_patches: int = 8,
+        snap: float = 0.5,
+        dtype: str = "float16",
+        overwrite: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        self.tokens_dir, self.output_dir = Path(tokens_dir), Path(output_dir)
+        self.mpp = None if mpp is None else as_number(mpp, "mpp", 0.01, 20, "um/px")
+        self.default_mpp = None if default_mpp is None else as_number(default_mpp, "default_mpp", 0.01, 20, "um/px")
+        self.mpp_tolerance = as_number(mpp_tolerance, "mpp_tolerance", 0, 1)
+        self.region_patches = as_whole(region_patches, "region_patches", 1)
+        self.region_um = None if region_um is None else as_number(region_um, "region_um", 1, 1e6, "um")
+        self.min_tissue_patches = as_whole(min_tissue_patches, "min_tissue_patches", 1)
+        self.snap = as_number(snap, "snap", 0, 1)
+        if dtype not in ("float16", "float32"):
+            raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
+        self.dtype, self.overwrite = dtype, as_bool(overwrite)
+        self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
+        self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
+        side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
+        places = Places(Path(dataset_dir), None if coords_dir is None else Path(coords_dir), str(encoder or ""), side)
+        self.layout, self.files = detect(places)
+        logger.info("%s: features of %s, %d slides", dataset_dir, self.layout, len(self.files))
+        refs = [] if slides_dir is None else find_slides(slides_dir)
+        table = table or SlideTable({})
+        self.files = named_as_slides(self.files, table, [ref.slide_id for ref in refs])
+        table.warn_of_strangers([file.slide_id for file in self.files])
+        self.scales = ScaleFinder(table, {ref.slide_id: ref for ref in refs}, self.default_mpp)
+        self.records: dict[str, ImportRecord] = {}
+
+    def run(self) -> None:
+        """Import every slide that has no file yet."""
+        check_folder(self.output_dir, "the table of slides", "output_dir")
+        check_folder(self.tokens_dir, "token files", "tokens_dir")
+        self._report_path(self.rank).unlink(missing_ok=True)
+        own = self.files[self.rank :: self.world_size]
+        try:
+            looks = self._look_at_all()
+            kinds = self._settle(looks)
+            for file in tqdm(own, desc="importing", unit="slide", disable=None):
+                if file.slide_id in looks:
+                    self._try(file, looks[file.slide_id], kinds)
+        finally:
+            own_records = [self.records[file.slide_id] for file in own if file.slide_id in self.records]
+            records = self._report(own_records)
+        if records and all(record.status == "failed" for record in records):
+            raise BundleError(f"none of {len(records)} slides could be imported; the first: {records[0].error}")
+
+    def _look_at_all(self) -> dict[str, Look]:
+        """Every process looks at every slide, so that all agree on what most slides are."""
+        looks = {}
+        for file in self.files:
+            try:
+                looks[file.slide_id] = look_at(file, self.scales, self.layout)
+            except (BundleError, *DAMAGED_FILE) as error:
+                self._fail(file, error)
+        return looks
+
+    def _settle(self, looks: dict[str, Look]) -> Kinds:
+        kinds = {name: look.kind for name, look in looks.items()}
+        mpps = {name: look.mpp for name, look in looks.items()}
+        found = Kinds(kinds, mpps, self.tokens_dir, self.mpp, self.mpp_tolerance)
+        if self.region_um is not None and found.kind is not None:
+            self.region_patches = max(1, round(self.region_um / (found.mpp * found.kind.patch_px)))
+        if found.kind is not None:
+            text = "encoder %s, D = %d, patches of %d px at %.4g um/px, regions of %d x %d patches"
+            logger.info(text, *found.kind, found.mpp, self.region_patches, self.region_patches)
+        return found
+
+    def _try(self, file: FeatureFile, look: Look, kinds: Kinds) -> None:
+        started_s = time.monotonic()
+        try:
+            kinds.check(file.slide_id, file.path, look.kind, look.mpp)
+            record = self._skipped(file, look) or self._import(file, look, kinds.mpp)
+            self.records[file.slide_id] = record._replace(seconds=time.monotonic() - started_s)
+        except NoRoomError:
+            raise
+        except (BundleError, *DAMAGED_FILE) as error:
+            self._fail(file, error)
+
+    def _import(self, file: FeatureFile, look: Look, mpp: float) -> ImportRecord:
+        xy = file.coords() / (look.scale.level0_mpp if look.said.is_um else 1.0)
+        check_inside(xy, look.scale.size, file.slide_id)
+        laid = lay(file, look.said, xy, self.region_patches, self.snap, self.min_tissue_patches)
+        rows, bad = laid.rows, []
+        if self._write(file, look, mpp, laid, rows, bad):
+            logger.warning(
+                "slide %s: %d features are not finite and are left out (rows %s)", file.slide_id, len(bad), bad[:5]
+            )
+            rows = np.where(np.isin(rows, bad), -1, rows)
+            self._write(file, look, mpp, laid, rows, [])
+        return record_of(file.slide_id, look, laid._replace(rows=rows))._replace(not_finite=len(bad))
+
+    def _write(
+        self, file: FeatureFile, look: Look, mpp: float, laid: Laid, rows: NDArray[np.int64], bad: list[int]
+    ) -> bool:
+        """Write the token file; True if features that are not finite, added to ``bad``, kept it from being made."""
+        is_kept = (rows >= 0).any((1, 2))
+        writer = TokenFileWriter(
+            self._token_path(file),
+            region_patches=rows.shape[1],
+            dim=look.said.dim,
+            dtype=self.dtype,
+            coords=laid.coords[is_kept],
+            mask=rows[is_kept] >= 0,
+            attributes={**self._settings(file, look), **attributes(look, laid), "mpp": mpp, "dtype": self.dtype},
+        )
+        try:
+            with file.features() as source, writer:
+                bad += copy_features(source, rows[is_kept], writer)
+                if bad:
+                    raise _NotFinite
+        except _NotFinite:
+            if len(bad) > _MOST_NOT_FINITE * look.said.n_rows:
+                raise SlideError(
+                    f"slide {file.slide_id}: {len(bad)} of {look.said.n_rows} features in {file.path} are not finite "
+                    f"(NaN or infinite), the first in row {min(bad)}: encode the slide again."
+                ) from None
+            return True
+        return False
+
+    def _settings(self, file: FeatureFile, look: Look) -> dict[str, Any]:
+        """What decides the contents of a token file, beside its kind: with all of it equal, a file is kept."""
+        return {**fingerprint(file, look), "snap": self.snap, "min_tissue_patches": self.min_tissue_patches}
+
+    def _skipped(self, file: FeatureFile, look: Look) -> ImportRecord | None:
+        """The record of a slide whose file is there and still what this run would write."""
+        path = self._token_path(file)
+        if self.overwrite or not path.is_file():
+            return None
+        try:
+            found = read_token_header(path)
+        except BundleError as error:
+            logger.warning("%s It is made anew.", error)
+            return None
+        if found.region_patches != self.region_patches and not look.said.region_patches:
+            raise BundleError(
+                f"slide {file.slide_id}: {path} has regions of {found.region_patches} patches on a side, this run lays "
+                f"{self.region_patches}; choose another tokens_dir."
+            )
+        changes = [n for n, v in self._settings(file, look).items() if found.attributes.get(n, v) != v]
+        if changes:
+            logger.warning("slide %s is imported anew: %s changed", file.slide_id, ", ".join(changes))
+            return None
+        return ImportRecord(
+            file.slide_id, "skipped", look.layout, look.kind.encoder, found.dim, regions=found.n_regions, mpp=look.mpp
+        )
+
+    def _fail(self, file: FeatureFile, error: BaseException) -> None:
+        reason = str(error) if isinstance(error, BundleError) else f"slide {file.slide_id}: {file.path}: {error}"
+        self.records[file.slide_id] = ImportRecord(file.slide_id, "failed", self.layout, error=reason)
+        logger.warning("left out: %s", reason)
+
+    def _token_path(self, file: FeatureFile) -> Path:
+        return self.tokens_dir / f"{file.slide_id}.h5"
+
+    def _report_path(self, rank: int) -> Path:
+        name = "slides.csv" if self.world_size == 1 else f"slides_{rank}_of_{self.world_size}.csv"
+        return self.output_dir / name
+
+    def _report(self, records: list[ImportRecord]) -> list[ImportRecord]:
+        """Write and show the table; the records of all processes, or none while others are still at work."""
+        write_records(records, self._report_path(self.rank))
+        if self.world_size > 1:
+            paths = [self._report_path(rank) for rank in range(self.world_size)]
+            if not all(path.is_file() for path in paths):
+                logger.info("process %d of %d is done; others go on", self.rank, self.world_size)
+                return []
+            records = [record for path in paths for record in read_records(path)]
+            write_records(records, self.output_dir / "slides.csv")
+        logger.info("%s", summary(records))
+        return records
+
+
+class _NotFinite(Exception):
+    """Ends a token file that cannot be completed as it was planned."""

@@ -1,0 +1,284 @@
+"""TRIDENT, AtlasPatch, CLAM, STAMP and plain files: an HDF5 file a slide, told apart by what lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ....core import DAMAGED_FILE, BundleError, SlideError
+from .layout import FeatureFile, Places, Rows, Said, as_positive, as_xy, opened_h5, texts
+
+
+class H5Slide:
+    """One file. Subclasses say what its attributes mean.
+
+    Args:
+        slide_id: id.
+        path: the file.
+        places: for what the file does not say.
+    """
+
+    features_key = "features"
+
+    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
+        self.slide_id, self.path, self.places = slide_id, path, places
+
+    def say(self) -> Said:
+        """What the file says."""
+        with self._open() as file:
+            stored = self._stored(file)
+            rows = Rows(stored)
+            return self._say(file, Said(*rows.shape, str(stored.dtype)))
+
+    def coords(self) -> NDArray[np.float64]:
+        """(x, y) of each patch [N, 2]."""
+        with self._open() as file:
+            n_rows = Rows(self._stored(file)).shape[0]
+            return as_xy(self._coords(file), n_rows, self.slide_id, self.path)
+
+    @contextmanager
+    def features(self) -> Iterator[Rows]:
+        """Features [N, D], read from the file where they are sliced."""
+        with self._open() as file:
+            yield Rows(self._stored(file))
+
+    def _open(self) -> Any:
+        return opened_h5(self.path, self.slide_id)
+
+    def _stored(self, file: h5py.File) -> Any:
+        return file[self.features_key]
+
+    def _coords(self, file: h5py.File) -> Any:
+        if "coords" not in file:
+            raise SlideError(
+                f"slide {self.slide_id}: {self.path} has features and no coordinates; without them no region can be "
+                "laid. Make the file anew with coordinates."
+            )
+        return file["coords"][:]
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        raise NotImplementedError
+
+
+class TridentSlide(H5Slide):
+    """TRIDENT: attributes of ``coords`` say the geometry, attributes of ``features`` the encoder."""
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        found = texts(file["coords"].attrs) if "coords" in file else {}
+        encoder = str(texts(file["features"].attrs).get("encoder", "")).replace("None", "")
+        patch, patch_level0 = as_positive(found.get("patch_size")), as_positive(found.get("patch_size_level0"))
+        return said._replace(
+            encoder=encoder or folder_encoder(self.path) or self.places.encoder,
+            patch_px=patch,
+            patch_level0=patch_level0,
+            pitch_level0=stated_pitch(patch, patch_level0, found.get("overlap", 0)),
+            size=slide_size(found),
+        )
+
+
+class AtlasSlide(H5Slide):
+    """AtlasPatch: a group of encoders, geometry in the file's attributes."""
+
+    def _stored(self, file: h5py.File) -> Any:
+        names = [name for name in file["features"] if not name.startswith("__")]
+        if self.places.encoder and self.places.encoder in names:
+            return file["features"][self.places.encoder]
+        if not self.places.encoder and len(names) == 1:
+            return file["features"][names[0]]
+        raise SlideError(
+            f"slide {self.slide_id}: {self.path} has features of {', '.join(names) or 'no encoder'}"
+            f"{f', not of {self.places.encoder}' if self.places.encoder else ''}: choose one with --encoder."
+        )
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        found = texts(file.attrs)
+        patch, patch_level0 = as_positive(found.get("patch_size")), as_positive(found.get("patch_size_level0"))
+        return said._replace(
+            encoder=self._stored(file).name.rpartition("/")[2],
+            patch_px=patch,
+            patch_level0=patch_level0,
+            pitch_level0=stated_pitch(patch, patch_level0, found.get("overlap", 0)),
+            level0_mpp=as_positive(found.get("mpp")),
+            size=slide_size(found),
+        )
+
+
+class StampSlide(H5Slide):
+    """STAMP: coordinates in um, and so its tile; before version 2 in px of the tile, which is refused."""
+
+    features_key = "feats"
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        found = texts(file.attrs)
+        side_um = as_positive(found.get("tile_size_um", found.get("tile_size")))
+        side_px = as_positive(found.get("tile_size_px")) or self.places.patch_px
+        if found.get("unit") != "um" or side_um is None or side_px is None:
+            raise SlideError(
+                f"slide {self.slide_id}: {self.path} does not say the size of its tiles in um and px (STAMP before "
+                "version 2.1): make it anew with stamp preprocess, or give --patch_size where only the px are missing."
+            )
+        if found.get("feat_type", "tile") != "tile":
+            raise SlideError(f"slide {self.slide_id}: {self.path} holds features of a {found['feat_type']}, not tiles.")
+        encoder = str(found.get("extractor", "")) or self.places.encoder
+        return said._replace(
+            encoder=encoder,
+            patch_px=side_px,
+            patch_level0=side_um,
+            pitch_level0=side_um,
+            mpp=side_um / side_px,
+            is_um=True,
+        )
+
+
+class ClamSlide(H5Slide):
+    """CLAM: no attribute beside the features; the scale lies in ``patches/``, which may be anywhere."""
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        return clam_scale(self.slide_id, self.path, self.places, said)
+
+
+class PlainSlide(H5Slide):
+    """A file of one's own: ``features``, and ``x`` and ``y`` in level-0 px; attributes as TRIDENT's, if any."""
+
+    def _coords(self, file: h5py.File) -> Any:
+        return np.column_stack([file["x"][:], file["y"][:]]) if "x" in file else super()._coords(file)
+
+    def _say(self, file: h5py.File, said: Said) -> Said:
+        found = texts(file.attrs)
+        return said._replace(
+            encoder=str(found.get("encoder", "")) or self.places.encoder,
+            patch_px=as_positive(found.get("patch_size")) or self.places.patch_px,
+            patch_level0=as_positive(found.get("patch_size_level0")),
+            level0_mpp=as_positive(found.get("level0_mpp")),
+            size=slide_size(found),
+        )
+
+
+class H5Layout:
+    """Folders of one of these kinds: the first file that can be read decides, the others say for themselves."""
+
+    def __init__(self, name: str, kind: type[H5Slide]) -> None:
+        self.name, self.kind = name, kind
+
+    def slides(self, places: Places) -> list[FeatureFile]:
+        """All feature files of the folder, if its first readable one is of this kind."""
+        paths = [path for path in places.files(".h5", ".hdf5") if not _is_beside(path)]
+        paths = of_encoder(paths, places.encoder)
+        if next((kind for kind in map(kind_of, paths) if kind), "") != self.name:
+            return []
+        return [self.kind(slide_name(path), path, places) for path in paths]
+
+
+def kind_of(path: Path) -> str:
+    """Name of a file's layout; empty where it cannot be read, or is nobody's."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if isinstance(file.get("features"), h5py.Group):
+                return "AtlasPatch"
+            if "feats" in file:
+                return "STAMP"
+            if "features" not in file or file["features"].ndim < 2 or "mask" in file:
+                return ""
+            if "x" in file and "y" in file:
+                return "plain h5"
+            has_words = "encoder" in file["features"].attrs or "patch_size_level0" in file["coords"].attrs
+            if "coords" in file and has_words:
+                return "TRIDENT"
+            return "plain h5" if "encoder" in file.attrs else "CLAM"
+    except DAMAGED_FILE:
+        return ""
+
+
+H5_LAYOUTS = (
+    H5Layout("TRIDENT", TridentSlide),
+    H5Layout("AtlasPatch", AtlasSlide),
+    H5Layout("STAMP", StampSlide),
+    H5Layout("CLAM", ClamSlide),
+    H5Layout("plain h5", PlainSlide),
+)
+
+
+def slide_name(path: Path) -> str:
+    """A slide's id by its feature file: without the suffixes that tools and slides bring along."""
+    return path.name.removesuffix(path.suffix).removesuffix("_patches").removesuffix("_features")
+
+
+def of_encoder(paths: list[Path], encoder: str) -> list[Path]:
+    """Of the files in folders that are named after an encoder, those of the one that is asked for.
+
+    Raises:
+        BundleError: there are several such folders, and none was chosen.
+    """
+    by_name: dict[str, list[Path]] = {}
+    for path in paths:
+        by_name.setdefault(folder_encoder(path), []).append(path)
+    names = sorted(name for name in by_name if name)
+    if encoder and encoder in names:
+        return by_name[encoder]
+    if len(names) > 1:
+        raise BundleError(
+            f"there are features of several encoders: {', '.join(names)}. Choose one with --encoder; each goes into a "
+            "tokens_dir of its own."
+        )
+    return paths
+
+
+def folder_encoder(path: Path) -> str:
+    """The encoder after which TRIDENT names a folder of features, or nothing."""
+    name = path.parent.name
+    for start in ("patch_features_", "features_"):
+        if name.startswith(start):
+            return name.removeprefix(start)
+    return ""
+
+
+def stated_pitch(patch: float | None, patch_level0: float | None, overlap: Any) -> float | None:
+    """Level-0 px from patch to patch, of a patch's two sizes and the overlap in px of the patch."""
+    if patch is None or patch_level0 is None:
+        return None
+    return patch_level0 - round((as_positive(overlap) or 0.0) * patch_level0 / patch)
+
+
+def slide_size(found: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the slide, level-0 px, where attributes say them."""
+    width, height = as_positive(found.get("level0_width")), as_positive(found.get("level0_height"))
+    return None if width is None or height is None else (int(width), int(height))
+
+
+def clam_scale(slide_id: str, path: Path, places: Places, said: Said) -> Said:
+    """What CLAM's ``patches/<id>.h5`` says of the scale, or ``patch_size`` where there is none."""
+    patches = coordinates_beside(path, places)
+    if patches is None:
+        return said._replace(encoder=places.encoder, patch_px=places.patch_px)
+    with opened_h5(patches, slide_id) as file:
+        found = texts(file["coords"].attrs)
+    side, scale = as_positive(found.get("patch_size")), found.get("downsample", 1)
+    scale = as_positive(scale[0] if isinstance(scale, list) else scale) or 1.0
+    scale *= as_positive(found.get("custom_downsample")) or 1.0
+    size = found.get("level_dim") if found.get("patch_level") == 0 else None
+    return said._replace(
+        encoder=places.encoder,
+        patch_px=side or places.patch_px,
+        patch_level0=None if side is None else side * scale,
+        size=(int(size[0]), int(size[1])) if size else None,
+    )
+
+
+def coordinates_beside(path: Path, places: Places) -> Path | None:
+    """CLAM's or TRIDENT's file of coordinates that belongs to a file of features, or None."""
+    folders = [path.parent / "patches", path.parent.parent / "patches", path.parent.parent.parent / "patches"]
+    if places.coords_dir is not None:
+        folders = [places.coords_dir, places.coords_dir / "patches"]
+    names = (f"{slide_name(path)}.h5", f"{slide_name(path)}_patches.h5")
+    return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+
+
+def _is_beside(path: Path) -> bool:
+    """Files of coordinates and of whole slides lie beside features and are none."""
+    return path.parent.name == "patches" or any(part.startswith("slide_features_") for part in path.parts)

@@ -1,0 +1,173 @@
+"""What every layout offers: the slides of a folder, and of each what its file says, its coordinates, its features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ....core import DAMAGED_FILE, BundleError, SlideError
+
+
+class Said(NamedTuple):
+    """What a file says of its features; None or empty: nothing.
+
+    Attributes:
+        n_rows: features N.
+        dim: length D of each.
+        dtype: of the features.
+        encoder: its name, as the tool calls it.
+        patch_px: px on the side of an encoded patch.
+        patch_level0: the same in level-0 px.
+        pitch_level0: level-0 px from patch to patch.
+        level0_mpp: um/px of level 0.
+        mpp: um/px of the encoded pixels, where it is said without level 0.
+        size: level-0 px (width, height) of the slide.
+        is_um: coordinates are in um, not in level-0 px.
+        region_patches: rows come as whole regions of so many patches on a side, row by row, and coordinates are those
+            of the regions; 0: each row has coordinates of its own.
+    """
+
+    n_rows: int
+    dim: int
+    dtype: str
+    encoder: str = ""
+    patch_px: float | None = None
+    patch_level0: float | None = None
+    pitch_level0: float | None = None
+    level0_mpp: float | None = None
+    mpp: float | None = None
+    size: tuple[int, int] | None = None
+    is_um: bool = False
+    region_patches: int = 0
+
+
+class FeatureFile(Protocol):
+    """The features of one slide; everything raises :class:`SlideError` where the file is at fault."""
+
+    slide_id: str
+    path: Path
+
+    def say(self) -> Said:
+        """What the file says; reads no features."""
+
+    def coords(self) -> NDArray[np.float64]:
+        """(x, y) of each row's top-left corner [N, 2], or of each region's [N / P**2, 2]."""
+
+    def features(self) -> AbstractContextManager[Any]:
+        """Features [N, D], read where they are sliced."""
+
+
+class Places(NamedTuple):
+    """Where things are, and what files do not say.
+
+    Attributes:
+        root: the folder or file that was given.
+        coords_dir: folder of coordinates that lie elsewhere; None: beside the features.
+        encoder: its name; chooses where there are several, tells where nothing is said.
+        patch_px: px on the side of an encoded patch, where nothing is said.
+    """
+
+    root: Path
+    coords_dir: Path | None = None
+    encoder: str = ""
+    patch_px: float | None = None
+
+    def files(self, *suffixes: str) -> list[Path]:
+        """Files of these suffixes in depth, sorted; the given file itself. Hidden ones and zarr stores are left out."""
+        if self.root.is_file():
+            return [self.root] if self.root.suffix.lower() in suffixes else []
+        found = (path for suffix in suffixes for path in self.root.rglob(f"*{suffix}"))
+        return sorted(path for path in found if not _is_hidden(path.relative_to(self.root)))
+
+
+class Layout(Protocol):
+    """A way in which a tool lays out its files. ``name`` is printed and recorded."""
+
+    name: str
+
+    def slides(self, places: Places) -> list[FeatureFile]:
+        """The slides that are there; none where the folder is not of this layout."""
+
+
+class Rows:
+    """Rows [N, D] of an HDF5 data set, with or without a leading axis of one, or of its regions [R, T, D]."""
+
+    def __init__(self, stored: Any) -> None:
+        self._stored = stored
+        self._is_wrapped = stored.ndim == 3 and stored.shape[0] == 1
+        self.shape = (int(np.prod(stored.shape[:-1])), stored.shape[-1])
+        if stored.ndim not in (2, 3) or (stored.ndim == 3 and not self._is_wrapped):
+            raise ValueError(f"features are {stored.shape}, not [N, D]")
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self._stored[0, rows] if self._is_wrapped else self._stored[rows]
+
+
+@contextmanager
+def opened_h5(path: Path, name: str) -> Iterator[h5py.File]:
+    """An HDF5 file to read from, its damages as :class:`SlideError`.
+
+    Raises:
+        SlideError: it is cut short, still being written, or lacks what was looked for.
+    """
+    if path.with_name(path.name + ".lock").exists():
+        raise SlideError(
+            f"slide {name}: {path} is being written ({path.name}.lock is there); import it when it is done."
+        )
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            yield file
+    except BundleError:
+        raise
+    except BlockingIOError as error:
+        raise SlideError(
+            f"slide {name}: {path} is being written by another process; import it when it is done."
+        ) from error
+    except DAMAGED_FILE as error:
+        raise SlideError(
+            f"slide {name}: {path} cannot be read ({error}). It is cut short, still being written or of another "
+            "layout: copy it again or make it anew, then run again."
+        ) from error
+
+
+def as_xy(found: Any, n_wanted: int | None, name: str, path: Path) -> NDArray[np.float64]:
+    """Coordinates as float64 [N, 2]; further columns (read sizes, levels) are dropped.
+
+    Raises:
+        SlideError: not as many as features, or some are no finite number.
+    """
+    xy = np.asarray(found, np.float64)
+    xy = xy[0] if xy.ndim == 3 and xy.shape[0] == 1 else xy
+    if xy.ndim != 2 or xy.shape[1] < 2 or (n_wanted is not None and len(xy) != n_wanted):
+        raise SlideError(
+            f"slide {name}: {n_wanted} features but coordinates {list(xy.shape)} in {path}: they are not of one run. "
+            "Make both anew, together."
+        )
+    if not np.isfinite(xy[:, :2]).all():
+        raise SlideError(f"slide {name}: some coordinates in {path} are no finite numbers; make them anew.")
+    return xy[:, :2]
+
+
+def texts(attributes: Any) -> dict[str, Any]:
+    """Attributes of an HDF5 object as Python's own values."""
+    values = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in attributes.items()}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def as_positive(value: Any) -> float | None:
+    """A number above zero, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) and number > 0 else None
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part.endswith(".zarr") for part in path.parts)

@@ -1,0 +1,119 @@
+"""What is known of a slide before its features are read, and what a token file records of it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...cohort import SlideRow
+from ...core import SlideError
+from ...slides import SlideReading
+from .geometry import Scale, ScaleFinder, in_pixels
+from .identity import FeatureKind
+from .import_table import ImportRecord
+from .laying import Laid, patch_length
+from .layouts.layout import FeatureFile, Said
+
+
+class Look(NamedTuple):
+    """A slide by its headers.
+
+    Attributes:
+        said: what its file says; lengths in level-0 px.
+        scale: of level 0.
+        kind: what its features are.
+        mpp: um/px of the pixels that were encoded: computed, never that of a magnification.
+        layout: of the file.
+        slide_file: name of the slide's own file, or of the features' where it is not there.
+    """
+
+    said: Said
+    scale: Scale
+    kind: FeatureKind
+    mpp: float
+    layout: str
+    slide_file: str
+
+
+def look_at(file: FeatureFile, scales: ScaleFinder, layout: str) -> Look:
+    """Read what a file says of its features.
+
+    Raises:
+        SlideError: it cannot be read, is empty, or does not say what is needed; the message says who can.
+    """
+    said = file.say()
+    if said.n_rows == 0:
+        raise SlideError(f"slide {file.slide_id}: {file.path} holds no patch: its tool found no tissue, or failed.")
+    if not said.encoder:
+        raise SlideError(
+            f"slide {file.slide_id}: {file.path} does not say which encoder made it; give its name with --encoder."
+        )
+    if said.patch_px is None:
+        raise SlideError(
+            f"slide {file.slide_id}: neither {file.path} nor a file of coordinates says how many px its patches have; "
+            "give the folder of coordinates (--coords_dir), or --patch_size."
+        )
+    scale = scales.find(file, said)
+    said = in_pixels(said, scale.level0_mpp)
+    mpp = said.mpp or scale.level0_mpp * patch_length(file, said) / said.patch_px
+    kind = FeatureKind(f"{said.encoder} ({layout})", said.dim, round(said.patch_px))
+    ref = scales.slides.get(file.slide_id)
+    return Look(said, scale, kind, mpp, layout, file.path.name if ref is None else ref.path.name)
+
+
+def fingerprint(file: FeatureFile, look: Look) -> dict[str, Any]:
+    """What tells that a file of features, or the scale it is read at, is another by now."""
+    source = SlideReading(file.path, SlideRow()).record()
+    return {
+        "slide_id": file.slide_id,
+        "source": file.path.name,
+        "source_bytes": source["slide_bytes"],
+        "source_sample": source["slide_sample"],
+        "level0_mpp": look.scale.level0_mpp,
+    }
+
+
+def attributes(look: Look, laid: Laid) -> dict[str, Any]:
+    """What a token file records of where its tokens come from and how they were laid."""
+    said, scale, patch, side = look.said, look.scale, laid.patch_level0, laid.rows.shape[1]
+    width, height = scale.size or (laid.extent + patch).round().astype(int).tolist()
+    return {
+        "slide_path": look.slide_file,
+        "mpp_source": scale.mpp_source,
+        "level0_width": width,
+        "level0_height": height,
+        "is_size_known": scale.size is not None,
+        "read_mpp": look.mpp,
+        "encoder": look.kind.encoder,
+        "patch_size_px": look.kind.patch_px,
+        "patch_size_level0": patch,
+        "region_size_px": round(side * laid.pitch * look.kind.patch_px / patch),
+        "region_size_level0": round(side * laid.pitch, 3),
+        "pitch_level0": laid.pitch,
+        "pitch_derived": "none" if laid.derived is None else laid.derived,
+        "moved_share": laid.n_moved / said.n_rows,
+        "moved_px": laid.moved_px,
+        "left_out": laid.n_left_out,
+        "reader": look.layout,
+        "source_dtype": said.dtype,
+        "encode_background": bool(said.region_patches),
+    }
+
+
+def record_of(slide_id: str, look: Look, laid: Laid) -> ImportRecord:
+    """The line of a slide whose token file was written."""
+    return ImportRecord(
+        slide_id,
+        "done",
+        look.layout,
+        look.kind.encoder,
+        look.kind.dim,
+        patches=int((laid.rows >= 0).sum()),
+        regions=len(laid.coords),
+        left_out=laid.n_left_out,
+        moved_share=laid.n_moved / look.said.n_rows,
+        moved_px=laid.moved_px,
+        pitch_level0=laid.pitch,
+        overlap=max(0.0, round(1 - laid.pitch / laid.patch_level0, 3)),
+        level0_mpp=look.scale.level0_mpp,
+        mpp=look.mpp,
+    )
