@@ -29,7 +29,7 @@ def write_trident(path, xy, values, encoder="uni_v1", patch=256, patch_level0=PI
     """TRIDENT: chunks of a row, geometry on ``coords``, encoder on ``features``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
-        data = file.create_dataset("features", data=values, chunks=(1, *values.shape[1:]))
+        data = file.create_dataset("features", data=values, chunks=(1, *values.shape[1:]) if len(xy) else None)
         data.attrs.update({"encoder": encoder, "name": path.stem, "savetodir": "out"})
         coords = file.create_dataset("coords", data=xy)
         coords.attrs.update(

@@ -162,7 +162,7 @@ class FeatureImporter:
         xy = file.coords() / (look.scale.level0_mpp if look.said.is_um else 1.0)
         check_inside(xy, look.scale.size, file.slide_id)
         laid = lay(file, look.said, xy, self.region_patches, self.snap, self.min_tissue_patches)
-        rows, bad = laid.rows, []
+        rows, bad = laid.rows, list[int]()
         if self._write(file, look, mpp, laid, rows, bad):
             logger.warning(
                 "slide %s: %d features are not finite and are left out (rows %s)", file.slide_id, len(bad), bad[:5]

@@ -52,10 +52,11 @@ def look_at(file: FeatureFile, scales: ScaleFinder, layout: str) -> Look:
             f"slide {file.slide_id}: neither {file.path} nor a file of coordinates says how many px its patches have; "
             "give the folder of coordinates (--coords_dir), or --patch_size."
         )
+    side_px = said.patch_px
     scale = scales.find(file, said)
     said = in_pixels(said, scale.level0_mpp)
-    mpp = said.mpp or scale.level0_mpp * patch_length(file, said) / said.patch_px
-    kind = FeatureKind(f"{said.encoder} ({layout})", said.dim, round(said.patch_px))
+    mpp = said.mpp or scale.level0_mpp * patch_length(file, said) / side_px
+    kind = FeatureKind(f"{said.encoder} ({layout})", said.dim, round(side_px))
     ref = scales.slides.get(file.slide_id)
     return Look(said, scale, kind, mpp, layout, file.path.name if ref is None else ref.path.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from ....core import DAMAGED_FILE, BundleError, SlideError
 from .layout import FeatureFile, Places, Rows, Said, as_positive, as_xy, opened_h5, texts
+
+_N_SAMPLES = 8
 
 
 class H5Slide:
@@ -161,16 +164,17 @@ class PlainSlide(H5Slide):
 
 
 class H5Layout:
-    """Folders of one of these kinds: the first file that can be read decides, the others say for themselves."""
+    """Folders of one of these kinds: most of a sample of files decide, the others say for themselves."""
 
     def __init__(self, name: str, kind: type[H5Slide]) -> None:
         self.name, self.kind = name, kind
 
     def slides(self, places: Places) -> list[FeatureFile]:
-        """All feature files of the folder, if its first readable one is of this kind."""
+        """All feature files of the folder, if it is of this kind."""
         paths = [path for path in places.files(".h5", ".hdf5") if not _is_beside(path)]
         paths = of_encoder(paths, places.encoder)
-        if next((kind for kind in map(kind_of, paths) if kind), "") != self.name:
+        kinds = Counter(kind for kind in map(kind_of, paths[:: max(1, len(paths) // _N_SAMPLES)]) if kind)
+        if not kinds or kinds.most_common(1)[0][0] != self.name:
             return []
         return [self.kind(slide_name(path), path, places) for path in paths]
 

@@ -1,0 +1,130 @@
+"""An import as a run: resumed, shared by processes, flat in memory, started from its config."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from foreign_features import MPP, PITCH, features, lattice, write_trident
+from monai.bundle import ConfigWorkflow
+from tiny_slides import write_slide
+
+import bundle.pipelines.importing.copying as copying
+from bundle.core import BundleError
+from bundle.pipelines import FeatureImporter
+from bundle.pipelines.importing.import_table import read_records
+from bundle.storage import TokenDataset, TokenFile
+
+ROOT = Path(__file__).parents[2]
+XY = lattice(columns=40, rows=20)
+VALUES = features(len(XY))
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Three slides in TRIDENT's layout."""
+    for name in "abc":
+        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES)
+    return tmp_path / "in"
+
+
+def importer(source, **settings):
+    """An importer that writes beside the source."""
+    given = {"default_mpp": MPP, "min_tissue_patches": 1, **settings}
+    return FeatureImporter(source, source.parent / "tokens", source.parent / "out", **given)
+
+
+def statuses(source):
+    """Status of each slide in the table."""
+    return {record.slide: record.status for record in read_records(source.parent / "out" / "slides.csv")}
+
+
+def test_the_config_runs(tmp_path, source):
+    """Started as the docs say, the tokens are a data set for pre-training."""
+    made = ConfigWorkflow(
+        config_file=str(ROOT / "configs" / "import.yaml"),
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(ROOT),
+        dataset_dir=str(source),
+        tokens_dir=str(tmp_path / "tokens"),
+        output_dir=str(tmp_path / "out"),
+        default_mpp=MPP,
+    )
+    made.initialize()
+    made.run()
+    tokens = TokenDataset(tmp_path / "tokens")
+    assert tokens.slide_ids == ["a", "b", "c"] and tokens.token_dim == VALUES.shape[1]
+
+
+def test_finished_slides_are_skipped_until_their_features_change(source):
+    """A second run writes the missing one only; changed features or settings are imported anew."""
+    importer(source).run()
+    (source.parent / "tokens" / "b.h5").unlink()
+    importer(source).run()
+    assert statuses(source) == {"a": "skipped", "b": "done", "c": "skipped"}
+    write_trident(source / "a.h5", XY, VALUES + 1)
+    importer(source).run()
+    assert statuses(source) == {"a": "done", "b": "skipped", "c": "skipped"}
+    importer(source, min_tissue_patches=2).run()
+    assert set(statuses(source).values()) == {"done"}
+    importer(source, min_tissue_patches=2, overwrite=True).run()
+    assert set(statuses(source).values()) == {"done"}
+
+
+def test_processes_share_the_slides(source):
+    """Each takes its share, the last one merges the tables; the files are those of one process."""
+    for rank in (0, 1):
+        importer(source, rank=rank, world_size=2).run()
+    assert statuses(source) == dict.fromkeys("abc", "done")
+    assert len(list((source.parent / "tokens").glob("*.h5"))) == 3
+
+
+def test_a_kill_costs_one_slide(source, monkeypatch):
+    """What was written before stays, what was being written leaves nothing, the next run goes on."""
+    calls = []
+
+    def killed(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return copying.copy_features(*given)
+
+    monkeypatch.setattr("bundle.pipelines.importing.importer.copy_features", killed)
+    with pytest.raises(KeyboardInterrupt):
+        importer(source).run()
+    assert [path.name for path in (source.parent / "tokens").iterdir()] == ["a.h5"]
+    importer(source).run()
+    assert statuses(source) == {"a": "skipped", "b": "done", "c": "done"}
+
+
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_little_memory_gives_the_same_file(source, monkeypatch, is_shuffled):
+    """Regions in several groups, rows in short runs and any order: the same tokens."""
+    order = np.random.default_rng(0).permutation(len(XY)) if is_shuffled else np.arange(len(XY))
+    write_trident(source / "a.h5", XY[order], VALUES[order])
+    importer(source).run()
+    whole = TokenFile(source.parent / "tokens" / "a.h5").read()
+    monkeypatch.setattr(copying, "_BUDGET_BYTES", 2 * whole[0].nbytes)
+    monkeypatch.setattr(copying, "_BLOCK_BYTES", 50 * VALUES.shape[1] * 4)
+    monkeypatch.setattr(copying, "_GAP_ROWS", 3)
+    importer(source, overwrite=True).run()
+    np.testing.assert_array_equal(TokenFile(source.parent / "tokens" / "a.h5").read(), whole)
+
+
+def test_regions_in_um(source):
+    """2,048 um at 0.5 um/px and 256 px are 16 patches, 1,024 um are 8."""
+    importer(source, region_um=1024).run()
+    file = TokenFile(source.parent / "tokens" / "a.h5")
+    assert file.header.region_patches == 8 and file.header.attributes["region_size_level0"] == 8 * PITCH
+    with pytest.raises(BundleError, match="regions of 8 patches"):
+        importer(source).run()
+
+
+def test_the_slides_say_scale_and_size(tmp_path, source):
+    """Only their headers are read; a patch beyond their border is found."""
+    write_slide(tmp_path / "slides" / "a.tif", 160)
+    with pytest.raises(BundleError, match="--slides_dir"):
+        importer(source, default_mpp=None).run()
+    importer(source, slides_dir=tmp_path / "slides", default_mpp=MPP).run()
+    found = TokenFile(tmp_path / "tokens" / "b.h5").header.attributes
+    assert found["mpp_source"] == "default_mpp" and found["is_size_known"]
