@@ -54,7 +54,7 @@ def assert_same(file, xy=XY, values=VALUES):
 
 WRITERS = {
     "TRIDENT": lambda root: write_trident(root / "20x_256px_0px_overlap" / "features_uni_v1" / "a.h5", XY, VALUES),
-    "AtlasPatch": lambda root: write_atlas(root / "patches_out" / "a.h5", XY, {"uni": VALUES}),
+    "AtlasPatch": lambda root: write_atlas(root / "patches" / "a.h5", XY, {"uni": VALUES}),
     "CLAM": lambda root: write_clam(root, "a", XY, VALUES),
     "CLAM or TRIDENT .pt": lambda root: write_clam(root, "a", XY, VALUES, h5=False, pt=True),
     "STAMP": lambda root: write_stamp(root / "ctranspath" / "a.h5", XY, VALUES),

@@ -171,8 +171,7 @@ class H5Layout:
 
     def slides(self, places: Places) -> list[FeatureFile]:
         """All feature files of the folder, if it is of this kind."""
-        paths = [path for path in places.files(".h5", ".hdf5") if not _is_beside(path)]
-        paths = of_encoder(paths, places.encoder)
+        paths = of_encoder(_without_coordinates_only(places.files(".h5", ".hdf5")), places.encoder)
         kinds = Counter(kind for kind in map(kind_of, paths[:: max(1, len(paths) // _N_SAMPLES)]) if kind)
         if not kinds or kinds.most_common(1)[0][0] != self.name:
             return []
@@ -283,6 +282,18 @@ def coordinates_beside(path: Path, places: Places) -> Path | None:
     return next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
 
 
-def _is_beside(path: Path) -> bool:
-    """Files of coordinates and of whole slides lie beside features and are none."""
-    return path.parent.name == "patches" or any(part.startswith("slide_features_") for part in path.parts)
+def _without_coordinates_only(paths: list[Path]) -> list[Path]:
+    """Without files of whole slides, and without folders ``patches/`` whose files hold coordinates alone.
+
+    AtlasPatch calls the folder of its features so, too.
+    """
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        if not any(part.startswith("slide_features_") for part in path.parts):
+            folders.setdefault(path.parent, []).append(path)
+    return [
+        path
+        for folder, members in folders.items()
+        for path in members
+        if folder.name != "patches" or any(kind_of(member) for member in members[:_N_SAMPLES])
+    ]
