@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_features import MPP, features, lattice, write_clam, write_plain, write_stamp, write_trident
+from tiny_slides import write_slide
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
@@ -203,3 +204,17 @@ def test_plain_files_need_their_px(tmp_path):
         attempt(tmp_path, default_mpp=None)
     _, files = attempt(tmp_path, default_mpp=None, patch_size=256)
     assert files["a"].header.mpp == 0.5
+
+
+def test_tiles_beyond_the_border_hold_nothing(tmp_path):
+    """STAMP cuts blocks of tiles, the last ones beyond the slide: those tiles are left out; far beyond is an error."""
+    xy, side = XY // 8, 1152  # tiles of 128 um are 64 px of this slide
+    write_slide(tmp_path / "slides" / "a.tif", side, mpp=2.0)
+    write_stamp(tmp_path / "in" / "a.h5", xy, VALUES, mpp=2.0)
+    _, files = attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)
+    is_inside = (xy < side).all(1)
+    assert files["a"].mask.sum() == is_inside.sum() < len(xy)
+    assert read_records(tmp_path / "out" / "slides.csv")[0].left_out == (~is_inside).sum()
+    write_stamp(tmp_path / "in" / "a.h5", xy + 2048, VALUES, mpp=2.0)
+    with pytest.raises(BundleError, match="begin beyond its 1152 x 1152 px"):
+        attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)

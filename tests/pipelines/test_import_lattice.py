@@ -110,3 +110,12 @@ def test_the_shortest_step_that_is_met_often_is_the_pitch():
     """A few accidental neighbors of other contours do not count."""
     xy = np.concatenate([lattice(columns=30, rows=30, share=0.4), [[37, 0], [41, 512], [900, 1024]]])
     assert derived_pitch(steps_between(xy.astype(float))) == 512
+
+
+def test_steps_within_blocks_and_between_them():
+    """STAMP's tiles of 56 um at 0.2275 um/px: 246.15 px within a block of four, 249.46 to the next; no patch moves."""
+    cells = lattice(columns=32, rows=24, share=0.8, pitch=1)
+    xy = (cells // 4) * 988 + (cells % 4) * 56 / 0.2275
+    found, placed = laid(xy, stated=56 / 0.2275, patch=56 / 0.2275)
+    assert found.pitch == pytest.approx(247, abs=0.15) and found.is_single
+    assert placed.n_moved == placed.n_left_out == 0

@@ -13,6 +13,7 @@ from ...slides import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .layouts.layout import FeatureFile, Said
 
 _MPP_FROM_FEATURES = "features"
+_BLOCK_PX = 1024  # STAMP cuts blocks of tiles of at most this side, the last ones beyond the border
 
 
 class Scale(NamedTuple):
@@ -74,18 +75,27 @@ def in_pixels(said: Said, level0_mpp: float) -> Said:
     return said._replace(patch_level0=patch, pitch_level0=pitch)
 
 
-def check_inside(xy: NDArray[np.float64], size: tuple[int, int] | None, name: str) -> None:
-    """Refuse coordinates that begin beyond the slide.
+def inside(xy: NDArray[np.float64], said: Said, size: tuple[int, int] | None, name: str) -> NDArray[np.bool_]:
+    """Which patches begin on the slide, [N]; those a little beyond its far border hold no tissue (STAMP cuts some).
+
+    Args:
+        xy: corners, level-0 px.
+        said: in level-0 px.
+        size: of the slide, level-0 px, if it is known.
+        name: of the slide, for messages.
 
     Raises:
-        SlideError: some do; how many, and where.
+        SlideError: some begin far beyond the slide; how many, and where.
     """
-    low, high = xy.min(0), xy.max(0)
-    n_bad = int((xy < 0).any(1).sum()) if size is None else int(((xy < 0) | (xy >= np.array(size))).any(1).sum())
+    extent = np.array([np.inf, np.inf] if size is None else size)
+    margin = max(_BLOCK_PX, said.patch_level0 or 0.0) if said.is_um else 0.0
+    n_bad = int(((xy < 0) | (xy >= extent + margin)).any(1).sum())
     if n_bad:
-        extent = "its corner" if size is None else f"its {size[0]} x {size[1]} px"
+        low, high = xy.min(0), xy.max(0)
+        border = "its corner" if size is None else f"its {size[0]} x {size[1]} px"
         raise SlideError(
-            f"slide {name}: {n_bad} of {len(xy)} patches begin beyond {extent}: coordinates reach from "
-            f"{low[0]:.0f}, {low[1]:.0f} to {high[0]:.0f}, {high[1]:.0f}. They are of another slide or level, or not "
-            "in level-0 px; make coordinates and features anew."
+            f"slide {name}: {n_bad} of {len(xy)} patches begin beyond {border}: coordinates reach from {low[0]:.0f}, "
+            f"{low[1]:.0f} to {high[0]:.0f}, {high[1]:.0f}. They are of another slide or level, or not in level-0 px; "
+            "make coordinates and features anew."
         )
+    return np.asarray((xy < extent).all(1))

@@ -17,7 +17,7 @@ from ...core import DAMAGED_FILE, BundleError, SettingError, SlideError, as_bool
 from ...storage import NoRoomError, TokenFileWriter, read_token_header
 from .copying import copy_features
 from .detection import detect
-from .geometry import ScaleFinder, check_inside
+from .geometry import ScaleFinder, inside
 from .identity import Kinds
 from .import_table import ImportRecord, read_records, summary, write_records
 from .laying import Laid, lay
@@ -160,8 +160,8 @@ class FeatureImporter:
 
     def _import(self, file: FeatureFile, look: Look, mpp: float) -> ImportRecord:
         xy = file.coords() / (look.scale.level0_mpp if look.said.is_um else 1.0)
-        check_inside(xy, look.scale.size, file.slide_id)
-        laid = lay(file, look.said, xy, self.region_patches, self.snap, self.min_tissue_patches)
+        is_inside = inside(xy, look.said, look.scale.size, file.slide_id)
+        laid = lay(file, look.said, xy, is_inside, self.region_patches, self.snap, self.min_tissue_patches)
         rows, bad = laid.rows, list[int]()
         if self._write(file, look, mpp, laid, rows, bad):
             logger.warning(

@@ -47,7 +47,13 @@ def patch_length(file: FeatureFile, said: Said) -> float:
 
 
 def lay(
-    file: FeatureFile, said: Said, xy: NDArray[np.float64], region_patches: int, snap: float, min_patches: int
+    file: FeatureFile,
+    said: Said,
+    xy: NDArray[np.float64],
+    is_inside: NDArray[np.bool_],
+    region_patches: int,
+    snap: float,
+    min_patches: int,
 ) -> Laid:
     """Regions of a slide.
 
@@ -55,6 +61,7 @@ def lay(
         file: the slide.
         said: what it says, in level-0 px.
         xy: [N, 2] of patches, or [R, 2] of regions; level-0 px.
+        is_inside: [N], the patch begins on the slide; the others are left out.
         region_patches: patches P on a region's side.
         snap, min_patches: see :func:`~.lattice.place`.
 
@@ -64,10 +71,14 @@ def lay(
     patch = patch_length(file, said)
     if said.region_patches:
         return _whole_regions(file, said, xy, region_patches, patch)
+    numbers = np.flatnonzero(is_inside)
+    xy = xy[numbers]
     lattice = find_lattice(xy, said.pitch_level0, patch, file.slide_id)
     placed = place(xy, lattice, region_patches, snap, min_patches)
-    moves = (placed.n_moved, placed.moved_px, placed.n_left_out)
-    return Laid(placed.coords, placed.rows, lattice.pitch, lattice.derived, patch, xy.max(0), *moves)
+    rows = np.where(placed.rows >= 0, numbers[placed.rows], -1)
+    n_left_out = placed.n_left_out + len(is_inside) - len(numbers)
+    moves = (placed.n_moved, placed.moved_px, n_left_out)
+    return Laid(placed.coords, rows, lattice.pitch, lattice.derived, patch, xy.max(0), *moves)
 
 
 def _whole_regions(file: FeatureFile, said: Said, xy: NDArray[np.float64], region_patches: int, patch: float) -> Laid:

@@ -113,7 +113,10 @@ def _simplest(xy: NDArray[np.float64], derived: float, expected: float | None) -
 
 
 def _refined(steps: Steps, pitch: float) -> float:
-    """Mean of the steps that are whole multiples of a first guess, by the number of pitches in each."""
+    """Mean of the steps that are whole multiples of a first guess, by the number of pitches in each.
+
+    Where a tool's steps are of two lengths (STAMP: within its blocks and between them) it is the mean that counts.
+    """
     cells = np.rint(steps.length / pitch)
-    is_good = (cells > 0) & (np.abs(steps.length - cells * pitch) <= _ROUNDING_PX + 0.002 * steps.length)
+    is_good = (cells > 0) & (np.abs(steps.length - cells * pitch) <= tolerance_px(pitch))
     return float(steps.length[is_good].sum() / cells[is_good].sum()) if is_good.any() else pitch
