@@ -2,6 +2,7 @@
 
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -119,6 +120,19 @@ def test_a_folder_of_several_encoders_asks_which(tmp_path):
     with pytest.raises(BundleError, match="conch_v15, uni_v1.*--encoder"):
         imported(tmp_path, tmp_path / "in")
     assert "uni_v1" in imported(tmp_path, tmp_path / "in", encoder="uni_v1")["a"].header.encoder
+
+
+def test_pt_files_of_trident_find_their_coordinates(tmp_path):
+    """They lie in ``patches/`` beside the folder that is named after the encoder."""
+    write_trident(tmp_path / "in" / "patches" / "a_patches.h5", XY, VALUES, patch_level0=2 * PITCH, overlap=128)
+    with h5py.File(tmp_path / "in" / "patches" / "a_patches.h5", "r+") as file:
+        del file["features"]
+    (tmp_path / "in" / "features_uni_v1").mkdir()
+    torch.save(torch.from_numpy(VALUES), tmp_path / "in" / "features_uni_v1" / "a.pt")
+    file = imported(tmp_path, tmp_path / "in")["a"]
+    assert_same(file)
+    found = file.header.attributes
+    assert file.header.encoder.startswith("uni_v1") and file.header.mpp == 1.0 and found["region_size_px"] == 2048
 
 
 def test_a_wrapped_axis_and_bfloat16_are_read(tmp_path):

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from foreign_features import MPP, PITCH, features, lattice, write_trident
 from monai.bundle import ConfigWorkflow
-from tiny_slides import write_slide
+from tiny_slides import PATCH, write_slide
 
 import bundle.pipelines.importing.copying as copying
 from bundle.core import BundleError
+from bundle.networks import PatchViT
 from bundle.pipelines import FeatureImporter
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, TokenFile
@@ -54,6 +56,42 @@ def test_the_config_runs(tmp_path, source):
     made.run()
     tokens = TokenDataset(tmp_path / "tokens")
     assert tokens.slide_ids == ["a", "b", "c"] and tokens.token_dim == VALUES.shape[1]
+
+
+def test_the_same_encoder_gives_the_same_tokens_either_way(tmp_path):
+    """Our own tokens of a slide, written as TRIDENT writes, come back with equal features, corners and masks."""
+    write_slide(tmp_path / "slides" / "a.tif", 320)
+    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
+    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, tmp_path / "encoder.pt")
+    made = ConfigWorkflow(
+        config_file=str(ROOT / "configs" / "tokenize.yaml"),
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(ROOT),
+        dataset_dir=str(tmp_path / "slides"),
+        tokens_dir=str(tmp_path / "own"),
+        output_dir=str(tmp_path / "out"),
+        patch_encoder_ckpt=str(tmp_path / "encoder.pt"),
+        mpp=2.0,
+        patch_size=PATCH,
+        region_patches=4,
+        min_tissue_patches=2,
+        num_workers=1,
+        device="cpu",
+    )
+    made.initialize()
+    made.run()
+    own = TokenFile(tmp_path / "own" / "a.h5")
+    region, row, column = np.nonzero(own.mask)
+    xy = own.coords[region] + np.stack([column, row], 1) * PATCH
+    given = {"patch": PATCH, "patch_level0": PATCH, "size": (320, 320)}
+    write_trident(tmp_path / "in" / "a.h5", xy, own.read()[region, row, column].astype(np.float32), **given)
+    importer(tmp_path / "in", default_mpp=2.0, region_patches=4, min_tissue_patches=2).run()
+    file = TokenFile(tmp_path / "tokens" / "a.h5")
+    for ours, theirs in ((own.coords, file.coords), (own.mask, file.mask), (own.read(), file.read())):
+        np.testing.assert_array_equal(theirs, ours)
+    same = ("mpp", "level0_mpp", "level0_width", "region_size_px", "region_size_level0", "patch_size_px")
+    assert [file.header.attributes[name] for name in same] == [own.header.attributes[name] for name in same]
 
 
 def test_finished_slides_are_skipped_until_their_features_change(source):
