@@ -189,6 +189,21 @@ def test_tokens_of_another_kind_stay_alone(tmp_path):
         attempt(tmp_path)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_features_are_never_written_over(tmp_path, overwrite):
+    """``a.h5`` of features, and of CLAM's coordinates, used to become the token file where folders are the same."""
+    good(tmp_path, "a")
+    (tmp_path / "tokens").symlink_to(tmp_path / "in")
+    before = (tmp_path / "in" / "a.h5").read_bytes()
+    with pytest.raises(BundleError, match="a.h5 is no token file and is not written over.*tokens_dir"):
+        attempt(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "in" / "a.h5").read_bytes() == before
+    write_clam(tmp_path / "clam" / "in", "a", XY, VALUES)
+    (tmp_path / "clam" / "tokens").symlink_to(tmp_path / "clam" / "in" / "patches")
+    with pytest.raises(BundleError, match="is not written over"):
+        attempt(tmp_path / "clam", encoder="resnet50", overwrite=overwrite)
+
+
 def test_one_slide_twice_is_refused(tmp_path):
     """Two runs in one folder: which is meant must be said."""
     for folder in ("10x", "20x"):

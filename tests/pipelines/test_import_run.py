@@ -109,6 +109,20 @@ def test_finished_slides_are_skipped_until_their_features_change(source):
     assert set(statuses(source).values()) == {"done"}
 
 
+def test_token_files_are_no_features(source):
+    """With ``tokens_dir`` in the folder of features a second run used to find every slide twice."""
+    for expected in ("done", "skipped"):
+        FeatureImporter(source, source / "tokens", source.parent / "out", default_mpp=MPP).run()
+        assert statuses(source) == dict.fromkeys("abc", expected)
+
+
+def test_suffixes_in_capitals(source):
+    """``d.H5`` used to be passed over."""
+    (source / "a.h5").rename(source / "d.H5")
+    importer(source).run()
+    assert statuses(source) == dict.fromkeys("bcd", "done")
+
+
 def test_processes_share_the_slides(source):
     """Each takes its share, the last one merges the tables; the files are those of one process."""
     for rank in (0, 1):

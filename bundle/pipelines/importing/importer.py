@@ -23,7 +23,7 @@ from .import_table import ImportRecord, read_records, summary, write_records
 from .laying import Laid, lay
 from .layouts.layout import FeatureFile, Places
 from .looking import Look, attributes, fingerprint, look_at, record_of
-from .naming import named_as_slides
+from .naming import insist_on_own, named_as_slides
 
 logger = logging.getLogger(__name__)
 _MOST_NOT_FINITE = 0.01  # of a slide's features; with more the encoder was at fault, and the rest is not to be trusted
@@ -98,7 +98,8 @@ class FeatureImporter:
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
-        places = Places(Path(dataset_dir), None if coords_dir is None else Path(coords_dir), str(encoder or ""), side)
+        beside = None if coords_dir is None else Path(coords_dir)
+        places = Places(Path(dataset_dir), beside, str(encoder or ""), side, self.tokens_dir)
         self.layout, self.files = detect(places)
         logger.info("%s: features of %s, %d slides", dataset_dir, self.layout, len(self.files))
         refs = [] if slides_dir is None else find_slides(slides_dir)
@@ -151,6 +152,7 @@ class FeatureImporter:
         started_s = time.monotonic()
         try:
             kinds.check(file.slide_id, file.path, look.kind, look.mpp)
+            insist_on_own(self._token_path(file), file.slide_id)
             record = self._skipped(file, look) or self._import(file, look, kinds.mpp)
             self.records[file.slide_id] = record._replace(seconds=time.monotonic() - started_s)
         except NoRoomError:

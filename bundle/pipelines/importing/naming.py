@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
 
 from ...cohort import SLIDE_SUFFIXES, SlideTable
+from ...core import DAMAGED_FILE, SlideError
 from .layouts.layout import FeatureFile
 
 logger = logging.getLogger(__name__)
@@ -37,6 +41,28 @@ def named_as_slides(files: list[FeatureFile], table: SlideTable, slide_ids: Sequ
         names = [file.slide_id for file in files[:3]]
         logger.warning(text, ", ".join(names), ", ".join(sorted(known)[:3]))
     return files
+
+
+def insist_on_own(path: Path, name: str) -> None:
+    """Never write over somebody else's file: features and coordinates are called ``<slide_id>.h5``, too.
+
+    Args:
+        path: where a token file is to go.
+        name: of the slide, for messages.
+
+    Raises:
+        SlideError: a whole HDF5 file that is no token file has this name.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            is_own = "mask" in file
+    except DAMAGED_FILE:  # nothing is there, or nothing that could be of use to anybody
+        return
+    if not is_own:
+        raise SlideError(
+            f"slide {name}: {path} is no token file and is not written over: tokens_dir holds features or coordinates. "
+            "Choose a tokens_dir of its own."
+        )
 
 
 def _bare(slide_id: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core import DAMAGED_FILE, BundleError, SlideError
+from ....storage import read_token_header
 
 
 class Said(NamedTuple):
@@ -71,19 +72,30 @@ class Places(NamedTuple):
         coords_dir: folder of coordinates that lie elsewhere; None: beside the features.
         encoder: its name; chooses where there are several, tells where nothing is said.
         patch_px: px on the side of an encoded patch, where nothing is said.
+        tokens_dir: where token files go; those are no features, wherever the folder lies.
     """
 
     root: Path
     coords_dir: Path | None = None
     encoder: str = ""
     patch_px: float | None = None
+    tokens_dir: Path | None = None
 
     def files(self, *suffixes: str) -> list[Path]:
-        """Files of these suffixes in depth, sorted; the given file itself. Hidden ones and zarr stores are left out."""
+        """Files of these suffixes, in capitals or not, in depth and sorted; the given file itself.
+
+        Hidden files, zarr stores and the token files of an earlier run are left out.
+        """
         if self.root.is_file():
             return [self.root] if self.root.suffix.lower() in suffixes else []
-        found = (path for suffix in suffixes for path in self.root.rglob(f"*{suffix}"))
-        return sorted(path for path in found if not _is_hidden(path.relative_to(self.root)))
+        found = (path for path in self.root.rglob("*.*") if path.suffix.lower() in suffixes)
+        made_in = None if self.tokens_dir is None else self.tokens_dir.resolve()
+        return sorted(
+            path
+            for path in found
+            if not _is_hidden(path.relative_to(self.root))
+            and not (path.parent.resolve() == made_in and is_token_file(path))
+        )
 
 
 class Layout(Protocol):
@@ -134,6 +146,15 @@ def opened_h5(path: Path, name: str) -> Iterator[h5py.File]:
             f"slide {name}: {path} cannot be read ({error}). It is cut short, still being written or of another "
             "layout: copy it again or make it anew, then run again."
         ) from error
+
+
+def is_token_file(path: Path) -> bool:
+    """Whether a file is one that this bundle wrote; False where it cannot be read."""
+    try:
+        read_token_header(path)
+    except BundleError:
+        return False
+    return True
 
 
 def as_xy(found: Any, n_wanted: int | None, name: str, path: Path) -> NDArray[np.float64]:
