@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_features import MPP, PITCH, features, lattice, write_trident
+from foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
 from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, write_slide
 
@@ -107,6 +107,45 @@ def test_finished_slides_are_skipped_until_their_features_change(source):
     assert set(statuses(source).values()) == {"done"}
     importer(source, min_tissue_patches=2, overwrite=True).run()
     assert set(statuses(source).values()) == {"done"}
+
+
+def test_other_coordinates_and_another_dtype_are_changes(tmp_path):
+    """Both used to be skipped: coordinates beside the features may change alone, and float32 was asked for in vain."""
+    source = tmp_path / "in"
+    write_clam(source, "a", XY, VALUES, h5=False, pt=True)
+    importer(source, encoder="resnet50").run()
+    write_clam(source, "a", XY[::-1], VALUES, h5=False, pt=True)
+    for settings in ({}, {"dtype": "float32"}):
+        importer(source, encoder="resnet50", **settings).run()
+        assert statuses(source) == {"a": "done"}
+    file = TokenFile(tmp_path / "tokens" / "a.h5")
+    region, row, column = np.nonzero(file.mask)
+    first = np.flatnonzero((file.coords[region] + np.stack([column, row], 1) * PITCH == XY[-1]).all(1))
+    np.testing.assert_array_equal(file.read()[region, row, column][first[0]], VALUES[0])
+    importer(source, encoder="resnet50", dtype="float32").run()
+    assert statuses(source) == {"a": "skipped"}
+
+
+def test_a_skipped_slide_keeps_its_figures(source):
+    """The table of a second run used to say that nothing had moved or was left out."""
+    values = np.concatenate([VALUES, VALUES[:5]])
+    values[7] = np.nan
+    write_trident(source / "a.h5", np.concatenate([XY, XY[:5]]), values)
+    records = []
+    for _ in range(2):
+        importer(source).run()
+        records.append(read_records(source.parent / "out" / "slides.csv")[0])
+    assert records[1].status == "skipped" and records[1].left_out == 5 and records[1].not_finite == 1
+    assert records[1]._replace(status="done", seconds=0) == records[0]._replace(seconds=0)
+
+
+def test_a_failed_slide_says_that_its_earlier_tokens_stay(source):
+    """They are in ``tokens_dir``, where pre-training finds them."""
+    importer(source).run()
+    write_trident(source / "a.h5", XY, VALUES * np.nan)
+    importer(source).run()
+    error = read_records(source.parent / "out" / "slides.csv")[0].error
+    assert "are not finite" in error and error.endswith(f"of an earlier run stays in {source.parent / 'tokens'}.")
 
 
 def test_token_files_are_no_features(source):

@@ -14,15 +14,15 @@ from tqdm.auto import tqdm
 
 from ...cohort import SlideTable, find_slides
 from ...core import DAMAGED_FILE, BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
-from ...storage import NoRoomError, TokenFileWriter, read_token_header
+from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
 from .detection import detect
 from .geometry import ScaleFinder, inside
 from .identity import Kinds
 from .import_table import ImportRecord, read_records, summary, write_records
 from .laying import Laid, lay
-from .layouts.layout import FeatureFile, Places
-from .looking import Look, attributes, fingerprint, look_at, record_of
+from .layouts.layout import FeatureFile, Places, is_token_file
+from .looking import Look, attributes, fingerprint, look_at, record_of, record_of_stored
 from .naming import insist_on_own, named_as_slides
 
 logger = logging.getLogger(__name__)
@@ -153,28 +153,36 @@ class FeatureImporter:
         try:
             kinds.check(file.slide_id, file.path, look.kind, look.mpp)
             insist_on_own(self._token_path(file), file.slide_id)
-            record = self._skipped(file, look) or self._import(file, look, kinds.mpp)
+            xy = file.coords()
+            settings = self._settings(file, look, xy)
+            record = self._skipped(file, look, settings) or self._import(file, look, xy, settings | {"mpp": kinds.mpp})
             self.records[file.slide_id] = record._replace(seconds=time.monotonic() - started_s)
         except NoRoomError:
             raise
         except (BundleError, *DAMAGED_FILE) as error:
             self._fail(file, error)
 
-    def _import(self, file: FeatureFile, look: Look, mpp: float) -> ImportRecord:
-        xy = file.coords() / (look.scale.level0_mpp if look.said.is_um else 1.0)
+    def _import(self, file: FeatureFile, look: Look, xy: NDArray[np.float64], settings: dict[str, Any]) -> ImportRecord:
+        xy = xy / (look.scale.level0_mpp if look.said.is_um else 1.0)
         is_inside = inside(xy, look.said, look.scale.size, file.slide_id)
         laid = lay(file, look.said, xy, is_inside, self.region_patches, self.snap, self.min_tissue_patches)
         rows, bad = laid.rows, list[int]()
-        if self._write(file, look, mpp, laid, rows, bad):
+        if self._write(file, look, settings, laid, rows, bad):
             logger.warning(
                 "slide %s: %d features are not finite and are left out (rows %s)", file.slide_id, len(bad), bad[:5]
             )
             rows = np.where(np.isin(rows, bad), -1, rows)
-            self._write(file, look, mpp, laid, rows, [])
+            self._write(file, look, settings, laid, rows, [])
         return record_of(file.slide_id, look, laid._replace(rows=rows))._replace(not_finite=len(bad))
 
     def _write(
-        self, file: FeatureFile, look: Look, mpp: float, laid: Laid, rows: NDArray[np.int64], bad: list[int]
+        self,
+        file: FeatureFile,
+        look: Look,
+        settings: dict[str, Any],
+        laid: Laid,
+        rows: NDArray[np.int64],
+        bad: list[int],
     ) -> bool:
         """Write the token file; True if features that are not finite, added to ``bad``, kept it from being made."""
         is_kept = (rows >= 0).any((1, 2))
@@ -185,7 +193,7 @@ class FeatureImporter:
             dtype=self.dtype,
             coords=laid.coords[is_kept],
             mask=rows[is_kept] >= 0,
-            attributes={**self._settings(file, look), **attributes(look, laid), "mpp": mpp, "dtype": self.dtype},
+            attributes={**settings, **attributes(look, laid), "not_finite": int((rows < laid.rows).sum())},
         )
         try:
             with file.features() as source, writer:
@@ -201,35 +209,37 @@ class FeatureImporter:
             return True
         return False
 
-    def _settings(self, file: FeatureFile, look: Look) -> dict[str, Any]:
+    def _settings(self, file: FeatureFile, look: Look, xy: NDArray[np.float64]) -> dict[str, Any]:
         """What decides the contents of a token file, beside its kind: with all of it equal, a file is kept."""
-        return {**fingerprint(file, look), "snap": self.snap, "min_tissue_patches": self.min_tissue_patches}
+        own = {"snap": self.snap, "min_tissue_patches": self.min_tissue_patches, "dtype": self.dtype}
+        return {**fingerprint(file, look, xy), **own}
 
-    def _skipped(self, file: FeatureFile, look: Look) -> ImportRecord | None:
+    def _skipped(self, file: FeatureFile, look: Look, settings: dict[str, Any]) -> ImportRecord | None:
         """The record of a slide whose file is there and still what this run would write."""
         path = self._token_path(file)
         if self.overwrite or not path.is_file():
             return None
         try:
-            found = read_token_header(path)
+            stored = TokenFile(path)
         except BundleError as error:
             logger.warning("%s It is made anew.", error)
             return None
+        found = stored.header
         if found.region_patches != self.region_patches and not look.said.region_patches:
             raise BundleError(
                 f"slide {file.slide_id}: {path} has regions of {found.region_patches} patches on a side, this run lays "
                 f"{self.region_patches}; choose another tokens_dir."
             )
-        changes = [n for n, v in self._settings(file, look).items() if found.attributes.get(n, v) != v]
+        changes = [n for n, v in settings.items() if found.attributes.get(n, v) != v]
         if changes:
             logger.warning("slide %s is imported anew: %s changed", file.slide_id, ", ".join(changes))
             return None
-        return ImportRecord(
-            file.slide_id, "skipped", look.layout, look.kind.encoder, found.dim, regions=found.n_regions, mpp=look.mpp
-        )
+        return record_of_stored(file.slide_id, look, stored)
 
     def _fail(self, file: FeatureFile, error: BaseException) -> None:
         reason = str(error) if isinstance(error, BundleError) else f"slide {file.slide_id}: {file.path}: {error}"
+        if self._token_path(file).is_file() and is_token_file(self._token_path(file)):
+            reason += f" Its token file of an earlier run stays in {self.tokens_dir}."
         self.records[file.slide_id] = ImportRecord(file.slide_id, "failed", self.layout, error=reason)
         logger.warning("left out: %s", reason)
 

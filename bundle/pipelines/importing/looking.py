@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...cohort import SlideRow
 from ...core import SlideError
 from ...slides import SlideReading
+from ...storage import TokenFile
 from .geometry import Scale, ScaleFinder, in_pixels
 from .identity import FeatureKind
 from .import_table import ImportRecord
@@ -61,14 +66,15 @@ def look_at(file: FeatureFile, scales: ScaleFinder, layout: str) -> Look:
     return Look(said, scale, kind, mpp, layout, file.path.name if ref is None else ref.path.name)
 
 
-def fingerprint(file: FeatureFile, look: Look) -> dict[str, Any]:
-    """What tells that a file of features, or the scale it is read at, is another by now."""
+def fingerprint(file: FeatureFile, look: Look, xy: NDArray[np.float64]) -> dict[str, Any]:
+    """What tells that a slide's features, its coordinates, or the scale that it is read at, are others by now."""
     source = SlideReading(file.path, SlideRow()).record()
     return {
         "slide_id": file.slide_id,
         "source": file.path.name,
         "source_bytes": source["slide_bytes"],
         "source_sample": source["slide_sample"],
+        "coords_sha256": hashlib.sha256(np.ascontiguousarray(xy).tobytes()).hexdigest(),
         "level0_mpp": look.scale.level0_mpp,
     }
 
@@ -115,6 +121,29 @@ def record_of(slide_id: str, look: Look, laid: Laid) -> ImportRecord:
         moved_px=laid.moved_px,
         pitch_level0=laid.pitch,
         overlap=max(0.0, round(1 - laid.pitch / laid.patch_level0, 3)),
+        level0_mpp=look.scale.level0_mpp,
+        mpp=look.mpp,
+    )
+
+
+def record_of_stored(slide_id: str, look: Look, stored: TokenFile) -> ImportRecord:
+    """The line of a slide whose token file was there, with what it recorded when it was made."""
+    found = stored.header.attributes
+    pitch = float(found.get("pitch_level0", 0.0))
+    return ImportRecord(
+        slide_id,
+        "skipped",
+        look.layout,
+        look.kind.encoder,
+        look.kind.dim,
+        patches=int(stored.mask.sum()),
+        regions=len(stored),
+        left_out=int(found.get("left_out", 0)),
+        not_finite=int(found.get("not_finite", 0)),
+        moved_share=float(found.get("moved_share", 0.0)),
+        moved_px=float(found.get("moved_px", 0.0)),
+        pitch_level0=pitch,
+        overlap=max(0.0, round(1 - pitch / float(found.get("patch_size_level0", pitch or 1.0)), 3)),
         level0_mpp=look.scale.level0_mpp,
         mpp=look.mpp,
     )
