@@ -160,6 +160,33 @@ def test_ids_that_differ_from_the_table_by_a_suffix(tmp_path):
     assert [round(found["read_mpp"], 6) for found in scales] == [0.502, 0.504] and scales[0]["mpp"] == scales[1]["mpp"]
 
 
+def test_a_name_that_two_files_would_share_is_given_to_neither(tmp_path):
+    """The first one used to get it, and with it whichever um/px the table had under that name."""
+    good(tmp_path, "a.svs", "a.ndpi", "b.svs")
+    table = tmp_path / "table.csv"
+    table.write_text("slide,mpp\na.svs,0.251\na.ndpi,0.252\nb,0.25\n")
+    failed, files = attempt(tmp_path, table=SlideTable.read(table), default_mpp=None)
+    assert not failed and set(files) == {"a.svs", "a.ndpi", "b"}
+    assert [files[name].header.attributes["level0_mpp"] for name in ("a.svs", "a.ndpi")] == [0.251, 0.252]
+
+
+def test_the_encoder_that_is_asked_for_is_the_one(tmp_path):
+    """Files that name another used to be imported all the same, and ``--encoder`` did not choose between halves."""
+    good(tmp_path, "a", "b")
+    for name in "cd":
+        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES, encoder="conch_v15")
+    with pytest.raises(BundleError, match="Choose one with --encoder"):
+        attempt(tmp_path)
+    failed, files = attempt(tmp_path, encoder="conch_v15")
+    assert set(files) == {"c", "d"} and "features of uni_v1, not of conch_v15" in failed["a"]
+    with pytest.raises(BundleError, match="none of 4 slides.*not of resnet50"):
+        attempt(tmp_path, encoder="resnet50")
+    write_clam(tmp_path / "clam" / "in", "a", XY, VALUES, h5=False, pt=True)
+    (tmp_path / "clam" / "in" / "pt_files").rename(tmp_path / "clam" / "in" / "features_tcga")
+    _, files = attempt(tmp_path / "clam", encoder="resnet50")
+    assert files["a"].header.encoder.startswith("resnet50")
+
+
 def test_scale_and_encoder_are_never_assumed(tmp_path):
     """Without them nothing is imported, and the errors name the ids that give them."""
     good(tmp_path, "a")

@@ -98,8 +98,9 @@ class FeatureImporter:
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
+        self.encoder = str(encoder or "")
         beside = None if coords_dir is None else Path(coords_dir)
-        places = Places(Path(dataset_dir), beside, str(encoder or ""), side, self.tokens_dir)
+        places = Places(Path(dataset_dir), beside, self.encoder, side, self.tokens_dir)
         self.layout, self.files = detect(places)
         logger.info("%s: features of %s, %d slides", dataset_dir, self.layout, len(self.files))
         refs = [] if slides_dir is None else find_slides(slides_dir)
@@ -132,7 +133,7 @@ class FeatureImporter:
         looks = {}
         for file in self.files:
             try:
-                looks[file.slide_id] = look_at(file, self.scales, self.layout)
+                looks[file.slide_id] = look_at(file, self.scales, self.layout, self.encoder)
             except (BundleError, *DAMAGED_FILE) as error:
                 self._fail(file, error)
         return looks

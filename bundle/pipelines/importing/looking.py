@@ -16,6 +16,7 @@ from .geometry import Scale, ScaleFinder, in_pixels
 from .identity import FeatureKind
 from .import_table import ImportRecord
 from .laying import Laid, patch_length
+from .layouts.h5_patches import folder_encoder
 from .layouts.layout import FeatureFile, Said
 
 
@@ -39,11 +40,18 @@ class Look(NamedTuple):
     slide_file: str
 
 
-def look_at(file: FeatureFile, scales: ScaleFinder, layout: str) -> Look:
+def look_at(file: FeatureFile, scales: ScaleFinder, layout: str, encoder: str = "") -> Look:
     """Read what a file says of its features.
 
+    Args:
+        file: the slide.
+        scales: where its um/px comes from.
+        layout: of the file.
+        encoder: the one that is asked for, by the name in the file or of its folder; empty: any.
+
     Raises:
-        SlideError: it cannot be read, is empty, or does not say what is needed; the message says who can.
+        SlideError: it cannot be read, is empty, of another encoder, or does not say what is needed; the message says
+            who can.
     """
     said = file.say()
     if said.n_rows == 0:
@@ -52,6 +60,8 @@ def look_at(file: FeatureFile, scales: ScaleFinder, layout: str) -> Look:
         raise SlideError(
             f"slide {file.slide_id}: {file.path} does not say which encoder made it; give its name with --encoder."
         )
+    if encoder and encoder.removesuffix("_tiles") != said.encoder and encoder != folder_encoder(file.path):
+        raise SlideError(f"slide {file.slide_id}: {file.path} holds features of {said.encoder}, not of {encoder}.")
     if said.patch_px is None:
         raise SlideError(
             f"slide {file.slide_id}: neither {file.path} nor a file of coordinates says how many px its patches have; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 def named_as_slides(files: list[FeatureFile], table: SlideTable, slide_ids: Sequence[str]) -> list[FeatureFile]:
     """Give each file the id of its slide: ``a.svs`` of a file ``a.svs.h5`` is slide ``a``.
 
-    An id that the slide table or the slides know as it is stays; a name that two files would share is not given.
+    An id that the slides know as it is stays; a name that two files would share is given to neither.
 
     Args:
         files: their ``slide_id`` is set anew.
@@ -26,13 +27,12 @@ def named_as_slides(files: list[FeatureFile], table: SlideTable, slide_ids: Sequ
         slide_ids: of the slides, where they are there.
     """
     known = {*table.rows, *slide_ids}
-    taken = {file.slide_id for file in files}
+    wanted = Counter(name for file in files for name in {file.slide_id, _bare(file.slide_id)})
     renamed = []
     for file in files:
         bare = _bare(file.slide_id)
-        if bare != file.slide_id and file.slide_id not in slide_ids and bare not in taken:
+        if bare != file.slide_id and file.slide_id not in slide_ids and wanted[bare] == 1:
             renamed.append(f"{file.slide_id} is {bare}")
-            taken.add(bare)
             _rename(file, bare)
     if renamed:
         logger.info("%d slides go by their name without suffix: %s", len(renamed), ", ".join(renamed[:3]))

@@ -116,7 +116,7 @@ class BagSlide(TensorSlide):
 
     def _say(self, said: Said) -> Said:
         said = clam_scale(self.slide_id, self.path, self.places, said)
-        said = said._replace(encoder=folder_encoder(self.path) or said.encoder)
+        said = said._replace(encoder=said.encoder or folder_encoder(self.path))  # a folder may be called features_tcga
         path = coordinates_beside(self.path, self.places)
         if path is None:
             return said
