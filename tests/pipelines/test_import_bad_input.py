@@ -76,6 +76,10 @@ FAULTS = {
         lambda path: write_trident(path, XY, VALUES, overlap=128),
         "lie 512 level-0 px apart, its attributes say 256",
     ),
+    "features that are no real numbers": (
+        lambda path: write_trident(path, XY, VALUES.astype(complex)),
+        "complex128, not real numbers",
+    ),
     "a file of another layout": (lambda path: write_stamp(path, XY, VALUES), "of another layout"),
 }
 
@@ -160,33 +164,6 @@ def test_ids_that_differ_from_the_table_by_a_suffix(tmp_path):
     assert [round(found["read_mpp"], 6) for found in scales] == [0.502, 0.504] and scales[0]["mpp"] == scales[1]["mpp"]
 
 
-def test_a_name_that_two_files_would_share_is_given_to_neither(tmp_path):
-    """The first one used to get it, and with it whichever um/px the table had under that name."""
-    good(tmp_path, "a.svs", "a.ndpi", "b.svs")
-    table = tmp_path / "table.csv"
-    table.write_text("slide,mpp\na.svs,0.251\na.ndpi,0.252\nb,0.25\n")
-    failed, files = attempt(tmp_path, table=SlideTable.read(table), default_mpp=None)
-    assert not failed and set(files) == {"a.svs", "a.ndpi", "b"}
-    assert [files[name].header.attributes["level0_mpp"] for name in ("a.svs", "a.ndpi")] == [0.251, 0.252]
-
-
-def test_the_encoder_that_is_asked_for_is_the_one(tmp_path):
-    """Files that name another used to be imported all the same, and ``--encoder`` did not choose between halves."""
-    good(tmp_path, "a", "b")
-    for name in "cd":
-        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES, encoder="conch_v15")
-    with pytest.raises(BundleError, match="Choose one with --encoder"):
-        attempt(tmp_path)
-    failed, files = attempt(tmp_path, encoder="conch_v15")
-    assert set(files) == {"c", "d"} and "features of uni_v1, not of conch_v15" in failed["a"]
-    with pytest.raises(BundleError, match="none of 4 slides.*not of resnet50"):
-        attempt(tmp_path, encoder="resnet50")
-    write_clam(tmp_path / "clam" / "in", "a", XY, VALUES, h5=False, pt=True)
-    (tmp_path / "clam" / "in" / "pt_files").rename(tmp_path / "clam" / "in" / "features_tcga")
-    _, files = attempt(tmp_path / "clam", encoder="resnet50")
-    assert files["a"].header.encoder.startswith("resnet50")
-
-
 def test_scale_and_encoder_are_never_assumed(tmp_path):
     """Without them nothing is imported, and the errors name the ids that give them."""
     good(tmp_path, "a")
@@ -216,21 +193,6 @@ def test_tokens_of_another_kind_stay_alone(tmp_path):
         attempt(tmp_path)
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_features_are_never_written_over(tmp_path, overwrite):
-    """``a.h5`` of features, and of CLAM's coordinates, used to become the token file where folders are the same."""
-    good(tmp_path, "a")
-    (tmp_path / "tokens").symlink_to(tmp_path / "in")
-    before = (tmp_path / "in" / "a.h5").read_bytes()
-    with pytest.raises(BundleError, match="a.h5 is no token file and is not written over.*tokens_dir"):
-        attempt(tmp_path, overwrite=overwrite)
-    assert (tmp_path / "in" / "a.h5").read_bytes() == before
-    write_clam(tmp_path / "clam" / "in", "a", XY, VALUES)
-    (tmp_path / "clam" / "tokens").symlink_to(tmp_path / "clam" / "in" / "patches")
-    with pytest.raises(BundleError, match="is not written over"):
-        attempt(tmp_path / "clam", encoder="resnet50", overwrite=overwrite)
-
-
 def test_one_slide_twice_is_refused(tmp_path):
     """Two runs in one folder: which is meant must be said."""
     for folder in ("10x", "20x"):
@@ -257,6 +219,9 @@ def test_tiles_beyond_the_border_hold_nothing(tmp_path):
     is_inside = (xy < side).all(1)
     assert files["a"].mask.sum() == is_inside.sum() < len(xy)
     assert read_records(tmp_path / "out" / "slides.csv")[0].left_out == (~is_inside).sum()
+    write_stamp(tmp_path / "in" / "a.h5", xy * 0 + side, VALUES, mpp=2.0)
+    with pytest.raises(BundleError, match="all of its .* patches begin beyond"):
+        attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)
     write_stamp(tmp_path / "in" / "a.h5", xy + 2048, VALUES, mpp=2.0)
     with pytest.raises(BundleError, match="begin beyond its 1152 x 1152 px"):
         attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)

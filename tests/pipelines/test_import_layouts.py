@@ -146,6 +146,13 @@ def test_a_wrapped_axis_and_bfloat16_are_read(tmp_path):
     assert_same(file, values=rounded.float().numpy())
 
 
+def test_a_tensor_with_a_gradient_is_read(tmp_path):
+    """Saved without detach: it used to be refused."""
+    write_clam(tmp_path / "in", "a", XY, VALUES, h5=False, pt=True)
+    torch.save(torch.from_numpy(VALUES).requires_grad_(), tmp_path / "in" / "pt_files" / "a.pt")
+    assert_same(imported(tmp_path, tmp_path / "in", encoder="resnet50")["a"])
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.zarr"])
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, name):
     """parquet and wsidata are extras: without them the error says what to install."""

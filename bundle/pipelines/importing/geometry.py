@@ -13,6 +13,7 @@ from ...slides import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .layouts.layout import FeatureFile, Said
 
 _MPP_FROM_FEATURES = "features"
+_LEAST_MPP, _MOST_MPP = 0.01, 20.0  # um/px of level 0, as for default_mpp
 _BLOCK_PX = 1024  # STAMP cuts blocks of tiles of at most this side, the last ones beyond the border
 
 
@@ -63,6 +64,11 @@ class ScaleFinder:
                 f"slide {file.slide_id}: {file.path} does not say level 0's um/px. Give the slides (--slides_dir: only "
                 "their headers are read), a column mpp in the slide table, or --default_mpp."
             )
+        if not _LEAST_MPP <= mpp <= _MOST_MPP:
+            raise SlideError(
+                f"slide {file.slide_id}: level 0 has {mpp:g} um/px by {file.path} or the slide; no scanner has: it "
+                "may be in nm or mm. Give a column mpp in the slide table."
+            )
         return Scale(mpp, source, size)
 
 
@@ -98,4 +104,7 @@ def inside(xy: NDArray[np.float64], said: Said, size: tuple[int, int] | None, na
             f"{low[1]:.0f} to {high[0]:.0f}, {high[1]:.0f}. They are of another slide or level, or not in level-0 px; "
             "make coordinates and features anew."
         )
-    return np.asarray((xy < extent).all(1))
+    is_inside = np.asarray((xy < extent).all(1))
+    if not is_inside.any():
+        raise SlideError(f"slide {name}: all of its {len(xy)} patches begin beyond its {size} px: it is another slide.")
+    return is_inside

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ...cohort import SlideTable, find_slides
-from ...core import DAMAGED_FILE, BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
+from ...core import BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
 from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
 from .detection import detect
@@ -21,7 +21,7 @@ from .geometry import ScaleFinder, inside
 from .identity import Kinds
 from .import_table import ImportRecord, read_records, summary, write_records
 from .laying import Laid, lay
-from .layouts.layout import FeatureFile, Places, is_token_file
+from .layouts.layout import FOREIGN_DAMAGE, FeatureFile, Places, is_token_file
 from .looking import Look, attributes, fingerprint, look_at, record_of, record_of_stored
 from .naming import insist_on_own, named_as_slides
 
@@ -134,7 +134,7 @@ class FeatureImporter:
         for file in self.files:
             try:
                 looks[file.slide_id] = look_at(file, self.scales, self.layout, self.encoder)
-            except (BundleError, *DAMAGED_FILE) as error:
+            except (BundleError, *FOREIGN_DAMAGE) as error:
                 self._fail(file, error)
         return looks
 
@@ -160,7 +160,7 @@ class FeatureImporter:
             self.records[file.slide_id] = record._replace(seconds=time.monotonic() - started_s)
         except NoRoomError:
             raise
-        except (BundleError, *DAMAGED_FILE) as error:
+        except (BundleError, *FOREIGN_DAMAGE) as error:
             self._fail(file, error)
 
     def _import(self, file: FeatureFile, look: Look, xy: NDArray[np.float64], settings: dict[str, Any]) -> ImportRecord:
@@ -238,7 +238,7 @@ class FeatureImporter:
         return record_of_stored(file.slide_id, look, stored)
 
     def _fail(self, file: FeatureFile, error: BaseException) -> None:
-        reason = str(error) if isinstance(error, BundleError) else f"slide {file.slide_id}: {file.path}: {error}"
+        reason = str(error) if isinstance(error, BundleError) else _unexpected(file, error)
         if self._token_path(file).is_file() and is_token_file(self._token_path(file)):
             reason += f" Its token file of an earlier run stays in {self.tokens_dir}."
         self.records[file.slide_id] = ImportRecord(file.slide_id, "failed", self.layout, error=reason)
@@ -263,6 +263,13 @@ class FeatureImporter:
             write_records(records, self.output_dir / "slides.csv")
         logger.info("%s", summary(records))
         return records
+
+
+def _unexpected(file: FeatureFile, error: BaseException) -> str:
+    return (
+        f"slide {file.slide_id}: {file.path}, or a file that belongs to it, does not hold what its layout says "
+        f"({type(error).__name__}: {error}): make it anew."
+    )
 
 
 class _NotFinite(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core import DAMAGED_FILE, BundleError, SlideError
-from .layout import FeatureFile, Places, Rows, Said, as_positive, as_xy, opened_h5, texts
+from ....core import BundleError, SlideError
+from .layout import (
+    FOREIGN_DAMAGE,
+    FeatureFile,
+    Places,
+    Rows,
+    Said,
+    as_positive,
+    as_xy,
+    opened_h5,
+    slide_name,
+    slide_size,
+    stated_pitch,
+    texts,
+)
 
 _N_SAMPLES = 8
 
@@ -172,7 +186,9 @@ class H5Layout:
     def slides(self, places: Places) -> list[FeatureFile]:
         """All feature files of the folder, if it is of this kind."""
         paths = of_encoder(_without_coordinates_only(places.files(".h5", ".hdf5")), places.encoder)
-        kinds = Counter(kind for kind in map(kind_of, paths[:: max(1, len(paths) // _N_SAMPLES)]) if kind)
+        step = max(1, len(paths) // _N_SAMPLES)
+        spread = (path for first in range(step) for path in paths[first::step])  # further ones only for unreadable ones
+        kinds = Counter(islice(filter(None, map(kind_of, spread)), _N_SAMPLES))
         if not kinds or kinds.most_common(1)[0][0] != self.name:
             return []
         return [self.kind(slide_name(path), path, places) for path in paths]
@@ -194,7 +210,7 @@ def kind_of(path: Path) -> str:
             if "coords" in file and has_words:
                 return "TRIDENT"
             return "plain h5" if "encoder" in file.attrs else "CLAM"
-    except DAMAGED_FILE:
+    except FOREIGN_DAMAGE:
         return ""
 
 
@@ -205,11 +221,6 @@ H5_LAYOUTS = (
     H5Layout("CLAM", ClamSlide),
     H5Layout("plain h5", PlainSlide),
 )
-
-
-def slide_name(path: Path) -> str:
-    """A slide's id by its feature file: without the suffixes that tools and slides bring along."""
-    return path.name.removesuffix(path.suffix).removesuffix("_patches").removesuffix("_features")
 
 
 def of_encoder(paths: list[Path], encoder: str) -> list[Path]:
@@ -239,19 +250,6 @@ def folder_encoder(path: Path) -> str:
         if name.startswith(start):
             return name.removeprefix(start)
     return ""
-
-
-def stated_pitch(patch: float | None, patch_level0: float | None, overlap: Any) -> float | None:
-    """Level-0 px from patch to patch, of a patch's two sizes and the overlap in px of the patch."""
-    if patch is None or patch_level0 is None:
-        return None
-    return patch_level0 - round((as_positive(overlap) or 0.0) * patch_level0 / patch)
-
-
-def slide_size(found: dict[str, Any]) -> tuple[int, int] | None:
-    """Width and height of the slide, level-0 px, where attributes say them."""
-    width, height = as_positive(found.get("level0_width")), as_positive(found.get("level0_height"))
-    return None if width is None or height is None else (int(width), int(height))
 
 
 def clam_scale(slide_id: str, path: Path, places: Places, said: Said) -> Said:

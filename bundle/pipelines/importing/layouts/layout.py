@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 
 from ....core import DAMAGED_FILE, BundleError, SlideError
 from ....storage import read_token_header
+
+FOREIGN_DAMAGE = (*DAMAGED_FILE, AttributeError, ArithmeticError, EOFError, LookupError, zipfile.BadZipFile, zlib.error)
+# what files of others answer with where they are damaged or hold something else than their layout says
 
 
 class Said(NamedTuple):
@@ -116,6 +121,8 @@ class Rows:
         self.shape = (int(np.prod(stored.shape[:-1])), stored.shape[-1])
         if stored.ndim not in (2, 3) or (stored.ndim == 3 and not self._is_wrapped):
             raise ValueError(f"features are {stored.shape}, not [N, D]")
+        if stored.dtype.kind not in "fiu":
+            raise ValueError(f"features are {stored.dtype}, not real numbers")
 
     def __getitem__(self, rows: slice) -> NDArray[Any]:
         return self._stored[0, rows] if self._is_wrapped else self._stored[rows]
@@ -141,7 +148,7 @@ def opened_h5(path: Path, name: str) -> Iterator[h5py.File]:
         raise SlideError(
             f"slide {name}: {path} is being written by another process; import it when it is done."
         ) from error
-    except DAMAGED_FILE as error:
+    except FOREIGN_DAMAGE as error:
         raise SlideError(
             f"slide {name}: {path} cannot be read ({error}). It is cut short, still being written or of another "
             "layout: copy it again or make it anew, then run again."
@@ -176,9 +183,15 @@ def as_xy(found: Any, n_wanted: int | None, name: str, path: Path) -> NDArray[np
 
 
 def texts(attributes: Any) -> dict[str, Any]:
-    """Attributes of an HDF5 object as Python's own values."""
-    values = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in attributes.items()}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    """Attributes of an HDF5 object as Python's own values; a list of one is that one, empty ones are left out."""
+    found = {}
+    for name, value in attributes.items():
+        if isinstance(value, h5py.Empty):
+            continue
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        plain = plain[0] if isinstance(plain, list) and len(plain) == 1 else plain
+        found[name] = plain.decode() if isinstance(plain, bytes) else plain
+    return found
 
 
 def as_positive(value: Any) -> float | None:
@@ -188,6 +201,24 @@ def as_positive(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if np.isfinite(number) and number > 0 else None
+
+
+def slide_name(path: Path) -> str:
+    """A slide's id by its feature file: without the suffixes that tools and slides bring along."""
+    return path.name.removesuffix(path.suffix).removesuffix("_patches").removesuffix("_features")
+
+
+def stated_pitch(patch: float | None, patch_level0: float | None, overlap: Any) -> float | None:
+    """Level-0 px from patch to patch, of a patch's two sizes and the overlap in px of the patch."""
+    if patch is None or patch_level0 is None:
+        return None
+    return patch_level0 - round((as_positive(overlap) or 0.0) * patch_level0 / patch)
+
+
+def slide_size(found: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height of the slide, level-0 px, where attributes say them."""
+    width, height = as_positive(found.get("level0_width")), as_positive(found.get("level0_height"))
+    return None if width is None or height is None else (int(width), int(height))
 
 
 def _is_hidden(path: Path) -> bool:

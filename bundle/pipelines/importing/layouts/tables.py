@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core import BundleError, SlideError
-from .h5_patches import slide_name, slide_size
-from .layout import FeatureFile, Places, Said, as_positive, as_xy
+from .layout import FeatureFile, Places, Said, as_positive, as_xy, slide_name, slide_size
 
 _NO_FEATURES = {"x", "y", "tile_id", "tissue_id", "index", "level", "w", "h", "width", "height"}
 _TILES = "_tiles"

@@ -14,9 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....core import DAMAGED_FILE, BundleError, SlideError
-from .h5_patches import clam_scale, coordinates_beside, folder_encoder, of_encoder, slide_name, slide_size, stated_pitch
-from .layout import FeatureFile, Places, Said, as_positive, as_xy, opened_h5, texts
+from ....core import BundleError, SlideError
+from .h5_patches import clam_scale, coordinates_beside, folder_encoder, of_encoder
+from .layout import (
+    FOREIGN_DAMAGE,
+    FeatureFile,
+    Places,
+    Said,
+    as_positive,
+    as_xy,
+    opened_h5,
+    slide_name,
+    slide_size,
+    stated_pitch,
+    texts,
+)
 
 _REGION_NAMES = "name regions in their order: <id>.csv with columns x, y (level-0 px), or a folder <id> of files x_y.*"
 
@@ -64,7 +76,7 @@ def opened_tensor(path: Path, name: str) -> TensorRows:
         stored = stored.get("features") if isinstance(stored, dict) else stored
         if not isinstance(stored, torch.Tensor):
             raise ValueError(f"it holds a {type(stored).__name__}, not a tensor")
-        return TensorRows(stored)
+        return TensorRows(stored.detach())
     except Exception as error:  # torch raises half a dozen unrelated types for broken files
         reason = " ".join(str(error).split())
         if "GLOBAL" in reason:
@@ -188,7 +200,7 @@ class Slide2vecSlide(TensorSlide):
         try:
             with np.load(path, allow_pickle=False) as file:
                 return path, np.column_stack([file["x"], file["y"]])
-        except (*DAMAGED_FILE, zipfile.BadZipFile) as error:
+        except FOREIGN_DAMAGE as error:
             raise self._without_coords(
                 f"{path} cannot be read ({error}); give the folder tiles/ with --coords_dir"
             ) from error
