@@ -129,3 +129,14 @@ def test_attributes_of_one_element_and_empty_ones(tmp_path):
     write_trident(tmp_path / "in" / "b.h5", XY, VALUES, encoder=h5py.Empty("S9"), overlap=h5py.Empty("f8"))
     failed, files = attempt(tmp_path)
     assert set(files) == {"a"} and "does not say which encoder" in failed["b"]
+
+
+def test_files_of_two_kinds(tmp_path, caplog):
+    """One layout is read at a time; slides that only the other one has used to be missing without a word."""
+    write_clam(tmp_path / "in", "a", XY, VALUES, pt=True)
+    attempt(tmp_path, encoder="resnet50")
+    assert "left alone" not in caplog.text
+    write_clam(tmp_path / "in", "b", XY, VALUES, h5=False, pt=True)
+    _, files = attempt(tmp_path, encoder="resnet50")
+    assert set(files) == {"a"} and "1 files are not of the layout CLAM and are left alone" in caplog.text
+    assert "pt_files/b.pt" in caplog.text

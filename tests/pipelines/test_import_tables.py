@@ -45,6 +45,15 @@ def test_parquet(tmp_path, is_list):
     assert file.header.encoder == "own (plain parquet)" and file.header.mpp == 0.5
 
 
+def test_columns_that_are_no_features(tmp_path):
+    """Labels, names and the index that pandas writes along: numbers among them used to become features."""
+    wide = {f"f{i}": VALUES[:, i] for i in range(VALUES.shape[1])}
+    words = {"label": np.ones(len(XY), int), "slide": ["a"] * len(XY), "__index_level_0__": np.arange(len(XY))}
+    write_table(tmp_path / "in" / "a.parquet", {"x": XY[:, 0], "y": XY[:, 1], **words, **wide})
+    _, tokens, _ = imported(tmp_path)
+    np.testing.assert_array_equal(tokens, VALUES)
+
+
 @pytest.mark.parametrize(("columns", "expected"), [({"x": XY[:, 0], "y": XY[:, 1]}, "no feature columns")])
 def test_a_table_without_features_is_named(tmp_path, columns, expected):
     """And one that is cut short."""

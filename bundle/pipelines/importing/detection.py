@@ -1,13 +1,17 @@
 """Whose files lie in a folder."""
 
+import logging
 from pathlib import Path
 
 from ...core import BundleError
 from .layouts.h5_patches import H5_LAYOUTS
-from .layouts.layout import FeatureFile, Places
+from .layouts.layout import FeatureFile, Places, slide_name
 from .layouts.tables import TABLE_LAYOUTS
 from .layouts.tensors import TENSOR_LAYOUTS
 
+logger = logging.getLogger(__name__)
+_SUFFIXES = (".h5", ".hdf5", ".parquet", ".pt", ".pth", ".npz")
+_COORDINATES = ("patches", "tiles")  # what folders of them are called
 LAYOUTS = (*H5_LAYOUTS, *TABLE_LAYOUTS, *TENSOR_LAYOUTS)
 
 
@@ -23,6 +27,7 @@ def detect(places: Places) -> tuple[str, list[FeatureFile]]:
         slides = layout.slides(places)
         if slides:
             _insist_on_one_each(slides)
+            _say_what_is_left_alone(layout.name, slides, places)
             return layout.name, slides
     raise BundleError(f"no features that can be read in {places.root}: {_what_is_there(places)}")
 
@@ -36,6 +41,19 @@ def _insist_on_one_each(slides: list[FeatureFile]) -> None:
                 "folder of one run as dataset_dir."
             )
         seen[slide.slide_id] = slide.path
+
+
+def _say_what_is_left_alone(layout: str, slides: list[FeatureFile], places: Places) -> None:
+    """One layout is read at a time; slides that only files of another kind have are missed otherwise."""
+    names, suffixes = {slide.slide_id for slide in slides}, {slide.path.suffix.lower() for slide in slides}
+    others = [
+        path
+        for path in places.files(*(suffix for suffix in _SUFFIXES if suffix not in suffixes))
+        if slide_name(path) not in names and path.parent.name not in _COORDINATES and path.parent != places.coords_dir
+    ]
+    if others:
+        text = "%d files are not of the layout %s and are left alone, such as %s: import their folder on its own"
+        logger.warning(text, len(others), layout, others[0])
 
 
 def _what_is_there(places: Places) -> str:

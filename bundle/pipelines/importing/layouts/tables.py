@@ -16,6 +16,7 @@ from ....core import BundleError, SlideError
 from .layout import FeatureFile, Places, Said, as_positive, as_xy, slide_name, slide_size
 
 _NO_FEATURES = {"x", "y", "tile_id", "tissue_id", "index", "level", "w", "h", "width", "height"}
+_FLOATS = ("halffloat", "float", "double")  # as pyarrow calls its types
 _TILES = "_tiles"
 
 
@@ -98,9 +99,12 @@ class ParquetSlide:
         """Features [N, D]."""
         with self._opened() as file:
             self._words = file.schema_arrow.metadata
-            columns = [name for name in file.schema_arrow.names if name not in _NO_FEATURES]
+            columns = [field.name for field in file.schema_arrow if _is_feature(field)]
             if not columns:
-                raise SlideError(f"slide {self.slide_id}: {self.path} has no feature columns beside x and y.")
+                raise SlideError(
+                    f"slide {self.slide_id}: {self.path} has no feature columns beside x and y: none of floating-point "
+                    "numbers, or of lists of them."
+                )
             dim = _matrix(next(file.iter_batches(1, columns=columns)), columns).shape[1]
             yield ParquetRows(file, columns, (file.metadata.num_rows, dim))
 
@@ -228,6 +232,12 @@ def _attributes(path: Path) -> dict[str, Any]:
             found = json.loads(file.read_text(encoding="utf-8"))
             return found.get(key, {}) if key else found
     return {}
+
+
+def _is_feature(field: Any) -> bool:
+    """Whether a column of a table holds features: labels, row numbers and pandas' index are no floats."""
+    kind = getattr(field.type, "value_type", field.type)  # of lists
+    return field.name not in _NO_FEATURES and str(kind) in _FLOATS
 
 
 def _matrix(table: Any, columns: list[str]) -> NDArray[Any]:
