@@ -1,6 +1,6 @@
 """Whole-slide images: readers, regions, patches, tissue."""
 
-from .opening import open_slide
+from .opening import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .pictures import RegionPictures, Thumbnails
 from .regions import SlideRegions, read_patches
@@ -10,6 +10,8 @@ from .slide_reading import SlideReading
 from .tissue import tissue_mask
 
 __all__ = [
+    "MPP_FROM_DEFAULT",
+    "MPP_FROM_TABLE",
     "PatchDataset",
     "ReadSettings",
     "RegionPictures",
