@@ -3,40 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-from foreign_features import (
-    MPP,
-    features,
-    lattice,
-    write_atlas,
-    write_clam,
-    write_plain,
-    write_slide2vec,
-    write_trident,
-)
+from foreign_features import write_atlas, write_clam, write_plain, write_slide2vec, write_trident
+from imports import VALUES, XY, attempt, good
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
-from bundle.pipelines import FeatureImporter
-from bundle.pipelines.importing.import_table import read_records
-from bundle.storage import TokenFile
-
-XY = lattice(columns=20, rows=20)
-VALUES = features(len(XY))
-
-
-def attempt(tmp_path, **settings):
-    """Run an import of ``in``; what failed, by slide, and the token files that were made."""
-    given = {"default_mpp": MPP, "min_tissue_patches": 1, **settings}
-    FeatureImporter(tmp_path / "in", tmp_path / "tokens", tmp_path / "out", **given).run()
-    records = read_records(tmp_path / "out" / "slides.csv")
-    failed = {record.slide: record.error for record in records if record.status == "failed"}
-    return failed, {path.stem: TokenFile(path) for path in (tmp_path / "tokens").glob("*.h5")}
-
-
-def good(tmp_path, *names):
-    """TRIDENT files without a fault."""
-    for name in names:
-        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES)
 
 
 def test_a_name_that_two_files_would_share_is_given_to_neither(tmp_path):
