@@ -7,11 +7,12 @@ import torch
 from bundle.networks import Encoder, ProjectionHead, RegionViT
 
 
-def write_encoder(path: Path, seed: int = 0, token_dim: int = 12) -> Path:
+def write_encoder(path: Path, seed: int = 0, token_dim: int = 12, mask_missing: bool = False) -> Path:
     """An untrained region encoder of width 32 with a head to 8 values."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = Encoder(RegionViT(in_dim=token_dim, dim=32, depth=1, n_heads=1), ProjectionHead(32, 16, 8))
+        backbone = RegionViT(in_dim=token_dim, dim=32, depth=1, n_heads=1)
+        encoder = Encoder(backbone, ProjectionHead(32, 16, 8), mask_missing)
         for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
             parameter.data += 0.05 * torch.randn_like(parameter)
     torch.save(encoder.state_dict(), path)

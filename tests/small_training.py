@@ -60,6 +60,11 @@ def make_networks(recipe):
     return student, frozen_copy(student)
 
 
+def numbers_of(module):
+    """Copies of what is floating in its state dict."""
+    return {name: value.clone() for name, value in module.state_dict().items() if value.is_floating_point()}
+
+
 class Gradients:
     """Handler: notes all gradients between backward and step."""
 
@@ -93,8 +98,8 @@ class State:
         self.steps.append(
             SimpleNamespace(
                 terms=dict(engine.state.output),
-                student={name: value.clone() for name, value in self.student.state_dict().items()},
-                teacher={name: value.clone() for name, value in self.teacher.state_dict().items()},
+                student=numbers_of(self.student),
+                teacher=numbers_of(self.teacher),
                 centers=[self.loss.dino.center.value.clone(), self.loss.prototype.center.value.clone()],
                 groups=groups,
                 schedules=dict(engine.state.schedules),
@@ -128,11 +133,17 @@ def renumbered(bank):
     return SlowBank(prototypes, assignment, lists)
 
 
-def make_trainer(recipe, tokens, slides, batches):
-    """The real trainer; ``batches`` gets region ids and views of each step. Returns it and its three recorders."""
+def make_trainer(recipe, tokens, slides, batches, present=None):
+    """The real trainer; ``batches`` gets region ids and views of each step. Returns it and its three recorders.
+
+    Where ``present`` (N, SIDE, SIDE) is given, what is not there is masked.
+    """
     student, teacher = make_networks(recipe)
+    masks = present is not None
+    student.encoder.mask_missing = teacher.encoder.mask_missing = masks
     optimizer = make_optimizer(student)
     items = [{"features": grid, "region_id": i} for i, grid in enumerate(tokens)]
+    items = [item | {"present": cells} for item, cells in zip(items, present, strict=True)] if masks else items
     bank = PrototypeBank(
         recipe.n_prototypes,
         recipe.n_neighbors,
@@ -148,7 +159,7 @@ def make_trainer(recipe, tokens, slides, batches):
         intra_weight=recipe.intra_weight,
         inter_weight=recipe.inter_weight,
     ).double()
-    crops = RandTokenCropsd("features", 2, recipe.global_size, 3, 3, seed=recipe.seed)
+    crops = RandTokenCropsd("features", 2, recipe.global_size, 3, 3, seed=recipe.seed, mask_missing=masks)
 
     def view_maker(batch):
         made = crops(batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,16 +14,35 @@ from .drop import add_branch, add_scaled
 _EPS = 1e-6  # of every LayerNorm in DINO and HIPT
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+class Groups(NamedTuple):
+    """How the tokens of several groups of sequences lie in one tensor, one group after the other.
+
+    shapes: (B, N) of each group: sequences, tokens of one.
+    keys: of each group, see :func:`attend`.
+    """
+
+    shapes: list[tuple[int, int]]
+    keys: list[Tensor | None]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention, shapes (B, heads, tokens, width of a head).
 
     Fused everywhere, except in bfloat16 training on a CPU, where the fused kernel's backward is several times slower
     than three plain operations.
+
+    Args:
+        q, k, v: queries, keys, values.
+        keys: bool (B, 1, 1, tokens), which keys are looked at, at least one of each sample's; None: all.
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and torch.is_grad_enabled():
-        weights = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).softmax(-1)
-        return torch.matmul(weights.to(v.dtype), v)
-    return F.scaled_dot_product_attention(q, k, v)
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
+        return torch.matmul(_masked(scores, keys).softmax(-1).to(v.dtype), v)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+
+
+def _masked(scores: Tensor, keys: Tensor | None) -> Tensor:
+    return scores if keys is None else scores.masked_fill(~keys, -float("inf"))
 
 
 class Attention(nn.Module):
@@ -40,33 +61,33 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Every token attends: (B, N, dim) -> (B, N, dim)."""
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Every token attends, to those of ``keys`` (see :func:`attend`): (B, N, dim) -> (B, N, dim)."""
         B, N, dim = x.shape  # noqa: N806
         q, k, v = self.qkv(x).reshape(B, N, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4).unbind(0)
-        y = attend(q, k, v)
+        y = attend(q, k, v, keys)
         return self.proj(y.transpose(1, 2).reshape(B, N, dim))
 
-    def packed(self, x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
-        """``forward`` of several groups at once: all their tokens (sum of B N, 1, dim), (B, N) of each -> the same."""
+    def packed(self, x: Tensor, groups: Groups) -> Tensor:
+        """``forward`` of several groups at once: all their tokens (sum of B N, 1, dim) -> the same."""
         attended = []
-        for (B, N), qkv in zip(shapes, _unpacked(self.qkv(x), shapes), strict=True):  # noqa: N806
+        for (B, N), keys, qkv in zip(*groups, _unpacked(self.qkv(x), groups.shapes), strict=True):  # noqa: N806
             q, k, v = qkv.view(B, N, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-            attended.append(attend(q, k, v).transpose(1, 2).reshape(B * N, 1, -1))
+            attended.append(attend(q, k, v, keys).transpose(1, 2).reshape(B * N, 1, -1))
         return self.proj(torch.cat(attended))
 
-    def packed_first(self, x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+    def packed_first(self, x: Tensor, groups: Groups) -> Tensor:
         """``first`` of several groups at once: all their tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
         dim = x.shape[-1]
         weight_q, weight_kv = self.qkv.weight.split([dim, 2 * dim])
         bias_q, bias_kv = self.qkv.bias.split([dim, 2 * dim])
-        queries = F.linear(packed_cls(x, shapes), weight_q, bias_q).split([n for n, _ in shapes])
+        queries = F.linear(packed_cls(x, groups.shapes), weight_q, bias_q).split([n for n, _ in groups.shapes])
         attended = []
-        keys_values = _unpacked(F.linear(x, weight_kv, bias_kv), shapes)
-        for (B, N), q, kv in zip(shapes, queries, keys_values, strict=True):  # noqa: N806
+        keys_values = _unpacked(F.linear(x, weight_kv, bias_kv), groups.shapes)
+        for (B, N), keys, q, kv in zip(*groups, queries, keys_values, strict=True):  # noqa: N806
             k, v = kv.view(B, N, 2, self.n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
             q = q.view(B, 1, self.n_heads, -1).transpose(1, 2)
-            attended.append(attend(q, k, v).transpose(1, 2).reshape(B, 1, dim))
+            attended.append(attend(q, k, v, keys).transpose(1, 2).reshape(B, 1, dim))
         return self.proj(torch.cat(attended))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,15 +100,16 @@ class Attention(nn.Module):
         k, v = F.linear(x, weight_kv, bias_kv).reshape(B, N, 2, self.n_heads, d).permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
 
-    def first(self, x: Tensor) -> Tensor:
-        """Only the first token attends: (B, N, dim) -> (B, 1, dim), equal to ``forward(x)[:, :1]``."""
+    def first(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Only the first token attends: (B, N, dim) -> (B, 1, dim), equal to ``forward(x, keys)[:, :1]``."""
         q, k, v = self.split(x)
-        return self.proj(attend(q, k, v).transpose(1, 2).reshape(x.shape[0], 1, x.shape[2]))
+        return self.proj(attend(q, k, v, keys).transpose(1, 2).reshape(x.shape[0], 1, x.shape[2]))
 
-    def weights_of_first(self, x: Tensor) -> Tensor:
-        """How much the first token looks at each: (B, N, dim) -> (B, heads, N), rows sum to 1."""
+    def weights_of_first(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """How much the first token looks at each: (B, N, dim) -> (B, heads, N), rows sum to 1; 0 outside ``keys``."""
         q, k, _ = self.split(x)
-        return torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).float().softmax(-1).squeeze(2)
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).float()
+        return _masked(scores, keys).softmax(-1).squeeze(2)
 
 
 class Mlp(nn.Module):
@@ -121,33 +143,35 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, keys: Tensor | None = None, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None
+    ) -> Tensor:
         """(B, N, dim) -> (B, N, dim).
 
         Args:
             x: tokens.
+            keys: which of them are looked at, see :func:`attend`.
             attn_keep, mlp_keep: stochastic depth of a branch; None: all samples, unscaled. Integers: the samples that
                 keep it, the others cost nothing. Floating: what each sample's is multiplied with.
         """
         if attn_keep is None:
-            x = x + self.attn(self.norm1(x))
+            x = x + self.attn(self.norm1(x), keys)
         elif attn_keep.is_floating_point():
-            x = add_scaled(x, self.attn(self.norm1(x)), attn_keep)
+            x = add_scaled(x, self.attn(self.norm1(x), keys), attn_keep)
         else:
-            x = add_branch(x, self.attn(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
+            kept = self.norm1(x.index_select(0, attn_keep)), _rows(keys, attn_keep)
+            x = add_branch(x, self.attn(kept[0], kept[1]), attn_keep, self.keep)
         return self._add_mlp(x, mlp_keep)
 
-    def packed(
-        self, x: Tensor, shapes: list[tuple[int, int]], attn_keep: Tensor | None, mlp_keep: Tensor | None
-    ) -> Tensor:
+    def packed(self, x: Tensor, groups: Groups, attn_keep: Tensor | None, mlp_keep: Tensor | None) -> Tensor:
         """``forward`` of several groups at once, all their tokens in one tensor.
 
         Args:
             x: tokens (sum of B N, 1, dim).
-            shapes: (B, N) of each group.
+            groups: where each group's lie, and which are looked at.
             attn_keep, mlp_keep: what a branch is multiplied with, for each token; None: nothing.
         """
-        branch = self.attn.packed(self.norm1(x), shapes)
+        branch = self.attn.packed(self.norm1(x), groups)
         return self._add_mlp(x + branch if attn_keep is None else add_scaled(x, branch, attn_keep), mlp_keep)
 
     def _add_mlp(self, x: Tensor, keep: Tensor | None) -> Tensor:
@@ -164,22 +188,23 @@ class ClassBlock(Block):
     Keys and values need all tokens; query, projection and MLP only CLS.
     """
 
-    def forward(self, x: Tensor, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None) -> Tensor:
-        """(B, N, dim) -> (B, 1, dim), equal to ``Block.forward(x)[:, :1]``."""
+    def forward(
+        self, x: Tensor, keys: Tensor | None = None, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, dim) -> (B, 1, dim), equal to ``Block.forward(...)[:, :1]``."""
         cls = x[:, :1]
         if attn_keep is None:
-            cls = cls + self.attn.first(self.norm1(x))
+            cls = cls + self.attn.first(self.norm1(x), keys)
         elif attn_keep.is_floating_point():
-            cls = add_scaled(cls, self.attn.first(self.norm1(x)), attn_keep)
+            cls = add_scaled(cls, self.attn.first(self.norm1(x), keys), attn_keep)
         else:
-            cls = add_branch(cls, self.attn.first(self.norm1(x.index_select(0, attn_keep))), attn_keep, self.keep)
+            kept = self.norm1(x.index_select(0, attn_keep)), _rows(keys, attn_keep)
+            cls = add_branch(cls, self.attn.first(kept[0], kept[1]), attn_keep, self.keep)
         return self._add_mlp(cls, mlp_keep)
 
-    def packed(
-        self, x: Tensor, shapes: list[tuple[int, int]], attn_keep: Tensor | None, mlp_keep: Tensor | None
-    ) -> Tensor:
+    def packed(self, x: Tensor, groups: Groups, attn_keep: Tensor | None, mlp_keep: Tensor | None) -> Tensor:
         """As in :class:`Block`, but ``attn_keep`` and ``mlp_keep`` are for each sample; -> (sum of B, 1, dim)."""
-        branch, cls = self.attn.packed_first(self.norm1(x), shapes), packed_cls(x, shapes)
+        branch, cls = self.attn.packed_first(self.norm1(x), groups), packed_cls(x, groups.shapes)
         return self._add_mlp(cls + branch if attn_keep is None else add_scaled(cls, branch, attn_keep), mlp_keep)
 
 
@@ -187,6 +212,10 @@ def packed_cls(x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
     """The first token of each sample: all tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
     groups = zip(shapes, _unpacked(x, shapes), strict=True)
     return torch.cat([own.view(*shape, -1)[:, :1] for shape, own in groups])
+
+
+def _rows(keys: Tensor | None, samples: Tensor) -> Tensor | None:
+    return None if keys is None else keys.index_select(0, samples)
 
 
 def _unpacked(x: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, ...]:

@@ -27,12 +27,15 @@ class Distiller(nn.Module):
         self.encoder = encoder
         self.last_layer = last_layer
 
-    def forward(self, views: Sequence[Tensor], draws: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, views: Sequence[Tensor], masks: Sequence[Tensor] | None = None, draws: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Embed every view; a pass of the backbone for each group of equal size, or one for all on a GPU that drops
         branches and compiles nothing; one of the head for all.
 
         Args:
             views: groups (v, B, C, H, W), all with the same B.
+            masks: bool (v, B, H, W) for each group, tokens that are there; None: all, or an encoder that does not ask.
             draws: uniforms (v, B, n_draws) for each group, on the views' device, or None: no stochastic depth.
 
         Returns:
@@ -41,12 +44,15 @@ class Distiller(nn.Module):
         """
         images = [group.flatten(0, 1) for group in views]
         rows = [None if draws is None else draws[i].flatten(0, 1) for i in range(len(views))]
+        asks = masks is not None and self.encoder.mask_missing
+        cells = [masks[i].flatten(0, 1) if asks else None for i in range(len(views))]  # type: ignore[index]
         backbone = self.encoder.backbone
         if len(views) > 1 and _goes_together(backbone, rows[0]):
-            embeddings = SharedWeights(_Together(backbone), 1)(0, images, rows)
+            embeddings = SharedWeights(_Together(backbone), 1)(0, images, cells, rows)
         else:
             passes = SharedWeights(backbone, len(views))
-            embeddings = torch.cat([passes(i, *inputs) for i, inputs in enumerate(zip(images, rows, strict=True))])
+            inputs = zip(images, cells, rows, strict=True)
+            embeddings = torch.cat([passes(i, *group) for i, group in enumerate(inputs)])
         bottlenecks = SharedWeights(self.encoder.head, 1)(0, embeddings)
         return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
 
@@ -58,8 +64,9 @@ class _Together(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, images: Sequence[Tensor], draws: Sequence[Tensor]) -> Tensor:
-        return self.backbone.encode_groups([self.backbone.embed(image) for image in images], draws)  # type: ignore[operator]
+    def forward(self, images: Sequence[Tensor], masks: Sequence[Tensor | None], draws: Sequence[Tensor]) -> Tensor:
+        grids = [self.backbone.embed(*inputs) for inputs in zip(images, masks, strict=True)]  # type: ignore[operator]
+        return self.backbone.encode_groups(grids, masks, draws)  # type: ignore[operator]
 
 
 def _goes_together(backbone: nn.Module, draws: Tensor | None) -> bool:

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+MASK_MISSING = "mask_missing"  # of a state dict, beside the weights
 
 
 class Encoder(nn.Module):
     """``forward`` embeds, ``project`` goes on to the bottleneck in which prototypes live.
 
-    Its state dict is ``models/model.pt``: ``backbone.*`` and ``head.mlp.*``.
+    Its state dict is ``models/model.pt``: ``backbone.*``, ``head.mlp.*`` and ``mask_missing``, so that whoever loads
+    the weights masks as their training did. Weights without the latter are of a training without masks.
 
     Args:
-        backbone: image -> [B, dim], takes ``draws`` (:class:`~bundle.networks.RegionViT`, :class:`PatchViT`).
+        backbone: image -> [B, dim], takes ``mask`` and ``draws`` (:class:`~bundle.networks.RegionViT`).
         head: [B, dim] -> [B, d] of unit length (:class:`~bundle.networks.ProjectionHead`).
+        mask_missing: leave tokens out that are missing. False: masks are not looked at, as by weights that were
+            trained on dense grids, or with zeros for what is missing.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, mask_missing: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.mask_missing = mask_missing
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> embeddings (B, dim)."""
-        return self.backbone(image)
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Images (B, C, H, W) -> embeddings (B, dim).
+
+        Args:
+            image: token grids, whatever stands where tokens are missing.
+            mask: bool (B, H, W), tokens that are there; None: all.
+        """
+        return self.backbone(image, mask if self.mask_missing else None)
 
     @torch.jit.export
-    def project(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
+    def project(self, image: Tensor, mask: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) -> L2-normalized bottlenecks (B, d); ``draws``: stochastic depth (B, n_draws)."""
-        return self.head(self.backbone(image, draws))
+        return self.head(self.backbone(image, mask if self.mask_missing else None, draws))
 
     @torch.jit.export
     def project_embedding(self, embedding: Tensor) -> Tensor:
         """What ``forward`` gave (B, dim) -> what ``project`` would have given (B, d)."""
         return self.head(embedding)
+
+    def embed_and_attend(self, image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``forward``, and where CLS looks, (B, heads, H, W): see ``encode_and_attend``. Not in TorchScript."""
+        mask = mask if self.mask_missing else None
+        return self.backbone.encode_and_attend(self.backbone.embed(image, mask), mask)  # type: ignore[operator]
+
+    def attention(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The second of ``embed_and_attend``."""
+        return self.embed_and_attend(image, mask)[1]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + MASK_MISSING] = torch.tensor(self.mask_missing)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        self.mask_missing = bool(state_dict.get(prefix + MASK_MISSING, False))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+        unexpected: list[str] = others[3]
+        if prefix + MASK_MISSING in unexpected:
+            unexpected.remove(prefix + MASK_MISSING)
 
 
 def compile_backbone(encoder: Encoder, device: torch.device | str) -> None:

@@ -27,8 +27,9 @@ def make_student(
     last_layer: LastLayer,
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
-    has_background: bool = True,
     compiled: bool = False,
+    mask_missing: bool | str = "auto",
+    has_missing: bool = False,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
@@ -37,21 +38,36 @@ def make_student(
         last_layer: loaded, too, where the file has one of the same shape.
         weights: ``.pth`` of HIPT or DINO, a checkpoint of this bundle, ``model.pt``, ``patch_encoder.pt``, or None.
         device: where it goes.
-        has_background: the tokens hold encoded background, which HIPT's region encoder has seen in training.
         compiled: ``torch.compile`` the backbone, in place (names of weights stay); needs a C++ compiler on a CPU.
+        mask_missing: tokens that are missing are left out of attention; ``auto``: as the file's training had it, and
+            without a file where tokens are missing.
+        has_missing: some of the tokens are missing.
 
     Raises:
-        BundleError: the file is missing or broken, or its backbone is of another architecture.
+        BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
+            other ``mask_missing``.
     """
+    encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
     if weights is not None:
         parts = load_encoder(encoder, weights)
-        warn_of_missing_background(weights, has_background)
+        _check_masking(encoder, parts.mask_missing, mask_missing, weights)
+        warn_of_missing_background(weights, not has_missing)
         if parts.last_layer:
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
             nn.init.ones_(last_layer.weight_g)
     if as_bool(compiled):
         compile_backbone(encoder, device)
     return Distiller(encoder, last_layer).to(device)
+
+
+def _check_masking(encoder: Encoder, as_trained: bool, wanted: bool | str, path: str | Path) -> None:
+    if wanted != "auto" and encoder.mask_missing != as_trained:
+        how = ("looking at all tokens, missing ones as zeros", "leaving missing tokens out")
+        raise BundleError(
+            f"{path} was trained {how[as_trained]}, and mask_missing is {encoder.mask_missing}: what it has learned "
+            f"would mean nothing. Set mask_missing to auto or {as_trained}, or start without these weights."
+        )
+    encoder.mask_missing = as_trained
 
 
 def warn_of_missing_background(weights: str | Path | None, has_background: bool) -> None:
@@ -116,7 +132,7 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
     backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
     load_into(backbone, parts.backbone, source=path)
-    return Encoder(backbone, _head_of(parts.head, found["dim"], path)).to(device).eval()
+    return Encoder(backbone, _head_of(parts.head, found["dim"], path), parts.mask_missing).to(device).eval()
 
 
 def _head_of(weights: Mapping[str, Tensor], in_dim: int, path: str | Path) -> ProjectionHead:

@@ -40,7 +40,8 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
     own = load_region_encoder(_OWN_WEIGHTS)
     mlp = own.head.mlp
     head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
-    return Encoder(RegionViT(**own.backbone.architecture), head).to(device).eval()  # type: ignore[arg-type]
+    backbone = RegionViT(**own.backbone.architecture)  # type: ignore[arg-type]
+    return Encoder(backbone, head, own.mask_missing).to(device).eval()
 
 
 class RegionDescriber(nn.Module):
@@ -62,13 +63,15 @@ class RegionDescriber(nn.Module):
         """Length D of the tokens that it takes."""
         return int(self.encoder.backbone.in_dim)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Token grids (B, D, H, W) -> ``pred`` (B, dim), ``projection`` (B, d) and ``attention`` (B, heads, H, W)."""
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Token grids (B, D, H, W) -> ``pred`` (B, dim), ``projection`` (B, d) and ``attention`` (B, heads, H, W).
+
+        ``mask``, bool (B, H, W), says which tokens are there.
+        """
         attention = {}
         with torch.autocast(image.device.type, torch.bfloat16, self.amp):
             if self.attends:
-                backbone = self.encoder.backbone
-                pred, attention["attention"] = backbone.encode_and_attend(backbone.embed(image))  # type: ignore[operator]
+                pred, attention["attention"] = self.encoder.embed_and_attend(image, mask)
             else:
-                pred = self.encoder(image)
+                pred = self.encoder(image, mask)
             return {"pred": pred, "projection": self.encoder.project_embedding(pred), **attention}

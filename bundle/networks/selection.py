@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..core import BundleError
+from .encoder import MASK_MISSING
 
 _CONTAINERS = ("teacher", "student", "state_dict", "model", "network")  # in the order in which they are preferred
 _WRAPPERS = ("module.", "_orig_mod.", "encoder.", "backbone.")
@@ -20,11 +21,13 @@ class EncoderWeights(NamedTuple):
     backbone: ViT tensors (``cls_token``, ``pos_embed``, ``blocks.0.norm1.weight``, ...).
     head: the projection head's MLP (``mlp.0.weight``, ...), empty where the file has none.
     last_layer: ``weight_v`` and ``weight_g``, empty where the file has none.
+    mask_missing: the encoder leaves out tokens that are missing.
     """
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
     last_layer: dict[str, Tensor]
+    mask_missing: bool = False
 
 
 def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weights") -> EncoderWeights:
@@ -41,12 +44,14 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
     Raises:
         BundleError: there is no tensor in it.
     """
-    parts = EncoderWeights({}, {}, {})
+    parts, mask_missing = EncoderWeights({}, {}, {}), False
     for name, tensor in _tensors(state).items():
         name, of_head = _strip(name), False
         if name.startswith("head."):
             name, of_head = _strip(name.removeprefix("head.")), True
-        if name.startswith("last_layer."):
+        if name == MASK_MISSING:
+            mask_missing = bool(tensor)
+        elif name.startswith("last_layer."):
             parts.last_layer[name.removeprefix("last_layer.")] = tensor
         elif name.startswith("mlp."):
             parts.head[name] = tensor
@@ -58,7 +63,7 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
             f"{source} holds no encoder: expected tensors, or a dictionary with a state dict under "
             f"{', '.join(_CONTAINERS)}; found {found}. Give a checkpoint of an encoder."
         )
-    return parts
+    return parts._replace(mask_missing=mask_missing)
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import SettingError
-from .blocks import Block, ClassBlock
+from .blocks import Block, ClassBlock, Groups
 from .drop import keep_rows, keep_scales
 from .positions import resized_positions
 
@@ -60,18 +60,19 @@ class ClassTokenViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=_INIT_STD)
         self.apply(_initialize_linear)
 
-    def encode(self, grid: Tensor, draws: Tensor | None = None) -> Tensor:
+    def encode(self, grid: Tensor, mask: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
         """Embedded cells (B, H, W, dim) -> CLS after the final norm (B, dim).
 
         Args:
             grid: embedded cells, without positions. Any crop of an embedded grid is one, too.
+            mask: bool (B, H, W), cells that are there; nobody looks at the others. None: all.
             draws: uniforms (B, n_draws) for stochastic depth; None drops nothing. On the CPU they skip the work of
                 dropped branches, on a GPU they mask it.
         """
         kept: list[Tensor] = []
         if draws is not None:
             kept = self._kept(draws, grid.device)
-        return self.norm(self._through_blocks(self._sequence(grid), kept).squeeze(1))
+        return self.norm(self._through_blocks(self._sequence(grid), _keys(mask), kept).squeeze(1))
 
     def _kept(self, draws: Tensor, device: torch.device) -> list[Tensor]:
         """What keeps each branch, for :class:`Block`. On a GPU it masks: gathering and adding rows costs more."""
@@ -81,31 +82,32 @@ class ClassTokenViT(nn.Module):
         order = order.to(device, non_blocking=True)
         return [order[: counts[j], j] for j in range(len(counts))]
 
-    def _through_blocks(self, x: Tensor, kept: list[Tensor]) -> Tensor:
+    def _through_blocks(self, x: Tensor, keys: Tensor | None, kept: list[Tensor]) -> Tensor:
         for i, block in enumerate(self.blocks):
             if len(kept) > 0 and self.drop_rates[2 * i] > 0:
-                x = block(x, kept[2 * i], kept[2 * i + 1])
+                x = block(x, keys, kept[2 * i], kept[2 * i + 1])
             else:
-                x = block(x)
+                x = block(x, keys)
         return x
 
-    def encode_groups(self, grids: Sequence[Tensor], draws: Sequence[Tensor]) -> Tensor:
-        """``encode`` of groups of different size: (B, H, W, dim) and (B, n_draws) each -> (sum of B, dim), in order.
+    def encode_groups(self, grids: Sequence[Tensor], masks: Sequence[Tensor | None], draws: Sequence[Tensor]) -> Tensor:
+        """``encode`` of groups of different size, (B, H, W, dim), (B, H, W) and (B, n_draws) -> (sum of B, dim).
 
         What works on a token by itself, all but attention, works on those of all groups at once: half the launches, and
         larger products. Dropped branches are masked. Not in TorchScript.
         """
         sequences = [self._sequence(grid) for grid in grids]
-        shapes = [(x.shape[0], x.shape[1]) for x in sequences]
+        groups = Groups([(x.shape[0], x.shape[1]) for x in sequences], [_keys(mask) for mask in masks])
         x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
         scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
-        parts = scales.split([n for n, _ in shapes], 1)
-        repeated = [own[..., None].expand(-1, -1, n).flatten(1) for own, (_, n) in zip(parts, shapes, strict=True)]
+        parts = scales.split([n for n, _ in groups.shapes], 1)
+        widths = [n for _, n in groups.shapes]
+        repeated = [own[..., None].expand(-1, -1, n).flatten(1) for own, n in zip(parts, widths, strict=True)]
         of_tokens = torch.cat(repeated, 1)
         for i, block in enumerate(self.blocks):
             keep = scales if block is self.blocks[-1] else of_tokens
             pair = (keep[2 * i], keep[2 * i + 1]) if self.drop_rates[2 * i] > 0 else (None, None)
-            x = block.packed(x, shapes, *pair)  # type: ignore[operator]
+            x = block.packed(x, groups, *pair)  # type: ignore[operator]
         return self.norm(x.squeeze(1))
 
     def _sequence(self, grid: Tensor) -> Tensor:
@@ -114,17 +116,17 @@ class ClassTokenViT(nn.Module):
         cls = (self.cls_token + first).expand(grid.shape[0], -1, -1)
         return torch.cat([cls, grid.flatten(1, 2) + others], 1)
 
-    def encode_and_attend(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_and_attend(self, grid: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``encode`` without draws, and where CLS looks in the last block, (B, heads, H, W), in one pass.
 
         The weights are not negative; a head's sum to 1 minus what CLS gives to itself. Not in TorchScript.
         """
-        x = self._sequence(grid)
+        x, keys = self._sequence(grid), _keys(mask)
         for block in self.blocks[:-1]:
-            x = block(x)
+            x = block(x, keys)
         last = self.blocks[-1]
-        weights = last.attn.weights_of_first(last.norm1(x))  # type: ignore[operator, union-attr]
-        return self.norm(last(x).squeeze(1)), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+        weights = last.attn.weights_of_first(last.norm1(x), keys)  # type: ignore[operator, union-attr]
+        return self.norm(last(x, keys).squeeze(1)), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
 
     @property
     def architecture(self) -> dict[str, int | float]:
@@ -132,17 +134,17 @@ class ClassTokenViT(nn.Module):
         own = {"depth": len(self.blocks)}
         return {name: own[name] if name in own else getattr(self, name) for name in self.arguments}
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Image (B, C, height, width) -> grid (B, H, W, dim)."""
+    def embed(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Image (B, C, height, width) -> grid (B, H, W, dim); ``mask`` as in ``encode``."""
         raise NotImplementedError
 
-    def forward(self, image: Tensor, draws: Tensor | None = None) -> Tensor:
-        """What ``embed`` takes -> embeddings (B, dim); ``draws`` as in ``encode``."""
-        return self.encode(self.embed(image), draws)
+    def forward(self, image: Tensor, mask: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
+        """What ``embed`` takes -> embeddings (B, dim); ``mask`` and ``draws`` as in ``encode``."""
+        return self.encode(self.embed(image, mask), mask, draws)
 
-    def attention(self, image: Tensor) -> Tensor:
+    def attention(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Where CLS looks: what ``embed`` takes -> (B, heads, H, W), see ``encode_and_attend``. Not in TorchScript."""
-        return self.encode_and_attend(self.embed(image))[1]
+        return self.encode_and_attend(self.embed(image, mask), mask)[1]
 
 
 class RegionViT(ClassTokenViT):
@@ -175,9 +177,15 @@ class RegionViT(ClassTokenViT):
         self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
         self._initialize()
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Tokens (B, in_dim, H, W) -> (B, H, W, dim), each by itself: crop before or after, the result is the same."""
-        return self.phi(image.permute(0, 2, 3, 1))
+    def embed(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens (B, in_dim, H, W) -> (B, H, W, dim), each by itself: crop before or after, the result is the same.
+
+        What stands where ``mask`` (B, H, W) is False, be it NaN, reaches neither the result nor a gradient.
+        """
+        tokens = image.permute(0, 2, 3, 1)
+        if mask is not None:
+            tokens = tokens.masked_fill(~mask.unsqueeze(-1), 0.0)
+        return self.phi(tokens)
 
 
 class PatchViT(ClassTokenViT):
@@ -215,8 +223,8 @@ class PatchViT(ClassTokenViT):
         self.patch_embed = PatchEmbedding(patch_size, dim)
         self._initialize()
 
-    def embed(self, image: Tensor) -> Tensor:
-        """Normalized images (B, 3, H, W) -> (B, H / patch_size, W / patch_size, dim)."""
+    def embed(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Normalized images (B, 3, H, W) -> (B, H / patch_size, W / patch_size, dim); ``mask`` changes nothing here."""
         return self.patch_embed(image)
 
 
@@ -236,6 +244,14 @@ class PatchEmbedding(nn.Module):
             raise ValueError(f"image sides must be multiples of {p} px: got {H} x {W}.")
         squares = image.reshape(B, C, H // p, p, W // p, p).permute(0, 2, 4, 1, 3, 5).reshape(B, H // p, W // p, -1)
         return F.linear(squares, self.proj.weight.flatten(1), self.proj.bias)
+
+
+def _keys(mask: Tensor | None) -> Tensor | None:
+    """Cells that are there, bool (B, H, W) -> keys to look at, CLS among them, (B, 1, 1, 1 + H W)."""
+    if mask is None:
+        return None
+    cells = mask.flatten(1)
+    return torch.cat([cells.new_ones(cells.shape[0], 1), cells], 1).unsqueeze(1).unsqueeze(1)
 
 
 def _initialize_linear(module: nn.Module) -> None:

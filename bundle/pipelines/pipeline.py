@@ -112,11 +112,12 @@ class SlidePipeline(Evaluator):
             rows = self._report(time.monotonic() - started_s)
         self._insist_on_one(rows)
 
-    def encode(self, image: Tensor) -> Any:
-        """What the network makes of a batch, on the device."""
+    def encode(self, image: Tensor, *others: Tensor) -> Any:
+        """What the network makes of a batch, on the device; ``others``: what else it takes."""
         network = self.made_network()
+        there = [values.to(self.state.device, non_blocking=True) for values in (image, *others)]
         with torch.inference_mode(), self.mode(network):
-            return self.inferer(image.to(self.state.device, non_blocking=True), network)
+            return self.inferer(there[0], network, *there[1:])
 
     def made_network(self) -> nn.Module:
         """The network, made and moved to the device where it was not yet."""
@@ -127,7 +128,7 @@ class SlidePipeline(Evaluator):
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
         image = batchdata["image"]
         try:
-            engine.state.output = self.encode(image)
+            engine.state.output = self.encode(image, *(batchdata[name] for name in self.source.others))
         except torch.OutOfMemoryError as error:
             raise BundleError(
                 f"a batch of {len(image)} {self.source.unit} does not fit into the memory of {engine.state.device}; "

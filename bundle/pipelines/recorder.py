@@ -63,6 +63,8 @@ class SlideRecorder:
             )
         self.settings |= {"has_attention": network.attends, "embedding_amp": network.amp}
         self.settings["region_encoder"] = weights_name(self.weights)
+        if network.encoder.mask_missing:
+            self.settings["mask_missing"] = True
         self._about = read_about(self.weights)
 
     @property

@@ -49,9 +49,11 @@ class Source:
         jobs: of this process, in the order of the slides.
         is_wanted: asked of each slide that was opened, before it is read; a pipeline puts its own question here.
         unit: what a row of a batch is called.
+        others: what else a batch holds for the network, beside ``image``.
     """
 
     unit = "rows"
+    others: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ Transform = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class RegionStream(Source):
-    """Batches of consecutive regions of one slide, ``image`` [n, D, P, P]; a part is a batch.
+    """Batches of consecutive regions of one slide, ``image`` [n, D, P, P] and ``present`` [n, P, P]; a part is a batch.
 
     A batch never mixes slides: what is found in a slide must not depend on the slides beside it, not even in its last
     digits.
@@ -38,7 +38,7 @@ class RegionStream(Source):
         num_workers: see :class:`Source`.
     """
 
-    unit = "regions"
+    unit, others = "regions", ("present",)
 
     def __init__(
         self,
@@ -94,17 +94,18 @@ class RegionStream(Source):
         """Its batches."""
         return -(-len(slide) // self.batch_size)
 
-    def read(self, slide: TokenFile, job: SlideJob, part: int) -> Tensor:
-        """Regions of a batch."""
+    def read(self, slide: TokenFile, job: SlideJob, part: int) -> tuple[Tensor, Tensor]:
+        """Regions of a batch, and which of their tokens are there."""
         start = part * self.batch_size
         regions = range(start, min(start + self.batch_size, len(slide)))
         grids = torch.from_numpy(slide.read(regions))
         masks = torch.from_numpy(slide.mask[regions.start : regions.stop])
         items = [{"features": grid, "mask": mask} for grid, mask in zip(grids, masks, strict=True)]
         items = items if self.transform is None else [self.transform(item) for item in items]
-        return torch.stack([item["image"] for item in items])
+        present = torch.from_numpy(slide.present[regions.start : regions.stop])
+        return torch.stack([item["image"] for item in items]), present
 
-    def batches(self, parts: Iterable[tuple[SlideJob, int, Tensor]]) -> Iterator[dict[str, Any]]:
+    def batches(self, parts: Iterable[tuple[SlideJob, int, tuple[Tensor, Tensor]]]) -> Iterator[dict[str, Any]]:
         """A batch a part."""
-        for job, part, image in parts:
-            yield {"image": image, "pieces": [Piece(job, part, 0, len(image))]}
+        for job, part, (image, present) in parts:
+            yield {"image": image, "present": present, "pieces": [Piece(job, part, 0, len(image))]}

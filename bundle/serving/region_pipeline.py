@@ -54,7 +54,7 @@ def encode_regions(
     """
     describe = RegionDescriber(region_encoder, attention=False)
     found = [
-        describe(_token_grid(patches, mask, patch_encoder))
+        describe(*_token_grid(patches, mask, patch_encoder))
         for patches, mask in zip(regions, regions.grid.mask, strict=True)
     ]
     features, points = (torch.cat([part[name].float().cpu() for part in found]) for name in ("pred", "projection"))
@@ -77,9 +77,13 @@ def encode_regions(
     )
 
 
-def _token_grid(patches: NDArray[np.uint8], mask: NDArray[np.bool_], patch_encoder: PatchTokenizer) -> Tensor:
-    """Tokens in their places [1, D, P, P], zeros where there is no tissue; rounded to float16 as token files are."""
+def _token_grid(
+    patches: NDArray[np.uint8], mask: NDArray[np.bool_], patch_encoder: PatchTokenizer
+) -> tuple[Tensor, Tensor]:
+    """Tokens in their places [1, D, P, P], zeros where there is no tissue, rounded to float16 as token files are; and
+    where they are, [1, P, P]."""
     grid = torch.zeros(*mask.shape, patch_encoder.dim, device=patch_encoder.mean_255.device)
     parts = [patch_encoder(part.permute(0, 3, 1, 2)) for part in torch.from_numpy(patches).split(_PATCHES_AT_ONCE)]
-    grid[torch.from_numpy(mask).to(grid.device)] = torch.cat(parts).half().float()
-    return grid.permute(2, 0, 1)[None]
+    present = torch.from_numpy(mask).to(grid.device)
+    grid[present] = torch.cat(parts).half().float()
+    return grid.permute(2, 0, 1)[None], present[None]

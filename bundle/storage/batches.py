@@ -45,7 +45,7 @@ class RegionBatch(Sequence[dict[str, Any]]):
         return len(self.stacked["region_id"])
 
     def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]  # no slices
-        item: dict[str, Any] = {name: self.stacked[name][index] for name in ("features", "mask")}
+        item: dict[str, Any] = {name: self.stacked[name][index] for name in ("features", "mask", "present")}
         return item | {name: int(self.stacked[name][index]) for name in ("region_id", "slide")}
 
 

@@ -18,11 +18,13 @@ from .token_store import TokenHeader
 
 
 class TokenDataset(Dataset[dict[str, Any]]):
-    """Regions of all slides; item -> ``features`` [P, P, D], ``mask`` bool [P, P], ``region_id`` and ``slide`` (int).
+    """Regions of all slides; item -> ``features`` [P, P, D], ``mask`` and ``present`` bool [P, P], ``region_id`` and
+    ``slide`` (int).
 
-    Features come in the files' dtype (float16 as a rule). ``region_id`` is the index in this data set, ``slide``
-    indexes ``slide_ids``. A file that cannot be read is left out with a warning. Handles are opened when first needed,
-    so an instance may go into forked or spawned workers.
+    ``mask`` says which patches hold tissue, ``present`` which have a token at all. Features come in the files' dtype
+    (float16 as a rule). ``region_id`` is the index in this data set, ``slide`` indexes ``slide_ids``. A file that
+    cannot be read is left out with a warning. Handles are opened when first needed, so an instance may go into forked
+    or spawned workers.
 
     Args:
         dataset_dir: folder of token files (searched in depth), one file, or a list of files.
@@ -39,7 +41,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         slide_ids: one a file, in the order of ``slide``.
         slide_index: LongTensor [N], ascending.
         coords: LongTensor [N, 2], level-0 px.
-        masks: bool [N, P, P].
+        masks, present: bool [N, P, P].
         headers: one :class:`TokenHeader` a slide.
 
     Raises:
@@ -67,6 +69,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         self.slide_index: Tensor = torch.arange(len(counts)).repeat_interleave(counts)
         self.coords: Tensor = torch.from_numpy(np.concatenate([file.coords for file in files]))
         self.masks: Tensor = torch.from_numpy(np.concatenate([file.mask for file in files]))
+        self.present: Tensor = torch.from_numpy(np.concatenate([file.present for file in files]))
         self.dtype = np.result_type(*(header.dtype for header in self.headers))
         self.device = torch.device(device)
         self._reader = RegionReader(files)
@@ -90,6 +93,11 @@ class TokenDataset(Dataset[dict[str, Any]]):
     def has_background(self) -> bool:
         """Whether background patches were encoded, in all files."""
         return all(bool(header.attributes.get("encode_background", False)) for header in self.headers)
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether some patches have no token."""
+        return not bool(self.present.all())
 
     @property
     def region_patches(self) -> int:
@@ -125,6 +133,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
             {
                 "features": self.read(chosen),
                 "mask": self.masks.index_select(0, region_id),
+                "present": self.present.index_select(0, region_id),
                 "region_id": region_id,
                 "slide": self.slide_index.index_select(0, region_id),
             }

@@ -71,6 +71,12 @@ class TokenFile:
     def __len__(self) -> int:
         return self.header.n_regions
 
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Patches that have a token, bool [R, P, P]: those with tissue, or all where background was encoded, too."""
+        is_dense = bool(self.header.attributes.get("encode_background", False))
+        return np.ones_like(self.mask) if is_dense else self.mask
+
     def offset(self, region: int) -> int | None:
         """First byte of a region in the file; None where regions are not plain bytes in one piece."""
         return None if self._offsets is None else int(self._offsets[region])

@@ -20,7 +20,7 @@ from .optimizer import make_optimizer
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCropsd
-from .transforms.token_crops import CenterTokenCrop, RandTokenCropsd
+from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop, RandTokenCropsd
 from .transforms.token_image import TokenImaged
 from .transforms.token_shift import RandTokenShiftd
 
@@ -35,6 +35,7 @@ __all__ = [
     "EpochRecordHandler",
     "ExportHandler",
     "FreezeHandler",
+    "FullestTokenCrop",
     "GradientClipHandler",
     "HistoryHandler",
     "PrototypeLoss",

@@ -3,21 +3,24 @@
 import ignite.distributed as idist
 import torch
 from monai.networks.utils import eval_mode
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 from ..core import as_bool
+from ..networks import Encoder
 from ..storage import collate_regions
-from .transforms.token_crops import CenterTokenCrop
+from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop
 
 
 class RegionFeatures:
     """Calls ``encoder.project`` on the center crop of every region; the ranks share the work.
 
+    Where the encoder masks what is missing, it is the crop with the most tokens, as close to the center as can be.
+
     Args:
-        encoder: has ``project``, [B, D, H, W] -> [B, d], L2-normalized (the teacher's encoder).
-        dataset: item -> ``features`` [H, W, D].
+        encoder: a :class:`~bundle.networks.Encoder` (the teacher's).
+        dataset: item -> ``features`` [H, W, D] and ``present`` [H, W].
         batch_size: regions in a forward pass, on each rank.
         crop_size: tokens on a side of the crop.
         device: where to compute.
@@ -27,7 +30,7 @@ class RegionFeatures:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         dataset: Dataset,
         batch_size: int = 256,
         crop_size: int = 14,
@@ -38,7 +41,7 @@ class RegionFeatures:
         self.encoder = encoder
         self.dataset = dataset
         self.batch_size = int(batch_size)
-        self.crop = CenterTokenCrop(crop_size)
+        self.center, self.fullest = CenterTokenCrop(crop_size), FullestTokenCrop(crop_size)
         self.device = torch.device(device)
         self.num_workers = int(num_workers)
         self.uses_bf16 = as_bool(amp)
@@ -64,7 +67,11 @@ class RegionFeatures:
         quiet = len(loader) < 50 or idist.get_rank() != 0
         with eval_mode(self.encoder):
             for batch in tqdm(loader, desc="teacher features", unit="batch", leave=False, disable=quiet):
-                tokens = self.crop(batch["features"].to(self.device, non_blocking=True)).float()
+                tokens, mask = self._crop(batch)
                 with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
-                    features.append(self.encoder.project(tokens).float())  # type: ignore[operator]
+                    features.append(self.encoder.project(tokens.float(), mask).float())
         return torch.cat(features)
+
+    def _crop(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        tokens = batch["features"].to(self.device, non_blocking=True)
+        return self.fullest(tokens, batch["present"]) if self.encoder.mask_missing else (self.center(tokens), None)

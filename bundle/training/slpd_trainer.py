@@ -16,6 +16,7 @@ from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
 from ..prototypes import PrototypeBank, PrototypeTargets
 from .handlers.turn import in_turn
 
+_ON_HOST = {"region_id", "present"}  # what crops are chosen by: many small operations, each a launch on a GPU
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
 
 
@@ -25,9 +26,10 @@ class SlpdTrainer(Trainer):
     One iteration: make views, teacher on the first group of views, student on all, loss, backward, step, centers.
     When things happen around it (schedules, teacher EMA, clipping, clustering) is the handlers' business.
 
-    A batch is a dictionary with ``region_id`` (LongTensor [B], the keys of all random numbers) and what the view
-    maker reads. ``engine.state.output`` is the loss function's dictionary of detached scalars plus
-    ``teacher_spread``, ``1 - |mean bottleneck|^2`` in [0, 1]: 0 means that every region looks the same.
+    A batch is a dictionary with ``region_id`` (LongTensor [B], the keys of all random numbers) and what the view maker
+    reads; of token grids with gaps also ``present``. ``engine.state.output`` is the loss function's dictionary of
+    detached scalars plus ``teacher_spread``, ``1 - |mean bottleneck|^2`` in [0, 1]: 0 means that every region looks the
+    same.
 
     Args:
         device: where to compute.
@@ -37,7 +39,8 @@ class SlpdTrainer(Trainer):
         teacher: same architecture, without gradients.
         optimizer: over the student's parameters.
         loss_function: a :class:`~bundle.training.SLPDLoss`.
-        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is for both.
+        view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is for both;
+            where tokens are missing also ``masks``, a list of [v, B, H, W].
         inferer: runs the student on the views.
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
@@ -82,19 +85,21 @@ class SlpdTrainer(Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device
         self.network.train()
-        # Region ids stay where they are: on the host, whose many small operations would each be a launch.
         region_ids = batchdata["region_id"]
-        others = {name: value for name, value in batchdata.items() if name != "region_id"}
-        batch = {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in others.items()}
+        batch = {
+            name: value.to(device, non_blocking=True) if torch.is_tensor(value) and name not in _ON_HOST else value
+            for name, value in batchdata.items()
+        }
         targets: PrototypeTargets | None = None
         if self.prototypes is not None and self.prototypes.is_fitted:
             targets = self.prototypes.targets(region_ids, device)
-        views = self.view_maker(batch | {"region_id": region_ids, "epoch": engine.state.epoch})["views"]
+        made = self.view_maker(batch | {"epoch": engine.state.epoch})
+        views, masks = made["views"], made.get("masks")
         draws = self._depth_draws(views, region_ids)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
-                teacher, teacher_weight = self.teacher(views[:1])
-            student, student_weight = self.inferer(views, self.network, draws)
+                teacher, teacher_weight = self.teacher(views[:1], masks and masks[:1])
+            student, student_weight = self.inferer(views, self.network, masks, draws)
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             terms = self.loss_function(
                 student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("loss", "step", "recluster", "matching", "store", "reading", "encoder")
+GROUPS = ("loss", "step", "recluster", "matching", "store", "reading", "encoder", "widths")
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ class MadeUpTokens(Dataset[dict[str, Any]]):
     """
 
     has_background = is_on_device = False
+    has_missing = True
     encoder = "made up"
 
     def __init__(self, slide_ids: Sequence[str], n_regions: Tensor, token_dim: int) -> None:
@@ -53,7 +54,8 @@ class MadeUpTokens(Dataset[dict[str, Any]]):
         region_id = torch.as_tensor(indices)
         features, mask = self.grids(region_id)
         slide = self.slide_index[region_id]
-        return RegionBatch({"features": features, "mask": mask, "region_id": region_id, "slide": slide})
+        masks = {"mask": mask, "present": mask}
+        return RegionBatch({"features": features, **masks, "region_id": region_id, "slide": slide})
 
 
 def regions_per_slide(n_slides: int, seed: int = 0) -> Tensor:

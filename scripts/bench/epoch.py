@@ -30,6 +30,8 @@ class SimulatedRegions(MadeUpTokens):
         n_regions: of each slide.
     """
 
+    has_missing = False
+
     def __init__(self, n_slides: int, n_regions: int) -> None:
         super().__init__([f"slide_{i}" for i in range(n_slides)], torch.full((n_slides,), n_regions), _DIM)
         self.pool = torch.randn(_POOL, _SIDE, _SIDE, _DIM, generator=torch.Generator().manual_seed(0)).half()

@@ -35,7 +35,13 @@ class PlainRegions(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         features, slide = torch.from_numpy(self._tokens(index)), int(self.slide_index[index])
-        return {"features": features, "mask": self.masks[index], "region_id": int(index), "slide": slide}
+        return {
+            "features": features,
+            "mask": self.masks[index],
+            "present": self.masks[index],
+            "region_id": int(index),
+            "slide": slide,
+        }
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Token grids [n, P, P, D], read in the order in which they lie on disk."""

@@ -12,17 +12,20 @@ from bundle.prototypes import PrototypeTargets
 TOKEN_DIM, BOTTLENECK = 384, 256
 
 
-def student_and_teacher(device: str, out_dim: int = 65536) -> tuple[Distiller, Distiller]:
-    """The recipe's networks with the same random weights."""
+def student_and_teacher(
+    device: str, out_dim: int = 65536, token_dim: int = TOKEN_DIM, dim: int = 192, mask_missing: bool = False
+) -> tuple[Distiller, Distiller]:
+    """The recipe's networks with the same random weights; heads of 32 values, whatever the width ``dim``."""
     torch.manual_seed(0)
-    student = Distiller(Encoder(RegionViT(), ProjectionHead()), LastLayer(BOTTLENECK, out_dim)).to(device)
+    encoder = Encoder(RegionViT(token_dim, dim, n_heads=dim // 32), ProjectionHead(dim), mask_missing)
+    student = Distiller(encoder, LastLayer(BOTTLENECK, out_dim)).to(device)
     return student, frozen_copy(student)
 
 
-def tokens(n_regions: int, device: str) -> Tensor:
+def tokens(n_regions: int, device: str, token_dim: int = TOKEN_DIM) -> Tensor:
     """Token grids (B, 16, 16, D) in float16, as the store keeps them."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(n_regions, 16, 16, TOKEN_DIM, generator=generator).half().to(device)
+    return torch.randn(n_regions, 16, 16, token_dim, generator=generator).half().to(device)
 
 
 def prototypes(n_regions: int, device: str) -> PrototypeTargets:

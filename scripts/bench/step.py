@@ -22,7 +22,7 @@ from bundle.training import (
 from . import reference_way
 from .loss import in_bf16
 from .measure import Case, Variant
-from .network import prototypes, student_and_teacher, tokens
+from .network import TOKEN_DIM, prototypes, student_and_teacher, tokens
 
 
 class _FixedPrototypes(PrototypeBank):
@@ -41,14 +41,25 @@ class _FixedPrototypes(PrototypeBank):
 
 
 def our_step(
-    n_regions: int, device: str, amp: bool, n_steps: int = 1, compiled: bool = False, out_dim: int = 65536
+    n_regions: int,
+    device: str,
+    amp: bool,
+    n_steps: int = 1,
+    compiled: bool = False,
+    out_dim: int = 65536,
+    token_dim: int = TOKEN_DIM,
+    dim: int = 192,
+    missing: float = 0.0,
 ) -> Callable[[], Any]:
-    """Iterations of the real engine with the handlers that work in every step."""
-    student, teacher = student_and_teacher(device, out_dim)
+    """Iterations of the real engine with the handlers that work in every step; a share of tokens may be missing."""
+    masks = missing > 0
+    student, teacher = student_and_teacher(device, out_dim, token_dim, dim, masks)
     if compiled:
         for module in (student, teacher):
             compile_backbone(module.encoder, device)
-    batch = {"features": tokens(n_regions, device), "region_id": torch.arange(n_regions)}
+    batch = {"features": tokens(n_regions, device, token_dim), "region_id": torch.arange(n_regions)}
+    if masks:
+        batch["present"] = torch.rand(n_regions, 16, 16, generator=torch.Generator().manual_seed(2)) >= missing
     trainer = SlpdTrainer(
         device=device,
         max_epochs=1,
@@ -57,7 +68,7 @@ def our_step(
         teacher=teacher,
         optimizer=make_optimizer(student),
         loss_function=SLPDLoss(out_dim, skip_same_view_prototypes=True),
-        view_maker=RandTokenCropsd(),
+        view_maker=RandTokenCropsd(mask_missing=masks),
         prototypes=_FixedPrototypes(prototypes(n_regions, device)),
         amp=amp,
         train_handlers=[GradientClipHandler(student), TeacherUpdateHandler(student, teacher), EpochRecordHandler()],

@@ -123,7 +123,9 @@ def write_model(model: RegionModel, path: Path, with_slide_ids: bool) -> None:
 
 def _is_bare(model: RegionModel) -> bool:
     source = str(model.source)
-    return not source.endswith(".safetensors") and read_weights(source).keys() == model.encoder.state_dict().keys()
+    names = model.encoder.state_dict().keys()
+    # weights of before do not say whether they mask
+    return not source.endswith(".safetensors") and {*read_weights(source), "mask_missing"} == set(names)
 
 
 def read_patch_encoder(path: str | Path) -> dict[str, Any]:

@@ -116,7 +116,12 @@ def _torchscript(folder: Path) -> str:
 @torch.inference_mode()
 def _compared(folder: Path, module: Any) -> str:
     encoder, batch = load_region_encoder(_weights(folder)), _batch(folder)
-    parts = {"forward": (module(batch), encoder(batch)), "project": (module.project(batch), encoder.project(batch))}
+    mask = torch.rand(len(batch), *batch.shape[2:]) < 0.5
+    parts = {
+        "forward": (module(batch), encoder(batch)),
+        "project": (module.project(batch), encoder.project(batch)),
+        "forward with a mask": (module(batch, mask), encoder(batch, mask)),
+    }
     return ", ".join(f"{name} within {_difference(*pair):.1e} of eager" for name, pair in parts.items())
 
 

@@ -21,7 +21,7 @@ class LooksAt(nn.Module):
         self.row, self.column = row, column
         self.modes = []
 
-    def attention(self, image):
+    def attention(self, image, mask):
         """[B, D, P, P] -> [B, 2, P, P]."""
         self.modes.append(self.training)
         weights = torch.zeros(len(image), 2, *image.shape[2:])
@@ -57,7 +57,7 @@ def test_a_real_backbone_and_few_regions(dataset):
     network = RegionViT(in_dim=dataset.token_dim, dim=24, depth=2, n_heads=3)
     seen = []
     attention = network.attention
-    network.attention = lambda image: seen.append(len(image)) or attention(image)
+    network.attention = lambda image, mask: seen.append(len(image)) or attention(image, mask)
     drawn = AttentionPictures(network, dataset, n_slides=9, n_regions=2)()
     assert len(drawn) == 3 and seen == [2, 2, 2]
     assert all(picture.shape[1] == 512 and picture.dtype == np.uint8 for picture in drawn.values())

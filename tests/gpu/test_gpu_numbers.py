@@ -177,7 +177,7 @@ def test_a_student_and_its_clipped_gradients_are_the_same(amp):
         encoder = Encoder(RegionViT(in_dim=48, dim=64, depth=3, n_heads=2, drop_path=0.5), ProjectionHead(64, 96, 32))
         student = Distiller(encoder, LastLayer(32, 50)).to(device)
         with torch.autocast(device, torch.bfloat16, enabled=amp and device == GPU):
-            bottlenecks, _ = student([v.to(device) for v in views], [d.to(device) for d in draws])
+            bottlenecks, _ = student([v.to(device) for v in views], draws=[d.to(device) for d in draws])
         (bottlenecks * torch.arange(32.0, device=device)).sum().backward()
         clip_each_(student.parameters(), 3.0)
         results.append([bottlenecks, *(p.grad for p in encoder.parameters())])

@@ -35,7 +35,7 @@ def test_scripted_equals_eager(encoder):
         image, draws = torch.randn(3, 8, side, side), torch.rand(3, 4)
         torch.testing.assert_close(scripted(image), encoder(image))
         torch.testing.assert_close(scripted.project(image), encoder.project(image))
-        torch.testing.assert_close(scripted.project(image, draws), encoder.project(image, draws))
+        torch.testing.assert_close(scripted.project(image, draws=draws), encoder.project(image, draws=draws))
 
 
 def test_project_is_head_of_forward(encoder):
@@ -71,7 +71,7 @@ def test_distiller_keeps_the_order_of_views(encoder):
     bottlenecks, weight = student(views)
     assert bottlenecks.shape == (6, 3, 6) and weight.shape == (20, 6)
     torch.testing.assert_close(bottlenecks[5, 1], encoder.project(views[1][3, 1:2])[0])
-    dropped, _ = student(views, [torch.full((2, 3, 4), 0.99), torch.zeros(4, 3, 4)])
+    dropped, _ = student(views, draws=[torch.full((2, 3, 4), 0.99), torch.zeros(4, 3, 4)])
     assert not torch.allclose(dropped[2:], bottlenecks[2:])
 
 
@@ -86,7 +86,7 @@ def test_distiller_in_one_pass_gives_the_same(encoder, monkeypatch, amp):
         monkeypatch.setattr("bundle.networks.distiller._goes_together", lambda *_, answer=together: answer)
         student.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=amp):
-            bottlenecks, _ = student(views, draws)
+            bottlenecks, _ = student(views, draws=draws)
         bottlenecks[..., 0].sum().backward()
         results.append((bottlenecks, encoder.backbone.blocks[0].mlp.fc1.weight.grad))
     bounds = {"rtol": 0.02, "atol": 0.02} if amp else {}

@@ -31,7 +31,7 @@ def test_each_pass_gives_what_the_module_gives(encoder):
     with _bf16():
         shared = SharedWeights(backbone, 2)
         for number, image in enumerate(images):
-            assert torch.equal(shared(number, image, draws), backbone(image, draws))
+            assert torch.equal(shared(number, image, None, draws), backbone(image, None, draws))
         with torch.no_grad():
             assert torch.equal(SharedWeights(backbone, 1)(0, images[0]), backbone(images[0]))
 

@@ -9,6 +9,7 @@ from torch import nn
 from bundle.networks import PatchViT, RegionViT, resized_positions
 from bundle.networks.blocks import Attention, Block, ClassBlock
 from bundle.networks.drop import add_scaled, keep_rows, keep_scales
+from bundle.networks.vit import _keys
 
 
 def _tiny(**options) -> RegionViT:
@@ -77,9 +78,9 @@ def test_attention_is_the_formula():
     torch.testing.assert_close(layer(x)[0], layer.proj(torch.cat(heads, 1)))
 
 
-def _masked(net, x, draws):
+def _masked(net, x, draws, mask=None):
     """The blocks as a GPU takes them: dropped branches are multiplied with 0."""
-    return net._through_blocks(x, list(keep_scales(draws, net.drop_rates).unbind(1)))
+    return net._through_blocks(x, _keys(mask), list(keep_scales(draws, net.drop_rates).unbind(1)))
 
 
 def test_stochastic_depth_is_the_sum_without_dropped_branches():
@@ -87,7 +88,7 @@ def test_stochastic_depth_is_the_sum_without_dropped_branches():
     net = _tiny().double()
     assert net.drop_rates == [0, 0, 0.25, 0.25, 0.5, 0.5] and net.n_draws == 6
     image, draws = torch.randn(5, 8, 4, 4, dtype=torch.float64), torch.rand(5, 6)
-    got = net(image, draws)
+    got = net(image, draws=draws)
     masked = net.norm(_masked(net, net._sequence(net.embed(image)), draws.double())[:, 0])  # what a GPU does
     torch.testing.assert_close(masked, got)
     for b in range(5):
@@ -119,14 +120,14 @@ def test_all_or_nothing_kept():
     net, image = _tiny(), torch.randn(2, 8, 6, 6)
     for draws in (torch.zeros(2, 6), torch.full((2, 6), 0.999)):
         net.zero_grad(set_to_none=True)
-        net(image, draws).sum().backward()
+        net(image, draws=draws).sum().backward()
         assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
 def test_draws_of_a_wrong_width_are_refused():
     """The error says how many numbers a sample needs."""
     with pytest.raises(ValueError, match=r"draws must be \(B, 6\): got \[2, 4\]"):
-        _tiny()(torch.randn(2, 8, 4, 4), torch.rand(2, 4))
+        _tiny()(torch.randn(2, 8, 4, 4), draws=torch.rand(2, 4))
 
 
 def test_keep_rows_lists_those_that_stay():
@@ -184,7 +185,7 @@ def test_bf16_on_a_cpu():
     net, image = _tiny(dim=48, in_dim=64), torch.randn(4, 64, 14, 14)
     exact = net(image)
     with torch.autocast("cpu", torch.bfloat16):
-        trained = net(image, torch.full((4, 6), 0.9))
+        trained = net(image, draws=torch.full((4, 6), 0.9))
         with torch.inference_mode():
             inferred = net(image)
         net(image).float().square().sum().backward()
@@ -216,14 +217,16 @@ def test_groups_at_once_are_the_groups_one_by_one(kind):
     images = [torch.randn(3, n_channels, n * cell, n * cell, dtype=torch.float64) for n in (4, 2)]
     images.append(torch.randn(2, n_channels, 3 * cell, 3 * cell, dtype=torch.float64))
     draws = [torch.rand(len(image), 6, dtype=torch.float64) for image in images]
+    masks = [torch.rand(len(image), *(side // cell for side in image.shape[2:])) < 0.5 for image in images]
+    masks[1] = None
 
     def one_by_one():
         grids = [net.embed(image) for image in images]
-        last = [_masked(net, net._sequence(grid), own) for grid, own in zip(grids, draws, strict=True)]
+        last = [_masked(net, net._sequence(grid), *own) for grid, *own in zip(grids, draws, masks, strict=True)]
         return torch.cat([net.norm(x[:, 0]) for x in last])
 
     results = []
-    for call in (one_by_one, lambda: net.encode_groups([net.embed(image) for image in images], draws)):
+    for call in (one_by_one, lambda: net.encode_groups([net.embed(image) for image in images], masks, draws)):
         net.zero_grad(set_to_none=True)
         embeddings = call()
         embeddings.square().sum().backward()

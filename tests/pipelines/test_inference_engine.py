@@ -173,11 +173,11 @@ def test_an_interrupted_run_goes_on(tokens, tmp_path):
     network = load_region_encoder(tmp_path / "model.pt")
     attend, calls = network.backbone.encode_and_attend, []
 
-    def interrupting(grid):
+    def interrupting(grid, mask):
         calls.append(grid)
         if len(calls) > 4:
             raise KeyboardInterrupt
-        return attend(grid)
+        return attend(grid, mask)
 
     network.backbone.encode_and_attend = interrupting
     with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from reference_training import Recipe, SlowTraining, is_decayed
-from small_training import cohort, make_trainer
+from small_training import cohort, make_trainer, numbers_of
 
 RECIPES = {
     "two-neighbors": Recipe(),
@@ -31,7 +31,7 @@ def runs(request):
         # Crops, heads and norms of gradients are made `.float()`, to be no less than that; here they are more.
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         trainer, raw, clipped, state = make_trainer(recipe, tokens, slides, batches)
-        first = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        first = numbers_of(trainer.network)
         trainer.run()
     for step, gradients, kept in zip(state.steps, raw.steps, clipped.steps, strict=True):
         step.raw, step.clipped = gradients, kept

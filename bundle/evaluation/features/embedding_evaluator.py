@@ -19,8 +19,9 @@ class EmbeddingEvaluator(Evaluator):
 
     Args:
         device: where to compute.
-        val_data_loader: yields ``features`` [B, H, W, D], ``mask`` [B, H, W], ``slide`` and ``region_id`` [B].
-        network: region encoder, [B, D, H, W] -> [B, dim].
+        val_data_loader: yields ``features`` [B, H, W, D], ``mask`` and ``present`` [B, H, W], ``slide`` and
+            ``region_id`` [B].
+        network: region encoder, [B, D, H, W] and the tokens that are there, [B, H, W], -> [B, dim].
         inferer: runs it.
         amp: bfloat16 autocast.
         options: what MONAI's evaluator takes: ``key_val_metric`` and ``additional_metrics``, Ignite metrics over the
@@ -44,11 +45,11 @@ class EmbeddingEvaluator(Evaluator):
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
         device = engine.state.device
         tokens = batchdata["features"].to(device).float()
-        mask = batchdata["mask"].to(device)
+        mask, present = batchdata["mask"].to(device), batchdata["present"].to(device)
         kind = torch.device(device).type
         with torch.inference_mode(), self.mode(self.network), torch.autocast(kind, torch.bfloat16, self.uses_bf16):
-            embedding = self.inferer(tokens.permute(0, 3, 1, 2), self.network)
-        weight = mask.unsqueeze(-1).float()
-        mean_token = (tokens * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+            embedding = self.inferer(tokens.permute(0, 3, 1, 2), self.network, present)
+        of_tissue = tokens.masked_fill(~mask.unsqueeze(-1), 0.0).sum((1, 2))
+        mean_token = of_tissue / mask.sum((1, 2)).clamp(min=1).unsqueeze(-1)
         found = {"embedding": embedding.float(), "mean_token": mean_token, "region_id": batchdata["region_id"]}
         return found | {"slide": batchdata["slide"].to(device)}

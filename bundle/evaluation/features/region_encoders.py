@@ -78,11 +78,14 @@ class RegionEncoders(nn.Module):
         chosen = {n: e for n, e in zip(self.names, self.encoders, strict=True) if n in names}
         return RegionEncoders(chosen, self.hashes, self.pretraining)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Token grids (B, D, H, W) -> (B, sum of widths): embedding and projection of the first, of the second, ..."""
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Token grids (B, D, H, W) -> (B, sum of widths): embedding and projection of the first, of the second, ...
+
+        ``mask``, bool (B, H, W), says which tokens are there.
+        """
         parts = []
         for encoder in self.encoders:
-            embedding = encoder(image)
+            embedding = encoder(image, mask)
             parts += [embedding, encoder.project_embedding(embedding)]  # type: ignore[operator]
         return torch.cat(parts, 1) if parts else image.new_zeros(len(image), 0)
 

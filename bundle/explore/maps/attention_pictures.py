@@ -27,7 +27,7 @@ class AttentionPictures:
     The scale goes from 0 (black) over what tissue gets on the mean to three times as much (pale yellow).
 
     Args:
-        backbone: has ``attention``, [B, D, P, P] -> [B, heads, P, P] (the teacher's).
+        encoder: has ``attention``, [B, D, P, P] and [B, P, P] -> [B, heads, P, P] (the teacher's).
         dataset: the regions.
         thumbnail: slide id -> (RGB uint8 [h, w, 3], its um/px), or None where there is no such slide file.
         n_slides: the first ones of the data set.
@@ -38,7 +38,7 @@ class AttentionPictures:
 
     def __init__(
         self,
-        backbone: nn.Module,
+        encoder: nn.Module,
         dataset: TokenDataset,
         thumbnail: Callable[[str], Thumbnail | None] | None = None,
         n_slides: int = 3,
@@ -46,7 +46,7 @@ class AttentionPictures:
         device: torch.device | str = "cpu",
         amp: bool = False,
     ) -> None:
-        self.backbone = backbone
+        self.encoder = encoder
         self.dataset = dataset
         self.thumbnail = thumbnail
         self.n_slides = min(int(n_slides), len(dataset.slide_ids))
@@ -77,5 +77,6 @@ class AttentionPictures:
     @torch.no_grad()
     def _attention(self, regions: NDArray[np.int64]) -> NDArray[np.float32]:
         tokens = self.dataset.read(regions).to(self.device).float().permute(0, 3, 1, 2)
-        with eval_mode(self.backbone), torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
-            return self.backbone.attention(tokens).float().cpu().numpy()  # type: ignore[operator]
+        present = self.dataset.present[regions].to(self.device)
+        with eval_mode(self.encoder), torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
+            return self.encoder.attention(tokens, present).float().cpu().numpy()  # type: ignore[operator]

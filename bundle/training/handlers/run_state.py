@@ -132,6 +132,7 @@ class RunState:
 
     def _check_identity(self, then: Mapping[str, Any]) -> None:
         now = self.identity
+        then = {k: False for k, value in now.items() if isinstance(value, bool)} | dict(then)  # older runs had no such
         changed = [f"{k}: {then.get(k)!r} then, {now[k]!r} now" for k in now if then.get(k) != now[k]]
         if changed:
             raise BundleError(

@@ -55,6 +55,17 @@ class RandViewsd(Randomizable, MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A batch with the keys above -> the same with ``views``, a list of [v, B, C, H, W]."""
+        batch = self.checked(data)
+        for key in self.key_iterator(batch):
+            batch["views"] = self.maker(batch[key], batch["region_id"], int(batch["epoch"]))
+        return batch
+
+    def checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A copy of the batch, which holds what keys random numbers.
+
+        Raises:
+            BundleError: it does not.
+        """
         batch = dict(data)
         for name in ("region_id", "epoch"):
             if name not in batch:
@@ -62,6 +73,4 @@ class RandViewsd(Randomizable, MapTransform):
                     f"{type(self).__name__} needs '{name}' in the batch to key its random numbers; "
                     f"found {', '.join(map(str, batch))}. Let the dataset or the trainer add it."
                 )
-        for key in self.key_iterator(batch):
-            batch["views"] = self.maker(batch[key], batch["region_id"], int(batch["epoch"]))
         return batch

@@ -6,20 +6,25 @@ function of (seed, epoch, region, view), and the batch is cropped by one gather 
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import torch
 from monai.config import KeysCollection
 from monai.transforms import Transform
 from torch import Tensor
 
-from ...core import BundleError, SettingError
+from ...core import BundleError, SettingError, as_bool
 from ...parallel import hand_over, keyed_uniforms
 from .keyed import KeyedRandomizable, RandViewsd
+from .token_windows import draw_windows, fullest_windows
 
 
 class RandTokenCrops(KeyedRandomizable, Transform):
     """Global and local crops of token grids, each flipped left to right with some probability.
 
     The same (seed, epoch, id, view) gives the same crop in every batch, on every device. View v draws from stream v.
+    Where tokens are missing, a crop is as likely as it has tokens.
 
     Args:
         n_global: number of global crops, the group that the teacher sees.
@@ -53,29 +58,33 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         self.flip_prob = float(flip_prob)
         self.lines: list[Tensor] = []
 
-    def randomize(self, data: tuple[Tensor, int, int, int]) -> None:
+    def randomize(self, data: tuple[Tensor, int, int, int, Tensor | None]) -> None:
         """Choose the cells of every view.
 
         Args:
-            data: ids [B], epoch, rows and columns of a grid.
+            data: ids [B], epoch, rows and columns of a grid, and which tokens are there, bool [B, H, W] beside the ids,
+                or None: all.
 
         Sets ``lines``: for each group LongTensor [2, v, B, s], the rows and the columns of a grid that a view shows,
         where the ids lie.
         """
-        ids, epoch, height, width = data
+        ids, epoch, height, width, present = data
         n_views = [n for n, _ in self.groups]
         draws = keyed_uniforms(self.seed, epoch, ids, 0, sum(n_views), 3).split(n_views)
         self.lines = [
-            self._lines(own, size, height, width) for own, (n, size) in zip(draws, self.groups, strict=True) if n
+            self._lines(own, size, height, width, present)
+            for own, (n, size) in zip(draws, self.groups, strict=True)
+            if n
         ]
 
-    def _lines(self, draws: Tensor, size: int, height: int, width: int) -> Tensor:
-        top = (draws[..., 0] * (height - size + 1)).long()
-        left = (draws[..., 1] * (width - size + 1)).long()
-        steps = torch.arange(size, device=draws.device)
-        flipped = (draws[..., 2] < self.flip_prob).unsqueeze(-1)
-        columns = left.unsqueeze(-1) + torch.where(flipped, steps.flip(0), steps)
-        return torch.stack([top.unsqueeze(-1) + steps, columns])
+    def _lines(self, draws: Tensor, size: int, height: int, width: int, present: Tensor | None) -> Tensor:
+        if present is None:
+            top = (draws[..., 0] * (height - size + 1)).long()
+            left = (draws[..., 1] * (width - size + 1)).long()
+        else:
+            top, left = draw_windows(present, size, draws[..., 0])
+        flipped = draws[..., 2] < self.flip_prob
+        return _lines_of(top, left, size, flipped)
 
     def __call__(self, tokens: Tensor, region_ids: Tensor, epoch: int) -> list[Tensor]:
         """Token grids (B, H, W, D) -> groups of float32 views (v, B, D, s, s), strided so that a token is contiguous.
@@ -89,19 +98,31 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         Raises:
             BundleError: the grid is smaller than a crop.
         """
-        B, height, width, D = tokens.shape  # noqa: N806
+        return self._views(tokens, region_ids, epoch, None)
+
+    def with_masks(
+        self, tokens: Tensor, region_ids: Tensor, epoch: int, present: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The same of grids in which tokens are missing.
+
+        Args:
+            tokens, region_ids, epoch: as above.
+            present: bool [B, H, W] beside ``region_ids``, tokens that are there.
+
+        Returns:
+            Views, and which of their tokens are there: groups of bool (v, B, s, s), on the tokens' device.
+        """
+        views = self._views(tokens, region_ids, epoch, present)
+        shown = [_picked(present.unsqueeze(-1), lines).squeeze(-1) for lines in self.lines]
+        return views, [hand_over(mask, tokens.device) for mask in shown]
+
+    def _views(self, tokens: Tensor, region_ids: Tensor, epoch: int, present: Tensor | None) -> list[Tensor]:
+        _, height, width, _ = tokens.shape
         for n_views, size in self.groups:
             if n_views:
                 _check_size(size, height, width)
-        self.randomize((region_ids, int(epoch), height, width))
-        flat = tokens.reshape(B * height * width, D)
-        views = []
-        for lines in self.lines:
-            rows, columns = hand_over(_places(lines, height, width), tokens.device)
-            cells = rows.unsqueeze(-1) + columns.unsqueeze(-2)
-            picked = flat.index_select(0, cells.flatten()).float()
-            views.append(picked.view(*cells.shape, D).permute(0, 1, 4, 2, 3))
-        return views
+        self.randomize((region_ids, int(epoch), height, width, present))
+        return [_picked(tokens, lines).float().permute(0, 1, 4, 2, 3) for lines in self.lines]
 
 
 class RandTokenCropsd(RandViewsd):
@@ -110,6 +131,7 @@ class RandTokenCropsd(RandViewsd):
     Args:
         keys: the key of the token grids [B, H, W, D].
         n_global, global_size, n_local, local_size, flip_prob, seed: see :class:`RandTokenCrops`.
+        mask_missing: read ``present`` [B, H, W], too, prefer crops with tokens, and add ``masks`` of the views.
     """
 
     def __init__(
@@ -121,8 +143,20 @@ class RandTokenCropsd(RandViewsd):
         local_size: int = 6,
         flip_prob: float = 0.5,
         seed: int = 0,
+        mask_missing: bool = False,
     ) -> None:
-        super().__init__(keys, RandTokenCrops(n_global, global_size, n_local, local_size, flip_prob, seed))
+        self.crops = RandTokenCrops(n_global, global_size, n_local, local_size, flip_prob, seed)
+        super().__init__(keys, self.crops)
+        self.mask_missing = as_bool(mask_missing)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A batch -> the same with ``views`` and, where missing tokens are masked, ``masks``."""
+        if not self.mask_missing:
+            return super().__call__(data)
+        batch = self.checked(data)
+        key = batch["region_id"], int(batch["epoch"])
+        batch["views"], batch["masks"] = self.crops.with_masks(batch[self.keys[0]], *key, batch["present"])
+        return batch
 
 
 class CenterTokenCrop(Transform):
@@ -144,10 +178,47 @@ class CenterTokenCrop(Transform):
         return middle.movedim(-1, -3)
 
 
-def _places(lines: Tensor, height: int, width: int) -> Tensor:
-    """Rows and columns of grids [2, v, B, s] -> terms of places among the tokens of all B grids."""
-    first = torch.arange(lines.shape[2], device=lines.device).view(-1, 1) * (height * width)
-    return torch.stack([lines[0] * width + first, lines[1]])
+class FullestTokenCrop(Transform):
+    """The part of token grids with the most tokens, the one closest to the middle where there are several.
+
+    Args:
+        size: tokens on a side.
+    """
+
+    def __init__(self, size: int = 14) -> None:
+        self.size = int(size)
+
+    def __call__(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Token grids (B, H, W, D) and what is there (B, H, W) -> a view (B, D, size, size) and its (B, size, size).
+
+        Both are on the tokens' device.
+
+        Raises:
+            BundleError: the grid is smaller.
+        """
+        _check_size(self.size, *tokens.shape[1:3])
+        top, left = fullest_windows(present, self.size)
+        lines = _lines_of(top[None], left[None], self.size)
+        shown = hand_over(_picked(present.unsqueeze(-1), lines)[0].squeeze(-1), tokens.device)
+        return _picked(tokens, lines)[0].movedim(-1, -3), shown
+
+
+def _lines_of(top: Tensor, left: Tensor, size: int, flipped: Tensor | None = None) -> Tensor:
+    """Rows and columns of windows, [2, v, B, size], from their corners [v, B]; those of flipped ones run backwards."""
+    steps = torch.arange(size, device=top.device)
+    across = steps if flipped is None else torch.where(flipped.unsqueeze(-1), steps.flip(0), steps)
+    return torch.stack([top.unsqueeze(-1) + steps, left.unsqueeze(-1) + across])
+
+
+def _picked(grids: Tensor, lines: Tensor) -> Tensor:
+    """Cells of grids [B, H, W, D] at rows and columns [2, v, B, s] -> [v, B, s, s, D]."""
+    n_grids, height, width, n_values = grids.shape
+    first = torch.arange(n_grids, device=lines.device).view(-1, 1) * (height * width)
+    places = torch.stack([lines[0] * width + first, lines[1]])  # terms of places among the cells of all grids
+    rows, columns = hand_over(places, grids.device)
+    cells = rows.unsqueeze(-1) + columns.unsqueeze(-2)
+    picked = grids.reshape(-1, n_values).index_select(0, cells.flatten())
+    return picked.view(*cells.shape, n_values)
 
 
 def _check_size(size: int, height: int, width: int) -> None:

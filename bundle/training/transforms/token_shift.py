@@ -8,7 +8,7 @@ spreads of channels tell one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,8 +61,8 @@ class RandTokenShift(KeyedRandomizable, Transform):
       of log s;
     - ``swap``: ``(1 - a) t + a (m' + s' / s (t - m))``, with m', s' of another slide, each as likely.
 
-    One draw a view, for all its tokens, from (seed, epoch, region id, view) alone. Tokens of zeros (background that was
-    not encoded) stay zeros.
+    One draw a view, for all its tokens, from (seed, epoch, region id, view) alone. Tokens that are missing stay as they
+    are.
 
     Args:
         means, spreads: of the tissue tokens of S slides, [S, D] (:func:`slide_statistics`).
@@ -119,7 +119,9 @@ class RandTokenShift(KeyedRandomizable, Transform):
         self.gain = (self.strength * normals[:, rank:] @ gains).exp()
         self.offset = mean * (1 - self.gain) + self.strength * normals[:, :rank] @ shifts
 
-    def __call__(self, views: list[Tensor], slides: Tensor, region_ids: Tensor, epoch: int) -> list[Tensor]:
+    def __call__(
+        self, views: list[Tensor], slides: Tensor, region_ids: Tensor, epoch: int, masks: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         """Groups of views (v, B, D, s, s) -> new ones of the same shapes.
 
         Args:
@@ -127,19 +129,20 @@ class RandTokenShift(KeyedRandomizable, Transform):
             slides: slide of each region, [B].
             region_ids: integers [B].
             epoch: second part of the key.
+            masks: which tokens are there, (v, B, s, s) of each group; None: those that are not zeros.
         """
         shifted, number = [], 0
         slides = hand_over(slides, views[0].device)
-        for group in views:
+        there = masks or [(group != 0).any(2) for group in views]
+        for group, is_token in zip(views, there, strict=True):
             gains, offsets = [], []
             for _ in range(len(group)):
                 self.randomize((slides, region_ids, int(epoch), number))
                 gains.append(self.gain)
                 offsets.append(self.offset)
                 number += 1
-            is_token = (group != 0).any(2, keepdim=True)
             gain, offset = (torch.stack(x)[..., None, None] for x in (gains, offsets))
-            shifted.append(torch.where(is_token, group * gain + offset, group))
+            shifted.append(torch.where(is_token.unsqueeze(2), group * gain + offset, group))
         return shifted
 
 
@@ -172,7 +175,8 @@ class RandTokenShiftd(Transform):
         """A batch with what the view maker reads, ``slide`` [B], ``region_id`` [B] and ``epoch`` -> with ``views``."""
         batch = self.view_maker(data)
         if self.shift is not None:
-            batch["views"] = self.shift(batch["views"], batch["slide"], batch["region_id"], int(batch["epoch"]))
+            key = batch["slide"], batch["region_id"], int(batch["epoch"])
+            batch["views"] = self.shift(batch["views"], *key, batch.get("masks"))
         return batch
 
 
