@@ -19,6 +19,8 @@ from bundle.networks import (
     read_weights,
     select_backbone,
 )
+from bundle.networks.drop import keep_scales
+from bundle.networks.vit import _keys
 
 warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
 
@@ -73,8 +75,6 @@ def test_what_stands_there_reaches_nothing(value, amp, drops, monkeypatch):
     """To the bit: embeddings, bottlenecks and gradients, in float32 and bfloat16, with branches dropped either way."""
     encoder, (image, mask), draws = _encoder(), _grids(), None if drops == "nothing" else torch.rand(4, 6)
     if drops == "by scales":
-        from bundle.networks.drop import keep_scales
-
         scales = lambda net, draws, device: list(keep_scales(draws, net.drop_rates).unbind(1))  # noqa: E731
         monkeypatch.setattr("bundle.networks.vit.ClassTokenViT._kept", scales)
     results = []
@@ -179,3 +179,11 @@ def test_weights_of_the_other_kind_are_refused(tmp_path):
         for given in ("auto", trained):
             student = make_student(_encoder(not trained), LastLayer(6, 20), path, mask_missing=given, has_missing=True)
             assert student.encoder.mask_missing is trained
+
+
+def test_samples_that_keep_a_branch_keep_their_masks():
+    """Branches dropped by leaving rows out, as on a CPU, and by multiplying with 0, as on a GPU: the same result."""
+    net, (image, mask), draws = _encoder().backbone.double(), _grids(dtype=torch.float64), torch.rand(4, 6)
+    scales = list(keep_scales(draws.double(), net.drop_rates).unbind(1))
+    by_scales = net.norm(net._through_blocks(net._sequence(net.embed(image, mask)), _keys(mask), scales).squeeze(1))
+    torch.testing.assert_close(net(image, mask, draws), by_scales)
