@@ -6,7 +6,17 @@ import re
 import numpy as np
 import pytest
 import torch
-from foreign_features import MPP, features, lattice, write_clam, write_plain, write_stamp, write_trident
+from foreign_features import (
+    MPP,
+    PITCH,
+    features,
+    lattice,
+    write_clam,
+    write_plain,
+    write_slide2vec,
+    write_stamp,
+    write_trident,
+)
 from imports import VALUES, XY, attempt, good
 from tiny_slides import write_slide
 
@@ -124,6 +134,20 @@ def test_a_few_rows_that_are_not_finite_are_left_out(tmp_path):
     failed, files = attempt(tmp_path)
     assert not failed and files["a"].mask.sum() == len(XY) - 1
     assert read_records(tmp_path / "out" / "slides.csv")[0].not_finite == 1
+
+
+def test_a_dense_grid_with_a_hole_is_no_dense_grid(tmp_path):
+    """Regions that come whole have a token everywhere, and say so; where a row was left out they said so, too."""
+    xy, values = np.array([[0, 0], [16 * PITCH, 0]]), features(2 * 256).reshape(2, 256, -1)
+    write_slide2vec(tmp_path / "in", "a", xy, values)
+    values[1, 3] = np.nan
+    write_slide2vec(tmp_path / "in", "b", xy, values)
+    _, files = attempt(tmp_path)
+    assert {name: file.header.attributes["encode_background"] for name, file in files.items()} == {
+        "a": True,
+        "b": False,
+    }
+    assert files["b"].mask.sum() == 511
 
 
 def test_float64_is_stored_as_asked_for(tmp_path):

@@ -194,7 +194,11 @@ class FeatureImporter:
             dtype=self.dtype,
             coords=laid.coords[is_kept],
             mask=rows[is_kept] >= 0,
-            attributes={**settings, **attributes(look, laid), "not_finite": int((rows < laid.rows).sum())},
+            attributes={
+                **settings,
+                **attributes(look, laid._replace(rows=rows[is_kept])),
+                "not_finite": int((rows < laid.rows).sum()),
+            },
         )
         try:
             with file.features() as source, writer:

@@ -112,7 +112,7 @@ def attributes(look: Look, laid: Laid) -> dict[str, Any]:
         "left_out": laid.n_left_out,
         "reader": look.layout,
         "source_dtype": said.dtype,
-        "encode_background": bool(said.region_patches),
+        "encode_background": bool(said.region_patches) and bool((laid.rows >= 0).all()),  # every patch has a token
     }
 
 
