@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "") -> Iterator[None]:
+def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "", waits: bool = False) -> Iterator[None]:
     """Be the only one who writes to a folder; readers are not hindered.
 
     The system gives the lock back when its process ends, however that happens: the file that stays behind locks
@@ -35,6 +35,7 @@ def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "") -> I
         what: lies in it, for messages: "search index".
         setting: gives the folder, for messages: "index_dir".
         meanwhile: a sentence on what can be done while another process writes.
+        waits: until the other process is done, which is no error then.
 
     Raises:
         BundleError: another process writes; or the folder cannot be made or written to.
@@ -44,6 +45,8 @@ def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "") -> I
         yield
         return
     try:
+        if waits:
+            _wait(handle, folder, what)
         _lock(handle, folder, what, setting, meanwhile)
         yield
     finally:
@@ -69,6 +72,16 @@ def _open(folder: Path, what: str, setting: str) -> int | None:
     with suppress(OSError):
         return os.open(folder / LOCK, os.O_RDONLY)
     return None
+
+
+def _wait(handle: int, folder: Path, what: str) -> None:
+    """Until nobody else has the lock; whatever else the system has against it is found again by :func:`_lock`."""
+    with suppress(OSError):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.info("the %s %s is being written by %s, which is waited for", what, folder, _holder(handle))
+            fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) -> None:

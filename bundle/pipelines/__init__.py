@@ -2,6 +2,7 @@
 
 from .embedding_sink import EmbeddingSink
 from .importing.importer import FeatureImporter
+from .importing.on_first_use import token_files_of
 from .inputs import InferenceInputs
 from .pipeline import SlidePipeline
 from .progress import TokenProgressHandler
@@ -24,4 +25,5 @@ __all__ = [
     "Source",
     "TokenProgressHandler",
     "TokenSink",
+    "token_files_of",
 ]

@@ -57,7 +57,10 @@ class InferenceInputs:
                 f"{root} holds slides and token files (.h5): name the folder of one of them as dataset_dir."
             )
         suffixes = _TOKEN_SUFFIXES if has_tokens else SLIDE_SUFFIXES
-        return cls(find_slides(root, table, suffixes, apart_from=written), not has_tokens)
+        try:
+            return cls(find_slides(root, table, suffixes, apart_from=written), not has_tokens)
+        except BundleError as error:
+            raise BundleError(f"{error} Features of other tools may be given, too (docs/importing.md).") from error
 
 
 def _is_input(path: Path, suffixes: Sequence[str], written: Sequence[Path]) -> bool:

@@ -37,7 +37,8 @@ def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Pat
         found = sorted(path.name for path in root.iterdir())[:5]
         raise BundleError(
             f"no token file (.h5) in {root}; found {', '.join(found) or 'nothing'}. "
-            "Token files are made from slides with configs/tokenize.yaml."
+            "Token files are made from slides with configs/tokenize.yaml; features of other tools may be given, too "
+            "(docs/importing.md)."
         )
     return files
 
@@ -69,7 +70,10 @@ def open_token_files(paths: Sequence[Path]) -> list[TokenFile]:
             problems.append(str(error))
             logger.warning("left out: %s", error)
     if not files:
-        raise BundleError(f"none of {len(problems)} token files can be read; the first: {problems[0]}")
+        raise BundleError(
+            f"none of {len(problems)} token files can be read; the first: {problems[0]} Features of other tools may be "
+            "given, too, in the layouts of docs/importing.md."
+        )
     return files
 
 

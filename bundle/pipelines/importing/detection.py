@@ -23,13 +23,25 @@ def detect(places: Places) -> tuple[str, list[FeatureFile]]:
     """
     if not places.root.exists():
         raise BundleError(f"{places.root} does not exist: give the folder that holds the features.")
+    name, slides = find_features(places)
+    if not slides:
+        raise BundleError(f"no features that can be read in {places.root}: {_what_is_there(places)}")
+    _insist_on_one_each(slides)
+    _say_what_is_left_alone(name, slides, places)
+    return name, slides
+
+
+def find_features(places: Places) -> tuple[str, list[FeatureFile]]:
+    """The layout's name and its slides as they are; an empty name where nothing is known.
+
+    Raises:
+        BundleError: several encoders, none of them chosen.
+    """
     for layout in LAYOUTS:
         slides = layout.slides(places)
         if slides:
-            _insist_on_one_each(slides)
-            _say_what_is_left_alone(layout.name, slides, places)
             return layout.name, slides
-    raise BundleError(f"no features that can be read in {places.root}: {_what_is_there(places)}")
+    return "", []
 
 
 def _insist_on_one_each(slides: list[FeatureFile]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class FeatureImporter:
         snap: the longest way a patch may be moved to a cell, as a share of the pitch.
         dtype: of the stored tokens.
         overwrite: make finished files anew.
+        apart_from: folders that runs write to; where they lie below ``dataset_dir`` they hold no features.
         rank, world_size: this process takes every ``world_size``-th slide; by default as torchrun says.
 
     Raises:
@@ -81,6 +83,7 @@ class FeatureImporter:
         snap: float = 0.5,
         dtype: str = "float16",
         overwrite: bool = False,
+        apart_from: Sequence[str | Path] = (),
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
@@ -100,7 +103,8 @@ class FeatureImporter:
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
         self.encoder = str(encoder or "")
         beside = None if coords_dir is None else Path(coords_dir)
-        places = Places(Path(dataset_dir), beside, self.encoder, side, self.tokens_dir)
+        written = tuple(map(Path, apart_from))
+        places = Places(Path(dataset_dir), beside, self.encoder, side, self.tokens_dir, written)
         self.layout, self.files = detect(places)
         logger.info("%s: features of %s, %d slides", dataset_dir, self.layout, len(self.files))
         refs = [] if slides_dir is None else find_slides(slides_dir)

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from ...cohort import SLIDE_SUFFIXES, SlideTable
-from ...core import DAMAGED_FILE, SlideError
-from .layouts.layout import FeatureFile
+from ...core import SlideError
+from .layouts.layout import FeatureFile, is_of_this_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +51,7 @@ def insist_on_own(path: Path, name: str) -> None:
     Raises:
         SlideError: a whole HDF5 file that is no token file has this name.
     """
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            is_own = "mask" in file
-    except DAMAGED_FILE:  # nothing is there, or nothing that could be of use to anybody
-        return
-    if not is_own:
+    if is_of_this_bundle(path) is False:  # None: nothing is there, or nothing that could be of use to anybody
         raise SlideError(
             f"slide {name}: {path} is no token file and is not written over: tokens_dir holds features or coordinates. "
             "Choose a tokens_dir of its own."

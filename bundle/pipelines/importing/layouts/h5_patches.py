@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ....core import BundleError, SlideError
 from .layout import (
     FOREIGN_DAMAGE,
+    N_SAMPLES,
     FeatureFile,
     Places,
     Rows,
@@ -25,11 +26,10 @@ from .layout import (
     opened_h5,
     slide_name,
     slide_size,
+    spread,
     stated_pitch,
     texts,
 )
-
-_N_SAMPLES = 8
 
 
 class H5Slide:
@@ -186,9 +186,8 @@ class H5Layout:
     def slides(self, places: Places) -> list[FeatureFile]:
         """All feature files of the folder, if it is of this kind."""
         paths = of_encoder(_without_coordinates_only(places.files(".h5", ".hdf5")), places.encoder)
-        step = max(1, len(paths) // _N_SAMPLES)
-        spread = (path for first in range(step) for path in paths[first::step])  # further ones only for unreadable ones
-        kinds = Counter(islice(filter(None, map(kind_of, spread)), _N_SAMPLES))
+        told = filter(None, map(kind_of, spread(paths)))  # those that cannot be read tell nothing
+        kinds = Counter(islice(told, N_SAMPLES))
         if not kinds or kinds.most_common(1)[0][0] != self.name:
             return []
         return [self.kind(slide_name(path), path, places) for path in paths]
@@ -293,5 +292,5 @@ def _without_coordinates_only(paths: list[Path]) -> list[Path]:
         path
         for folder, members in folders.items()
         for path in members
-        if folder.name != "patches" or any(kind_of(member) for member in members[:_N_SAMPLES])
+        if folder.name != "patches" or any(kind_of(member) for member in members[:N_SAMPLES])
     ]

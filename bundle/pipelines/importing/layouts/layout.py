@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from ....storage import read_token_header
 
 FOREIGN_DAMAGE = (*DAMAGED_FILE, AttributeError, ArithmeticError, EOFError, LookupError, zipfile.BadZipFile, zlib.error)
 # what files of others answer with where they are damaged or hold something else than their layout says
+N_SAMPLES = 8  # files of a folder that are opened to know whose they are
 
 
 class Said(NamedTuple):
@@ -78,6 +79,7 @@ class Places(NamedTuple):
         encoder: its name; chooses where there are several, tells where nothing is said.
         patch_px: px on the side of an encoded patch, where nothing is said.
         tokens_dir: where token files go; those are no features, wherever the folder lies.
+        apart_from: folders that a run writes to; below ``root`` they hold no features.
     """
 
     root: Path
@@ -85,22 +87,31 @@ class Places(NamedTuple):
     encoder: str = ""
     patch_px: float | None = None
     tokens_dir: Path | None = None
+    apart_from: tuple[Path, ...] = ()
 
     def files(self, *suffixes: str) -> list[Path]:
         """Files of these suffixes, in capitals or not, in depth and sorted; the given file itself.
 
-        Hidden files, zarr stores and the token files of an earlier run are left out.
+        Hidden files, zarr stores, the token files of an earlier run and what runs have written are left out.
         """
         if self.root.is_file():
             return [self.root] if self.root.suffix.lower() in suffixes else []
         found = (path for path in self.root.rglob("*.*") if path.suffix.lower() in suffixes)
         made_in = None if self.tokens_dir is None else self.tokens_dir.resolve()
+        written = self.written()
         return sorted(
             path
             for path in found
             if not _is_hidden(path.relative_to(self.root))
-            and not (path.parent.resolve() == made_in and is_token_file(path))
+            and not any(folder in path.parents for folder in written)
+            and not (made_in is not None and path.parent.resolve() == made_in and is_token_file(path))
         )
+
+    def written(self) -> list[Path]:
+        """Those of ``apart_from`` that lie below ``root``, as paths that begin with it."""
+        inside = self.root.resolve()
+        folders = [folder.resolve() for folder in self.apart_from]
+        return [self.root / folder.relative_to(inside) for folder in folders if inside in folder.parents]
 
 
 class Layout(Protocol):
@@ -162,6 +173,21 @@ def is_token_file(path: Path) -> bool:
     except BundleError:
         return False
     return True
+
+
+def is_of_this_bundle(path: Path) -> bool | None:
+    """Whether a file is of tokens or embeddings of this bundle, by a mask in it; None where it cannot be read."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return "mask" in file
+    except DAMAGED_FILE:
+        return None
+
+
+def spread(paths: Sequence[Path]) -> Iterator[Path]:
+    """All paths, the first few of them from everywhere."""
+    step = max(1, len(paths) // N_SAMPLES)
+    return (path for first in range(step) for path in paths[first::step])
 
 
 def as_xy(found: Any, n_wanted: int | None, name: str, path: Path) -> NDArray[np.float64]:
