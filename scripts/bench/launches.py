@@ -29,7 +29,7 @@ from bundle.training.losses.fused_softmax import Added
 
 from .step import our_step
 
-_N_REGIONS, _OUT_DIM = 2, 256
+_N_REGIONS, _OUT_DIM = 1, 256
 _N_ROWS, _N_CHUNKS = 14 * _N_REGIONS, 2  # views and targets; chunks of 128 regions and 65,536 outputs on a GPU
 _BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 _KNOWN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
