@@ -11,7 +11,7 @@ import pytest
 from cohorts import write_cohort
 from foreign_features import DIM, MPP, features, lattice, write_plain, write_trident
 from imports import VALUES, XY, good
-from inferences import inference
+from inferences import found, inference
 from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
 
@@ -20,6 +20,7 @@ from bundle.core.command_line import user_error
 from bundle.core.lock import writer_lock
 from bundle.pipelines import FeatureImporter, token_files_of
 from bundle.pipelines.importing.import_table import read_records
+from bundle.storage import TokenDataset, token_width
 
 ROOT = Path(__file__).parents[2]
 TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2}
@@ -185,3 +186,15 @@ def test_of_several_processes_one_imports(tmp_path, monkeypatch, caplog):
         assert len(found) == 3 and len(set(map(str, found))) == 1
         assert len(ran) == n_runs
     assert found[0] == tmp_path / "tokens"
+
+
+@pytest.mark.parametrize("dim", [192, 4608])
+def test_tokens_of_any_width(tmp_path, dim):
+    """From another tool's features to embeddings, of the narrowest and the widest encoders there are."""
+    xy = lattice(columns=16, rows=16)
+    write_trident(tmp_path / "in" / "s.h5", xy, features(len(xy), dim=dim))
+    tokens = token_files_of(tmp_path / "in", tmp_path / "tokens", default_mpp=MPP)
+    dataset = TokenDataset(tokens)
+    assert dataset.token_dim == token_width(tokens, 0) == dim and dataset.has_missing
+    inference(tokens, tmp_path / "out", write_encoder(tmp_path / "m.pt", token_dim=dim, mask_missing=True)).run()
+    assert found(tmp_path / "out", "s").features.shape == (1, 32)
