@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-GROUPS = ("loss", "step", "recluster", "matching", "store", "reading", "encoder", "widths")
+GROUPS = ("loss", "step", "recluster", "matching", "store", "reading", "encoder", "widths", "importing")
 
 
 def main() -> None:

@@ -1,0 +1,77 @@
+"""Commands of the bundle as a user gives them, in processes of their own: seconds, peak memory, a kill in between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+_PER_MIB = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss, which has bytes there and KiB elsewhere
+
+
+class Usage(NamedTuple):
+    """What a command took: seconds from start to end, largest resident memory of one of its processes in MiB."""
+
+    seconds: float
+    peak_mib: float
+
+
+class CommandError(Exception):
+    """A command failed."""
+
+
+def bundle_command(run_id: str, configs: Sequence[str], **ids: Any) -> list[str]:
+    """``python -m monai.bundle run``, to be started in the repository's root.
+
+    Args:
+        run_id: what is run, such as "importing".
+        configs: config files, mixins last.
+        ids: given on the command line.
+    """
+    files = configs[0] if len(configs) == 1 else repr(list(configs))
+    words = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", files]
+    return words + [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+
+
+def run_measured(
+    words: Sequence[str], log: Path, watch: Callable[[int], bool] | None = None, every_s: float = 0.1
+) -> Usage:
+    """Run a command in the repository's root, wait for its end, and say what it took.
+
+    Args:
+        words: the command.
+        log: where its output is added.
+        watch: called with the process's id every so often; True: the process is killed.
+        every_s: seconds between two looks.
+
+    Raises:
+        CommandError: it failed before it was killed; the log is named.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    is_killed = False
+    with log.open("ab") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                ended, status, found = os.wait4(process.pid, os.WNOHANG)
+                if ended:
+                    break
+                if watch is not None and not is_killed and watch(process.pid):
+                    process.kill()
+                    is_killed = True
+                time.sleep(every_s)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode and not is_killed:
+        raise CommandError(f"{' '.join(words)} failed ({process.returncode}); its words are in {log}.")
+    return Usage(seconds, found.ru_maxrss / _PER_MIB)
