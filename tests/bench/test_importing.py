@@ -136,16 +136,16 @@ def test_training_is_killed_when_its_checkpoint_is_there(tmp_path):
     cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["colon", "liver"], 2)
     until = next(step.until for step in steps_of_width(options, cohort, 384) if step.until)
     folder = tmp_path / "d384" / "slpd"
-    assert not until()
+    assert not until(0)
     folder.mkdir(parents=True)
     (folder / "last.pt").touch()
     (folder / "history.csv").write_text("epoch,self\n0,1\n1,1\n")
-    assert not until()
+    assert not until(0)
     (folder / "history.csv").write_text("epoch,self\n0,1\n1,1\n2,1\n")
     (folder / "last.pt").touch()
-    assert until()
+    assert until(0)
     (folder / "last.pt").unlink()
-    assert not until()
+    assert not until(0)
 
 
 def test_the_tables_have_every_step(tmp_path):

@@ -49,9 +49,7 @@ def _run(steps: Sequence[Step], output: Path, part: str) -> dict[str, Usage]:
     for step in steps:
         if step.name not in done:
             print(f"{part}: {step.name}", flush=True)
-            until = step.until
-            watch = None if until is None else lambda _, until=until: until()
-            done[step.name] = run_measured(step.words, output / "logs" / f"{part}.log", watch)  # type: ignore[arg-type]
+            done[step.name] = run_measured(step.words, output / "logs" / f"{part}.log", step.until)
             write_text(record, json.dumps(done, indent=1) + "\n")
     return {name: Usage(*usage) for name, usage in done.items()}
 
@@ -97,7 +95,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mpp", type=float, default=2.0, help="um/px at which patches are read (2)")
     parser.add_argument("--patch_size", type=int, default=64, help="px (64)")
     parser.add_argument("--patch_encoder", type=Path, help="weights of one's own; without, one is trained for minutes")
-    parser.add_argument("--max_epochs", type=int, default=4, help="of SLPD; half of them before the kill (4)")
+    parser.add_argument("--max_epochs", type=int, default=2, help="of SLPD; half of them before the kill (2)")
     parser.add_argument("--n_folds", type=int, default=2, help="of the evaluation, by patient (2)")
     parser.add_argument("--device", default="cpu", help="of all steps; a GPU's memory is not measured (cpu)")
     return parser.parse_args(arguments)

@@ -17,11 +17,11 @@ _MIXINS = "scripts/bench/tissue"
 
 
 class Step(NamedTuple):
-    """A command, and when it is killed: as soon as ``until`` is true; None: never."""
+    """A command, and when it is killed: as soon as ``until``, asked with the process's id, is true; None: never."""
 
     name: str
     words: list[str]
-    until: Callable[[], bool] | None = None
+    until: Callable[[int], bool] | None = None
 
 
 def steps_of_slides(options: argparse.Namespace, cohort: Cohort) -> list[Step]:
@@ -133,16 +133,12 @@ def _after_training(options: argparse.Namespace, cohort: Cohort, folder: Path) -
     return [Step(name, words) for name, words in zip(names, (evaluate, infer, maps, search), strict=True)]
 
 
-def _has_saved(folder: Path, epoch: int) -> bool:
-    """Whether the epoch stands in the history, and the checkpoint of its end is there."""
+def _has_saved(folder: Path, epoch: int, _pid: int) -> bool:
+    """Whether the epoch stands in the history, and the checkpoint of its end, which is written later, is there."""
     history, checkpoint = folder / "history.csv", folder / "last.pt"
-    epochs = epochs_of(history)
-    return (
-        bool(epochs)
-        and epochs[-1] >= epoch
-        and checkpoint.exists()
-        and (checkpoint.stat().st_mtime >= history.stat().st_mtime)
-    )
+    if epoch not in epochs_of(history) or not checkpoint.exists():
+        return False
+    return checkpoint.stat().st_mtime >= history.stat().st_mtime
 
 
 def epochs_of(history: Path) -> list[int]:
