@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,7 +78,7 @@ class TokenFileWriter:
     def __enter__(self) -> "TokenFileWriter":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_stale_parts(self.path.parent, "*.h5")
+            _tidy(self.path.parent)
             self._replacement.__enter__()
             self._offsets = self._lay_out()
             self._file = open(self._replacement.part, "r+b", buffering=0)
@@ -176,6 +177,12 @@ class TokenFileWriter:
                 "folder, then run again."
             )
         return BundleError(f"token file {self.path} cannot be written: {error}.")
+
+
+@cache
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left. Once: looking through thousands of files takes longer than a small slide."""
+    remove_stale_parts(folder, "*.h5")
 
 
 def _reserve(handle: int, n_bytes: int) -> None:

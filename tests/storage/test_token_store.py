@@ -143,6 +143,15 @@ def test_parts_of_dead_runs_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, other.name, "d.h5"]
 
 
+def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
+    """Done before every file it took 40 % of an import of 10,000 small slides."""
+    looks = []
+    monkeypatch.setattr("bundle.storage.token_writer.remove_stale_parts", lambda *given: looks.append(given))
+    for folder in ("one", "one", "other"):
+        write_tokens(tmp_path / folder / f"{len(looks)}.h5")
+    assert looks == [(tmp_path / "one", "*.h5"), (tmp_path / "other", "*.h5")]
+
+
 def test_broken_files_are_named(tmp_path):
     """Cut short, empty, something else, another tool's HDF5: each is an error with the file's name and a cause."""
     write_tokens(tmp_path / "cut.h5", n_regions=20, dim=64)
