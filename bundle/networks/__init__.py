@@ -12,6 +12,9 @@ from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder
 from .selection import select_backbone
 from .vit import PatchViT, RegionViT
+from .vit_architectures import VIT_ARCHITECTURES
+from .vit_variant_weights import load_vit_variant, variant_weights
+from .vit_variants import VariantArchitecture, ViTVariant, build_vit_variant
 from .weights_reading import is_torchscript, read_weights, sha256_of, weights_name
 
 __all__ = [
@@ -23,6 +26,10 @@ __all__ = [
     "ProjectionHead",
     "RegionDescriber",
     "RegionViT",
+    "VIT_ARCHITECTURES",
+    "VariantArchitecture",
+    "ViTVariant",
+    "build_vit_variant",
     "compile_backbone",
     "ema_update_",
     "frozen_copy",
@@ -30,6 +37,7 @@ __all__ = [
     "is_torchscript",
     "load_patch_encoder",
     "load_region_encoder",
+    "load_vit_variant",
     "make_region_encoder",
     "make_student",
     "read_about",
@@ -38,6 +46,7 @@ __all__ = [
     "resized_positions",
     "select_backbone",
     "sha256_of",
+    "variant_weights",
     "warn_of_missing_background",
     "weights_name",
     "write_pretraining",
