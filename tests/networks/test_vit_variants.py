@@ -5,7 +5,7 @@ import torch
 from vit_reference import encode, published, random_weights
 
 from bundle.core import BundleError, SettingError
-from bundle.networks import VIT_ARCHITECTURES, build_vit_variant, load_vit_variant, variant_weights
+from bundle.networks import VIT_ARCHITECTURES, PatchViT, build_vit_variant, load_vit_variant, variant_weights
 from bundle.networks.vit_variants import VariantBlock
 
 # under whose names the file is published; all others are timm's
@@ -57,6 +57,16 @@ def test_one_model_under_all_names(family):
     assert list(got) == list(expected)
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], atol=0, rtol=0)
+
+
+def test_hipt_is_the_patch_encoder_of_before():
+    """HIPT's weights give the tokens that ``PatchViT`` gives for them, at 256 px as well."""
+    torch.manual_seed(0)
+    before = PatchViT(image_size=224, dim=12, depth=2, n_heads=3, mlp_ratio=2.0).eval()
+    architecture = {**VIT_ARCHITECTURES["hipt"], "dim": 12, "depth": 2, "n_heads": 3, "mlp_hidden": 24}
+    images = torch.randn(2, 3, 256, 256)
+    got = load_vit_variant(before.state_dict(), architecture)(images)
+    torch.testing.assert_close(got, before(images), atol=1e-6, rtol=1e-6)
 
 
 def test_names_that_transformers_has_in_memory():
