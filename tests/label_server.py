@@ -27,7 +27,9 @@ def write_models(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     write_encoder(folder / "model.pt")
     sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, folder / "patch_encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, folder / "patch_encoder.pt")
     names = {"region_encoder_ckpt": "model.pt", "patch_encoder_ckpt": "patch_encoder.pt"}
     return {name: str(folder / file) for name, file in names.items()}
 

@@ -52,7 +52,9 @@ def inputs(tmp_path_factory):
     write_slide(folder / "slides" / "b.tif", 200, seed=1)
     write_cohort(folder / "tokens")
     sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, folder / "encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, folder / "encoder.pt")
     return folder
 
 

@@ -31,7 +31,9 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     write_encoder(folder / "model.pt")
     sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, folder / "patch_encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, folder / "patch_encoder.pt")
     return folder
 
 
@@ -120,7 +122,9 @@ def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_pa
 def test_a_real_slide(models, real_slide, tmp_path):
     """CMU-1-Small-Region.svs at 0.5 um/px: one region, padded, with its tissue and a prototype of its own."""
     sizes = {"image_size": 256, "patch_size": 64, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, tmp_path / "patch_encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, tmp_path / "patch_encoder.pt")
     workflow(models, real_slide, tmp_path, patch_encoder_ckpt=str(tmp_path / "patch_encoder.pt")).run()
     slide = read_embeddings(tmp_path / "embeddings" / "CMU-1-Small-Region.h5")
     assert len(slide) == 1 and slide.n_prototypes == 1 and slide.level0_size == (2220, 2967)

@@ -6,11 +6,12 @@ from .errors import BundleError, SettingError, SlideError
 from .history import read_history
 from .lock import writer_lock
 from .quiet import quietly
-from .recorded import DAMAGED_FILE, encoder_key, plain_value
+from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 
 __all__ = [
     "BundleError",
+    "CONTRACT_ATTRIBUTES",
     "DAMAGED_FILE",
     "Replacement",
     "SettingError",
@@ -21,6 +22,7 @@ __all__ = [
     "begin",
     "check_device",
     "check_folder",
+    "contract_difference",
     "encoder_key",
     "is_alive",
     "link_atomically",

@@ -1,6 +1,8 @@
 """Patch and region encoders, heads, student and teacher, and their weights."""
 
 from .architecture import infer_vit_architecture
+from .contract_choice import contract_of
+from .contracts import EncoderContract, named_contract, registry
 from .distiller import Distiller, ema_update_, frozen_copy
 from .encoder import Encoder, compile_backbone
 from .from_weights import load_region_encoder, make_student, warn_of_missing_background
@@ -15,11 +17,13 @@ from .vit import PatchViT, RegionViT
 from .vit_architectures import VIT_ARCHITECTURES
 from .vit_variant_weights import load_vit_variant, variant_weights
 from .vit_variants import VariantArchitecture, ViTVariant, build_vit_variant
+from .weights_files import weights_file
 from .weights_reading import is_torchscript, read_weights, sha256_of, weights_name
 
 __all__ = [
     "Distiller",
     "Encoder",
+    "EncoderContract",
     "LastLayer",
     "PatchTokenizer",
     "PatchViT",
@@ -31,6 +35,7 @@ __all__ = [
     "ViTVariant",
     "build_vit_variant",
     "compile_backbone",
+    "contract_of",
     "ema_update_",
     "frozen_copy",
     "infer_vit_architecture",
@@ -40,14 +45,17 @@ __all__ = [
     "load_vit_variant",
     "make_region_encoder",
     "make_student",
+    "named_contract",
     "read_about",
     "read_pretraining",
     "read_weights",
+    "registry",
     "resized_positions",
     "select_backbone",
     "sha256_of",
     "variant_weights",
     "warn_of_missing_background",
+    "weights_file",
     "weights_name",
     "write_pretraining",
 ]

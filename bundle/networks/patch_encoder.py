@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import BundleError, as_bool
 from .architecture import infer_vit_architecture, load_into
-from .patch_tokenizer import IMAGENET_MEAN, IMAGENET_STD, PatchTokenizer
+from .contract_choice import EncoderChoice, check_mpp, choose_contract
+from .contracts import EncoderContract
+from .patch_tokenizer import PatchTokenizer
 from .selection import select_backbone
 from .vit import PatchViT
+from .weights_files import weights_file
 from .weights_reading import is_torchscript, read_weights, sha256_of
 
 
@@ -21,8 +24,12 @@ def load_patch_encoder(
     path: str | Path,
     patch_size: int = 256,
     *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    encoder: str | None = None,
+    encoders_file: str | Path | None = None,
+    mean: Sequence[float] | float | str | None = None,
+    std: Sequence[float] | float | str | None = None,
+    input_px: int | None = None,
+    mpp: float | None = None,
     n_heads: int | None = None,
     device: torch.device | str = "cpu",
     amp: bool = False,
@@ -35,38 +42,53 @@ def load_patch_encoder(
     tensor operations, not an unpickling of arbitrary Python objects; still, take it from people you trust.
 
     Args:
-        path: the file.
+        path: the file, or a folder with one.
         patch_size: px on a side of the patches that will be encoded.
-        mean, std: normalization of pixels in [0, 1]; None: what the file says, else ImageNet's.
+        encoder: name of the model, see ``encoders.yaml``; None: as the file says, or is called.
+        encoders_file: YAML with further models.
+        mean, std: normalization of pixels in [0, 1], in place of the contract's.
+        input_px: px that the network sees, in place of the contract's; other patches are scaled.
+        mpp: um/px at which patches are read, which is compared with that of the encoder's training.
         n_heads: attention heads of a file that does not tell; None: one per 64 values, as published.
         device: where it goes.
         amp: bfloat16.
 
     Raises:
-        BundleError: the file is missing, broken or of another architecture, or does not give one vector a patch.
+        BundleError: the file is missing, broken or of another architecture, nobody says how its pixels are normalized,
+            it does not give one vector a patch, or um/px are more than twice off.
     """
     path = Path(path)
-    if not path.is_file():
+    file = _existing(path)
+    contents = None if is_torchscript(file) else read_weights(file)
+    backbone = _load_torchscript(file) if contents is None else None
+    choice = EncoderChoice(encoder, encoders_file, mean, std, input_px)
+    if contents is not None:
+        _refuse_region_encoder(file, contents)
+    contract = choose_contract(path, file, contents, choice)
+    if backbone is None and contents is not None:
+        backbone = _load_vit(file, contents, contract, n_heads)
+    assert backbone is not None
+    check_mpp(contract, int(patch_size), mpp)
+    dim = _probe(backbone, contract.at(int(patch_size)).input_px or int(patch_size), file)
+    if contract.dim not in (None, dim):
+        raise BundleError(
+            f"{file} gives {dim} values a patch, {contract.name} gives {contract.dim}: these are not its weights, or "
+            "not the output that it is used with. Name the right model (--patch_encoder), or give its own file."
+        )
+    name = (path if path.is_dir() else file).stem
+    own = PatchTokenizer(backbone, dim, name=name, sha256=sha256_of(file), amp=as_bool(amp), contract=contract)
+    return own.to(device)
+
+
+def _existing(path: Path) -> Path:
+    file = weights_file(path)
+    if not file.is_file():
         raise BundleError(
             f"there is no patch encoder at {path}. Three ways out: train one on your own slides "
             "(python -m monai.bundle run training --config_file configs/train_patch_encoder.yaml), give HIPT's "
             "vit256_small_dino.pth as patch_encoder_ckpt, or any TorchScript file that maps (B, 3, p, p) to (B, D)."
         )
-    if is_torchscript(path):
-        backbone = _load_torchscript(path)
-        normalization: dict[str, Any] = {}
-    else:
-        backbone, normalization = _load_vit(path, n_heads)
-    tokenizer = PatchTokenizer(
-        backbone,
-        _probe(backbone, int(patch_size), path),
-        mean=mean or normalization.get("mean") or IMAGENET_MEAN,
-        std=std or normalization.get("std") or IMAGENET_STD,
-        name=path.stem,
-        sha256=sha256_of(path),
-        amp=as_bool(amp),
-    )
-    return tokenizer.to(device)
+    return file
 
 
 def _load_torchscript(path: Path) -> nn.Module:
@@ -76,15 +98,19 @@ def _load_torchscript(path: Path) -> nn.Module:
         raise BundleError(f"{path} is a broken TorchScript file ({_short(error)}). Export it again.") from error
 
 
-def _load_vit(path: Path, n_heads: int | None) -> tuple[nn.Module, dict[str, Any]]:
-    contents = read_weights(path)
-    weights = select_backbone(contents, source=path).backbone
-    architecture = infer_vit_architecture(weights, source=path)
-    if architecture.pop("kind") != "patch":
+def _refuse_region_encoder(path: Path, contents: Mapping[str, Any]) -> None:
+    if "phi.0.weight" in select_backbone(contents, source=path).backbone:
         raise BundleError(
             f"{path} holds a region encoder (tokens to embeddings), not a patch encoder (pixels to tokens). "
             "Give it as region_encoder_ckpt, and a file like models/patch_encoder.pt as patch_encoder_ckpt."
         )
+
+
+def _load_vit(path: Path, contents: Mapping[str, Any], contract: EncoderContract, n_heads: int | None) -> nn.Module:
+    weights = select_backbone(contents, source=path).backbone
+    architecture = infer_vit_architecture(weights, source=path)
+    architecture.pop("kind")
+    _compare_architecture(path, architecture, contract)
     stated = contents.get("architecture")
     heads = stated.get("n_heads") if isinstance(stated, dict) else None
     architecture["n_heads"] = n_heads or heads or architecture["n_heads"]
@@ -93,25 +119,62 @@ def _load_vit(path: Path, n_heads: int | None) -> tuple[nn.Module, dict[str, Any
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path} describes no network that can be built ({error}).") from error
     load_into(backbone, weights, source=path)
-    normalization = contents.get("normalization")
-    return backbone.eval(), normalization if isinstance(normalization, dict) else {}
+    return backbone.eval()
+
+
+def _compare_architecture(path: Path, found: Mapping[str, Any], contract: EncoderContract) -> None:
+    """Raise where the weights are not those of the model that the contract is for."""
+    expected = {"dim": contract.dim, **(contract.architecture or {})}
+    other = {name: value for name, value in expected.items() if name in found and value not in (None, found[name])}
+    if other:
+        words = ", ".join(f"{name} {found[name]}, {contract.name} has {value}" for name, value in other.items())
+        raise BundleError(
+            f"{path} is not {contract.name}: its weights have {words}. Name the model that it is (--patch_encoder), or "
+            "say --patch_mean and --patch_std for one that has no name."
+        )
 
 
 @torch.inference_mode()
-def _probe(backbone: nn.Module, patch_size: int, path: Path) -> int:
-    """Width of a token, found by encoding two gray patches."""
-    wanted = f"one vector a patch, shape [2, D], for two patches of {patch_size} px"
-    try:
-        tokens = backbone(torch.zeros(2, 3, patch_size, patch_size))
-    except (RuntimeError, ValueError) as error:
+def _probe(backbone: nn.Module, side_px: int, path: Path) -> int:
+    """Width of a token, found by encoding two gray patches, and each of them alone."""
+    pair = torch.zeros(2, 3, side_px, side_px)
+    tokens = _tried(backbone, pair, path)
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.shape[0] != 2:
+        found = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
         raise BundleError(
-            f"{path} cannot encode patches of {patch_size} px ({_short(error)}). "
-            "Set patch_size to what the encoder takes, or give another encoder."
-        ) from error
-    if not isinstance(tokens, torch.Tensor) or tokens.dim() != 2 or tokens.shape[0] != 2:
-        found = list(tokens.shape) if isinstance(tokens, torch.Tensor) else type(tokens).__name__
-        raise BundleError(f"{path} does not give {wanted}: it gives {found}. Export the pooled or CLS output.")
+            f"{path} does not give one vector a patch, shape [2, D], for two patches of {side_px} px: it gives "
+            f"{found}. Export the pooled or CLS output."
+        )
+    if not tokens.isfinite().all():
+        raise BundleError(
+            f"{path} gives tokens that are not finite (NaN or infinite) for gray patches of {side_px} px: its weights "
+            "are broken or were exported in a type too small. Export it again, in float32."
+        )
+    try:
+        alone = _tried(backbone, pair[:1], path)
+    except BundleError:
+        alone = None
+    if not isinstance(alone, Tensor) or alone.shape != tokens[:1].shape:
+        raise BundleError(
+            f"{path} encodes two patches at once, but not one: it was exported for one size of batch. Export it with "
+            "batches of any size (torch.jit.script, or a trace without reshapes to a fixed number)."
+        )
     return tokens.shape[1]
+
+
+def _tried(backbone: nn.Module, patches: Tensor, path: Path) -> Any:
+    try:
+        return backbone(patches)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        reason = _short(error)
+        if isinstance(backbone, torch.jit.ScriptModule) and ("cuda" in reason.lower() or "NVIDIA" in reason):
+            raise BundleError(
+                f"{path} runs on a GPU alone ({reason}): a device was written into it. Export it on the CPU."
+            ) from error
+        raise BundleError(
+            f"{path} cannot encode patches of {patches.shape[-1]} px ({reason}). Say the px that the encoder takes "
+            "(--patch_input_px, or patch_size), or give another encoder."
+        ) from error
 
 
 def _short(error: Exception) -> str:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import fingerprint_of
-from ..core import BundleError, as_whole, encoder_key
+from ..core import CONTRACT_ATTRIBUTES, BundleError, as_whole, contract_difference, encoder_key
 from ..networks import RegionDescriber, read_about, warn_of_missing_background, weights_name
 from ..prototypes import slide_prototypes
 from ..storage import SlideEmbeddings, TokenFile, TokenHeader
@@ -165,7 +165,11 @@ class SlideRecorder:
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     others = []
+    differs = contract_difference(found, wanted) if "encoder_contract" in wanted else None
+    others += [] if differs is None else [f"its patches were prepared with {differs[0]} and would be with {differs[1]}"]
     for name, value in wanted.items():
+        if name in CONTRACT_ATTRIBUTES:
+            continue
         if name in _ENCODERS:
             is_same = encoder_key(str(found.get(name, ""))) == encoder_key(str(value))
             others += [] if is_same else [f"another {_ENCODERS[name]} made it"]

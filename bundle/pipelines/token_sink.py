@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..cohort import TOKENIZED, SlideOutcome
-from ..core import BundleError, SettingError, as_bool, check_folder, encoder_key
-from ..networks import weights_name
+from ..core import (
+    CONTRACT_ATTRIBUTES,
+    BundleError,
+    SettingError,
+    as_bool,
+    check_folder,
+    contract_difference,
+    encoder_key,
+)
+from ..networks import EncoderContract, weights_file, weights_name
 from ..storage import NoRoomError, TokenFileWriter, TokenHeader, read_token_header
 from .jobs import Piece, SlideJob
 from .pipeline import SlidePipeline
@@ -37,22 +45,31 @@ class TokenSink(Sink[_OpenFile]):
     """Sorts the tokens of mixed batches back into regions and slides.
 
     The network is a patch encoder, uint8 [B, 3, p, p] -> [B, D], such as :class:`~bundle.networks.PatchTokenizer`; its
-    ``name``, ``sha256``, ``mean``, ``std`` and ``amp`` are recorded.
+    ``name``, ``sha256``, ``contract``, ``mean``, ``std`` and ``amp`` are recorded.
 
     Args:
         dtype: of the stored tokens, float16 or float32.
         overwrite: make files that are already there anew.
         weights: file of an encoder that is made only when a slide needs it, by which files are compared before.
+        contract: gives that encoder's contract, for the same purpose; it is asked for where there are weights.
     """
 
     table, done = TOKENIZED, "tokenized"
 
-    def __init__(self, dtype: str = "float16", *, overwrite: bool = False, weights: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        dtype: str = "float16",
+        *,
+        overwrite: bool = False,
+        weights: str | Path | None = None,
+        contract: Callable[[], EncoderContract] | None = None,
+    ) -> None:
         super().__init__()
         if dtype not in ("float16", "float32"):
             raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
         self.dtype, self.overwrite = dtype, as_bool(overwrite)
         self.weights = None if weights is None else Path(weights)
+        self.contract = contract
         self._attributes: dict[str, Any] = {}
         self._dim = 0
 
@@ -63,8 +80,11 @@ class TokenSink(Sink[_OpenFile]):
 
     def _kind_of_folder(self, source: PatchStream) -> dict[str, Any]:
         """What all token files of a folder have in common."""
-        is_known = self.weights is not None and self.weights.is_file()
-        return {**source.kind, **({"encoder": weights_name(self.weights)} if is_known else {})}  # type: ignore[arg-type]
+        if self.weights is None or not self.weights.exists():
+            return source.kind
+        encoder = weights_name(weights_file(self.weights))
+        contract = {} if self.contract is None else self.contract().record(source.how.patch_size)
+        return {**source.kind, "encoder": encoder, **contract}
 
     def prepare(self, pipeline: SlidePipeline) -> None:
         """Try the encoder, look at the files that are there; no slide is touched before both are well.
@@ -82,10 +102,11 @@ class TokenSink(Sink[_OpenFile]):
         self._dim = self._try(pipeline, source.how.patch_size)
         for folder in folders:
             check_folder(folder, "token files", "tokens_dir")
-        encoder = _encoder_name(pipeline.network)
+        encoder, recorded = _encoder_name(pipeline.network), _recorded(pipeline.network, source.how.patch_size)
         if is_made:
-            self._settle(source, folders, {**kind, "dim": self._dim, "encoder": encoder})
-        self._attributes = {"encoder": encoder, "dtype": self.dtype, **_recorded(pipeline.network)}
+            own = {name: value for name, value in recorded.items() if name in CONTRACT_ATTRIBUTES}
+            self._settle(source, folders, {**kind, "dim": self._dim, "encoder": encoder, **own})
+        self._attributes = {"encoder": encoder, "dtype": self.dtype, **recorded}
 
     def add(self, piece: Piece, rows: Rows) -> None:
         """Take tokens [n, D] of a region."""
@@ -203,6 +224,8 @@ def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any])
 def _check_kind(header: TokenHeader, expected: Mapping[str, Any]) -> None:
     found = {**header.attributes, "region_patches": header.region_patches, "dim": header.dim}
     for name, wanted in expected.items():
+        if name in CONTRACT_ATTRIBUTES:
+            continue
         value = found.get(name, wanted)
         same = encoder_key(value) == encoder_key(wanted) if name == "encoder" else value == wanted
         if not same:
@@ -210,6 +233,13 @@ def _check_kind(header: TokenHeader, expected: Mapping[str, Any]) -> None:
                 f"the folder {header.path.parent} holds tokens of another kind: {header.path.name} was made with "
                 f"{name} {value}, this run would use {wanted}. Choose another tokens_dir, or remove the old files."
             )
+    differs = contract_difference(found, expected) if "encoder_contract" in expected else None
+    if differs is not None:
+        raise BundleError(
+            f"the folder {header.path.parent} holds tokens of the same encoder with pixels prepared otherwise: "
+            f"{header.path.name} was made with {differs[0]}, this run would use {differs[1]}. Choose another "
+            "tokens_dir, or remove the old files."
+        )
 
 
 def _encoder_name(network: Any) -> str:
@@ -217,8 +247,10 @@ def _encoder_name(network: Any) -> str:
     return f"{name} sha256:{sha256}" if sha256 else name
 
 
-def _recorded(network: Any) -> dict[str, Any]:
+def _recorded(network: Any, patch_size: int) -> dict[str, Any]:
     recorded: dict[str, Any] = {"amp": bool(getattr(network, "amp", False))}
+    if isinstance(contract := getattr(network, "contract", None), EncoderContract):
+        recorded |= contract.record(patch_size)
     for name in ("mean", "std"):
         if (values := getattr(network, name, None)) is not None:
             recorded[f"normalization_{name}"] = [float(channel) for channel in values]

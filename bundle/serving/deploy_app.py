@@ -54,12 +54,14 @@ class RegionEncoderOperator(Operator):
 
     Args:
         model_path: that folder.
-        patch_size: px of the patches that will come.
+        encoding: of the patch encoder, see :func:`~bundle.networks.load_patch_encoder`.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, model_path: Path, patch_size: int, **options: Any) -> None:
+    def __init__(
+        self, fragment: Fragment, *args: Any, model_path: Path, encoding: dict[str, Any], **options: Any
+    ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.patch_encoder = load_patch_encoder(model_path / "patch_encoder.pt", patch_size, device=device)
+        self.patch_encoder = load_patch_encoder(model_path / "patch_encoder.pt", device=device, **encoding)
         self.region_encoder = load_region_encoder(model_path / "model.pt", device=device)
         self.weights = weights_name(model_path / "model.pt")
         super().__init__(fragment, *args, **options)
@@ -106,20 +108,25 @@ class SlideEmbeddingApp(Application):
 
     Args:
         reading: settings of how slides are read that differ from the defaults (0.5 um/px, patches of 256 px).
+        encoding: what the file of the patch encoder does not say (``encoder``, a name; or ``mean``, ``std`` and
+            ``input_px``), see :func:`~bundle.networks.load_patch_encoder`.
     """
 
-    def __init__(self, *args: Any, reading: dict[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, reading: dict[str, Any] | None = None, encoding: dict[str, Any] | None = None, **options: Any
+    ) -> None:
         self.reading = reading or {}
+        how = {"patch_size": int(self.reading.get("patch_size", 256)), "mpp": self.reading.get("mpp", 0.5)}
+        self.encoding = {**how, **(encoding or {})}
         super().__init__(*args, **options)
 
     def compose(self) -> None:
         """Three operators in a row."""
         folders: AppContext = Application.init_app_context(self.argv)
-        size = int(self.reading.get("patch_size", 256))
         once = CountCondition(self, 1)
         where, models = Path(folders.input_path), Path(folders.model_path)
         loader = RegionLoaderOperator(self, once, input_path=where, reading=self.reading, name="region_loader")
-        encoder = RegionEncoderOperator(self, model_path=models, patch_size=size, name="region_encoder")
+        encoder = RegionEncoderOperator(self, model_path=models, encoding=self.encoding, name="region_encoder")
         writer = EmbeddingWriterOperator(self, output_path=Path(folders.output_path), name="embedding_writer")
         self.add_flow(loader, encoder, {("regions", "regions")})
         self.add_flow(encoder, writer, {("slide", "slide")})

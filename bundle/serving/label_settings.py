@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import BundleError
-from ..networks import sha256_of
+from ..networks import sha256_of, weights_file
 
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt"}
 _READING = {
     "slide_table", "wsi_reader", "mpp", "default_mpp", "region_patches", "patch_size", "min_tissue",
-    "min_tissue_patches", "encode_background", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
+    "min_tissue_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
+    "encoders_file", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
     "n_prototypes", "min_regions", "seed",
 }  # fmt: skip
 _EVALUATED = ("$", "@", "%")
@@ -70,7 +71,9 @@ class LabelSettings:
         settings = cls(
             bundle_root=bundle_root,
             work_dir=Path(conf.get("work_dir") or app_dir / "work").expanduser().resolve(),
-            patch_encoder_ckpt=Path(conf.get("patch_encoder_ckpt") or models / "patch_encoder.pt").resolve(),
+            patch_encoder_ckpt=weights_file(
+                Path(conf.get("patch_encoder_ckpt") or models / "patch_encoder.pt").expanduser().absolute()
+            ),
             given_region_encoder=Path(conf.get("region_encoder_ckpt") or models / "model.pt").resolve(),
             reading={name: _absolute(name, str(conf[name])) for name in conf if name in _READING},
             train_configs=tuple((bundle_root / name.strip()).resolve() for name in configs),
@@ -106,7 +109,10 @@ class LabelSettings:
     @property
     def tokens_dir(self) -> Path:
         """Token files of the slides, one folder a patch encoder and way of reading."""
-        names = ("mpp", "patch_size", "region_patches", "encode_background")
+        names = (
+            "mpp", "patch_size", "region_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std",
+            "patch_input_px", "encoders_file",
+        )  # fmt: skip
         ways = [f"{name}={self.reading[name]}" for name in names if name in self.reading]
         key = hashlib.sha256("\n".join([sha256_of(self.patch_encoder_ckpt), *ways]).encode()).hexdigest()[:12]
         return self.work_dir / "tokens" / key
@@ -126,4 +132,4 @@ class LabelSettings:
 
 def _absolute(name: str, value: str) -> str:
     """Training runs in another folder than the server, so paths must not depend on it."""
-    return str(Path(value).expanduser().resolve()) if name == "slide_table" else value
+    return str(Path(value).expanduser().resolve()) if name in ("slide_table", "encoders_file") else value

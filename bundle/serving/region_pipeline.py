@@ -72,6 +72,7 @@ def encode_regions(
         attributes={
             **regions.attributes,
             "encoder": f"{patch_encoder.name} sha256:{patch_encoder.sha256}",
+            **patch_encoder.contract.record(regions.how.patch_size),
             "region_encoder": weights,
         },
     )

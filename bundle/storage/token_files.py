@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError, encoder_key
+from ..core import BundleError, contract_difference, encoder_key
 from .token_store import TokenFile, TokenHeader, read_token_header
 
 logger = logging.getLogger(__name__)
@@ -112,6 +112,12 @@ def check_alike(headers: Sequence[TokenHeader]) -> None:
                     f"token files do not belong together: {name} is {a} in {first.path} and {b} in {other.path}. "
                     "Keep each kind in a folder of its own."
                 )
+        if (differs := contract_difference(first.attributes, other.attributes)) is not None:
+            raise BundleError(
+                "token files do not belong together, though one encoder made them: its pixels were prepared with "
+                f"{differs[0]} in {first.path} and with {differs[1]} in {other.path}. Keep each kind in a folder of "
+                "its own."
+            )
         if other.slide_id in seen:
             raise BundleError(
                 f"slide {other.slide_id} has two token files: {seen[other.slide_id].path} and {other.path}."

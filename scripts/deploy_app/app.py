@@ -14,5 +14,5 @@ sys.path.insert(0, str(HERE if (HERE / "bundle").is_dir() else HERE.parents[1]))
 from bundle.serving.deploy_app import SlideEmbeddingApp  # noqa: E402
 
 if __name__ == "__main__":
-    reading = yaml.safe_load((HERE / "app.yaml").read_text())["reading"]
-    SlideEmbeddingApp(reading=reading).run()
+    knobs = yaml.safe_load((HERE / "app.yaml").read_text())
+    SlideEmbeddingApp(reading=knobs["reading"], encoding=knobs["encoding"]).run()

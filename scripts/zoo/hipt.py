@@ -28,9 +28,9 @@ def export_region_encoder(model: RegionModel, folder: Path) -> Path:
 
 
 def export_patch_encoder(contents: Mapping[str, Any], folder: Path) -> Path:
-    """The same for what stage one wrote; its architecture and normalization stay beside ``teacher``."""
+    """The same for what stage one wrote; its architecture, normalization and contract stay beside ``teacher``."""
     state = select_backbone(contents).backbone
-    kept = {name: contents[name] for name in ("architecture", "normalization")}
+    kept = {name: contents[name] for name in ("architecture", "normalization", "contract") if name in contents}
     return _export({"teacher": {f"backbone.{name}": t for name, t in state.items()}, **kept}, folder / PATCH_FILE)
 
 

@@ -127,6 +127,7 @@ def test_slides_are_tokenized_on_the_gpu(demo_slides, tmp_path, kind):
     found = []
     for device in ("cuda", "cpu"):
         ids = {"dataset_dir": demo_slides, "tokens_dir": tmp_path / device, "mpp": 4.0, "patch_size": 64}
+        ids |= {} if kind == "own" else {"patch_mean": 0.5, "patch_std": 0.5}
         run("tokenize.yaml", tmp_path / "log", device=device, patch_encoder_ckpt=tmp_path / "encoder.pt", **ids)
         dataset = TokenDataset(tmp_path / device, cache="none")
         found.append(dataset.read(torch.arange(len(dataset)).numpy())[torch.as_tensor(dataset.masks)].float())

@@ -26,6 +26,8 @@ from bundle.networks import (
 )
 from bundle.networks.from_weights import load_encoder
 
+HALF = {"mean": 0.5, "std": 0.5}
+
 
 class _Half(nn.Module):
     """A patch encoder of somebody else's: mean color, twice, or whatever ``kind`` says."""
@@ -155,7 +157,8 @@ def test_safetensors_patch_encoder(tmp_path):
     """The same names in a safetensors file make the same encoder."""
     body = hipt_files.patch_backbone(64, 1)
     save_file(body, tmp_path / "vit.safetensors")
-    torch.testing.assert_close(dict(load_patch_encoder(tmp_path / "vit.safetensors", 64).backbone.state_dict()), body)
+    encoder = load_patch_encoder(tmp_path / "vit.safetensors", 64, **HALF)
+    torch.testing.assert_close(dict(encoder.backbone.state_dict()), body)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
@@ -168,20 +171,20 @@ def test_torchscript_patch_encoder(tmp_path):
     torch.testing.assert_close(encoder(image), torch.full((2, 6), 0.2))
     torch.jit.save(torch.jit.script(_Half("map")), tmp_path / "map.pt")
     with pytest.raises(BundleError, match=r"map.pt does not give one vector a patch.*gives \[2, 3, 32, 32\]"):
-        load_patch_encoder(tmp_path / "map.pt", 32)
+        load_patch_encoder(tmp_path / "map.pt", 32, **HALF)
 
 
 def test_a_patch_size_that_does_not_fit(tmp_path):
     """A patch that the ViT cannot cut into its squares is refused with both sizes."""
     save_atomically({"teacher": hipt_files.patch_backbone(64, 1)}, tmp_path / "patch.pt")
     with pytest.raises(BundleError, match="cannot encode patches of 100 px.*multiples of 16 px"):
-        load_patch_encoder(tmp_path / "patch.pt", 100)
+        load_patch_encoder(tmp_path / "patch.pt", 100, **HALF)
 
 
 def test_tokenizer_is_frozen_and_bf16_is_close(tmp_path):
     """It never trains, takes no gradients, and bfloat16 changes directions by little."""
     hipt_files.save_checkpoint(tmp_path / "p.pth", hipt_files.patch_backbone(64, 3), hipt_files.head(64))
-    exact, fast = (load_patch_encoder(tmp_path / "p.pth", 64, amp=amp) for amp in (False, "true"))
+    exact, fast = (load_patch_encoder(tmp_path / "p.pth", 64, amp=amp, **HALF) for amp in (False, "true"))
     image = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     assert not exact.train().training and not any(p.requires_grad for p in exact.parameters())
     assert exact(image).dtype == fast(image).dtype == torch.float32

@@ -62,7 +62,9 @@ def test_the_same_encoder_gives_the_same_tokens_either_way(tmp_path):
     """Our own tokens of a slide, written as TRIDENT writes, come back with equal features, corners and masks."""
     write_slide(tmp_path / "slides" / "a.tif", 320)
     sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, tmp_path / "encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, tmp_path / "encoder.pt")
     made = ConfigWorkflow(
         config_file=str(ROOT / "configs" / "tokenize.yaml"),
         workflow_type="infer",

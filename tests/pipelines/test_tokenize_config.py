@@ -45,7 +45,9 @@ def workflow(tmp_path, **overrides):
 def test_the_config_runs(tmp_path):
     """check_properties finds nothing missing, and the run makes token files with the encoder's hash in them."""
     sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    torch.save({"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes}, tmp_path / "encoder.pt")
+    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+    torch.save(contents, tmp_path / "encoder.pt")
     made = workflow(tmp_path)
     assert made.check_properties() == []
     made.run()

@@ -143,6 +143,10 @@ def test_transforms_and_choice_of_slides(cohort):
         ({"dim": 8}, "token length is 6 in .*s0.h5 and 8 in .*x.h5"),
         ({"side": 2}, "patches on a region's side is 4 in .* and 2 in"),
         ({"mpp": 1.0}, "mpp is 0.5 in .* and 1.0 in"),
+        (
+            {"encoder_contract": "b", "patch_mean": [0.5] * 3},
+            r"with patch_mean \[0.485, .* in .*s0.h5 and with patch_mean \[0.5, .* in .*x.h5",
+        ),
         ({"encoder": "other sha256:bb"}, "encoder is vit sha256:aa in .*s0.h5 and other sha256:bb in .*x.h5"),
         ({"slide_id": "s1"}, "slide s1 has two token files: .*s1.h5 and .*x.h5"),
     ],

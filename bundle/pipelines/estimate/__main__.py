@@ -93,8 +93,19 @@ def _with_costs(
 def _patch_encoder(options: argparse.Namespace, device: torch.device) -> tuple[nn.Module, int, list[str]]:
     """The encoder, its token length, and what has to be said of it."""
     path, is_amp = Path(options.patch_encoder_ckpt), device.type == "cuda"
-    if path.is_file():
-        network = load_patch_encoder(path, options.patch_size, device=device, amp=is_amp)
+    if path.exists():
+        network = load_patch_encoder(
+            path,
+            options.patch_size,
+            encoder=options.patch_encoder,
+            encoders_file=options.encoders_file,
+            mean=options.patch_mean,
+            std=options.patch_std,
+            input_px=options.patch_input_px,
+            mpp=options.mpp,
+            device=device,
+            amp=is_amp,
+        )
         return network, network.dim, []
     print(f"no patch encoder at {path}: an untrained ViT-S/16 of the same speed is probed", file=sys.stderr)
     network = PatchTokenizer(PatchViT(), 384, amp=is_amp).to(device)
@@ -153,6 +164,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--min_tissue_patches", type=int, default=8, help="a region needs as many (8)")
     add("--encode_background", action="store_true", help="all patches of a region are encoded")
     add("--patch_encoder_ckpt", type=Path, default=_ROOT / "models" / "patch_encoder.pt", help="the one to be used")
+    add("--patch_encoder", help="name of the model, as for tokenizing")
+    add("--patch_mean", help="of pixels in [0, 1], three numbers with commas, as for tokenizing")
+    add("--patch_std", help="the same")
+    add("--patch_input_px", type=int, help="px that the encoder sees, as for tokenizing")
+    add("--encoders_file", type=Path, help="YAML with models of your own")
     add("--train_config", type=Path, nargs="+", default=[Path("configs/train.yaml")], help="with mixins, if any")
     add("--set", nargs="*", default=[], metavar="ID=VALUE", help="ids of the training config, such as max_epochs=50")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
