@@ -7,57 +7,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from encoder_files import IMAGENET, own_file, program
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from bundle.core import BundleError, contract_difference, save_atomically
-from bundle.networks import (
-    EncoderContract,
-    PatchTokenizer,
-    PatchViT,
-    contract_of,
-    load_patch_encoder,
-    named_contract,
-    registry,
-)
+from bundle.networks import EncoderContract, PatchTokenizer, contract_of, load_patch_encoder, named_contract, registry
 from bundle.networks.scaling import middle, scaled
 
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 PATCHES = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-class Quarters(nn.Module):
-    """Somebody's encoder: mean colors of the quarters of a patch, D = 12; ``trouble`` is what else it does."""
-
-    def __init__(self, trouble: str = ""):
-        super().__init__()
-        self.trouble = trouble
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        tokens = nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
-        if self.trouble == "one size of batch":
-            tokens = tokens.reshape(2, 12)
-        if self.trouble == "nan":
-            tokens = tokens / (tokens - tokens)
-        if self.trouble == "gpu":
-            tokens = tokens.to(torch.device("cuda"))
-        return tokens
-
-
-def program(path, trouble=""):
-    """A TorchScript file."""
-    torch.jit.save(torch.jit.script(Quarters(trouble)), path)
-    return path
-
-
-def own_file(path, **contract):
-    """What stage one writes; without ``contract`` as older ones are."""
-    net = PatchViT(image_size=16, patch_size=8, dim=12, depth=1, n_heads=2)
-    contents = {"teacher": net.state_dict(), "architecture": net.architecture}
-    contents |= {"normalization": {"mean": [0.5] * 3, "std": [0.25] * 3}}
-    save_atomically(contents | ({"contract": contract} if contract else {}), path)
-    return path
 
 
 def pillow(patch, side, how):
