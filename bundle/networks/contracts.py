@@ -14,6 +14,7 @@ import yaml
 
 from ..core import SettingError
 from .contract_values import as_flag, as_names, as_pixels, as_range, as_triple, as_word
+from .vit_architectures import VIT_ARCHITECTURES
 
 _REGISTRY = Path(__file__).with_name("encoders.yaml")
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -38,7 +39,8 @@ class EncoderContract:
         gated: its file is handed out only after one's consent.
         repository: where its file comes from.
         files: names by which its file is recognized.
-        architecture: of the network, for files that hold weights alone.
+        architecture: of the network, for files that hold weights alone, see
+            :func:`~bundle.networks.build_vit_variant`; those of ``family: dino`` are read off their shapes.
     """
 
     name: str
@@ -76,9 +78,6 @@ class EncoderContract:
                 near = difflib.get_close_matches(str(key), known, n=2) or sorted(known)
                 raise SettingError(f"encoder {name} of {source} says {key}, which nobody knows: {', '.join(near)}?")
         where = f"of encoder {name} in {source}"
-        architecture = entry.get("architecture")
-        if architecture is not None and not isinstance(architecture, Mapping):
-            raise SettingError(f"architecture {where} is {architecture!r}; give names and values.")
         return cls(
             name=str(name),
             **{key: as_pixels(entry.get(key), f"{key} {where}") for key in ("input_px", "resize_px", "dim")},
@@ -91,7 +90,7 @@ class EncoderContract:
             gated=as_flag(entry.get("gated"), f"gated {where}"),
             repository=as_word(entry.get("repository"), f"repository {where}"),
             files=as_names(entry.get("files"), f"files {where}"),
-            architecture=architecture,
+            architecture=_architecture(str(name), entry.get("architecture"), where),
         )
 
     def at(self, patch_size: int) -> EncoderContract:
@@ -106,8 +105,9 @@ class EncoderContract:
         if is_scaled and self.interpolation is None:
             raise SettingError(
                 f"{self.name} takes {scaled_px} px, patches have {patch_size} px, and nobody has said how it scales "
-                f"them. Read patches of {scaled_px} px (--patch_size {scaled_px}), or say its interpolation (bicubic "
-                "or bilinear) in a file of encoders of your own (--encoders_file, docs/encoders.md)."
+                f"them. Read patches of {scaled_px} px (--patch_size {scaled_px}), have them encoded as they are "
+                f"(--patch_input_px {patch_size}), or say its interpolation (bicubic, bilinear) in a file of encoders "
+                "of your own (--encoders_file, docs/encoders.md)."
             )
         if scaled_px < input_px:
             raise SettingError(f"{self.name} scales to {scaled_px} px, from which {input_px} px cannot be cut.")
@@ -174,6 +174,17 @@ def _read_entries(path: Path) -> dict[str, EncoderContract]:
     if not isinstance(entries, Mapping):
         raise SettingError(f"the encoders_file {path} holds {type(entries).__name__}, not encoders by name.")
     return {str(name): EncoderContract.read(str(name), entry, path) for name, entry in entries.items()}
+
+
+def _architecture(name: str, value: Any, where: str) -> Mapping[str, Any] | None:
+    """As it is written, that of the model whose name is written, or that of the entry's own name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if value is not None and value not in VIT_ARCHITECTURES:
+        raise SettingError(
+            f"architecture {where} is {value!r}; give names and values, or {', '.join(VIT_ARCHITECTURES)}."
+        )
+    return VIT_ARCHITECTURES.get(name if value is None else value)
 
 
 def _plain(name: str) -> str:

@@ -16,8 +16,11 @@ from .contracts import EncoderContract
 from .patch_tokenizer import PatchTokenizer
 from .selection import select_backbone
 from .vit import PatchViT
+from .vit_variant_weights import load_vit_variant
 from .weights_files import weights_file
 from .weights_reading import is_torchscript, read_weights, sha256_of
+
+_DINO = "dino"  # names and layout of DINO's own ViT, sizes as in the file
 
 
 def load_patch_encoder(
@@ -36,8 +39,9 @@ def load_patch_encoder(
 ) -> PatchTokenizer:
     """A frozen patch encoder, ready for 8-bit patches.
 
-    Understood are: this bundle's ``patch_encoder.pt``, which describes itself; checkpoints and state dicts (``.pt``,
-    ``.pth``, ``.safetensors``) of a ViT under DINO's names, such as HIPT's ``vit256_small_dino.pth``; and TorchScript
+    Understood are: this bundle's ``patch_encoder.pt``, which describes itself; checkpoints and state dicts
+    (``.pt``, ``.pth``, ``.bin``, ``.safetensors``) of a ViT under DINO's names, such as HIPT's
+    ``vit256_small_dino.pth``, or, for models of ``encoders.yaml``, under timm's and Hugging Face's; and TorchScript
     programs that map (B, 3, p, p) to (B, D). TorchScript is read by ``torch.jit.load``: a program in a language of
     tensor operations, not an unpickling of arbitrary Python objects; still, take it from people you trust.
 
@@ -108,6 +112,11 @@ def _refuse_region_encoder(path: Path, contents: Mapping[str, Any]) -> None:
 
 def _load_vit(path: Path, contents: Mapping[str, Any], contract: EncoderContract, n_heads: int | None) -> nn.Module:
     weights = select_backbone(contents, source=path).backbone
+    if contract.architecture is not None and contract.architecture.get("family") != _DINO:
+        try:
+            return load_vit_variant(weights, contract.architecture, source=path)
+        except BundleError as error:
+            raise BundleError(f"these are not the weights of {contract.name}, as they are called. {error}") from error
     architecture = infer_vit_architecture(weights, source=path)
     architecture.pop("kind")
     _compare_architecture(path, architecture, contract)

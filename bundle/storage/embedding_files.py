@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core import BundleError, encoder_key
+from ..core import CONTRACT_ATTRIBUTES, BundleError, contract_difference, encoder_key
 from .embedding_store import EMBEDDING_SUFFIX
 
 _SAME_MPP = 0.02
@@ -15,18 +15,21 @@ _SAME_MPP = 0.02
 class Provenance(NamedTuple):
     """What must be the same for embeddings of two slides to be comparable.
 
-    ``region_encoder`` and ``encoder`` (of patches) as files record them, ``mpp`` in um/px.
+    ``region_encoder`` and ``encoder`` (of patches) as files record them, ``mpp`` in um/px; ``contract``: how patches
+    were prepared, None where nobody knows.
     """
 
     region_encoder: str
     encoder: str
     mpp: float
+    contract: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> Provenance:
         """From a file's attributes; what it does not record is empty, or 0."""
         region_encoder, encoder = (str(attributes.get(name, "")) for name in ("region_encoder", "encoder"))
-        return cls(region_encoder, encoder, float(attributes.get("mpp", 0.0)))
+        contract = {name: attributes[name] for name in CONTRACT_ATTRIBUTES if name in attributes}
+        return cls(region_encoder, encoder, float(attributes.get("mpp", 0.0)), contract or None)
 
     def difference(self, other: Provenance) -> str:
         """What keeps the two from being compared, in words; empty if nothing does. Weights count, not file names."""
@@ -38,6 +41,8 @@ class Provenance(NamedTuple):
                 return f"{what} {mine or 'unknown'} and {others or 'unknown'}"
         if abs(self.mpp - other.mpp) > _SAME_MPP * max(self.mpp, other.mpp):
             return f"resolution {self.mpp:g} and {other.mpp:g} um/px"
+        if self.contract and other.contract and (differs := contract_difference(self.contract, other.contract)):
+            return f"patches prepared with {differs[0]} and {differs[1]}"
         return ""
 
 

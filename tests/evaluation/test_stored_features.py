@@ -65,9 +65,10 @@ def test_copies_have_the_same_fingerprint(folder, tmp_path):
     assert prints["copy"] == prints["slide_0"] and len(set(prints.values())) == 2
 
 
-@pytest.mark.parametrize("trouble", ["encoder", "twice", "broken"])
+@pytest.mark.parametrize("trouble", ["encoder", "contract", "twice", "broken"])
 def test_files_that_do_not_belong_together_are_refused(folder, tmp_path, trouble, caplog):
-    """Another region encoder, a slide twice: both files are named. A broken file is left out with a warning."""
+    """Another region encoder, patches prepared otherwise, a slide twice: both files are named. A broken one is left out
+    with a warning."""
     slide = read_embeddings(folder / "out" / "embeddings" / "slide_0.h5")
     write_embeddings(slide, tmp_path / "slide_0.h5")
     if trouble == "broken":
@@ -75,6 +76,9 @@ def test_files_that_do_not_belong_together_are_refused(folder, tmp_path, trouble
         assert EmbeddingFiles(tmp_path).slide_ids == ["slide_0"] and "z.h5" in caplog.text
         return
     change = {"attributes": {**slide.attributes, "region_encoder": "x sha256:1"}, "slide_id": "b"}
-    write_embeddings(type(slide)(**{**vars(slide), **(change if trouble == "encoder" else {})}), tmp_path / "z.h5")
-    with pytest.raises(BundleError, match="region_encoder is .* and x" if trouble == "encoder" else "two files"):
+    contract = {"encoder_contract": "9", "patch_mean": [0.5] * 3, "patch_std": [0.5] * 3}
+    changes = {"encoder": change, "contract": {"attributes": {**slide.attributes, **contract}, "slide_id": "b"}}
+    write_embeddings(type(slide)(**{**vars(slide), **changes.get(trouble, {})}), tmp_path / "z.h5")
+    said = {"encoder": "region_encoder is .* and x", "contract": r"patch_mean \[0.485.* patch_mean \[0.5"}
+    with pytest.raises(BundleError, match=said.get(trouble, "two files")):
         EmbeddingFiles(tmp_path)

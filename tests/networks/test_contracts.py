@@ -13,7 +13,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bundle.core import BundleError, contract_difference, save_atomically
-from bundle.networks import EncoderContract, PatchTokenizer, contract_of, load_patch_encoder, named_contract, registry
+from bundle.networks import (
+    VIT_ARCHITECTURES,
+    EncoderContract,
+    PatchTokenizer,
+    build_vit_variant,
+    contract_of,
+    load_patch_encoder,
+    named_contract,
+    registry,
+)
 from bundle.networks.scaling import middle, scaled
 
 PATCHES = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -155,6 +164,30 @@ def test_every_entry_is_whole():
         assert (contract.mean is None) == (contract.std is None) == (contract.input_px is None), name
         assert contract.dim and contract.output and contract.repository, name
     assert len({contract.repository for contract in found.values()}) == len(found) > 25
+
+
+def test_architectures_and_contracts_agree():
+    """Every architecture has its contract; both say the same output, and values that it has."""
+    for name, architecture in VIT_ARCHITECTURES.items():
+        contract, output = registry()[name], architecture.get("output", "class")
+        assert (contract.output, contract.dim) == (output, architecture["dim"] * (2 if "mean" in output else 1)), name
+
+
+def test_weights_alone_become_the_network_of_their_name(tmp_path):
+    """A small ViT with registers under timm's names, known by a file of one's own: its tokens of the pixels by hand."""
+    sizes = {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "n_heads": 2, "mlp_hidden": 24}
+    network = build_vit_variant({**sizes, "n_registers": 2, "layer_scale": True, "positions": "patches"}).eval()
+    weights = {name.replace("registers", "reg_token"): t.normal_(0, 0.1) for name, t in network.state_dict().items()}
+    for n in "12":
+        weights = {name.replace(f"scale{n}", f"ls{n}.gamma"): tensor for name, tensor in weights.items()}
+    (tmp_path / "small").mkdir()
+    save_file(weights, tmp_path / "small" / "model.safetensors")
+    whole = {**sizes, "n_registers": 2, "layer_scale": True, "positions": "patches"}
+    entry = {"mean": 0.5, "std": 0.5, "output": "class", "dim": 12, "repository": "us/small", "architecture": whole}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump({"ours": entry}))
+    encoder = load_patch_encoder(tmp_path / "small", 32, encoders_file=tmp_path / "my.yaml")
+    torch.testing.assert_close(encoder(PATCHES), network(PATCHES / 127.5 - 1).detach(), atol=1e-5, rtol=0)
+    assert encoder.name == "small" and encoder.contract.name == "ours"
 
 
 def test_files_of_before_may_stand_beside_the_same():

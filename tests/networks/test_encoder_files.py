@@ -22,7 +22,9 @@ def test_weights_of_another_architecture_than_the_name_says(tmp_path):
     with pytest.raises(BundleError, match="is not hipt: its weights have dim 64, hipt has 384, depth 1, hipt has 12"):
         load_patch_encoder(tmp_path / "vit256_small_dino.pth")
     save_file(large, tmp_path / "weights.safetensors")
-    with pytest.raises(BundleError, match="is not uni: .*dim 384, uni has 1024"):
+    with pytest.raises(
+        BundleError, match=r"not the weights of uni, .*missing: blocks.*in the file, \[1, 1, 1024\] here"
+    ):
         load_patch_encoder(tmp_path / "weights.safetensors", 224, encoder="uni")
 
 

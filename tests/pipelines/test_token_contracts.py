@@ -10,9 +10,9 @@ from torch import nn
 
 from bundle.cohort import TOKENIZED, find_slides
 from bundle.core import CONTRACT_ATTRIBUTES, BundleError
-from bundle.networks import PatchTokenizer, PatchViT, contract_of, load_patch_encoder
+from bundle.networks import EncoderContract, PatchTokenizer, PatchViT, contract_of, load_patch_encoder
 from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
-from bundle.storage import TokenDataset, read_token_header
+from bundle.storage import Provenance, TokenDataset, read_token_header
 
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
 OLD = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -82,6 +82,16 @@ def test_older_files_stand_beside_what_they_were(folder, keep):
     assert TokenDataset(folder / "tokens").slide_ids == ["a", "b"]
     with pytest.raises(BundleError, match=r"a.h5 was made with patch_mean \[0.485, .*would use patch_mean \[0.5"):
         tokenizing(folder, mean=(0.5,) * 3)
+
+
+def test_embeddings_of_two_contracts_are_not_compared():
+    """A search keeps to one way of preparing patches; where a file does not say, as those of before, it is taken."""
+    known = {"region_encoder": "r", "encoder": "e", "mpp": 0.5}
+    half = EncoderContract("x", mean=(0.5,) * 3, std=(0.5,) * 3).record(256)
+    other = EncoderContract("x", mean=(0.5,) * 3, std=(0.25,) * 3).record(256)
+    mine, others, before = (Provenance.of({**known, **contract}) for contract in (half, other, {}))
+    assert mine.difference(others) == "patches prepared with patch_std [0.5, 0.5, 0.5] and patch_std [0.25, 0.25, 0.25]"
+    assert mine.difference(before) == before.difference(mine) == mine.difference(Provenance(**mine._asdict())) == ""
 
 
 def test_an_encoder_is_compared_before_it_is_made(folder):

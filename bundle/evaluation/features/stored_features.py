@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...cohort import fingerprint_of
-from ...core import BundleError, encoder_key
+from ...core import BundleError, contract_difference, encoder_key
 from ...networks import read_pretraining, sha256_of
 from ...storage import (
     SlideEmbeddings,
@@ -198,3 +198,8 @@ def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any], path: Path)
                 f"embeddings do not belong together: {name} is {a} in {first['path']} and {b} in {path}. Run inference "
                 "again for all slides, or keep each kind in a folder of its own."
             )
+    if (differs := contract_difference(first, other)) is not None:
+        raise BundleError(
+            f"embeddings do not belong together: patches were prepared with {differs[0]} in {first['path']} and with "
+            f"{differs[1]} in {path}. Run inference again for all slides, or keep each kind in a folder of its own."
+        )
