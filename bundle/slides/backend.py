@@ -14,7 +14,7 @@ from ..core import SlideError
 MIN_MPP, MAX_MPP = 0.01, 20.0
 _UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
 _UM_PER_OME_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-_NUMBER = r"([-+0-9.eE]+)"
+_NUMBER = r"([-+0-9.,eE]+)"  # some systems write a decimal comma
 
 
 class Backend(ABC):
@@ -103,8 +103,8 @@ def mpp_of_tags(tags: Any) -> Resolution | None:
 
 def _resolution(x: str, y: str) -> Resolution | None:
     try:
-        return Resolution(float(x), float(y))
-    except ValueError:
+        return Resolution(*(float(number.rstrip(",").replace(",", ".")) for number in (x, y)))
+    except ValueError:  # none, or one with thousands set off
         return None
 
 

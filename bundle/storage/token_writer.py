@@ -145,7 +145,8 @@ class TokenFileWriter:
         properties.set_chunk((1, *self._shape[1:]))
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        with h5py.File(self._replacement.part, "w") as file:
+        # nobody else knows the temporary name; and some file systems have no locks (NFS, Lustre)
+        with h5py.File(self._replacement.part, "w", locking=False) as file:
             file.attrs.update(self._attributes)
             file["coords"], file["mask"] = self._coords, self._mask
             kind, space = h5py.h5t.py_create(self.dtype), h5py.h5s.create_simple(self._shape)
