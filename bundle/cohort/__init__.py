@@ -2,13 +2,15 @@
 
 from .outcomes import EMBEDDED, MAPPED, TOKENIZED, OutcomeTable, SlideOutcome
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
-from .slide_ids import SLIDE_SUFFIXES, SlideRef, find_slides, is_file_name
+from .slide_ids import Known, SlideRef, find_slides, is_file_name
+from .slide_names import SLIDE_SUFFIXES, twin_key
 from .slide_table import SlideRow, SlideTable, shown_values
 from .split_files import SplitFile, read_splits
 from .splits import Split, check_splits, fraction_of, patient_folds
 
 __all__ = [
     "EMBEDDED",
+    "Known",
     "MAPPED",
     "OutcomeTable",
     "PatientRows",
@@ -31,4 +33,5 @@ __all__ = [
     "pool_patients",
     "read_splits",
     "shown_values",
+    "twin_key",
 ]

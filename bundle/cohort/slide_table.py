@@ -1,19 +1,21 @@
 """What is known of each slide: a CSV with a row a slide."""
 
-import csv
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError
+from ..core import BundleError, readable
+from .matches import insist_on_one_each, report_matches
+from .slide_names import Found, TableNames
+from .text_tables import TextTable, as_written_once, is_missing, read_table
 
 _log = logging.getLogger(__name__)
-_UNKNOWN = {"", "na", "n/a", "nan", "none"}
 # with the words of cBioPortal's tables, which many cohorts come in
 _EVENT = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "1:deceased"), 1.0),
@@ -25,7 +27,7 @@ _OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One row. ``mpp`` in um/px; ``values`` has every column as text."""
+    """One row. ``mpp`` in um/px; ``patient``, ``site``: None where not known; ``values``: every column, as written."""
 
     mpp: float | None = None
     patient: str | None = None
@@ -35,23 +37,34 @@ class SlideRow:
 
 
 class SlideTable:
-    """Rows by slide; a slide is named by its id or its file name.
+    """Rows by slide; a slide is named by its id, its file name or its path.
 
     Args:
         rows: row of each name.
         columns: names of the columns.
         path: file they come from, or None for an empty table.
+        number: reads a number as the table writes it.
     """
 
-    def __init__(self, rows: dict[str, SlideRow], columns: Sequence[str] = (), path: Path | None = None) -> None:
+    def __init__(
+        self,
+        rows: dict[str, SlideRow],
+        columns: Sequence[str] = (),
+        path: Path | None = None,
+        number: Callable[[str], float] = float,
+    ) -> None:
         self.rows = rows
         self.columns = list(columns)
         self.path = path
-        self._by_stem = {Path(name).stem: row for name, row in rows.items() if Path(name).suffix}
+        self._names = TableNames(rows, str(path))
+        self._found: dict[str, Found | None] = {}
+        self._number = number
 
     @classmethod
     def read(cls, path: str | Path | None) -> "SlideTable":
         """Read a CSV with a column ``slide`` and any of ``mpp``, ``patient``, ``site``, ``roi``, labels; None: no rows.
+
+        How it may be written is for :func:`~bundle.cohort.text_tables.read_table` to say.
 
         Raises:
             BundleError: no such file, no column ``slide`` or nothing in it, a row twice, an mpp that is none, a missing
@@ -60,45 +73,74 @@ class SlideTable:
         if path is None:
             return cls({})
         path = Path(path)
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                records = list(reader)
-                columns = [name.strip() for name in reader.fieldnames or []]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise BundleError(f"the slide table {path} cannot be read ({error}): give a CSV file.") from error
-        if "slide" not in columns:
-            found = ", ".join(columns) or "nothing"
+        table = read_table(path, "slide table", ("slide",))
+        if "slide" not in table.columns:
+            found = ", ".join(table.columns) or "nothing"
             raise BundleError(f"{path} has no column 'slide' (found: {found}); add it: file name or id.")
         rows: dict[str, SlideRow] = {}
-        for line, record in enumerate(records, start=2):
-            values = {k.strip(): (v or "").strip() for k, v in record.items() if k is not None}
+        for line, values in table.rows:
             name = values["slide"]
-            if not any(values.values()):
-                continue
             if not name:
                 raise BundleError(f"{path}, line {line}: the column 'slide' is empty; give a file name or an id.")
             if name in rows:
                 raise BundleError(f"{path}, line {line}: slide {name!r} stands there twice; keep one row a slide.")
-            rows[name] = _row(values, path, line)
-        return cls(rows, columns, path)
+            rows[name] = _row(values, table, path, line)
+        return cls(_with_one_text(rows), table.columns, path, table.number)
 
-    def row(self, slide_id: str, path: str | Path | None = None) -> SlideRow:
-        """The slide's row, found by its id, its file name, or its id with a suffix; an empty row if there is none."""
-        names = [slide_id] + ([] if path is None else [Path(path).name, Path(path).stem])
-        for name in names:
-            if name in self.rows:
-                return self.rows[name]
-        return self._by_stem.get(slide_id, SlideRow())
+    def match(self, slide_ids: Sequence[str], paths: Sequence[str | Path] = (), base: Path | None = None) -> None:
+        """Find the rows of a cohort, once, and say how: what matched, rows without a slide, slides without a row.
 
-    def labels(self, slide_ids: Sequence[str], column: str) -> list[str | None]:
-        """A column's value for each slide, None where it is empty.
+        A row that has the id, or the whole path, of one of these slides is no row of another from then on.
+
+        Args:
+            slide_ids: of all slides.
+            paths: their files, or their names, "" where one is not known: an id need not be a file's name.
+            base: the folder from which paths count.
 
         Raises:
-            BundleError: the table has no such column, or none of these slides a value in it.
+            BundleError: a row may be meant for several slides, or several rows for one.
+        """
+        files = [Path(path) if str(path) else None for path in paths] if paths else [None] * len(slide_ids)
+        slides = [(slide_id, _from(file, base)) for slide_id, file in zip(slide_ids, files, strict=True)]
+        self._names.own(slides, are_whole=base is not None)
+        self._found = self._names.find_all(list(zip(slide_ids, files, strict=True)))
+        if self.rows:
+            insist_on_one_each(self._found, dict(slides), str(self.path))
+            report_matches(self._found, list(self.rows), str(self.path))
+
+    def row(self, slide_id: str, path: str | Path | None = None) -> SlideRow:
+        """The slide's row, see :class:`TableNames`; an empty row if there is none.
+
+        Raises:
+            BundleError: several rows may be meant for it.
+        """
+        found = self._found[slide_id] if slide_id in self._found else self._names.find(slide_id, path)
+        return SlideRow() if found is None else self.rows[found.name]
+
+    def labels(self, slide_ids: Sequence[str], column: str, classes: Collection[str] = ()) -> list[str | None]:
+        """A column's value for each slide, None where it is empty or says that it is not known (NA, nan, unknown).
+
+        Values are text as it is written, but ``0`` and ``0.0`` are one.
+
+        Args:
+            slide_ids: n slides.
+            column: its name.
+            classes: values that are asked for: these count even where they are words such as "none".
+
+        Raises:
+            BundleError: the table has no such column, none of these slides a value in it, or two ways of writing one
+                number are there that may be two values (1 and 01).
         """
         self._check_column(column, "label")
-        labels = [self.row(slide_id).values.get(column) or None for slide_id in slide_ids]
+        written = [row.values.get(column, "") for row in self._rows(slide_ids)]
+        words = Counter(word for word in written if word and is_missing(word) and word not in classes)
+        if words:
+            said = ", ".join(f"{n} x {word}" for word, n in words.most_common(5))
+            _log.warning("%s: %s in column %r count as empty", self.path, said, column)
+        known = [word if word in classes or not is_missing(word) else None for word in written]
+        one = as_written_once((word for word in known if word is not None), classes)
+        self._insist_on_two_values(set(one.values()), column)
+        labels = [None if word is None else one[word] for word in known]
         if slide_ids and not any(labels):
             raise BundleError(
                 f"no slide has a value in column {column!r} of {self.path}: its rows are "
@@ -109,11 +151,11 @@ class SlideTable:
 
     def patients(self, slide_ids: Sequence[str]) -> list[str]:
         """The patient of each slide; the slide itself where none is given."""
-        return [self.row(slide_id).patient or slide_id for slide_id in slide_ids]
+        return [row.patient or slide_id for slide_id, row in zip(slide_ids, self._rows(slide_ids), strict=True)]
 
     def sites(self, slide_ids: Sequence[str]) -> list[str | None]:
         """The site of each slide, None where none is given."""
-        return [self.row(slide_id).site for slide_id in slide_ids]
+        return [row.site for row in self._rows(slide_ids)]
 
     def survival(self, slide_ids: Sequence[str], time: str = "time", event: str = "event") -> NDArray[np.float64]:
         """Time and event of each slide, [n, 2]; both NaN where either is empty (or NA).
@@ -129,7 +171,7 @@ class SlideTable:
         """
         self._check_column(time, "time")
         self._check_column(event, "event")
-        rows = [self.row(slide_id).values for slide_id in slide_ids]
+        rows = [row.values for row in self._rows(slide_ids)]
         found = [self._outcome(s, r.get(time, ""), r.get(event, "")) for s, r in zip(slide_ids, rows, strict=True)]
         outcomes = np.array(found, dtype=np.float64).reshape(len(rows), 2)
         if rows and not (outcomes[:, 1] == 1).any():
@@ -142,9 +184,9 @@ class SlideTable:
         return outcomes
 
     def _outcome(self, slide_id: str, time: str, event: str) -> tuple[float, float]:
-        is_known = [word.lower() not in _UNKNOWN for word in (time, event)]
+        is_known = [not is_missing(word) for word in (time, event)]
         try:
-            months = float(time) if is_known[0] else math.nan
+            months = self._number(time) if is_known[0] else math.nan
         except ValueError:
             months = math.inf
         if is_known[0] and not 0 < months < math.inf:
@@ -167,25 +209,53 @@ class SlideTable:
                 "these."
             )
 
-    def warn_of_strangers(self, slide_ids: Iterable[str], paths: Iterable[str | Path] = ()) -> None:
-        """Warn of rows that :meth:`row` finds for none of these slides.
+    def _rows(self, slide_ids: Sequence[str]) -> list[SlideRow]:
+        """Rows of a cohort, matched now if they have not been."""
+        if not all(slide_id in self._found for slide_id in slide_ids):
+            self.match(slide_ids)
+        return [self.row(slide_id) for slide_id in slide_ids]
 
-        Args:
-            slide_ids: of all slides.
-            paths: their files, or their names, where they are known: an id need not be a file's name.
-        """
-        ids, files = set(slide_ids), [Path(path) for path in paths]
-        names = ids | {path.name for path in files} | {path.stem for path in files}
-        strangers = [name for name in self.rows if name not in names and Path(name).stem not in ids]
-        if strangers:
-            _log.warning("%s: %d rows match no slide, such as %s", self.path, len(strangers), ", ".join(strangers[:3]))
+    def _insist_on_two_values(self, words: Collection[str], column: str) -> None:
+        """Refuse one number in two ways of writing."""
+        by_number = defaultdict[float, list[str]](list)
+        for word in sorted(words):
+            try:
+                by_number[float(word)].append(word)
+            except ValueError:
+                continue
+        for same in by_number.values():
+            if len(same) > 1 and same[0] != same[1]:
+                raise BundleError(
+                    f"{self.path}: the column {column!r} holds {' and '.join(map(repr, same[:3]))}, one number in two "
+                    "ways of writing: write it in one, or make other words of them."
+                )
 
 
-def _row(values: dict[str, str], path: Path, line: int) -> SlideRow:
+def _from(file: Path | None, base: Path | None) -> str:
+    """A file's path from the cohort's folder on, "" where it is not known."""
+    if file is None:
+        return ""
+    inside = base is not None and file.is_relative_to(base)
+    return readable(file.relative_to(base).as_posix() if inside and base is not None else file.name)
+
+
+def _with_one_text(rows: dict[str, SlideRow]) -> dict[str, SlideRow]:
+    """Rows in which one patient, or site, is written in one way: 12 and 12.0 are one."""
+    patients, sites = (
+        as_written_once(text for row in rows.values() if (text := getattr(row, name)) is not None)
+        for name in ("patient", "site")
+    )
+    return {
+        name: replace(row, patient=patients.get(row.patient or ""), site=sites.get(row.site or ""))
+        for name, row in rows.items()
+    }
+
+
+def _row(values: dict[str, str], table: TextTable, path: Path, line: int) -> SlideRow:
     mpp = None
     if values.get("mpp"):
         try:
-            mpp = float(values["mpp"])
+            mpp = table.number(values["mpp"])
         except ValueError:
             mpp = math.nan
         if not 0.01 < mpp < 20:
@@ -198,7 +268,8 @@ def _row(values: dict[str, str], path: Path, line: int) -> SlideRow:
         roi = roi if roi.is_absolute() else path.parent / roi
         if not roi.is_file():
             raise BundleError(f"{path}, line {line}: the region of interest {roi} is no file; give a GeoJSON.")
-    return SlideRow(mpp, values.get("patient") or None, values.get("site") or None, roi, values)
+    patient, site = (None if is_missing(text) else text for text in (values.get("patient", ""), values.get("site", "")))
+    return SlideRow(mpp, patient, site, roi, values)
 
 
 def shown_values(values: Mapping[str, str]) -> dict[str, str]:

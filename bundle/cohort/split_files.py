@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..core import BundleError
+from .slide_names import TableNames, without_suffix
 from .splits import Split, check_split
+from .text_tables import read_table
 
 _SIDES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -52,7 +53,7 @@ def read_splits(path: str | Path, units: Sequence[str], slides: Sequence[Sequenc
     """
     path = Path(path)
     records, key, column = _read(path)
-    said, unknown = _match(records, units, slides if key == "slide" else [[unit] for unit in units])
+    said, unknown = _match(records, units, slides if key == "slide" else [[unit] for unit in units], path)
     notes = []
     if not any(said):
         raise BundleError(
@@ -77,13 +78,8 @@ def read_splits(path: str | Path, units: Sequence[str], slides: Sequence[Sequenc
 
 def _read(path: Path) -> tuple[dict[str, str], str, str]:
     """Side or fold of each name ("" where empty), and which columns were read."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k is not None} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BundleError(f"the file of splits {path} cannot be read ({error}): give a CSV file.") from error
+    table = read_table(path, "file of splits", ("slide", "patient"))
+    columns = table.columns
     keys, kinds = [c for c in ("slide", "patient") if c in columns], [c for c in ("split", "fold") if c in columns]
     if not keys or len(kinds) != 1:
         raise BundleError(
@@ -92,10 +88,8 @@ def _read(path: Path) -> tuple[dict[str, str], str, str]:
         )
     key, column = keys[0], kinds[0]
     found: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in table.rows:
         name = row[key]
-        if not any(row.values()):
-            continue
         if not name:
             raise BundleError(f"{path}, line {line}: the column {key!r} is empty; name a {key}.")
         if name in found:
@@ -121,17 +115,27 @@ def _word(word: str, column: str, where: str) -> str:
 
 
 def _match(
-    records: dict[str, str], units: Sequence[str], names: Sequence[Sequence[str]]
+    records: dict[str, str], units: Sequence[str], names: Sequence[Sequence[str]], path: Path
 ) -> tuple[list[dict[str, str]], list[str]]:
     """What the file says of the names of each row, and the file's names that are nobody's."""
-    row_of = {name: row for row, group in enumerate(names) for name in group}
+    table = TableNames(records, str(path))
+    table.own((name, "") for group in names for name in group)
     said: list[dict[str, str]] = [{} for _ in units]
-    unknown = []
-    for name, side in records.items():
-        known = name if name in row_of else Path(name).stem
-        if known not in row_of:
-            unknown.append(name)
-        elif said[row_of[known]].setdefault(known, side) != side:
+    taken: dict[str, str] = {}
+    hits = table.find_all([(name, None) for group in names for name in group])
+    for row, group in enumerate(names):
+        for name in group:
+            found = hits[name]
+            if found is None:
+                continue
+            if taken.setdefault(found.name, name) != name:
+                raise BundleError(
+                    f"{path}: the row {found.name!r} may be {name} or {taken[found.name]}; name it by id."
+                )
+            said[row][name] = records[found.name]
+    unknown = [name for name in records if name not in taken]
+    for name, known in ((name, without_suffix(name)) for name in unknown):
+        if records.get(known, records[name]) != records[name]:
             raise BundleError(f"{known!r} stands in the file of splits with and without suffix; keep one row of it.")
     return said, unknown
 

@@ -7,6 +7,7 @@ from .history import read_history
 from .lock import writer_lock
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
+from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 
 __all__ = [
@@ -24,13 +25,16 @@ __all__ = [
     "check_folder",
     "contract_difference",
     "encoder_key",
+    "files_below",
     "is_alive",
     "link_atomically",
     "plain_value",
     "quietly",
     "read_history",
+    "readable",
     "remove_stale_parts",
     "save_atomically",
+    "tells_no_names_apart",
     "user_error",
     "write_bytes",
     "write_text",

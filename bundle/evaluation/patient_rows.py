@@ -48,6 +48,7 @@ def evaluation_rows(
     ordered: bool = False,
     time: str | None = None,
     event: str | None = None,
+    slide_paths: Sequence[str] = (),
 ) -> EvaluationRows:
     """Pool slides to patients and read what is to be predicted.
 
@@ -62,12 +63,13 @@ def evaluation_rows(
         ordered: classes are grades or stages.
         time: column of the time to the event or to the end of observation.
         event: column that says whether the event was seen.
+        slide_paths: names of the slides' own files, by which the table may know them.
 
     Raises:
         BundleError: a setting or a column is missing or wrong; slides of a patient disagree; one class only.
     """
     task = _task(task, as_bool(ordered), time, event)
-    table.warn_of_strangers(slide_ids)
+    table.match(slide_ids, slide_paths)
     if task == "survival":
         assert time is not None and event is not None, "the task needs both, as was checked"
         outcomes = table.survival(slide_ids, time, event)
@@ -114,7 +116,7 @@ def _class_rows(
     slide_ids: Sequence[str], table: SlideTable, label: str, task: str, classes: Sequence[Any] | None
 ) -> EvaluationRows:
     """Patients and their classes; arguments as for :func:`evaluation_rows`."""
-    labels = table.labels(slide_ids, label)
+    labels = table.labels(slide_ids, label, [] if classes is None else [str(name) for name in classes])
     order = _order(labels, classes, label, task)
     strangers = [s for s, value in zip(slide_ids, labels, strict=True) if value is not None and value not in order]
     kept = [value if value in order else None for value in labels]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cohort import SLIDE_SUFFIXES, SlideRef, SlideTable, find_slides
-from ..core import BundleError
+from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable, find_slides
+from ..core import BundleError, files_below
 
 _TOKEN_SUFFIXES = (".h5",)
 
@@ -31,7 +31,11 @@ class InferenceInputs:
 
     @classmethod
     def find(
-        cls, dataset_dir: str | Path, table: SlideTable | None = None, apart_from: Sequence[str | Path] = ()
+        cls,
+        dataset_dir: str | Path,
+        table: SlideTable | None = None,
+        apart_from: Sequence[str | Path] = (),
+        known: Known | None = None,
     ) -> InferenceInputs:
         """Look at what is there.
 
@@ -39,6 +43,7 @@ class InferenceInputs:
             dataset_dir: a slide, a token file, or a folder of either, searched in depth.
             table: slide table; rows that match nothing are warned about.
             apart_from: folders that a run writes to; where they lie below ``dataset_dir``, what is there is no input.
+            known: of slides, see :func:`~bundle.cohort.find_slides`.
 
         Raises:
             BundleError: nothing is there, or slides and token files at once.
@@ -49,7 +54,7 @@ class InferenceInputs:
         if root.is_file():
             return cls(find_slides(root, table), root.suffix.lower() not in _TOKEN_SUFFIXES)
         has_tokens, has_slides = (
-            any(_is_input(path, suffixes, written) for path in sorted(root.rglob("*")))
+            any(not _is_written(path, written) for path in files_below(root, suffixes, is_quiet=True))
             for suffixes in (_TOKEN_SUFFIXES, SLIDE_SUFFIXES)
         )
         if has_tokens and has_slides:
@@ -58,11 +63,10 @@ class InferenceInputs:
             )
         suffixes = _TOKEN_SUFFIXES if has_tokens else SLIDE_SUFFIXES
         try:
-            return cls(find_slides(root, table, suffixes, apart_from=written), not has_tokens)
+            return cls(find_slides(root, table, suffixes, written, None if has_tokens else known), not has_tokens)
         except BundleError as error:
             raise BundleError(f"{error} Features of other tools may be given, too (docs/importing.md).") from error
 
 
-def _is_input(path: Path, suffixes: Sequence[str], written: Sequence[Path]) -> bool:
-    is_one = path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    return is_one and not any(path.resolve().is_relative_to(folder) for folder in written)
+def _is_written(path: Path, written: Sequence[Path]) -> bool:
+    return any(path.resolve().is_relative_to(folder) for folder in written)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideRef, SlideRow
-from ..core import BundleError
+from ..core import BundleError, readable
 from ..slides import SlideReading
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class SlideJob:
         if self.status == "failed":
             return
         is_plain = isinstance(error, BundleError | str)
-        self.status, self.error = "failed", str(error) if is_plain else f"{type(error).__name__}: {error}"
+        self.status, self.error = "failed", readable(str(error) if is_plain else f"{type(error).__name__}: {error}")
         self._stop_clock()
         logger.warning("slide %s failed: %s", self.slide_id, self.error)
 

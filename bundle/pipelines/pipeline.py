@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ from monai.engines.utils import IterationEvents
 from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
-from ..cohort import SlideOutcome
-from ..core import BundleError, check_folder
+from ..cohort import SlideOutcome, twin_key
+from ..core import BundleError, check_folder, tells_no_names_apart
 from ..parallel import own_device
 from ..storage import NoRoomError
-from .jobs import Piece
+from .jobs import Piece, SlideJob
 from .sink import Sink
 from .source import Source
 
@@ -93,6 +93,7 @@ class SlidePipeline(Evaluator):
 
     def run(self, global_epoch: int = 1) -> None:
         """Make every file that is not there yet."""
+        _insist_on_own_files(self._jobs)
         self.sink.check(self)
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
         self._table_path(self.source.rank).unlink(missing_ok=True)
@@ -192,6 +193,24 @@ class SlidePipeline(Evaluator):
         if failed and len(failed) == len(rows):
             first = failed[0]
             raise NoSlideError(f"none of {len(rows)} slides could be {self.sink.done}; {first.slide}: {first.error}")
+
+
+def _insist_on_own_files(jobs: Sequence[SlideJob]) -> None:
+    """Two slides whose names a file system takes for one would write one file.
+
+    Raises:
+        BundleError: there are two such slides in such a folder.
+    """
+    twins = defaultdict[tuple[Path, str], list[SlideJob]](list)
+    for job in jobs:
+        twins[job.file.parent, twin_key(job.slide_id)].append(job)
+    for first, *others in twins.values():
+        if others and tells_no_names_apart(first.file, others[0].file):
+            raise BundleError(
+                f"slides {first.slide_id} ({first.ref.path}) and {others[0].slide_id} ({others[0].ref.path}) would "
+                f"write one file: the file system of {first.file.parent} does not tell their names apart. Rename one "
+                "of the slides, or choose another folder for the results."
+            )
 
 
 class _Late:

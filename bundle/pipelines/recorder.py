@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import fingerprint_of
-from ..core import CONTRACT_ATTRIBUTES, BundleError, as_whole, contract_difference, encoder_key
+from ..core import CONTRACT_ATTRIBUTES, BundleError, as_whole, contract_difference, encoder_key, readable
 from ..networks import RegionDescriber, read_about, warn_of_missing_background, weights_name
 from ..prototypes import slide_prototypes
 from ..storage import SlideEmbeddings, TokenFile, TokenHeader
@@ -85,7 +85,7 @@ class SlideRecorder:
         if missing:
             raise BundleError(f"{file.path} does not record {', '.join(missing)}; tokenize the slide again.")
         kept = {name: value for name, value in tokens.items() if name not in _OF_THE_TOKEN_FILE}
-        kept = {"slide_path": job.ref.path.name, "reader": "", **kept, **self.settings}
+        kept = {"slide_path": readable(job.ref.path.name), "reader": "", **kept, **self.settings}
         if job.is_derived:
             kept["slide_bytes"] = job.ref.path.stat().st_size
         return {**kept, "settings_key": self.settings_key, "source_key": _source_key(file)}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core import readable
 from .backend import WrongReaderError
 from .tiff_backend import TiffBackend
 from .tiff_pages import TiffPages
@@ -116,6 +117,8 @@ def _opened(path: Path, pages: TiffPages) -> Any:
     """The file as a ``CuImage``, if cuCIM reads it well."""
     if not all(page.is_tiled for page in pages.levels):
         raise WrongReaderError("cuCIM reads tiled files")
+    if readable(str(path)) != str(path):
+        raise WrongReaderError("cuCIM takes names in UTF-8 alone")
     kinds = {int(page.compression) for page in pages.levels} - {JPEG, *JPEG2000}
     if kinds:
         raise WrongReaderError(f"cuCIM is asked for JPEG and JPEG 2000 alone, not for TIFF compression {kinds.pop()}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core import SlideError
+from ..core import SlideError, readable
 from .grid import RegionGrid, region_grid
 from .roi import roi_mask
 from .settings import ReadSettings
@@ -158,7 +158,7 @@ class SlideRegions:
         slide, how = self.slide, self.how
         region_size = how.region_patches * how.patch_size
         return {
-            "slide_path": slide.path.name,
+            "slide_path": readable(slide.path.name),
             "level0_mpp": slide.mpp,
             "mpp_source": slide.mpp_source,
             "level0_width": slide.width,

@@ -6,6 +6,7 @@ from .dataset import TokenDataset
 from .embedding_files import Provenance, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
 from .embedding_store import read_embeddings, read_embeddings_header, write_embeddings, write_npz
+from .known_slides import KnownSlides
 from .resident import available_memory
 from .sampler import RegionBatchSampler
 from .token_files import token_width
@@ -13,6 +14,7 @@ from .token_store import TokenFile, TokenHeader, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
 
 __all__ = [
+    "KnownSlides",
     "NoRoomError",
     "Provenance",
     "RegionBatch",

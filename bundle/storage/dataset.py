@@ -39,6 +39,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
 
     Attributes:
         slide_ids: one a file, in the order of ``slide``.
+        slide_paths: names of the slides' own files, "" where one is not recorded.
         slide_index: LongTensor [N], ascending.
         coords: LongTensor [N, 2], level-0 px.
         masks, present: bool [N, P, P].
@@ -65,6 +66,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         self.headers: list[TokenHeader] = [file.header for file in files]
         check_alike(self.headers)
         self.slide_ids = [header.slide_id for header in self.headers]
+        self.slide_paths = [str(header.attributes.get("slide_path", "")) for header in self.headers]
         counts = torch.tensor([len(file) for file in files])
         self.slide_index: Tensor = torch.arange(len(counts)).repeat_interleave(counts)
         self.coords: Tensor = torch.from_numpy(np.concatenate([file.coords for file in files]))

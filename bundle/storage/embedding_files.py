@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core import CONTRACT_ATTRIBUTES, BundleError, contract_difference, encoder_key
+from ..core import CONTRACT_ATTRIBUTES, BundleError, contract_difference, encoder_key, files_below
 from .embedding_store import EMBEDDING_SUFFIX
 
 _SAME_MPP = 0.02
@@ -60,7 +60,7 @@ def find_embeddings(folder: str | Path) -> list[Path]:
     root = root / "embeddings" if (root / "embeddings").is_dir() else root
     if not root.is_dir():
         raise BundleError(f"{root} does not exist: give the folder of embeddings that configs/inference.yaml wrote.")
-    found = sorted(path for path in root.rglob(f"*{EMBEDDING_SUFFIX}") if not path.name.startswith("."))
+    found = [path for path in files_below(root, (EMBEDDING_SUFFIX,)) if path.suffix == EMBEDDING_SUFFIX]
     if not found:
         raise BundleError(
             f"no embeddings (*{EMBEDDING_SUFFIX}) in {root}: run configs/inference.yaml, or give the folder it wrote."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError, contract_difference, encoder_key
+from ..core import BundleError, contract_difference, encoder_key, files_below
 from .token_store import TokenFile, TokenHeader, read_token_header
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Pat
         return [root]
     if not root.is_dir():
         raise BundleError(f"the folder of token files {root} does not exist; make it with configs/tokenize.yaml.")
-    files = sorted(path for path in root.rglob("*.h5") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files_below(root, (".h5",)) if path.suffix == ".h5"]
     if not files:
         found = sorted(path.name for path in root.iterdir())[:5]
         raise BundleError(

@@ -1,6 +1,7 @@
 """Which files are slides, and what they are called."""
 
 import logging
+import os
 
 import pytest
 
@@ -118,3 +119,63 @@ def test_what_a_run_wrote_is_no_slide(tmp_path):
         (tmp_path / name).touch()
     found = find_slides(tmp_path, suffixes=(".h5",), apart_from=[(tmp_path / "out").resolve()])
     assert [slide.slide_id for slide in found] == ["a"]
+
+
+def test_ids_that_collide_stop(tmp_path):
+    """`x__a.svs` and `x/a.svs` beside `y/a.svs` had one id, and the second was written over the first."""
+    touch(tmp_path, "x/a.svs", "y/a.svs", "x__a.svs")
+    with pytest.raises(BundleError, match=r"two slides would have the id x__a__svs, .*x/a.svs and .*x__a.svs: rename"):
+        find_slides(tmp_path)
+
+
+def test_a_known_slide_keeps_its_id(tmp_path, caplog):
+    """A namesake gets its path; that which had the plain name before is told by the bytes of its file."""
+    touch(tmp_path, "x/a.svs", "y/a.svs")
+    (tmp_path / "y" / "a.svs").write_bytes(b"12345")
+    ids = {"a": ("a.svs", 5)}
+    assert [s.slide_id for s in find_slides(tmp_path, known=ids.get)] == ["x__a", "a"]
+    assert "y/a.svs is slide a as before" in caplog.text
+    assert [s.slide_id for s in find_slides(tmp_path, known={"a": ("a.svs", 6)}.get)] == ["x__a", "y__a"]
+    both_known = ids | {"y__a": ("a.svs", 5), "x__a": ("a.svs", 0)}
+    assert [s.slide_id for s in find_slides(tmp_path, known=both_known.get)] == ["x__a", "y__a"]
+    (tmp_path / "x" / "a.svs").write_bytes(b"54321")
+    with pytest.raises(BundleError, match="slide a has been read before, and .*x/a.svs and .*y/a.svs may each be"):
+        find_slides(tmp_path, known=ids.get)
+
+
+def test_another_format_of_a_known_slide(tmp_path):
+    """It comes into the same folder: the new one has its suffix in its id, the known one stays."""
+    touch(tmp_path, "a.svs", "a.tif")
+    (tmp_path / "a.svs").write_bytes(b"12345")
+    ids = [s.slide_id for s in find_slides(tmp_path, known={"a": ("a.svs", 5)}.get)]
+    assert ids == ["a", "a__tif"]
+    assert [s.slide_id for s in find_slides(tmp_path)] == ["a__svs", "a__tif"]
+
+
+def test_links_are_slides(tmp_path):
+    """Those of linked folders count; a link that leads nowhere is a slide, for the table to say that it failed."""
+    touch(tmp_path, "elsewhere/there.svs", "slides/here.svs")
+    (tmp_path / "slides" / "TCGA").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "slides" / "gone.svs").symlink_to(tmp_path / "not_mounted.svs")
+    assert [s.slide_id for s in find_slides(tmp_path / "slides")] == ["there", "gone", "here"]
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    """It ended the run; its bytes are %FC in the id, and the path is as it is."""
+    name = os.fsencode(tmp_path) + b"/M\xfcller.svs"
+    try:
+        os.close(os.open(name, os.O_CREAT))
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 alone")
+    (slide,) = find_slides(tmp_path)
+    assert slide.slide_id == slide.relative == "M%FCller" and slide.path.is_file()
+
+
+def test_names_that_look_the_same_are_warned_about(tmp_path, caplog):
+    """Capitals, and accents in two ways: each keeps its id, and where the results lie on a disk that takes them for one
+    the run stops (see the pipeline)."""
+    touch(tmp_path, "a.svs", "A.tif", "M\u00fc.svs", "Mu\u0308.tif")
+    if len(list(tmp_path.iterdir())) < 4:
+        pytest.skip("this file system takes them for one")
+    assert len({s.slide_id for s in find_slides(tmp_path)}) == 4
+    assert caplog.text.count("have names that differ only in capitals or in how accents are written") == 2

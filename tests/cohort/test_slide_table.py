@@ -122,3 +122,32 @@ def test_missing_survival_columns(tmp_path):
         table_of(tmp_path, "slide,time\na,1\n").survival(["a"])
     with pytest.raises(BundleError, match="column 'time' is asked for, but no slide table"):
         SlideTable.read(None).survival(["a"])
+
+
+def test_values_that_are_not_known(tmp_path, caplog):
+    """`NA` was a class of its own, and one patient of all slides that had it."""
+    table = table_of(tmp_path, "slide,patient,site,label\na,NA,unknown,x\nb,nan,,NA\nc,p,s,nan\nd,p,S,none\n")
+    ids = [*"abcd"]
+    assert table.labels(ids, "label") == ["x", None, None, None]
+    assert table.patients(ids) == ["a", "b", "p", "p"] and table.sites(ids) == [None, None, "s", "S"]
+    assert "1 x NA, 1 x nan, 1 x none in column 'label' count as empty" in caplog.text
+    assert table.labels(ids, "label", ["none", "x"]) == ["x", None, None, "none"], "asked for by name"
+    assert table.row("a").values["site"] == "unknown", "shown as it is written"
+
+
+def test_numbers_are_classes_once(tmp_path):
+    """Two tables of pandas put together: `0.0` was another class than `0`, patient `12.0` another than `12`."""
+    table = table_of(tmp_path, "slide,patient,label\na,12,0\nb,12.0,0.0\nc,13,1.0\nd,13,grade 1\n")
+    assert table.labels([*"abcd"], "label") == ["0", "0", "1.0", "grade 1"]
+    assert table.patients([*"abcd"]) == ["12", "12", "13", "13"]
+    assert table.labels([*"abc"], "label", ["0", "1"]) == ["0", "0", "1"]
+    with pytest.raises(BundleError, match="column 'label' holds '01' and '1', one number in two ways of writing"):
+        table_of(tmp_path, "slide,label\na,01\nb,1\n").labels(["a", "b"], "label")
+
+
+def test_ids_that_a_path_may_spell(tmp_path):
+    """Where only ids are known, the row is that of the slide whose id spells most of the path."""
+    table = table_of(tmp_path, "slide,label\nx/a.svs,t\n")
+    for ids, owner in ((["a"], "a"), (["a", "x__a"], "x__a"), (["x__a", "b__x__a"], "x__a")):
+        table.match(ids)
+        assert [slide_id for slide_id in ids if table.row(slide_id).values] == [owner]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...cohort import fingerprint_of
-from ...core import BundleError, contract_difference, encoder_key
+from ...core import BundleError, contract_difference, encoder_key, files_below
 from ...networks import read_pretraining, sha256_of
 from ...storage import (
     SlideEmbeddings,
@@ -38,6 +38,7 @@ class EmbeddingFiles:
 
     Attributes:
         slide_ids: in the order of the files.
+        slide_paths: names of the slides' own files, "" where one is not recorded.
         encoder: patch encoder of the tokens.
         region_encoder: name and SHA-256.
         token_dim: 0; there are no tokens.
@@ -51,6 +52,7 @@ class EmbeddingFiles:
     def __init__(self, folder: str | Path) -> None:
         self._paths: list[Path] = []
         self.slide_ids: list[str] = []
+        self.slide_paths: list[str] = []
         first: dict[str, Any] = {}
         problems = []
         for path in find_embeddings(folder):
@@ -66,6 +68,7 @@ class EmbeddingFiles:
                 raise BundleError(f"slide {header['slide_id']} has two files of embeddings, one of them {path}.")
             self._paths.append(path)
             self.slide_ids.append(str(header["slide_id"]))
+            self.slide_paths.append(str(header.get("slide_path", "")))
         if not self._paths:
             raise BundleError(f"no embeddings in {folder} can be read; {problems[0] if problems else 'it has none'}.")
         self.encoder, self.region_encoder = str(first.get("encoder", "")), str(first.get("region_encoder", ""))
@@ -147,7 +150,7 @@ def evaluation_dataset(dataset_dir: str | Path) -> TokenDataset | EmbeddingFiles
 
 def _holds_embeddings(folder: Path) -> bool:
     """Whether the first file that is either kind is embeddings; one stray file among tokens makes no difference."""
-    for path in find_embeddings(folder) if folder.is_dir() and any(folder.rglob("*.h5")) else []:
+    for path in find_embeddings(folder) if folder.is_dir() and files_below(folder, (".h5",), is_quiet=True) else []:
         for read, answer in ((read_embeddings_header, True), (read_token_header, False)):
             try:
                 read(path)

@@ -101,9 +101,9 @@ class Indexer:
             index.add(slides, entries)
         self._take_out({path.stem for path in paths}, index, done)
         if self.table.path is not None:
+            entries = [entry for entry in index.catalog.entries if entry is not None]
+            self.table.match([entry.slide_id for entry in entries], [entry.slide_path for entry in entries])
             done.retabled = index.retable(self.table)
-            files = [entry.slide_path for entry in index.catalog.entries if entry is not None and entry.slide_path]
-            self.table.warn_of_strangers(index.rows, files)
         index.tidy()
         if not len(index):
             raise BundleError(f"no slide of {self.dataset_dir} can be indexed: {next(iter(done.failed.values()))}")

@@ -110,7 +110,7 @@ class FeatureImporter:
         refs = [] if slides_dir is None else find_slides(slides_dir)
         table = table or SlideTable({})
         self.files = named_as_slides(self.files, table, [ref.slide_id for ref in refs])
-        table.warn_of_strangers([file.slide_id for file in self.files])
+        table.match([file.slide_id for file in self.files])
         self.scales = ScaleFinder(table, {ref.slide_id: ref for ref in refs}, self.default_mpp)
         self.records: dict[str, ImportRecord] = {}
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core import DAMAGED_FILE, BundleError, SlideError
+from ....core import DAMAGED_FILE, BundleError, SlideError, files_below
 from ....storage import read_token_header
 
 FOREIGN_DAMAGE = (*DAMAGED_FILE, AttributeError, ArithmeticError, EOFError, LookupError, zipfile.BadZipFile, zlib.error)
@@ -96,7 +96,7 @@ class Places(NamedTuple):
         """
         if self.root.is_file():
             return [self.root] if self.root.suffix.lower() in suffixes else []
-        found = (path for path in self.root.rglob("*.*") if path.suffix.lower() in suffixes)
+        found = files_below(self.root, suffixes, is_quiet=True) if self.root.is_dir() else []
         made_in = None if self.tokens_dir is None else self.tokens_dir.resolve()
         written = self.written()
         return sorted(
