@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -128,7 +129,7 @@ def _rows(counts: dict[str, int]) -> list[list[str]]:
 
 
 def _n_finished(tokens: Path) -> int:
-    return len(list(tokens.glob("[!.]*.h5"))) if tokens.is_dir() else 0
+    return sum(not name.startswith(".") for name in os.listdir(tokens)) if tokens.is_dir() else 0
 
 
 def _resident_mib(pid: int) -> float:
