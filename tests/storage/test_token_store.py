@@ -144,7 +144,7 @@ def test_parts_of_dead_runs_are_removed(tmp_path):
 
 
 def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
-    """Done before every file it took 40 % of an import of 10,000 small slides."""
+    """Done before every file it would take the longer the more files there are."""
     looks = []
     monkeypatch.setattr("bundle.storage.token_writer.remove_stale_parts", lambda *given: looks.append(given))
     for folder in ("one", "one", "other"):
