@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import torch
 from .errors import BundleError
 
 _HOST = socket.gethostname().replace(".", "_")  # one word of a temporary name, so that no other machine's ends with it
+_MOST_NAME_BYTES = 255
 _FOREIGN_PART_AGE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask if its process lives
 
 
@@ -37,7 +39,7 @@ class Replacement:
 
     def __init__(self, path: str | Path, *, flush: bool = False) -> None:
         self.path, self.flush = Path(path), flush
-        self.part = self.path.with_name(f".{self.path.name}.{_HOST}.{os.getpid()}.tmp")
+        self.part = self.path.with_name(f".{_short(self.path.name)}.{_HOST}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
         _remove(self.part)
@@ -174,7 +176,7 @@ def _lasting(path: Path) -> Iterator[Path]:
     """A flushed :class:`Replacement` in a folder that is made and tidied; trouble is told to the user."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_parts(path.parent, glob.escape(path.name))
+        remove_stale_parts(path.parent, glob.escape(_short(path.name)))
         with Replacement(path, flush=True) as part:
             yield part
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
@@ -187,6 +189,15 @@ def _lasting(path: Path) -> Iterator[Path]:
 def _reason(error: BaseException) -> str:
     cause = error.__context__
     return str(cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error).splitlines()[0]
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is added to it: names have up to 255 bytes. It ends as the whole one does."""
+    room = _MOST_NAME_BYTES - len(f"..{_HOST}.{2**32}.tmp.old".encode())
+    if len(os.fsencode(name)) <= room:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f"{digest}{Path(name).suffix[:16]}"
 
 
 def _flush(path: Path, flags: int) -> None:

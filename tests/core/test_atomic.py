@@ -130,3 +130,11 @@ def test_a_part_of_a_machine_whose_name_ends_like_this_ones_stays(tmp_path):
     for part in (other, dotted):
         part.touch()
     assert remove_stale_parts(tmp_path) == [] and other.exists() and dotted.exists()
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    """255 bytes: the temporary name had more, and nothing could be written."""
+    for name in ("a" * 252 + ".h5", "\u00fc" * 126 + ".h5"):
+        write_text(tmp_path / name, "whole")
+        assert (tmp_path / name).read_text() == "whole"
+    assert len(list(tmp_path.iterdir())) == 2
