@@ -32,3 +32,9 @@ def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     """`-m label` names the tests that need the environment of `scripts/label --install`; without it they skip."""
     config.addinivalue_line("markers", "label: real requests to a MONAI Label server; scripts/test --label runs these")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first: workers that get whole files would else end with one that works alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

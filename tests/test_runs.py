@@ -96,6 +96,7 @@ def test_a_run_leaves_what_was_promised(unbroken):
     assert losses(unbroken)[0, 2:].tolist() == [0, 0], "none before"
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumed_ends_with_the_same_weights(tokens, unbroken, tmp_path):
     """SIGKILL in the middle, then --resume true: networks, optimizer, centers, prototypes are the same bit for bit."""
     table = tokens / "slide_table.csv"
@@ -132,6 +133,7 @@ def equal(a, b):
     return a == b
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tokens, unbroken, tmp_path):
     """The same global batch on two gloo processes: the losses of all epochs agree to 1e-5; then one process goes on."""
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
