@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +86,35 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], *, source: str | P
         BundleError: lists missing and unexpected names and differing shapes, and says what the two architectures are.
     """
     own = module.state_dict()
-    complaints = []
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"{name} is {list(state[name].shape)} in the file, {list(own[name].shape)} here"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    for title, entries in (("missing", missing), ("unexpected", unexpected), ("different shapes", shapes)):
-        if entries:
-            more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
-            complaints.append(f"{title}: {', '.join(entries[:_SHOWN])}{more}")
-    if complaints:
+    if complaints := misfits(own, state):
         raise BundleError(
-            f"{source} does not fit: {'; '.join(complaints)}. The file holds {_describe(state)}; "
+            f"{source} does not fit: {complaints}. The file holds {_describe(state)}; "
             f"expected is {_describe(own)}. Give a file of that architecture, or set the architecture to the file's."
         )
     module.load_state_dict(dict(state), strict=True)
+
+
+def misfits(own: Mapping[str, Tensor], given: Mapping[str, Tensor], unexpected: Sequence[str] = ()) -> str:
+    """Missing and unexpected names and differing shapes, in words, a few of each; empty where all fits.
+
+    Args:
+        own: what a module has, by name.
+        given: what a file has under the module's names.
+        unexpected: names in the file that are none of the module's.
+    """
+    shapes = [
+        f"{name} is {list(given[name].shape)} in the file, {list(tensor.shape)} here"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    complaints = {
+        "missing": [name for name in own if name not in given],
+        "unexpected": [*unexpected, *(name for name in given if name not in own)],
+        "different shapes": shapes,
+    }
+    said = []
+    for title, entries in complaints.items():
+        if entries:
+            more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+            said.append(f"{title}: {', '.join(entries[:_SHOWN])}{more}")
+    return "; ".join(said)

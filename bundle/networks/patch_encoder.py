@@ -63,15 +63,15 @@ def load_patch_encoder(
     """
     path = Path(path)
     file = _existing(path)
-    contents = None if is_torchscript(file) else read_weights(file)
-    backbone = _load_torchscript(file) if contents is None else None
     choice = EncoderChoice(encoder, encoders_file, mean, std, input_px)
-    if contents is not None:
+    if is_torchscript(file):
+        backbone = _load_torchscript(file)
+        contract = choose_contract(path, file, None, choice)
+    else:
+        contents = read_weights(file)
         _refuse_region_encoder(file, contents)
-    contract = choose_contract(path, file, contents, choice)
-    if backbone is None and contents is not None:
+        contract = choose_contract(path, file, contents, choice)
         backbone = _load_vit(file, contents, contract, n_heads)
-    assert backbone is not None
     check_mpp(contract, int(patch_size), mpp)
     dim = _probe(backbone, contract.at(int(patch_size)).input_px or int(patch_size), file)
     if contract.dim not in (None, dim):

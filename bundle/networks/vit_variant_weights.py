@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from ..core import BundleError
+from .architecture import misfits
 from .vit_variants import ViTVariant, build_vit_variant
-
-_SHOWN = 4
 
 _WHOLE = {
     "reg_token": "registers",  # timm
@@ -130,21 +129,9 @@ def variant_weights(
         network = build_vit_variant(architecture)
     own = network.state_dict()
     found = _with_placed(found, own["pos_embed"].shape[1], network.architecture.positions)
-    missing = [name for name in own if name not in found]
-    unexpected += [name for name in found if name not in own]
-    shapes = [
-        f"{name} is {list(found[name].shape)} in the file, {list(tensor.shape)} here"
-        for name, tensor in own.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    complaints = []
-    for title, entries in (("missing", missing), ("unexpected", unexpected), ("different shapes", shapes)):
-        if entries:
-            more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
-            complaints.append(f"{title}: {', '.join(entries[:_SHOWN])}{more}")
-    if complaints:
+    if complaints := misfits(own, found, unexpected):
         raise BundleError(
-            f"{source} does not fit: {'; '.join(complaints)}. The file holds {_describe(found)}; expected is "
+            f"{source} does not fit: {complaints}. The file holds {_describe(found)}; expected is "
             f"{_describe(own)}. Give the file of the encoder that was named, or name the encoder of the file."
         )
     return {name: found[name] for name in own}
