@@ -58,7 +58,7 @@ class TableNames:
                     self._by_stem[parts[-2]].append(name)
                 self._by_joined["__".join([*parts[:-1], without_suffix(parts[-1])])].append(name)
         self._ids: set[str] = set()
-        self._owner: dict[str, str] = {}
+        self._owners: dict[str, set[str]] = {}
         self._files: set[str] = set()
         self._tails: Counter[str] = Counter()
 
@@ -72,8 +72,11 @@ class TableNames:
         slides = list(slides)
         self._ids = {slide_id for slide_id, _ in slides}
         slides = [(_plain(slide_id), "/".join(_parts(path))) for slide_id, path in slides]
-        self._owner = {path: slide_id for slide_id, path in slides if path and are_whole}
-        self._owner |= {slide_id: slide_id for slide_id, _ in slides}
+        owners = defaultdict[str, set[str]](set)  # a file with several sections is several slides
+        for slide_id, path in slides:
+            if path and are_whole:
+                owners[path].add(slide_id)
+        self._owners = {**owners, **{slide_id: {slide_id} for slide_id, _ in slides}}
         self._files = {path.rpartition("/")[2] for _, path in slides if path}
         self._tails = Counter(_tail(slide_id) for slide_id, path in slides if not _is_slide(path))
 
@@ -134,7 +137,8 @@ class TableNames:
     def _may_have(self, name: str, slide_id: str) -> bool:
         """Whether a row is no other slide's by its id or its whole path."""
         is_other = name != slide_id and name in self._ids
-        return not is_other and self._owner.get("/".join(_parts(name))) in (None, _plain(slide_id))
+        owners = self._owners.get("/".join(_parts(name)))
+        return not is_other and (owners is None or _plain(slide_id) in owners)
 
     def _rank(self, name: str, slide_id: str, own: tuple[str, ...]) -> tuple[int, int, bool] | None:
         """How well a row fits; None: not at all."""
