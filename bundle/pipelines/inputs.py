@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable, find_slides
+from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable
 from ..core import BundleError, files_below
+from ..slides import find_slides
 
 _TOKEN_SUFFIXES = (".h5",)
 
@@ -43,7 +44,7 @@ class InferenceInputs:
             dataset_dir: a slide, a token file, or a folder of either, searched in depth.
             table: slide table; rows that match nothing are warned about.
             apart_from: folders that a run writes to; where they lie below ``dataset_dir``, what is there is no input.
-            known: of slides, see :func:`~bundle.cohort.find_slides`.
+            known: of slides, see :func:`~bundle.slides.find_slides`.
 
         Raises:
             BundleError: nothing is there, or slides and token files at once.

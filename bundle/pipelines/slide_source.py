@@ -25,7 +25,7 @@ class PatchStream(Source):
     16 x 16 patches of 256 px.
 
     Args:
-        slides: what :func:`~bundle.cohort.find_slides` found.
+        slides: what :func:`~bundle.slides.find_slides` found.
         tokens_dir: where each slide's token file will be.
         table: ``mpp`` and ``roi`` of slides.
         encode_background: hand out all P x P patches of a region, tissue or not.
@@ -72,7 +72,7 @@ class PatchStream(Source):
 
     def open(self, job: SlideJob) -> SlideRegions:
         """Open a slide and find its regions."""
-        slide = self.how.open(job.ref.path, job.row.mpp, job.slide_id)
+        slide = self.how.open(job.ref.path, job.row.mpp, job.slide_id, job.ref.section)
         job.reader, job.mpp = slide.reader, slide.mpp
         regions = SlideRegions(slide, self.how, job.row.roi)
         try:

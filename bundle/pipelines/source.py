@@ -36,7 +36,7 @@ class Source:
     batches.
 
     Args:
-        refs: what :func:`~bundle.cohort.find_slides` found.
+        refs: what :func:`~bundle.slides.find_slides` found.
         folder: where each slide's file will be.
         table: what is said of slides.
         made_in: where the files that are read were made from slides before, by slide id; None: ``refs`` are read.

@@ -13,9 +13,9 @@ import torch
 from monai.deploy.conditions import CountCondition
 from monai.deploy.core import AppContext, Application, Fragment, Operator, OperatorSpec
 
-from ..cohort import find_slides
 from ..core import BundleError
 from ..networks import load_patch_encoder, load_region_encoder, weights_name
+from ..slides import find_slides
 from ..storage import write_embeddings
 from .region_pipeline import encode_regions, load_regions
 
@@ -45,7 +45,7 @@ class RegionLoaderOperator(Operator):
         slides = find_slides(self.input_path)
         if len(slides) > 1:
             raise BundleError(f"{self.input_path} holds {len(slides)} slides; an application takes one at a time.")
-        regions = load_regions(slides[0].path, slide_id=slides[0].slide_id, **self.reading)
+        regions = load_regions(slides[0].path, slide_id=slides[0].slide_id, section=slides[0].section, **self.reading)
         op_output.emit(regions, "regions")
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cohort import find_slides
 from ..core import BundleError, as_bool, as_number, as_whole, write_text
+from ..slides import find_slides
 from .label_settings import LabelSettings
 from .studies import follow
 

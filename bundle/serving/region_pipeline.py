@@ -19,12 +19,15 @@ _PATCHES_AT_ONCE = 64
 _N_PROTOTYPES = 4  # as in configs/inference.yaml; fewer where a slide has fewer distinct regions
 
 
-def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: Any) -> SlideRegions:
+def load_regions(
+    path: str | Path, *, slide_id: str | None = None, section: int | None = None, **reading: Any
+) -> SlideRegions:
     """Open a slide and find its regions, whose patches are read when they are iterated over; close it when done.
 
     Args:
         path: the file.
-        slide_id: the slide's id, see :func:`~bundle.cohort.find_slides`; the file's stem if None.
+        slide_id: the slide's id, see :func:`~bundle.slides.find_slides`; the file's stem if None.
+        section: which of several sections of the file.
         reading: settings of ``configs/inference.yaml`` that differ from its defaults, see
             :class:`~bundle.slides.ReadSettings`.
 
@@ -33,7 +36,7 @@ def load_regions(path: str | Path, *, slide_id: str | None = None, **reading: An
         SettingError: a setting is out of its range.
     """
     how = ReadSettings(**reading).checked()
-    return SlideRegions(how.open(path, slide_id=slide_id), how)
+    return SlideRegions(how.open(path, slide_id=slide_id, section=section), how)
 
 
 @torch.inference_mode()

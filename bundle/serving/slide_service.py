@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from ..cohort import EMBEDDED, SlideRef
 from ..core import BundleError, user_error
+from ..slides import section_named
 from ..storage import SlideEmbeddings, read_embeddings
 from .label_settings import LabelSettings
 
@@ -45,7 +46,9 @@ class SlideService:
         """
         with self._lock:
             stamps = _stamp(path), _stamp(self.settings.region_encoder_ckpt)
-            return self._remembered(SlideRef(slide_id, path.absolute(), path.name), stamps)
+            return self._remembered(
+                SlideRef(slide_id, path.absolute(), path.name, section_named(slide_id, path)), stamps
+            )
 
     def _embed(self, slide: SlideRef, stamps: tuple[tuple[int, int], ...]) -> SlideEmbeddings:
         """``stamps`` of slide and weights are there to be remembered by: other files, other embeddings."""

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..cohort import find_slides
 from ..core import BundleError
+from ..slides import find_slides
 
 _LOOK_AGAIN_AFTER_S = 5.0
 _UPLOAD = re.compile(r"tmp[a-z0-9_]{8}(\..*)?", re.DOTALL)  # as Python's tempfile calls it; Label adds the suffix

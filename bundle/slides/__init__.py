@@ -1,5 +1,7 @@
 """Whole-slide images: readers, regions, patches, tissue."""
 
+from .finding import find_slides, section_named
+from .images import SlideImage
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .pictures import RegionPictures, Thumbnails
@@ -16,10 +18,13 @@ __all__ = [
     "ReadSettings",
     "RegionPictures",
     "Slide",
+    "SlideImage",
     "SlideReading",
     "SlideRegions",
     "Thumbnails",
+    "find_slides",
     "open_slide",
     "read_patches",
+    "section_named",
     "tissue_mask",
 ]

@@ -3,6 +3,7 @@
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from html import unescape
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import SlideError
+from .images import SlideImage
 
 MIN_MPP, MAX_MPP = 0.01, 20.0
 _UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
@@ -18,9 +20,19 @@ _NUMBER = r"([-+0-9.,eE]+)"  # some systems write a decimal comma
 
 
 class Backend(ABC):
-    """A slide file opened by one library. Methods may be called from several threads at once."""
+    """A slide file opened by one library. Methods may be called from several threads at once.
+
+    Attributes:
+        name: of the reader.
+        images: all that the file holds.
+        image: the one that is read.
+        level_sizes: (width, height) of the levels that this reader gives, finest first.
+        mpp: um/px of level 0, None where the file does not say.
+    """
 
     name: str
+    images: Sequence[SlideImage]
+    image: SlideImage
     level_sizes: list[tuple[int, int]]
     mpp: tuple[float, float] | None
 
@@ -57,6 +69,10 @@ class Backend(ABC):
 
 class WrongReaderError(Exception):
     """This library does not read this file; another may."""
+
+
+class MissingLibraryError(WrongReaderError):
+    """This library cannot be imported."""
 
 
 class DamagedFileError(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import readable
-from .backend import WrongReaderError
+from .backend import MissingLibraryError, WrongReaderError
 from .tiff_backend import TiffBackend
 from .tiff_pages import TiffPages
 from .tile_decoder import JPEG, JPEG2000, TileDecoder
@@ -33,8 +33,8 @@ class CucimBackend(TiffBackend):
 
     name = "cucim"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, section: int | None = None) -> None:
+        super().__init__(path, section)
         try:
             self._image = _opened(path, self._pages)
             self._match_levels()
@@ -115,6 +115,7 @@ class CucimBackend(TiffBackend):
 
 def _opened(path: Path, pages: TiffPages) -> Any:
     """The file as a ``CuImage``, if cuCIM reads it well."""
+    pages.insist_on_first("cuCIM")
     if not all(page.is_tiled for page in pages.levels):
         raise WrongReaderError("cuCIM reads tiled files")
     if readable(str(path)) != str(path):
@@ -126,7 +127,7 @@ def _opened(path: Path, pages: TiffPages) -> Any:
     try:
         from cucim import CuImage  # type: ignore[attr-defined,unused-ignore]
     except ImportError as error:
-        raise WrongReaderError(f"cuCIM cannot be imported ({error})") from error
+        raise MissingLibraryError(f"cuCIM cannot be imported ({error})") from error
     try:
         with _opening:
             return CuImage(str(path))

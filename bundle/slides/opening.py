@@ -1,12 +1,16 @@
 """Opening a slide: which library reads it, and what its resolution is."""
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..core import SlideError
-from .backend import MAX_MPP, Backend, DamagedFileError, WrongReaderError, checked_mpp
+from .backend import MAX_MPP, Backend, DamagedFileError, MissingLibraryError, WrongReaderError, checked_mpp
 from .cucim_backend import CucimBackend
+from .formats import UNKNOWN, Format
+from .images import MACRO, RefusedFileError, is_large_beside
 from .openslide_backend import OpenslideBackend
+from .recognizing import recognized
 from .slide import Slide
 from .tifffile_backend import TifffileBackend
 
@@ -23,51 +27,114 @@ def open_slide(
     mpp: float | None = None,
     default_mpp: float | None = None,
     slide_id: str | None = None,
+    section: int | None = None,
 ) -> Slide:
-    """Open a slide with the first reader that knows its format.
+    """Open a slide with a reader of its format; see docs/slides.md.
 
     Args:
         path: the file.
-        reader: ``auto`` (cuCIM, then OpenSlide, then tifffile), or one of them.
+        reader: ``auto`` (of cuCIM, OpenSlide and tifffile the first that may read the format and sees all levels of the
+            slide's image), or one of them.
         mpp: um/px of level 0, whatever the file says.
         default_mpp: um/px where the file says nothing.
         slide_id: name in messages; the file's stem if None.
+        section: which of several sections of one file, counted from 0.
 
     Raises:
-        SlideError: no reader opens it, or its resolution is unknown or impossible.
+        SlideError: no reader opens it, it has several sections and none is named, or its resolution is unknown or
+            impossible.
     """
     path = Path(path)
     name = slide_id or path.stem
-    backend = _open_backend(path, reader, name)
+    backend = _open_backend(path, reader, name, section)
     try:
+        _say_what_is_not_read(backend, name)
         return Slide(backend, path, name, *_mpp_of(backend, name, mpp, default_mpp))
     except SlideError:
         backend.close()
         raise
 
 
-def _open_backend(path: Path, reader: str, name: str) -> Backend:
+def _open_backend(path: Path, reader: str, name: str, section: int | None) -> Backend:
     if reader != "auto" and reader not in _BACKENDS:
         raise SlideError(f"there is no reader {reader!r}: choose auto, {', '.join(_BACKENDS)}.")
     if not path.is_file():
         raise SlideError(f"slide {name}: {path} is no file.")
     if path.stat().st_size == 0:
         raise SlideError(f"slide {name}: {path.name} is empty (0 bytes); copy it again, or leave it out.")
-    reasons = []
-    for kind, backend in _BACKENDS.items():
-        if reader in ("auto", kind):
-            try:
-                return backend(path)
-            except DamagedFileError as error:
-                raise SlideError(f"slide {name}: {path.name} is cut short ({error}); copy it again.") from error
-            except (WrongReaderError, OSError) as error:
-                reasons.append(f"{kind}: {error}")
-    if reader != "auto":
-        raise SlideError(f"slide {name}: {path.name} cannot be read ({'; '.join(reasons)}): try the reader auto.")
-    raise SlideError(
-        f"slide {name}: {path.name} cannot be opened ({'; '.join(reasons)}). It is damaged, cut short or no slide: "
-        "copy it again, or leave it out."
-    )
+    kind = UNKNOWN
+    try:
+        kind = recognized(path)
+        return _first_that_reads(path, kind, _readers_of(kind, reader), section)
+    except DamagedFileError as error:
+        raise SlideError(f"slide {name}: {path.name} is cut short ({error}); copy it again.") from error
+    except RefusedFileError as error:
+        raise SlideError(f"slide {name}: {path.name} cannot be opened: {error}.") from error
+    except (WrongReaderError, OSError) as error:
+        advice = kind.advice if reader == "auto" or not kind.readers else "try the reader auto"
+        raise SlideError(f"slide {name}: {path.name} ({kind.name}) cannot be opened ({error}): {advice}.") from error
+
+
+def _readers_of(kind: Format, reader: str) -> tuple[str, ...]:
+    """Who is asked to read a file.
+
+    Raises:
+        RefusedFileError: its format is not read, or not by this reader.
+    """
+    if kind is UNKNOWN:
+        raise RefusedFileError(f"it has no format that is known here; {kind.advice}")
+    if not kind.readers:
+        raise RefusedFileError(f"it is {kind.name}, which is not read here: {kind.advice}")
+    if reader == "auto":
+        return kind.readers
+    if reader not in kind.readers:
+        others = " or ".join(("auto", *kind.readers))
+        raise RefusedFileError(f"it is {kind.name}, and {reader} {kind.wrong[reader]}: choose the reader {others}")
+    return (reader,)
+
+
+def _first_that_reads(path: Path, kind: Format, readers: Sequence[str], section: int | None) -> Backend:
+    """The first reader that sees all levels of the slide's image, or of those that open the file the first.
+
+    Raises:
+        WrongReaderError: none opens it; what each said.
+        DamagedFileError, RefusedFileError: it is not asked any further.
+    """
+    reasons: list[str] = []
+    opened: list[Backend] = []
+    for reader in readers:
+        try:
+            opened.append(_BACKENDS[reader](path, section))
+        except (WrongReaderError, OSError) as error:
+            reasons.append(f"{reader}: {error}")
+            if reader == kind.own and not isinstance(error, MissingLibraryError):
+                break
+        except (DamagedFileError, RefusedFileError):
+            _close(opened)
+            raise
+        else:
+            if len(opened[-1].level_sizes) >= len(opened[-1].image.levels):
+                _close(opened[:-1])
+                return opened[-1]
+    if not opened:
+        raise WrongReaderError("; ".join(reasons))
+    _close(opened[1:])
+    return opened[0]
+
+
+def _close(backends: Iterable[Backend]) -> None:
+    for backend in backends:
+        backend.close()
+
+
+def _say_what_is_not_read(backend: Backend, name: str) -> None:
+    """Warn of focal planes and large images that are left out."""
+    image = backend.image
+    if image.z > 1:
+        _log.warning("slide %s has %d planes of one size: the first is read", name, image.z)
+    for other in backend.images:
+        if other.role == MACRO and not other.name and is_large_beside(image, other):
+            _log.warning("slide %s: its file also holds %s; it is not read", name, other)
 
 
 def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> tuple[float, str]:

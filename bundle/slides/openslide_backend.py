@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, DamagedFileError, Resolution, WrongReaderError
+from .backend import Backend, DamagedFileError, MissingLibraryError, Resolution, WrongReaderError
+from .images import RefusedFileError, SlideImage, choose, with_roles
 from .tiff_pages import TiffPages
+
+_NO_VENDOR = "generic-tiff"
+_LEVELS_ARE_PAGES = ("aperio", "philips", _NO_VENDOR)  # of other vendors' TIFFs OpenSlide puts levels together
 
 
 class OpenslideBackend(Backend):
@@ -17,11 +21,11 @@ class OpenslideBackend(Backend):
 
     name = "openslide"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, section: int | None = None) -> None:
         try:
             import openslide
         except ImportError as error:
-            raise WrongReaderError(f"OpenSlide cannot be imported ({error})") from error
+            raise MissingLibraryError(f"OpenSlide cannot be imported ({error})") from error
         try:
             self._slide = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
@@ -30,12 +34,41 @@ class OpenslideBackend(Backend):
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
         self._pages: TiffPages | None = None
         try:
-            self._pages = TiffPages(path)
-        except (WrongReaderError, DamagedFileError):
-            self.mpp = self._resolution()
-        else:
-            self.mpp = self._resolution() or self._pages.mpp
-            self._match_levels(self._pages)
+            self._take_images(path, section)
+        except (WrongReaderError, DamagedFileError, RefusedFileError):
+            self.close()
+            raise
+
+    def _take_images(self, path: Path, section: int | None) -> None:
+        """List what the file holds, and insist that OpenSlide reads the slide of it."""
+        self.mpp = self._resolution()
+        vendor = self._slide.properties.get("openslide.vendor")
+        pages = None
+        if vendor in _LEVELS_ARE_PAGES:
+            try:
+                pages = TiffPages(path, section)
+            except (WrongReaderError, DamagedFileError):
+                if vendor == _NO_VENDOR:  # nobody knows its format better
+                    raise
+        if pages is None:
+            self.images = self._listed()
+            self.image = choose(self.images, section)
+            return
+        self._pages, self.images, self.image = pages, pages.images, pages.image
+        self.mpp = self.mpp or pages.mpp
+        pages.insist_on_first("OpenSlide")
+        if self.level_sizes[0] != pages.sizes[0]:
+            raise WrongReaderError(f"OpenSlide sees {self.level_sizes[0]} px, the file says {pages.sizes[0]}")
+        self._match_levels(pages)
+
+    def _listed(self) -> list[SlideImage]:
+        """The slide, and what OpenSlide calls associated images: label, macro, thumbnail."""
+        found = [SlideImage(0, *self.level_sizes[0], levels=tuple(self.level_sizes), mpp=self.mpp)]
+        said = self._slide.properties
+        for name in self._slide.associated_images:  # asked for their px, they would be decoded
+            size = int(said[f"openslide.associated.{name}.width"]), int(said[f"openslide.associated.{name}.height"])
+            found.append(SlideImage(len(found), *size, levels=(size,), name=name))
+        return with_roles(found, has_sections=False)
 
     def _match_levels(self, pages: TiffPages) -> None:
         """Pair OpenSlide's levels with the file's pages, by size; where one has no tiles, none are looked at."""

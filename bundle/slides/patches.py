@@ -30,7 +30,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
     is replaced by the next one that does.
 
     Args:
-        slides: what :func:`~bundle.cohort.find_slides` gives.
+        slides: what :func:`~bundle.slides.find_slides` gives.
         table: slide table (mpp, roi), or None.
         patches_per_slide: patches drawn from each slide without replacement; None: all.
         cache: decode all patches once and keep them (3 p^2 bytes each), in memory that forked workers share.
@@ -91,7 +91,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return self._table.row(ref.slide_id, ref.path)
 
     def _opened(self, ref: SlideRef) -> Slide:
-        return self._how.open(ref.path, self._row(ref).mpp, ref.slide_id)
+        return self._how.open(ref.path, self._row(ref).mpp, ref.slide_id, ref.section)
 
     def __len__(self) -> int:
         return len(self._places)

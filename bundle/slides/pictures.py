@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import SlideRef, SlideTable, find_slides
+from ..cohort import SlideRef, SlideTable
 from ..core import SlideError, as_whole
+from .finding import find_slides
 from .opening import open_slide
 from .slide import Slide
 
@@ -44,7 +45,7 @@ class _SlidesAtHand:
             return None
         try:
             mpp = self.table.row(slide_id, ref.path).mpp
-            return open_slide(ref.path, mpp=mpp, default_mpp=default_mpp, slide_id=slide_id)
+            return open_slide(ref.path, mpp=mpp, default_mpp=default_mpp, slide_id=slide_id, section=ref.section)
         except SlideError as error:
             self._name(slide_id, error)
             return None

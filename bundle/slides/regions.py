@@ -168,6 +168,9 @@ class SlideRegions:
             "patch_size_px": how.patch_size,
             "region_size_px": region_size,
             "region_size_level0": round(region_size * how.mpp / slide.mpp),
+            "image_index": slide.image.index,
+            "image_role": slide.image.role,
+            **({} if slide.section is None else {"section": slide.section}),
             "reader": slide.reader,
             "decoder": slide.patch_decoder(how.mpp),
         }

@@ -40,9 +40,13 @@ class ReadSettings(NamedTuple):
         """Which regions are kept, as token files record it."""
         return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
 
-    def open(self, path: str | Path, mpp: float | None = None, slide_id: str | None = None) -> Slide:
+    def open(
+        self, path: str | Path, mpp: float | None = None, slide_id: str | None = None, section: int | None = None
+    ) -> Slide:
         """Open a slide; ``mpp`` is what the slide table says, see :func:`~bundle.slides.open_slide`."""
-        return open_slide(path, reader=self.wsi_reader, mpp=mpp, default_mpp=self.default_mpp, slide_id=slide_id)
+        return open_slide(
+            path, reader=self.wsi_reader, mpp=mpp, default_mpp=self.default_mpp, slide_id=slide_id, section=section
+        )
 
     def checked(self) -> "ReadSettings":
         """The same as numbers, each within its range.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core import SlideError
 from .backend import Backend
+from .images import SLIDE
 from .resample import reduced, resampled, whole_factor
 from .tile_patches import Placement, TilePatches
 
@@ -22,6 +23,8 @@ class Slide:
 
     Attributes:
         slide_id, path, reader: its name, file, and the library that reads it.
+        images, image: what its file holds, and the one of that which is read.
+        section: which of several sections of the file, None where it holds one.
         width, height: px of level 0.
         mpp: um/px of level 0.
         mpp_source: who says so: ``MPP_FROM_TABLE``, ``MPP_FROM_FILE`` or ``MPP_FROM_DEFAULT``.
@@ -32,7 +35,9 @@ class Slide:
     def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float, mpp_source: str) -> None:
         self._backend = backend
         self.path, self.slide_id, self.mpp, self.mpp_source = path, slide_id, mpp, mpp_source
-        self.reader = backend.name
+        self.reader, self.images, self.image = backend.name, list(backend.images), backend.image
+        sections = [image for image in self.images if image.role == SLIDE]
+        self.section = sections.index(self.image) if len(sections) > 1 else None
         self.width, self.height = backend.level_sizes[0]
         self.level_downsamples = [self._downsample(size) for size in backend.level_sizes]
         self.close = weakref.finalize(self, backend.close)

@@ -14,8 +14,9 @@ from .tile_decoder import TileDecoder
 class TiffBackend(Backend):
     """A reader of TIFF and SVS; for errors see :class:`TiffPages`."""
 
-    def __init__(self, path: Path) -> None:
-        self._pages = TiffPages(path)
+    def __init__(self, path: Path, section: int | None = None) -> None:
+        self._pages = TiffPages(path, section)
+        self.images, self.image = self._pages.images, self._pages.image
         self.level_sizes, self.mpp = self._pages.sizes, self._pages.mpp
 
     def tile_size(self, level: int) -> tuple[int, int] | None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import tifffile
 
-from .backend import DamagedFileError, Resolution, WrongReaderError, mpp_of_description, mpp_of_tags
+from .backend import DamagedFileError, WrongReaderError
+from .images import RefusedFileError, choose
 from .jpeg_tiles import jpeg_damage
+from .tiff_images import tiff_images
 from .tile_decoder import JPEG, JPEG2000
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about becomes an error here
@@ -22,17 +24,21 @@ class TiffPages:
 
     Args:
         path: the file.
+        section: which of several sections, see :func:`~bundle.slides.images.choose`.
 
     Attributes:
+        images: all that the file holds.
+        image: the one whose levels these are.
         levels: tifffile's pages, in the order in which they will be asked for.
         mpp: um/px of the finest level, None where the file does not name it.
 
     Raises:
-        WrongReaderError: it is no TIFF, or its first page is no RGB image of 8 bits.
+        WrongReaderError: it is no TIFF, or the slide's image is not in RGB of 8 bits.
         DamagedFileError: the file ends before its tiles or pages do.
+        RefusedFileError: it holds no slide, or several and no section is named.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, section: int | None = None) -> None:
         with path.open("rb") as file:  # native readers complain on the console about other files
             if file.read(4) not in _MAGIC:
                 raise WrongReaderError("it is no TIFF or SVS")
@@ -41,38 +47,27 @@ class TiffPages:
         except Exception as error:  # on damaged headers it raises whatever it stumbles over
             raise WrongReaderError(str(error) or type(error).__name__) from error
         try:
-            self.levels: list[Any] = self._find_levels()
+            self.levels: list[Any] = self._find_levels(section)
             self._check_extents()
-            self.mpp = self._resolution()
-        except (WrongReaderError, DamagedFileError):
+            self.mpp = self.image.mpp
+        except (WrongReaderError, DamagedFileError, RefusedFileError):
             self.file.close()
             raise
         except Exception as error:
             self.file.close()
             raise WrongReaderError(f"its pages make no sense ({type(error).__name__}: {error})") from error
 
-    def _find_levels(self) -> list[Any]:
-        try:
-            levels = [level.keyframe for level in self.file.series[0].levels]
-        except (KeyError, AttributeError):  # an OME-XML that lacks what the standard asks for
-            levels = [self.file.pages.first]
+    def _find_levels(self, section: int | None) -> list[Any]:
+        found = tiff_images(self.file)
+        self.images = [image for image, _ in found]
+        self.image = choose(self.images, section)
+        levels = next(pages for image, pages in found if image is self.image)
         first = levels[0]
         if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
             raise WrongReaderError(
                 f"an image of {first.samplesperpixel} channels with {first.bitspersample} bits is no RGB slide"
             )
-        return levels if len(levels) > 1 else levels + self._loose_levels(first)
-
-    def _loose_levels(self, first: Any) -> list[Any]:
-        """Smaller pages of the same shape that the file does not declare as a pyramid."""
-        found = []
-        for page in self.file.pages[1:]:
-            page = page.aspage() if hasattr(page, "aspage") else page
-            ratio = first.imagewidth / page.imagewidth
-            is_scaled = page.is_tiled and ratio > 1.5 and abs(first.imagelength / page.imagelength / ratio - 1) < 0.01
-            if is_scaled and page.samplesperpixel == first.samplesperpixel:
-                found.append(page)
-        return sorted(found, key=lambda page: -page.imagewidth)
+        return levels
 
     def _check_extents(self) -> None:
         """Native readers notice a missing end late, or print; NDPI has offsets of its own kind and is left to them."""
@@ -94,15 +89,19 @@ class TiffPages:
         if place and int.from_bytes(following, "little" if self.file.byteorder == "<" else "big"):
             raise DamagedFileError("its chain of pages is broken")
 
+    def insist_on_first(self, reader: str) -> None:
+        """Make sure that the slide is what a reader reads that knows a file's first image alone.
+
+        Raises:
+            WrongReaderError: it is not.
+        """
+        if self.levels[0].offset != self.file.pages.first.offset:
+            raise WrongReaderError(f"{reader} reads the first image of a TIFF, and the slide is {self.image}")
+
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) of each level."""
         return [(page.imagewidth, page.imagelength) for page in self.levels]
-
-    def _resolution(self) -> Resolution | None:
-        description = str(self.levels[0].description or "")
-        ome = self.file.ome_metadata if self.file.is_ome else None
-        return mpp_of_description(ome or description) or mpp_of_tags(self.levels[0].tags)
 
     def tiles_in(self, x: int, y: int, width: int, height: int, level: int) -> list[tuple[int, int]]:
         """(column, row) of the tiles that a rectangle of a tiled level touches."""

@@ -19,8 +19,8 @@ class TifffileBackend(TiffBackend):
 
     name = "tifffile"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, section: int | None = None) -> None:
+        super().__init__(path, section)
         width, height = self.level_sizes[0]
         if not self._pages.levels[0].is_tiled and width * height > _MAX_UNTILED_PX:
             self.close()

@@ -15,10 +15,10 @@ import torch
 import yaml
 from torch import nn
 
-from ...cohort import SlideTable, find_slides
+from ...cohort import SlideTable
 from ...core import BundleError, as_whole, check_device
 from ...networks import PatchTokenizer, PatchViT, load_patch_encoder
-from ...slides import ReadSettings
+from ...slides import ReadSettings, find_slides
 from .budget import Rates, budget, count_regions
 from .page import Estimate, as_json, as_text
 from .preflight import Look, look_at_slides

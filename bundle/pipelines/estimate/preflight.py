@@ -67,7 +67,7 @@ def _open(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Look:
     look = Look(ref)
     try:
         look.bytes = ref.path.stat().st_size
-        with how.open(ref.path, table.row(ref.slide_id, ref.path).mpp, ref.slide_id) as slide:
+        with how.open(ref.path, table.row(ref.slide_id, ref.path).mpp, ref.slide_id, ref.section) as slide:
             look.mpp, look.reader = slide.mpp, slide.reader
             look.area_mm2 = slide.width * slide.height * (slide.mpp / 1000) ** 2
             if slide.mpp > how.mpp * _TOLERANCE:
@@ -80,7 +80,7 @@ def _open(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Look:
 def _find_tissue(look: Look, table: SlideTable, how: ReadSettings) -> None:
     row = table.row(look.ref.slide_id, look.ref.path)
     try:
-        regions = SlideRegions(how.open(look.ref.path, row.mpp, look.ref.slide_id), how, row.roi)
+        regions = SlideRegions(how.open(look.ref.path, row.mpp, look.ref.slide_id, look.ref.section), how, row.roi)
         regions.close()
         look.regions, look.patches = len(regions), int(regions.grid.mask.sum())
     except BundleError as error:

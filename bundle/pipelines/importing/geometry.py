@@ -52,7 +52,9 @@ class ScaleFinder:
         if mpp is None and said.level0_mpp is not None:
             mpp, source = said.level0_mpp, _MPP_FROM_FEATURES
         if ref is not None and (mpp is None or size is None):
-            slide = open_slide(ref.path, mpp=mpp, default_mpp=self.default_mpp, slide_id=file.slide_id)
+            slide = open_slide(
+                ref.path, mpp=mpp, default_mpp=self.default_mpp, slide_id=file.slide_id, section=ref.section
+            )
             size = (slide.width, slide.height)
             if mpp is None:
                 mpp, source = slide.mpp, slide.mpp_source

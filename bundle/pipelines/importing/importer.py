@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ...cohort import SlideTable, find_slides
+from ...cohort import SlideTable
 from ...core import BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
+from ...slides import find_slides
 from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
 from .detection import detect
