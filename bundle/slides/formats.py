@@ -9,8 +9,8 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 _AGAIN = "copy it again, or leave it out"
 _CONVERT = "convert it to OME-TIFF with bioformats2raw and raw2ometiff, or in QuPath"
 _NO_SLIDE = "it is a picture and no slide; `vips tiffsave --tile --pyramid` makes a TIFF of it"
-_FIRST_IMAGE = "reads the file's first image alone; where that is not the slide, the next reader is asked"
-_JPEG_ALONE = "is asked for tiles in JPEG and JPEG 2000 alone: others that are damaged end its process"
+_FIRST_IMAGE = "reads the first image alone, and sees no levels in SubIFDs"
+_JPEG_ALONE = "is not asked for tiles in other codecs than JPEG and JPEG 2000: damaged ones end its process"
 
 
 class Format(NamedTuple):
@@ -38,11 +38,7 @@ def _by_openslide(name: str, others: str, advice: str = _AGAIN) -> Format:
 
 _ALL = (CUCIM, OPENSLIDE, TIFFFILE)
 TIFF = Format("TIFF", _ALL, wrong={CUCIM: _JPEG_ALONE, OPENSLIDE: "does not read strips"})
-OME = Format(
-    "OME-TIFF",
-    (CUCIM, TIFFFILE, OPENSLIDE),
-    wrong=dict.fromkeys((CUCIM, OPENSLIDE), f"{_FIRST_IMAGE}; it does not see levels in SubIFDs"),
-)
+OME = Format("OME-TIFF", (CUCIM, TIFFFILE, OPENSLIDE), wrong=dict.fromkeys((CUCIM, OPENSLIDE), _FIRST_IMAGE))
 SVS = Format("Aperio SVS", _ALL, OPENSLIDE, {CUCIM: _JPEG_ALONE})
 PHILIPS = Format("Philips TIFF", _ALL, OPENSLIDE, {CUCIM: _JPEG_ALONE})
 QPTIFF = Format("Akoya QPTIFF", (TIFFFILE,), wrong=dict.fromkeys(_ALL[:2], "takes its thumbnail for a level"))

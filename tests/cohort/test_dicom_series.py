@@ -4,11 +4,21 @@ import struct
 
 import numpy as np
 import pytest
-from dicom_files import BIG_ENDIAN, EXPLICIT, IMPLICIT, UNDEFINED, WHOLE_SLIDE, element, item, write_dicom, write_wsi
 
 from bundle.cohort import find_slides
 from bundle.cohort.dicom_series import dicom_instance
 from bundle.slides import open_slide
+from scripts.pins.dicom_files import (
+    BIG_ENDIAN,
+    EXPLICIT,
+    IMPLICIT,
+    UNDEFINED,
+    WHOLE_SLIDE,
+    element,
+    item,
+    write_dicom,
+    write_wsi,
+)
 
 BLANK = np.full((100, 120, 3), 220, np.uint8)
 

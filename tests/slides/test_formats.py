@@ -6,7 +6,6 @@ import zipfile
 import numpy as np
 import pytest
 import tifffile
-from dicom_files import write_wsi
 from PIL import Image
 from pyramids import write_pyramid
 
@@ -15,6 +14,8 @@ from bundle.core import SlideError
 from bundle.slides import formats, open_slide
 from bundle.slides.first_page import first_page
 from bundle.slides.recognizing import recognized
+from scripts.pins import formats_table
+from scripts.pins.dicom_files import write_wsi
 
 PICTURE = (np.random.default_rng(0).integers(90, 220, (26, 30, 3)).repeat(10, 0).repeat(10, 1)).astype(np.uint8)
 OME = '<?xml version="1.0"?><OME><Image><Pixels PhysicalSizeX="0.5"/></Image></OME>'
@@ -168,3 +169,11 @@ def test_formats_that_are_not_read_are_named_beside_others(tmp_path, caplog):
     (tmp_path / "b.vsi").write_bytes(b"II*\0")
     assert [ref.slide_id for ref in find_slides(tmp_path)] == ["a"]
     assert "1 files are Olympus VSI, which is not read here" in caplog.text
+
+
+def test_the_page_shows_what_was_tried():
+    """docs/slides.md holds the rows that `scripts/formats` makes of small files today, of every reader."""
+    pytest.importorskip("cucim")
+    page = formats_table.PAGE.read_text(encoding="utf-8")
+    rows = formats_table.as_table(formats_table.small_rows())
+    assert page.split(f"{formats_table.BEGIN}\n")[1].startswith(rows), "scripts/formats --write"
