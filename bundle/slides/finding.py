@@ -10,7 +10,7 @@ import tifffile
 from .. import cohort
 from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable
 from .first_page import first_page
-from .images import SLIDE
+from .images import SLIDE, SlideImage
 from .tiff_images import tiff_images
 
 _OME_SUFFIXES = (".tif", ".tiff", ".btf")
@@ -41,13 +41,17 @@ def section_named(slide_id: str, path: Path) -> int | None:
     return int(found[1]) if found and _n_sections(path) > 1 else None
 
 
-def _n_sections(path: Path) -> int:
-    """Sections of an OME-TIFF; 1 of all else, and of what cannot be read, of which more is said when it is opened."""
+def scans_of_ome(path: Path) -> list[SlideImage]:
+    """Images of role slide in an OME-TIFF; none of all else, and of what cannot be read: opening it says more."""
     page = first_page(path)
     if page is None or not page.is_ome:
-        return 1
+        return []
     try:
         with tifffile.TiffFile(path) as file:
-            return sum(image.role == SLIDE for image, _ in tiff_images(file))
+            return [image for image, _ in tiff_images(file) if image.role == SLIDE]
     except Exception:  # on damaged headers it raises whatever it stumbles over
-        return 1
+        return []
+
+
+def _n_sections(path: Path) -> int:
+    return len(scans_of_ome(path))

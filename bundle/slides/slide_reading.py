@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..cohort import SlideRow
 from ..core import encoder_key
+from .finding import scans_of_ome
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_TABLE
 
 _SAMPLE_BYTES = 1 << 16
@@ -39,7 +40,7 @@ class SlideReading(NamedTuple):
         Args:
             found: attributes of a token file, or of embeddings, whose tokens were made by this bundle.
         """
-        return self._other_file(found) or self._other_scale(found) or self._other_roi(found)
+        return self._other_file(found) or self._other_image(found) or self._other_scale(found) or self._other_roi(found)
 
     def unsaid(self, found: Mapping[str, Any]) -> str:
         """What limits that which is stored although this run does not say so, in words; empty: nothing."""
@@ -56,6 +57,16 @@ class SlideReading(NamedTuple):
             return f"its file had {then:,} bytes and has {now:,}"
         sample = found.get("slide_sample", "")
         return "its file has other contents" if sample and sample != _sampled(self.path) else ""
+
+    def _other_image(self, found: Mapping[str, Any]) -> str:
+        """Versions that record no image took the first one of an OME-TIFF, whatever it was."""
+        size = found.get("level0_width"), found.get("level0_height")
+        if "image_index" in found or None in size:
+            return ""
+        scans = scans_of_ome(self.path)
+        if not scans or size in [(image.width, image.height) for image in scans]:
+            return ""
+        return f"it was read from an image of {size[0]} x {size[1]} px, which is not the slide's ({scans[0]})"
 
     def _other_scale(self, found: Mapping[str, Any]) -> str:
         then, source = found.get("level0_mpp"), found.get("mpp_source")

@@ -5,9 +5,9 @@ import pytest
 import tifffile
 from pyramids import reduced, write_pyramid
 
-from bundle.cohort import SlideTable
+from bundle.cohort import SlideRow, SlideTable
 from bundle.core import SlideError
-from bundle.slides import ReadSettings, SlideRegions, find_slides, open_slide, section_named
+from bundle.slides import ReadSettings, SlideReading, SlideRegions, find_slides, open_slide, section_named
 from bundle.slides.images import LABEL, MACRO, SLIDE, THUMBNAIL, SlideImage, with_roles
 
 
@@ -124,6 +124,17 @@ def test_sections_keep_their_ids(tmp_path):
     write_pyramid(tmp_path / "y" / "a.tif", painted(300, 300, 3))
     ids = [ref.slide_id for ref in find_slides(tmp_path, known=before.get)]
     assert ids == ["a__section0", "a__section1", "y__a"]
+
+
+def test_tokens_of_another_image_are_made_anew(tmp_path):
+    """What versions before stored of such files is of the thumbnail: it is not kept for the slide's."""
+    images = [(painted(400, 320, 5), None, 0, ""), (painted(800, 640, 1), 0.5, 0, "")]
+    reading = SlideReading(write_ome(tmp_path / "a.ome.tif", images), SlideRow())
+    thumbnail, slide = ({"level0_width": width, "level0_height": width * 4 // 5} for width in (400, 800))
+    assert reading.change(slide) == reading.change({**thumbnail, "image_index": 1}) == reading.change({}) == ""
+    assert reading.change(thumbnail).startswith("it was read from an image of 400 x 320 px, which is not the slide's")
+    plain = SlideReading(write_pyramid(tmp_path / "b.tif", painted(800, 640, 1)), SlideRow())
+    assert plain.change(thumbnail) == ""
 
 
 def test_levels_that_ome_lists_as_images(tmp_path):
