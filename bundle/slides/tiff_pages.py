@@ -2,14 +2,19 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
-from .backend import DamagedFileError, Resolution, WrongReaderError, mpp_of_description, mpp_of_tags
+from .backend import DamagedFileError, WrongReaderError
+from .colors import PageColors, RefusedColorsError, colors_of, profile_name, refuse_channels
 from .jpeg_tiles import jpeg_damage
 from .tile_decoder import JPEG, JPEG2000
+from .vendor_mpp import scales_of_page
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains about becomes an error here
 _MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -25,10 +30,12 @@ class TiffPages:
 
     Attributes:
         levels: tifffile's pages, in the order in which they will be asked for.
-        mpp: um/px of the finest level, None where the file does not name it.
+        scales: what the file says of the um/px of the finest level.
+        icc_profile: its color profile by name and contents, empty where there is none.
 
     Raises:
-        WrongReaderError: it is no TIFF, or its first page is no RGB image of 8 bits.
+        WrongReaderError: it is no TIFF.
+        RefusedColorsError: its colors are none that a slide is read from.
         DamagedFileError: the file ends before its tiles or pages do.
     """
 
@@ -41,9 +48,11 @@ class TiffPages:
         except Exception as error:  # on damaged headers it raises whatever it stumbles over
             raise WrongReaderError(str(error) or type(error).__name__) from error
         try:
-            self.levels: list[Any] = self._find_levels()
+            self.levels: list[Any] = self._in_color(self._find_levels())
             self._check_extents()
-            self.mpp = self._resolution()
+            self.scales = scales_of_page(self.levels[0], self.file.ome_metadata if self.file.is_ome else None)
+            profile = self.levels[0].tags.get("InterColorProfile")
+            self.icc_profile = "" if profile is None else profile_name(profile.value)
         except (WrongReaderError, DamagedFileError):
             self.file.close()
             raise
@@ -53,15 +62,32 @@ class TiffPages:
 
     def _find_levels(self) -> list[Any]:
         try:
-            levels = [level.keyframe for level in self.file.series[0].levels]
+            series = self.file.series[0]
+            levels = [level.keyframe for level in series.levels]
+            refuse_channels(series.sizes.get("channel", 1), levels[0])
         except (KeyError, AttributeError):  # an OME-XML that lacks what the standard asks for
             levels = [self.file.pages.first]
-        first = levels[0]
-        if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
-            raise WrongReaderError(
-                f"an image of {first.samplesperpixel} channels with {first.bitspersample} bits is no RGB slide"
-            )
-        return levels if len(levels) > 1 else levels + self._loose_levels(first)
+        return levels if len(levels) > 1 else levels + self._loose_levels(levels[0])
+
+    def _in_color(self, levels: list[Any]) -> list[Any]:
+        """Levels whose colors are known to be read right; the finest has to be one of them."""
+        said = re.search(r'SignificantBits="(\d+)"', self.file.ome_metadata or "") if self.file.is_ome else None
+        bits = None if said is None else int(said[1])
+        self.colors: dict[int, PageColors] = {}  # by the page's place in the file
+        kept: list[Any] = []
+        for page in levels:
+            try:
+                self.colors[page.offset] = colors_of(page, bits)
+            except RefusedColorsError:
+                if not kept:
+                    raise
+            else:
+                kept.append(page)
+        return kept
+
+    def colors_at(self, level: int) -> PageColors:
+        """How a level's samples become RGB."""
+        return self.colors[self.levels[level].offset]
 
     def _loose_levels(self, first: Any) -> list[Any]:
         """Smaller pages of the same shape that the file does not declare as a pyramid."""
@@ -79,9 +105,8 @@ class TiffPages:
         if self.file.is_ndpi:
             raise WrongReaderError("NDPI is for OpenSlide")
         for page in self.levels:
-            if page.is_tiled and len(page.dataoffsets) != -(-page.imagewidth // page.tilewidth) * -(
-                -page.imagelength // page.tilelength
-            ):
+            n_planes = self.colors[page.offset].n_planes
+            if page.is_tiled and len(page.dataoffsets) != n_planes * n_tiles(page):
                 raise WrongReaderError("its tiles do not cover its levels")
         size = self.file.filehandle.size
         ends = [max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) for page in self.levels]
@@ -98,11 +123,6 @@ class TiffPages:
     def sizes(self) -> list[tuple[int, int]]:
         """(width, height) of each level."""
         return [(page.imagewidth, page.imagelength) for page in self.levels]
-
-    def _resolution(self) -> Resolution | None:
-        description = str(self.levels[0].description or "")
-        ome = self.file.ome_metadata if self.file.is_ome else None
-        return mpp_of_description(ome or description) or mpp_of_tags(self.levels[0].tags)
 
     def tiles_in(self, x: int, y: int, width: int, height: int, level: int) -> list[tuple[int, int]]:
         """(column, row) of the tiles that a rectangle of a tiled level touches."""
@@ -127,22 +147,41 @@ class TiffPages:
                 boxes.append((left, top, left + page.tilewidth, top + page.tilelength))
         return boxes
 
+    def left_out_tiles(self, level: int) -> NDArray[np.int64]:
+        """Boxes of all tiles that the file leaves out of a level, as :meth:`left_out` gives them, [n, 4]."""
+        page = self.levels[level]
+        if not page.is_tiled or min(page.databytecounts) > 0:
+            return np.empty((0, 4), np.int64)
+        empty = np.flatnonzero(np.asarray(page.databytecounts[: n_tiles(page)]) == 0)
+        rows, columns = np.divmod(empty, -(-page.imagewidth // page.tilewidth))
+        corners = np.stack([columns * page.tilewidth, rows * page.tilelength], 1)
+        ends = np.minimum(corners + (page.tilewidth, page.tilelength), (page.imagewidth, page.imagelength))
+        return np.concatenate([corners, ends], 1).astype(np.int64)
+
+    def tile_bytes(self, level: int) -> int:
+        """Bytes of the px of a tile, without compression."""
+        page = self.levels[level]
+        samples = page.samplesperpixel // self.colors_at(level).n_planes
+        return int(page.tilewidth * page.tilelength * samples * page.bitspersample // 8)
+
     def tile_index(self, column: int, row: int, level: int) -> int:
-        """Number of a tile in the file's tables."""
+        """Number of a tile in the file's tables; those of further planes follow at steps of :func:`n_tiles`."""
         page = self.levels[level]
         return int(row * -(-page.imagewidth // page.tilewidth) + column)
 
-    def tile(self, column: int, row: int, level: int, *, is_wanted: bool = True) -> bytes | None:
+    def tile(self, column: int, row: int, level: int, *, plane: int = 0, is_wanted: bool = True) -> bytes | None:
         """A tile as it lies in the file, None where the file leaves it out.
 
         Args:
             column, row, level: which one.
+            plane: of which sample, where each has tiles of its own.
             is_wanted: all of it; else as much as it takes to judge it.
 
         Raises:
             ValueError: it is damaged.
         """
         page, index = self.levels[level], self.tile_index(column, row, level)
+        index += plane * n_tiles(page) if plane else 0
         offset, size = page.dataoffsets[index], page.databytecounts[index]
         if size == 0:
             return None
@@ -161,3 +200,8 @@ class TiffPages:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def n_tiles(page: Any) -> int:
+    """Tiles that cover a tiled page once."""
+    return int(-(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength))
