@@ -89,6 +89,7 @@ def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):
         dataset_dir=str(demo_slides),
         output_dir=str(tmp_path),
         patches_per_slide=4,
+        max_enlarge=2.0,
     )
     assert made.check_properties() == []
     assert made.trainer.state.max_epochs == names(CONFIGS / "demo_patch_encoder.yaml")["max_epochs"]

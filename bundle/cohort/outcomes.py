@@ -16,12 +16,13 @@ from ..core import BundleError, write_text
 
 _SHOWN = {"failed": 0, "waiting": 1, "done": 2, "skipped": 3}  # on the console, in this order
 _READ: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("regions", "patches", "prototypes"), int),
+    **dict.fromkeys(("regions", "patches", "missing_tiles", "prototypes"), int),
     "seconds": float,
     "mpp": lambda text: float(text or "nan"),
 }
+_LATER = {"missing_tiles"}  # tables of before do not have these columns
 _SHOW: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("regions", "patches", "prototypes"), "{:,}".format),
+    **dict.fromkeys(("regions", "patches", "missing_tiles", "prototypes"), "{:,}".format),
     "seconds": "{:.1f}".format,
     "mpp": lambda mpp: "" if math.isnan(mpp) else f"{mpp:.3g}",
 }
@@ -42,6 +43,7 @@ class SlideOutcome:
         file: of its embeddings; empty where there is none.
         error: why it failed.
         values: what the slide table says of it, by column.
+        missing_tiles: of the slide's file, which are background as no level shows them.
     """
 
     slide: str
@@ -56,6 +58,7 @@ class SlideOutcome:
     file: str = ""
     error: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    missing_tiles: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,9 @@ class OutcomeTable:
         return "\n".join([f"{len(rows)} slides: {summary}", *lines])
 
     def _row(self, line: Mapping[str, str]) -> SlideOutcome:
-        own: dict[str, Any] = {name: _READ.get(name, str)(line[name]) for name in self.columns}
+        own: dict[str, Any] = {
+            name: _READ.get(name, str)(line[name]) for name in self.columns if name in line or name not in _LATER
+        }
         return SlideOutcome(**own, values={name: value for name, value in line.items() if name not in self.columns})
 
 
@@ -143,7 +148,7 @@ def _cell(name: str, value: Any) -> Any:
 TOKENIZED = OutcomeTable(
     "table of slides",
     "configs/tokenize.yaml",
-    ("slide", "status", "regions", "patches", "seconds", "reader", "mpp", "error"),
+    ("slide", "status", "regions", "patches", "missing_tiles", "seconds", "reader", "mpp", "error"),
 )
 EMBEDDED = OutcomeTable(
     "index of slides", "configs/inference.yaml", ("slide", "status", "regions", "prototypes", "mpp", "file", "error")

@@ -44,6 +44,7 @@ class SlideJob:
     attributes: dict[str, Any] = field(default_factory=dict)
     n_regions: int = 0
     n_patches: int = 0
+    missing_tiles: int = 0
     n_prototypes: int = 0
     n_written: int = 0
 

@@ -87,6 +87,7 @@ class PatchStream(Source):
         job.coords, job.mask = regions.grid
         job.encoded = np.ones_like(job.mask) if self.encode_background else job.mask
         job.n_regions, job.n_patches = len(regions), int(job.encoded.sum())
+        job.missing_tiles = regions.missing_tiles
         job.attributes = {
             "slide_id": job.slide_id,
             **regions.attributes,

@@ -133,6 +133,7 @@ class TokenSink(Sink[_OpenFile]):
             job.status,
             regions=job.n_regions,
             patches=job.n_patches,
+            missing_tiles=job.missing_tiles,
             seconds=job.seconds,
             reader=job.reader,
             mpp=job.mpp,
@@ -218,7 +219,8 @@ def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any])
     if others or unsaid:
         text = "tokens of slide %s are kept although they were made with %s; --overwrite true makes them anew"
         logger.warning(text, header.slide_id, ", ".join([*others, *[unsaid] * bool(unsaid)]))
-    job.skip(header.n_regions, float(found.get("level0_mpp", math.nan)), reader=str(found.get("reader", "")))
+    recorded_too = {"reader": str(found.get("reader", "")), "missing_tiles": int(found.get("missing_tiles", 0))}
+    job.skip(header.n_regions, float(found.get("level0_mpp", math.nan)), **recorded_too)
 
 
 def _check_kind(header: TokenHeader, expected: Mapping[str, Any]) -> None:

@@ -144,6 +144,11 @@ def _region(slide: SlideEmbeddings, row: int) -> Answer:
 
 
 def _box(slide: SlideEmbeddings, request: Mapping[str, Any]) -> SlideBox:
+    if "pixel_aspect" in slide.attributes:
+        raise BundleError(
+            f"slide {slide.slide_id} has oblong pixels, and a viewer's are not those that it was read in: make its "
+            "maps with configs/maps.yaml, whose GeoJSON lies right."
+        )
     return SlideBox.of_request(request, *slide.level0_size)
 
 

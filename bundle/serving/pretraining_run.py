@@ -18,7 +18,7 @@ from .label_settings import LabelSettings
 from .studies import follow
 
 _TOKEN_IDS = (
-    "slide_table", "wsi_reader", "mpp", "default_mpp", "region_patches", "patch_size", "min_tissue",
+    "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
     "min_tissue_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
     "encoders_file", "device", "amp", "num_workers",
 )  # fmt: skip

@@ -1,11 +1,9 @@
 """What each reader gives: levels, a resolution if the file names one, and rectangles of one level."""
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from html import unescape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +11,15 @@ from numpy.typing import NDArray
 from ..core import SlideError
 from .images import SlideImage
 
-MIN_MPP, MAX_MPP = 0.01, 20.0
-_UM_PER_UNIT = {"INCH": 25400.0, "CENTIMETER": 10000.0, "MILLIMETER": 1000.0, "MICROMETER": 1.0}
-_UM_PER_OME_UNIT = {"\u00b5m": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-_NUMBER = r"([-+0-9.,eE]+)"  # some systems write a decimal comma
+MIN_MPP, MAX_MPP = 0.05, 20.0  # finer than any objective resolves; coarser than any scanner's overview
+
+
+class Scale(NamedTuple):
+    """um/px in x and y as one field of a file says; nan where its unit is no length."""
+
+    field: str
+    x: float
+    y: float
 
 
 class Backend(ABC):
@@ -34,7 +37,14 @@ class Backend(ABC):
     images: Sequence[SlideImage]
     image: SlideImage
     level_sizes: list[tuple[int, int]]
-    mpp: tuple[float, float] | None
+    scales: list[Scale]  # all that the file says, the most trustworthy first
+    icc_profile: str = ""  # its color profile by name and contents, for the record
+    aspect: tuple[float, float] = (1.0, 1.0)  # px, in x and y, that are made of one of the file's
+
+    @property
+    def mpp(self) -> tuple[float, float] | None:
+        """um/px of the finest level in x and y, None where the file does not name it."""
+        return next(((scale.x, scale.y) for scale in self.scales if math.isfinite(scale.x + scale.y)), None)
 
     @abstractmethod
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
@@ -58,6 +68,10 @@ class Backend(ABC):
         """
         raise NotImplementedError
 
+    def left_out_tiles(self, level: int) -> NDArray[np.int64]:
+        """Boxes (left, top, right, bottom) of tiles that the file leaves out of a level, px of the level, [n, 4]."""
+        return np.empty((0, 4), np.int64)
+
     def tile_decoder(self, level: int) -> str:
         """The library that decodes in :meth:`read_tile`, for the record."""
         return self.name
@@ -71,7 +85,11 @@ class WrongReaderError(Exception):
     """This library does not read this file; another may."""
 
 
-class MissingLibraryError(WrongReaderError):
+class KnownLimitError(WrongReaderError):
+    """This library would read this file wrong, or not at all; that says nothing of the file."""
+
+
+class MissingLibraryError(KnownLimitError):
     """This library cannot be imported."""
 
 
@@ -79,56 +97,11 @@ class DamagedFileError(Exception):
     """No library can read this file."""
 
 
-class Resolution(NamedTuple):
-    """um/px in x and y."""
-
-    x: float
-    y: float
-
-
-def mpp_of_description(description: str) -> Resolution | None:
-    """Resolution in a TIFF's ImageDescription: Aperio's ``MPP = 0.25``, or OME-XML's ``PhysicalSizeX``."""
-    aperio = re.search(rf"\bMPP\s*=\s*{_NUMBER}", description)
-    if aperio:
-        return _resolution(aperio[1], aperio[1])
-    x = re.search(rf'PhysicalSizeX="{_NUMBER}"', description)
-    y = re.search(rf'PhysicalSizeY="{_NUMBER}"', description)
-    unit = re.search(r'PhysicalSizeXUnit="([^"]*)"', description)
-    um = 1.0 if unit is None else _UM_PER_OME_UNIT.get(unescape(unit[1]))
-    found = _resolution(x[1], (y or x)[1]) if x else None
-    return None if found is None or um is None else Resolution(found.x * um, found.y * um)
-
-
-def mpp_of_tags(tags: Any) -> Resolution | None:
-    """Resolution in a TIFF's tags, where it is that of a microscope and not of a screen or printer (72, 96, 300 dpi).
-
-    Args:
-        tags: ``tifffile.TiffTags`` of the first page.
-    """
-    unit = tags.get("ResolutionUnit")
-    pair = [tags.get(name) for name in ("XResolution", "YResolution")]
-    if unit is None or None in pair:
-        return None
-    um = _UM_PER_UNIT.get(getattr(unit.value, "name", str(unit.value)))
-    rates = [tag.value[0] / tag.value[1] if tag.value[1] else 0.0 for tag in pair]
-    if um is None or min(rates) <= 0:
-        return None
-    found = Resolution(um / rates[0], um / rates[1])
-    return found if max(found) <= MAX_MPP else None
-
-
-def _resolution(x: str, y: str) -> Resolution | None:
-    try:
-        return Resolution(*(float(number.rstrip(",").replace(",", ".")) for number in (x, y)))
-    except ValueError:  # none, or one with thousands set off
-        return None
-
-
 def checked_mpp(mpp: float, slide_id: str, where: str) -> float:
     """``mpp`` if a slide can have it.
 
     Raises:
-        SlideError: it is not a number within (0.01, 20) um/px.
+        SlideError: it is not a number within (0.05, 20) um/px.
     """
     if math.isfinite(mpp) and MIN_MPP <= mpp <= MAX_MPP:
         return float(mpp)

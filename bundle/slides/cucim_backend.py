@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core import readable
 from .backend import MissingLibraryError, WrongReaderError
+from .missing_tiles import fill
 from .tiff_backend import TiffBackend
 from .tiff_pages import TiffPages
 from .tile_decoder import JPEG, JPEG2000, TileDecoder
@@ -23,7 +24,7 @@ class CucimBackend(TiffBackend):
 
     Where a JPEG tile does not decode, cuCIM prints and goes on with garbage, or crashes; where a deflated one does not,
     it ends the process. So tiles are looked at before it sees them. A tile that the file leaves out, which cuCIM makes
-    black, is white.
+    black, is filled from the finer level, or white.
 
     Rectangles come from cuCIM. A tile for a patch has been read for that look anyway and is decoded on the spot into
     the patches that want it: on the tiles 1.6 times as fast as cuCIM's rectangle, which has to be cut up; off the tiles
@@ -61,8 +62,7 @@ class CucimBackend(TiffBackend):
         picture = self._rectangle(x, y, width, height, level)
         if left_out:
             picture = picture.copy()
-            for left, top, right, bottom in left_out:
-                picture[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x] = 255
+            fill(picture, self, x, y, level, left_out)
         return picture
 
     def _rectangle(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
@@ -118,6 +118,8 @@ def _opened(path: Path, pages: TiffPages) -> Any:
     pages.insist_on_first("cuCIM")
     if not all(page.is_tiled for page in pages.levels):
         raise WrongReaderError("cuCIM reads tiled files")
+    if not all(colors.is_plain for colors in pages.colors.values()):
+        raise WrongReaderError("cuCIM is asked for RGB of 8 bits, three samples side by side")
     if readable(str(path)) != str(path):
         raise WrongReaderError("cuCIM takes names in UTF-8 alone")
     kinds = {int(page.compression) for page in pages.levels} - {JPEG, *JPEG2000}

@@ -48,7 +48,7 @@ def scans_of_ome(path: Path) -> list[SlideImage]:
         return []
     try:
         with tifffile.TiffFile(path) as file:
-            return [image for image, _ in tiff_images(file) if image.role == SLIDE]
+            return [image for image, *_ in tiff_images(file) if image.role == SLIDE]
     except Exception:  # on damaged headers it raises whatever it stumbles over
         return []
 

@@ -1,14 +1,17 @@
 """Opening a slide: which library reads it, and what its resolution is."""
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..core import SlideError
-from .backend import MAX_MPP, Backend, DamagedFileError, MissingLibraryError, WrongReaderError, checked_mpp
+from .backend import MAX_MPP, Backend, DamagedFileError, KnownLimitError, Scale, WrongReaderError, checked_mpp
+from .colors import RefusedColorsError
 from .cucim_backend import CucimBackend
 from .formats import UNKNOWN, Format
 from .images import MACRO, RefusedFileError, is_large_beside
+from .oblong import squared
 from .openslide_backend import OpenslideBackend
 from .recognizing import recognized
 from .slide import Slide
@@ -17,6 +20,7 @@ from .tifffile_backend import TifffileBackend
 _BACKENDS: dict[str, type] = {"cucim": CucimBackend, "openslide": OpenslideBackend, "tifffile": TifffileBackend}
 READERS = ("auto", *_BACKENDS)
 MPP_FROM_TABLE, MPP_FROM_FILE, MPP_FROM_DEFAULT = "slide table", "file", "default_mpp"
+_SAME_MPP = 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -41,15 +45,17 @@ def open_slide(
         section: which of several sections of one file, counted from 0.
 
     Raises:
-        SlideError: no reader opens it, it has several sections and none is named, or its resolution is unknown or
-            impossible.
+        SlideError: no reader opens it, it has several sections and none is named, its colors are none of a slide, or
+            its resolution is unknown or impossible.
     """
     path = Path(path)
     name = slide_id or path.stem
     backend = _open_backend(path, reader, name, section)
     try:
         _say_what_is_not_read(backend, name)
-        return Slide(backend, path, name, *_mpp_of(backend, name, mpp, default_mpp))
+        x, y, source = _mpp_of(backend, name, mpp, default_mpp)
+        backend, side = squared(backend, x, y, name)
+        return Slide(backend, path, name, side, source)
     except SlideError:
         backend.close()
         raise
@@ -68,6 +74,8 @@ def _open_backend(path: Path, reader: str, name: str, section: int | None) -> Ba
         return _first_that_reads(path, kind, _readers_of(kind, reader), section)
     except DamagedFileError as error:
         raise SlideError(f"slide {name}: {path.name} is cut short ({error}); copy it again.") from error
+    except RefusedColorsError as error:
+        raise SlideError(f"slide {name}: {path.name} is not read: {error}.") from error
     except RefusedFileError as error:
         raise SlideError(f"slide {name}: {path.name} cannot be opened: {error}.") from error
     except (WrongReaderError, OSError) as error:
@@ -98,20 +106,20 @@ def _first_that_reads(path: Path, kind: Format, readers: Sequence[str], section:
 
     Raises:
         WrongReaderError: none opens it; what each said.
-        DamagedFileError, RefusedFileError: it is not asked any further.
+        DamagedFileError, RefusedFileError, RefusedColorsError: nobody is asked any further.
     """
     reasons: list[str] = []
     opened: list[Backend] = []
     for reader in readers:
         try:
             opened.append(_BACKENDS[reader](path, section))
-        except (WrongReaderError, OSError) as error:
-            reasons.append(f"{reader}: {error}")
-            if reader == kind.own and not isinstance(error, MissingLibraryError):
-                break
-        except (DamagedFileError, RefusedFileError):
+        except (DamagedFileError, RefusedFileError, RefusedColorsError):
             _close(opened)
             raise
+        except (WrongReaderError, OSError) as error:
+            reasons.append(f"{reader}: {error}")
+            if reader == kind.own and not isinstance(error, KnownLimitError):
+                break
         else:
             if len(opened[-1].level_sizes) >= len(opened[-1].image.levels):
                 _close(opened[:-1])
@@ -137,19 +145,33 @@ def _say_what_is_not_read(backend: Backend, name: str) -> None:
             _log.warning("slide %s: its file also holds %s; it is not read", name, other)
 
 
-def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> tuple[float, str]:
-    """um/px of level 0, and who says so."""
+def _mpp_of(backend: Backend, name: str, mpp: float | None, default_mpp: float | None) -> tuple[float, float, str]:
+    """um/px of level 0 in x and y, and who says so."""
     if mpp is not None:
-        return checked_mpp(mpp, name, "the slide table"), MPP_FROM_TABLE
+        mpp = checked_mpp(mpp, name, "the slide table")
+        return mpp, mpp, MPP_FROM_TABLE
     if backend.mpp is not None:
-        x, y = backend.mpp
-        if abs(x - y) > 0.02 * max(x, y):
-            _log.warning("slide %s has oblong pixels, %g x %g um: their mean is used", name, x, y)
-        return checked_mpp((x + y) / 2, name, "its file"), MPP_FROM_FILE
+        _warn_of_others(backend.scales, name)
+        x, y = (checked_mpp(axis, name, "its file") for axis in backend.mpp)
+        return x, y, MPP_FROM_FILE
     if default_mpp is not None:
-        return checked_mpp(default_mpp, name, "default_mpp"), MPP_FROM_DEFAULT
+        default_mpp = checked_mpp(default_mpp, name, "default_mpp")
+        return default_mpp, default_mpp, MPP_FROM_DEFAULT
+    unknown = "".join(f" ({scale.field} is no length)" for scale in backend.scales)
     raise SlideError(
-        f"slide {name}: its file does not say its resolution, or says one beyond {MAX_MPP:g} um/px, as a screen or "
-        "printer has. Pass --default_mpp (um/px, for all slides that do not say), or give it in the column mpp of the "
-        "slide table."
+        f"slide {name}: its file does not say its resolution{unknown}, or says one beyond {MAX_MPP:g} um/px, as a "
+        "screen or printer has. Pass --default_mpp (um/px, for all slides that do not say), or give it in the column "
+        "mpp of the slide table."
     )
+
+
+def _warn_of_others(scales: list[Scale], name: str) -> None:
+    """Name a field of the file that says another um/px than the one that is believed."""
+    first, *others = (scale for scale in scales if math.isfinite(scale.x + scale.y))
+    for other in others:
+        if not all(math.isclose(*pair, rel_tol=_SAME_MPP) for pair in zip(first[1:], other[1:], strict=True)):
+            _log.warning(
+                "slide %s: its file says %g x %g um/px in %s and %g x %g in %s: the first is believed; the column mpp "
+                "of the slide table may say another",
+                name, first.x, first.y, first.field, other.x, other.y, other.field,
+            )  # fmt: skip

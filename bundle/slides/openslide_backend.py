@@ -5,9 +5,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, DamagedFileError, MissingLibraryError, Resolution, WrongReaderError
+from .backend import Backend, DamagedFileError, KnownLimitError, MissingLibraryError, WrongReaderError
+from .colors import RefusedColorsError, over_white, profile_name
 from .images import RefusedFileError, SlideImage, choose, with_roles
+from .missing_tiles import fill
 from .tiff_pages import TiffPages
+from .tile_decoder import JPEG2000
+from .vendor_mpp import scales_of_openslide, together
+
+_NONE, _BLOCK = 1, 1024  # TIFF's Compression; libtiff takes its buffer's size for the tile's
 
 _NO_VENDOR = "generic-tiff"
 _LEVELS_ARE_PAGES = ("aperio", "philips", _NO_VENDOR)  # of other vendors' TIFFs OpenSlide puts levels together
@@ -33,6 +39,7 @@ class OpenslideBackend(Backend):
         self._error = openslide.OpenSlideError
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
         self._pages: TiffPages | None = None
+        self.scales = scales_of_openslide(self._slide.properties)
         try:
             self._take_images(path, section)
         except (WrongReaderError, DamagedFileError, RefusedFileError):
@@ -41,24 +48,27 @@ class OpenslideBackend(Backend):
 
     def _take_images(self, path: Path, section: int | None) -> None:
         """List what the file holds, and insist that OpenSlide reads the slide of it."""
-        self.mpp = self._resolution()
         vendor = self._slide.properties.get("openslide.vendor")
         pages = None
         if vendor in _LEVELS_ARE_PAGES:
             try:
                 pages = TiffPages(path, section)
+            except RefusedColorsError:
+                raise
             except (WrongReaderError, DamagedFileError):
                 if vendor == _NO_VENDOR:  # nobody knows its format better
                     raise
         if pages is None:
             self.images = self._listed()
-            self.image = choose(self.images, section)
+            self.image, self.icc_profile = choose(self.images, section), self._own_profile()
             return
         self._pages, self.images, self.image = pages, pages.images, pages.image
-        self.mpp = self.mpp or pages.mpp
+        self.scales = together(pages.scales, self.scales)
+        self.icc_profile = pages.icc_profile or self._own_profile()
         pages.insist_on_first("OpenSlide")
         if self.level_sizes[0] != pages.sizes[0]:
             raise WrongReaderError(f"OpenSlide sees {self.level_sizes[0]} px, the file says {pages.sizes[0]}")
+        self._check_pages(pages)
         self._match_levels(pages)
 
     def _listed(self) -> list[SlideImage]:
@@ -70,28 +80,57 @@ class OpenslideBackend(Backend):
             found.append(SlideImage(len(found), *size, levels=(size,), name=name))
         return with_roles(found, has_sections=False)
 
+    def _check_pages(self, pages: TiffPages) -> None:
+        """Refuse what OpenSlide opens, and does not read right."""
+        colors = pages.colors_at(0)
+        wrong = ""
+        if colors.n_samples == 4 and not colors.alpha:
+            wrong = "OpenSlide would take the fourth sample for transparency"
+        elif colors.bits == 16 and pages.levels[0].compression in JPEG2000:
+            wrong = "OpenSlide is asked for JPEG 2000 of 8 bits"
+        elif any(page.compression == _NONE and pages.tile_bytes(i) % _BLOCK for i, page in enumerate(pages.levels)):
+            wrong = f"OpenSlide reads tiles without compression only of a multiple of {_BLOCK} bytes"
+        elif self._slide.properties.get("openslide.vendor") == "aperio" and any(
+            len(pages.left_out_tiles(level)) for level in range(len(pages.levels) - 1)
+        ):
+            wrong = "where a tile is missing, OpenSlide shows no smaller level, even if that has it"
+        if wrong:
+            raise KnownLimitError(wrong)
+
     def _match_levels(self, pages: TiffPages) -> None:
         """Pair OpenSlide's levels with the file's pages, by size; where one has no tiles, none are looked at."""
         by_size = {size: page for size, page in zip(pages.sizes, pages.levels, strict=True) if page.is_tiled}
         if all(size in by_size for size in self.level_sizes):
             pages.levels = [by_size[size] for size in self.level_sizes]
         else:
-            pages.close()
-            self._pages = None
+            self._forget_pages()
 
-    def _resolution(self) -> Resolution | None:
-        try:
-            x, y = (float(self._slide.properties[f"openslide.mpp-{axis}"]) for axis in "xy")
-        except (KeyError, ValueError):
-            return None
-        if self._slide.properties.get("openslide.vendor") == "generic-tiff" and max(x, y) > 20:
-            return None  # a screen's or printer's resolution
-        return Resolution(x, y)
+    def _forget_pages(self) -> None:
+        if self._pages is not None:
+            self._pages.close()
+        self._pages = None
+
+    def _own_profile(self) -> str:
+        if "openslide.icc-size" not in self._slide.properties:
+            return ""
+        profile = self._slide.color_profile
+        return "" if profile is None else profile_name(profile.tobytes())
+
+    def left_out_tiles(self, level: int) -> NDArray[np.int64]:
+        """See :class:`Backend`."""
+        return super().left_out_tiles(level) if self._pages is None else self._pages.left_out_tiles(level)
 
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """See :class:`Backend`."""
-        if self._pages is not None:
-            self._pages.left_out(x, y, width, height, level)
+        left_out = [] if self._pages is None else self._pages.left_out(x, y, width, height, level)
+        picture = self._rectangle(x, y, width, height, level)
+        if left_out:
+            picture = picture.copy()
+            fill(picture, self, x, y, level, left_out)
+        return picture
+
+    def _rectangle(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
+        """What OpenSlide makes of it."""
         downsample = self._slide.level_downsamples[level]
         location = (round(x * downsample), round(y * downsample))  # it interpolates between pixels
         try:
@@ -100,11 +139,9 @@ class OpenslideBackend(Backend):
             raise RuntimeError(str(error)) from error
         if rgba[..., 3].min() == 255:
             return rgba[..., :3]
-        alpha = rgba[..., 3:].astype(np.uint16)
-        return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+        return over_white(rgba[..., :3], rgba[..., 3])
 
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
-        if self._pages is not None:
-            self._pages.close()
+        self._forget_pages()

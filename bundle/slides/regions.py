@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 def plan_slide(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, **sizes: Any) -> RegionGrid:
     """Find tissue on a thumbnail, limit it to the region of interest, lay the grid.
 
+    Where the file has no tiles in any level that is fine enough there is background, whatever a coarser level shows.
+
     Args:
         slide: an open slide.
         roi: GeoJSON that limits the tissue, or None.
@@ -38,9 +40,13 @@ def plan_slide(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5,
         )
     picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
     tissue = tissue_mask(picture, tissue_mpp)
+    missing, n_missing = slide.nowhere(mpp, tissue.shape)
+    if n_missing:
+        _log.warning("slide %s: its file leaves out %d tiles, which are background", slide.slide_id, n_missing)
+        tissue &= ~missing
     where = ""
     if roi is not None:
-        tissue &= roi_mask(roi, picture.shape[1], picture.shape[0], tissue_mpp / slide.mpp)
+        tissue &= roi_mask(roi, picture.shape[1], picture.shape[0], tissue_mpp / slide.mpp, slide.aspect)
         where = f" within the region of interest {Path(roi).name}"
     grid = region_grid(
         tissue,
@@ -119,15 +125,18 @@ class SlideRegions:
 
     Attributes:
         grid: where the regions lie, and which of their patches hold tissue.
+        missing_tiles: of the level that is read, which no level that is fine enough shows.
 
     Raises:
-        SlideError: there is no tissue, or the slide does not decode.
+        SlideError: there is no tissue, the slide does not decode, or would be enlarged by more than ``max_enlarge``.
         BundleError: the GeoJSON is none.
     """
 
     def __init__(self, slide: Slide, how: ReadSettings, roi: str | Path | None = None) -> None:
         self.slide, self.how = slide, how
+        self.missing_tiles = slide.nowhere(how.mpp)[1]
         try:
+            how.check_enlarging(slide)
             self.grid = plan_slide(slide, roi=roi, **how.sizes, **how.tissue)
         except BaseException:
             slide.close()
@@ -157,6 +166,11 @@ class SlideRegions:
         """What files made of these regions record of where they lie and how they were read."""
         slide, how = self.slide, self.how
         region_size = how.region_patches * how.patch_size
+        odd = {
+            "missing_tiles": self.missing_tiles,
+            "icc_profile": slide.icc_profile,
+            "pixel_aspect": [] if slide.aspect == (1.0, 1.0) else list(slide.aspect),
+        }
         return {
             "slide_path": readable(slide.path.name),
             "level0_mpp": slide.mpp,
@@ -173,4 +187,5 @@ class SlideRegions:
             **({} if slide.section is None else {"section": slide.section}),
             "reader": slide.reader,
             "decoder": slide.patch_decoder(how.mpp),
+            **{name: value for name, value in odd.items() if value},
         }

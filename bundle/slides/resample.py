@@ -14,6 +14,18 @@ def whole_factor(factor: float) -> int:
     return whole if whole > 1 and abs(factor / whole - 1) < 1e-6 else 0
 
 
+def downsample(finest: tuple[int, int], size: tuple[int, int]) -> float:
+    """Px of the finest level along one of a level's; a whole number where its size is a rounded whole share.
+
+    Args:
+        finest, size: (width, height) in px of the two.
+    """
+    ratio = finest[0] / size[0] if size[0] > size[1] else finest[1] / size[1]
+    whole = round(ratio)
+    spare = max(abs(finest[0] - whole * size[0]), abs(finest[1] - whole * size[1]))
+    return float(whole) if spare < whole else ratio
+
+
 def reduced(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """The mean of every ``factor`` x ``factor`` px, rounded once: uint8 [h * factor, w * factor, 3] -> [h, w, 3]."""
     if factor not in _POWERS:

@@ -11,13 +11,16 @@ from PIL import Image, ImageDraw
 from ..core import BundleError
 
 
-def roi_mask(path: str | Path, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
+def roi_mask(
+    path: str | Path, width: int, height: int, downsample: float, aspect: tuple[float, float] = (1.0, 1.0)
+) -> NDArray[np.bool_]:
     """Rasterize the polygons of a GeoJSON file; holes stay out.
 
     Args:
-        path: FeatureCollection, list of features, feature or geometry with Polygon or MultiPolygon, in level-0 px.
+        path: FeatureCollection, list of features, feature or geometry with Polygon or MultiPolygon, in the file's px.
         width, height: of the mask.
         downsample: level-0 px a mask px.
+        aspect: level-0 px, in x and y, that are made of one of the file's.
 
     Returns:
         bool [height, width].
@@ -30,7 +33,7 @@ def roi_mask(path: str | Path, width: int, height: int, downsample: float) -> ND
         polygons = list(_polygons(content))
         mask = np.zeros((height, width), bool)
         for rings in polygons:
-            mask |= _rasterized(rings, width, height, downsample)
+            mask |= _rasterized(rings, width, height, downsample / np.array(aspect))
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise BundleError(
             f"the region of interest {path} cannot be read ({type(error).__name__}: {error}): export it from QuPath as "
@@ -60,7 +63,7 @@ def _polygons(node: Any) -> Any:
         yield from node["coordinates"]
 
 
-def _rasterized(rings: Any, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
+def _rasterized(rings: Any, width: int, height: int, downsample: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Pixels whose middle lies within the exterior and no hole, to about half a pixel."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)

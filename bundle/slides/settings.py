@@ -1,12 +1,16 @@
 """What a run over slides is asked to read, made sure of before the first slide is opened."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core import SettingError, as_number, as_whole
+from ..core import SettingError, SlideError, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
 from .opening import READERS, open_slide
 from .slide import Slide
+
+_MAX_ENLARGE = 1.25
+_EQUAL = 1 + 1e-6
 
 
 class ReadSettings(NamedTuple):
@@ -16,6 +20,7 @@ class ReadSettings(NamedTuple):
         wsi_reader: auto, cucim, openslide or tifffile.
         mpp: um/px at which patches are read.
         default_mpp: um/px of slides whose file and table name none.
+        max_enlarge: how many times finer than a slide's finest level ``mpp`` may be.
         region_patches: patches P on a region's side.
         patch_size: pixels p on a patch's side.
         min_tissue: least share of tissue in a tissue patch, in [0, 1].
@@ -29,6 +34,7 @@ class ReadSettings(NamedTuple):
     patch_size: int = 256
     min_tissue: float = 0.1
     min_tissue_patches: int = 8
+    max_enlarge: float = _MAX_ENLARGE
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -47,6 +53,21 @@ class ReadSettings(NamedTuple):
         return open_slide(
             path, reader=self.wsi_reader, mpp=mpp, default_mpp=self.default_mpp, slide_id=slide_id, section=section
         )
+
+    def check_enlarging(self, slide: Slide) -> None:
+        """Refuse a slide that is much coarser than what is asked for: enlarging adds px, and no detail.
+
+        Raises:
+            SlideError: it would be enlarged by more than ``max_enlarge``.
+        """
+        times = slide.mpp / self.mpp
+        if times > self.max_enlarge * _EQUAL:
+            raise SlideError(
+                f"slide {slide.slide_id} ({slide.path.name}): its finest level has {slide.mpp:g} um/px, asked for are "
+                f"{self.mpp:g}: it would be enlarged {times:.3g} times, which adds no detail, and max_enlarge allows "
+                f"{self.max_enlarge:g}. Leave it out, read all slides at a coarser --mpp, or pass --max_enlarge "
+                f"{math.ceil(times * 100) / 100:g}."
+            )
 
     def checked(self) -> "ReadSettings":
         """The same as numbers, each within its range.
@@ -67,4 +88,5 @@ class ReadSettings(NamedTuple):
             as_whole(self.patch_size, "patch_size", 1),
             as_number(self.min_tissue, "min_tissue", 0, 1),
             as_whole(self.min_tissue_patches, "min_tissue_patches"),
+            as_number(self.max_enlarge, "max_enlarge", 1, MAX_MPP / MIN_MPP, "times"),
         )

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ..core import SlideError
 from .backend import Backend
 from .images import SLIDE
-from .resample import reduced, resampled, whole_factor
+from .missing_tiles import nowhere
+from .resample import downsample, reduced, resampled, whole_factor
 from .tile_patches import Placement, TilePatches
 
 _MPP_TOLERANCE = 0.02
@@ -30,25 +31,21 @@ class Slide:
         mpp_source: who says so: ``MPP_FROM_TABLE``, ``MPP_FROM_FILE`` or ``MPP_FROM_DEFAULT``.
         close: call it to close the file, which closes by itself when nobody holds the slide any more.
         level_downsamples: level-0 px a px of each level; 1 for the first.
+        aspect: level-0 px, in x and y, that are made of one of the file's; 1 and 1 but for a slide of oblong px.
+        icc_profile: its color profile by name and contents, for the record: colors are left as they are.
     """
 
     def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float, mpp_source: str) -> None:
         self._backend = backend
         self.path, self.slide_id, self.mpp, self.mpp_source = path, slide_id, mpp, mpp_source
-        self.reader, self.images, self.image = backend.name, list(backend.images), backend.image
+        self.reader, self.aspect, self.icc_profile = backend.name, backend.aspect, backend.icc_profile
+        self.images, self.image = list(backend.images), backend.image
         sections = [image for image in self.images if image.role == SLIDE]
         self.section = sections.index(self.image) if len(sections) > 1 else None
         self.width, self.height = backend.level_sizes[0]
-        self.level_downsamples = [self._downsample(size) for size in backend.level_sizes]
+        self.level_downsamples = [downsample(backend.level_sizes[0], size) for size in backend.level_sizes]
         self.close = weakref.finalize(self, backend.close)
         self.close.atexit = False
-
-    def _downsample(self, size: tuple[int, int]) -> float:
-        """Level-0 px a px; a whole number where the level's size is a rounded whole share of level 0."""
-        ratio = self.width / size[0] if size[0] > size[1] else self.height / size[1]
-        whole = round(ratio)
-        spare = max(abs(self.width - whole * size[0]), abs(self.height - whole * size[1]))
-        return float(whole) if spare < whole else ratio
 
     def read(
         self, x: float, y: float, width_px: int, height_px: int, mpp: float, *, mpp_tolerance: float = _MPP_TOLERANCE
@@ -126,6 +123,18 @@ class Slide:
         """The library that decodes in :meth:`read_patches`: the reader, or one that gives the same px sooner."""
         level, factor = self._level_for(mpp, _MPP_TOLERANCE), self._whole_factor(mpp)
         return self._backend.tile_decoder(level) if factor and self._backend.tile_size(level) else self.reader
+
+    def nowhere(self, mpp: float, shape: tuple[int, int] = (1024, 1024)) -> tuple[NDArray[np.bool_], int]:
+        """What cannot be read at ``mpp``, as the file has tiles there in no level that is fine enough.
+
+        Args:
+            mpp: um/px.
+            shape: rows and columns of the answer, which covers the slide.
+
+        Returns:
+            bool [*shape], and how many tiles of the level that is read are missing, each in part at least.
+        """
+        return nowhere(self._backend, self._level_for(mpp, _MPP_TOLERANCE), shape)
 
     def _whole_factor(self, mpp: float) -> int:
         """Px of the level that is read along one of ``mpp``, 0 if they are no whole number."""

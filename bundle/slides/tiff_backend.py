@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backend import Backend
+from .missing_tiles import fill
 from .tiff_pages import TiffPages
 from .tile_decoder import TileDecoder
 
@@ -17,7 +18,8 @@ class TiffBackend(Backend):
     def __init__(self, path: Path, section: int | None = None) -> None:
         self._pages = TiffPages(path, section)
         self.images, self.image = self._pages.images, self._pages.image
-        self.level_sizes, self.mpp = self._pages.sizes, self._pages.mpp
+        self.level_sizes, self.scales = self._pages.sizes, self._pages.scales
+        self.icc_profile = self._pages.icc_profile
 
     def tile_size(self, level: int) -> tuple[int, int] | None:
         """(width, height) in px of the level's tiles, None for a level without."""
@@ -28,13 +30,21 @@ class TiffBackend(Backend):
         """See :class:`Backend`."""
         data = self._pages.tile(column, row, level)
         if data is None:
-            return False
+            if level == 0:
+                return False
+            x, y = column * out.shape[1], row * out.shape[0]
+            fill(out, self, x, y, level, [(x, y, x + out.shape[1], y + out.shape[0])])
+            return True
         decoder = self._decoder_of(level)
         if decoder is None:
             self._own_tile(data, column, row, level, out)
         else:
             decoder.decode(data, out)
         return True
+
+    def left_out_tiles(self, level: int) -> NDArray[np.int64]:
+        """See :class:`Backend`."""
+        return self._pages.left_out_tiles(level)
 
     def tile_decoder(self, level: int) -> str:
         """imagecodecs, or the reader's own library."""

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import tifffile
 
-from .backend import Resolution, mpp_of_description, mpp_of_tags
+from .backend import Scale
 from .images import SLIDE, THUMBNAIL, SlideImage, with_roles
+from .vendor_mpp import scales_of_page
 
 _OME_IMAGE = re.compile(r"<(?:\w+:)?Image\s.*?</(?:\w+:)?Image>", re.DOTALL)
 _OME_NAME = re.compile(r'<(?:\w+:)?Image\s[^>]*?\bName="([^"]*)"')
@@ -16,10 +17,11 @@ _SAME_SCALE = 0.02
 
 
 class TiffImage(NamedTuple):
-    """An image, and tifffile's pages of its levels, finest first."""
+    """An image, tifffile's pages of its levels, finest first, and all that is said of its um/px."""
 
     image: SlideImage
     pages: list[Any]
+    scales: list[Scale]
 
 
 def tiff_images(file: tifffile.TiffFile) -> list[TiffImage]:
@@ -35,23 +37,18 @@ def tiff_images(file: tifffile.TiffFile) -> list[TiffImage]:
         series, pages = [], [[file.pages.first]]
     is_ome = bool(series) and series[0].kind == "ome"
     texts = _ome_texts(file, [each.name for each in series]) if is_ome else None
-    images = []
+    images, scales = [], []
     for index, levels in enumerate(pages):
         text = file.ome_metadata if file.is_ome else None
-        own = texts[index] if texts else text
-        images.append(_image(index, series[index] if series else None, levels, own))
+        scales.append(scales_of_page(levels[0], texts[index] if texts else text))
+        images.append(_image(index, series[index] if series else None, levels, scales[index]))
     roles = with_roles(images, has_sections=is_ome)
     if not is_ome:  # where pages of a scanner's other images say any um/px, it is that of the scan
         roles = [image if image.role == SLIDE else replace(image, mpp=None) for image in roles]
-    return _with_loose_levels([TiffImage(*each) for each in zip(roles, pages, strict=True)], file, is_ome)
+    return _with_loose_levels([TiffImage(*each) for each in zip(roles, pages, scales, strict=True)], file, is_ome)
 
 
-def mpp_of_page(page: Any, ome: str | None) -> Resolution | None:
-    """um/px that the OME-XML of an image, or else its finest page names."""
-    return mpp_of_description(ome or str(page.description or "")) or mpp_of_tags(page.tags)
-
-
-def _image(index: int, series: Any, pages: list[Any], ome: str | None) -> SlideImage:
+def _image(index: int, series: Any, pages: list[Any], scales: list[Scale]) -> SlideImage:
     first = pages[0]
     n_by_axis = {} if series is None else dict(zip(series.axes, series.shape, strict=True))
     return SlideImage(
@@ -60,7 +57,7 @@ def _image(index: int, series: Any, pages: list[Any], ome: str | None) -> SlideI
         height=first.imagelength,
         levels=tuple((page.imagewidth, page.imagelength) for page in pages),
         name="" if series is None else str(series.name or ""),
-        mpp=mpp_of_page(first, ome),
+        mpp=next(((scale.x, scale.y) for scale in scales if math.isfinite(scale.x + scale.y)), None),
         channels=first.samplesperpixel * n_by_axis.get("C", 1),
         bits=first.bitspersample,
         photometric=getattr(first.photometric, "name", str(first.photometric)).lower(),
@@ -79,21 +76,21 @@ def _ome_texts(file: tifffile.TiffFile, names: list[str]) -> list[str]:
 
 def _with_loose_levels(found: list[TiffImage], file: tifffile.TiffFile, is_ome: bool) -> list[TiffImage]:
     """The slide's image with the levels that are not declared, and without them as images."""
-    slides = [i for i, (image, _) in enumerate(found) if image.role == SLIDE]
+    slides = [i for i, (image, *_) in enumerate(found) if image.role == SLIDE]
     if len(slides) != 1 or len(found[slides[0]].pages) > 1:
         return found
     place = slides[0]
-    main, (first,) = found[place]
+    main, (first,), scales = found[place]
     if is_ome:
-        pages = [levels[0] for image, levels in found if _is_scaled_by_um(main, image)]
+        pages = [levels[0] for image, levels, _ in found if _is_scaled_by_um(main, image)]
     else:
-        named = [levels[0] for image, levels in found if image.role not in (SLIDE, THUMBNAIL)]
+        named = [levels[0] for image, levels, _ in found if image.role not in (SLIDE, THUMBNAIL)]
         pages = [page.aspage() if hasattr(page, "aspage") else page for page in file.pages if page is not first]
         pages = [page for page in pages if all(page.offset != other.offset for other in named)]
     loose = sorted((page for page in pages if _is_smaller_copy(first, page)), key=lambda page: -page.imagewidth)
     offsets = {page.offset for page in loose}
     levels = (*main.levels, *((page.imagewidth, page.imagelength) for page in loose))
-    found[place] = TiffImage(replace(main, levels=levels), [first, *loose])
+    found[place] = TiffImage(replace(main, levels=levels), [first, *loose], scales)
     return [each for i, each in enumerate(found) if i == place or each.pages[0].offset not in offsets]
 
 

@@ -2,12 +2,16 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from .backend import DamagedFileError, WrongReaderError
+from .colors import PageColors, RefusedColorsError, colors_of, profile_name, refuse_channels
 from .images import RefusedFileError, choose
 from .jpeg_tiles import jpeg_damage
 from .tiff_images import tiff_images
@@ -30,10 +34,12 @@ class TiffPages:
         images: all that the file holds.
         image: the one whose levels these are.
         levels: tifffile's pages, in the order in which they will be asked for.
-        mpp: um/px of the finest level, None where the file does not name it.
+        scales: what the file says of the um/px of the finest level.
+        icc_profile: its color profile by name and contents, empty where there is none.
 
     Raises:
-        WrongReaderError: it is no TIFF, or the slide's image is not in RGB of 8 bits.
+        WrongReaderError: it is no TIFF.
+        RefusedColorsError: the colors of the slide's image are none that a slide is read from.
         DamagedFileError: the file ends before its tiles or pages do.
         RefusedFileError: it holds no slide, or several and no section is named.
     """
@@ -47,9 +53,10 @@ class TiffPages:
         except Exception as error:  # on damaged headers it raises whatever it stumbles over
             raise WrongReaderError(str(error) or type(error).__name__) from error
         try:
-            self.levels: list[Any] = self._find_levels(section)
+            self.levels: list[Any] = self._in_color(self._find_levels(section))
             self._check_extents()
-            self.mpp = self.image.mpp
+            profile = self.levels[0].tags.get("InterColorProfile")
+            self.icc_profile = "" if profile is None else profile_name(profile.value)
         except (WrongReaderError, DamagedFileError, RefusedFileError):
             self.file.close()
             raise
@@ -59,24 +66,39 @@ class TiffPages:
 
     def _find_levels(self, section: int | None) -> list[Any]:
         found = tiff_images(self.file)
-        self.images = [image for image, _ in found]
+        self.images = [image for image, *_ in found]
         self.image = choose(self.images, section)
-        levels = next(pages for image, pages in found if image is self.image)
-        first = levels[0]
-        if first.samplesperpixel not in (3, 4) or first.bitspersample != 8 or first.planarconfig != 1:
-            raise WrongReaderError(
-                f"an image of {first.samplesperpixel} channels with {first.bitspersample} bits is no RGB slide"
-            )
+        levels, self.scales = next(each[1:] for each in found if each.image is self.image)
+        refuse_channels(self.image.channels // levels[0].samplesperpixel, levels[0])
         return levels
+
+    def _in_color(self, levels: list[Any]) -> list[Any]:
+        """Levels whose colors are known to be read right; the finest has to be one of them."""
+        said = re.search(r'SignificantBits="(\d+)"', self.file.ome_metadata or "") if self.file.is_ome else None
+        bits = None if said is None else int(said[1])
+        self.colors: dict[int, PageColors] = {}  # by the page's place in the file
+        kept: list[Any] = []
+        for page in levels:
+            try:
+                self.colors[page.offset] = colors_of(page, bits)
+            except RefusedColorsError:
+                if not kept:
+                    raise
+            else:
+                kept.append(page)
+        return kept
+
+    def colors_at(self, level: int) -> PageColors:
+        """How a level's samples become RGB."""
+        return self.colors[self.levels[level].offset]
 
     def _check_extents(self) -> None:
         """Native readers notice a missing end late, or print; NDPI has offsets of its own kind and is left to them."""
         if self.file.is_ndpi:
             raise WrongReaderError("NDPI is for OpenSlide")
         for page in self.levels:
-            if page.is_tiled and len(page.dataoffsets) != -(-page.imagewidth // page.tilewidth) * -(
-                -page.imagelength // page.tilelength
-            ):
+            n_planes = self.colors[page.offset].n_planes
+            if page.is_tiled and len(page.dataoffsets) != n_planes * n_tiles(page):
                 raise WrongReaderError("its tiles do not cover its levels")
         size = self.file.filehandle.size
         ends = [max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))) for page in self.levels]
@@ -126,22 +148,41 @@ class TiffPages:
                 boxes.append((left, top, left + page.tilewidth, top + page.tilelength))
         return boxes
 
+    def left_out_tiles(self, level: int) -> NDArray[np.int64]:
+        """Boxes of all tiles that the file leaves out of a level, as :meth:`left_out` gives them, [n, 4]."""
+        page = self.levels[level]
+        if not page.is_tiled or min(page.databytecounts) > 0:
+            return np.empty((0, 4), np.int64)
+        empty = np.flatnonzero(np.asarray(page.databytecounts[: n_tiles(page)]) == 0)
+        rows, columns = np.divmod(empty, -(-page.imagewidth // page.tilewidth))
+        corners = np.stack([columns * page.tilewidth, rows * page.tilelength], 1)
+        ends = np.minimum(corners + (page.tilewidth, page.tilelength), (page.imagewidth, page.imagelength))
+        return np.concatenate([corners, ends], 1).astype(np.int64)
+
+    def tile_bytes(self, level: int) -> int:
+        """Bytes of the px of a tile, without compression."""
+        page = self.levels[level]
+        samples = page.samplesperpixel // self.colors_at(level).n_planes
+        return int(page.tilewidth * page.tilelength * samples * page.bitspersample // 8)
+
     def tile_index(self, column: int, row: int, level: int) -> int:
-        """Number of a tile in the file's tables."""
+        """Number of a tile in the file's tables; those of further planes follow at steps of :func:`n_tiles`."""
         page = self.levels[level]
         return int(row * -(-page.imagewidth // page.tilewidth) + column)
 
-    def tile(self, column: int, row: int, level: int, *, is_wanted: bool = True) -> bytes | None:
+    def tile(self, column: int, row: int, level: int, *, plane: int = 0, is_wanted: bool = True) -> bytes | None:
         """A tile as it lies in the file, None where the file leaves it out.
 
         Args:
             column, row, level: which one.
+            plane: of which sample, where each has tiles of its own.
             is_wanted: all of it; else as much as it takes to judge it.
 
         Raises:
             ValueError: it is damaged.
         """
         page, index = self.levels[level], self.tile_index(column, row, level)
+        index += plane * n_tiles(page) if plane else 0
         offset, size = page.dataoffsets[index], page.databytecounts[index]
         if size == 0:
             return None
@@ -160,3 +201,8 @@ class TiffPages:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
+
+
+def n_tiles(page: Any) -> int:
+    """Tiles that cover a tiled page once."""
+    return int(-(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength))

@@ -28,9 +28,9 @@ class TileDecoder:
     @staticmethod
     def fits(page: Any) -> bool:
         """Whether the tiles of a level are of a kind that this class may know to turn into RGB."""
-        is_color = page.photometric in (_RGB, _YCBCR) and page.samplesperpixel == 3
+        is_color = page.photometric in (_RGB, _YCBCR) and page.samplesperpixel == 3 and page.bitspersample == 8
         is_known = page.compression in (JPEG, *JPEG2000) and not page.jpegheader
-        return bool(page.is_tiled and is_color and is_known)
+        return bool(page.is_tiled and page.planarconfig == 1 and is_color and is_known)
 
     def decode(self, data: bytes, out: NDArray[np.uint8]) -> None:
         """Fill ``out`` uint8 [h, w, 3], contiguous, of the tile's size.

@@ -31,7 +31,10 @@ def test_columns_are_the_table_s_own(tmp_path):
         SlideOutcome("a", "failed", error="bad", values={"label": "benign", "file": "x"}),
     ]
     wanted = {
-        TOKENIZED: ["slide,status,regions,patches,seconds,reader,mpp,error,label", "b,done,2,9,0.13,cucim,0.252812,,"],
+        TOKENIZED: [
+            "slide,status,regions,patches,missing_tiles,seconds,reader,mpp,error,label",
+            "b,done,2,9,0,0.13,cucim,0.252812,,",
+        ],
         EMBEDDED: ["slide,status,regions,prototypes,mpp,file,error,label", "b,done,2,1,0.252812,embeddings/b.h5,,"],
         MAPPED: [
             "slide,status,regions,prototypes,seconds,maps,file,error,label",

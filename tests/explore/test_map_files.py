@@ -75,6 +75,25 @@ def test_geojson_is_what_rfc_7946_and_qupath_want(kind, tmp_path):
                 assert (np.min(ring, 0) >= 0).all() and (np.max(ring, 0) <= slide.level0_size).all()
 
 
+def test_positions_are_px_of_the_file_where_these_are_no_squares(tmp_path):
+    """Level-0 px were made of oblong ones: QuPath, which shows the file, finds tiles and outlines in its own px."""
+    slide = made_up_slide()
+    made = replace(slide, attributes={**slide.attributes, "pixel_aspect": [1.0, 1.08]})
+    for name in ("region 4", "prototype 2"):
+        as_read, in_file = (
+            np.concatenate([np.ravel(ring) for ring in _rings(features_of(each, tmp_path)[0], name)])
+            for each in (slide, made)
+        )
+        np.testing.assert_allclose(in_file[::2], as_read[::2])
+        np.testing.assert_allclose(in_file[1::2], as_read[1::2] / 1.08, atol=0.006)
+
+
+def _rings(features, name):
+    geometry = next(f["geometry"] for f in features if f["properties"]["name"] == name)
+    polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+    return [ring for rings in polygons for ring in rings]
+
+
 def test_tiles_carry_what_was_measured(tmp_path):
     """Class, color and numbers of a region are its own."""
     slide = made_up_slide()

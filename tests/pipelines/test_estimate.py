@@ -18,7 +18,7 @@ from bundle.slides import ReadSettings, open_slide
 from bundle.slides.regions import plan_slide
 from bundle.storage import write_embeddings
 
-HOW = ReadSettings("auto", 2.0, None, 4, PATCH, 0.1, 2)
+HOW = ReadSettings("auto", 2.0, None, 4, PATCH, 0.1, 2, max_enlarge=2.0)
 PLAN = Plan(
     token_dim=12,
     region_patches=16,
@@ -66,6 +66,8 @@ def test_every_slide_is_looked_at(slides):
     assert problems == {"no_mpp", "text", "glass"}
     assert "default_mpp" in looks["no_mpp"].problem and "no tissue" in looks["glass"].problem
     assert "enlarged to 2" in looks["coarse"].remark
+    (coarse,) = look_at_slides([looks["coarse"].ref], SlideTable({}), HOW._replace(max_enlarge=1.25))
+    assert "--max_enlarge 2" in coarse.problem
 
 
 def test_a_sample_is_drawn_from_slides_that_open(slides):
@@ -127,6 +129,7 @@ def test_the_command_estimates_a_run(slides, tmp_path, capsys):
     """JSON with counts, positive rates, hours and a note of each thing that is extrapolated; nothing is written."""
     tiny = ["embed_dim=24", "depth=1", "n_heads=3", "out_dim=64", "hidden_dim=16", "bottleneck_dim=8", "batch_size=4"]
     words = ["--mpp", "2", "--patch_size", "16", "--min_tissue_patches", "2", "--device", "cpu", "--seconds", "0.05"]
+    words += ["--max_enlarge", "2"]
     before = sorted(slides.iterdir())
     none = str(tmp_path / "none.pt")
     assert main([str(slides), *words, "--sample", "4", "--patch_encoder_ckpt", none, "--json", "--set", *tiny]) == 0
@@ -155,10 +158,10 @@ def test_a_preflight_needs_no_probe(slides, capsys):
     ]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "7 (" in said and "4 good, 3 bad" in said and "no_mpp.tif: " in said and "glass.tif: " in said
+    assert "7 (" in said and "3 good, 4 bad" in said and "no_mpp.tif: " in said and "glass.tif: " in said
     assert "patches/s" not in said
     main([*words, "--default_mpp", "2"])
-    assert "5 good, 2 bad" in capsys.readouterr().out
+    assert "4 good, 3 bad" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from foreign_features import (
     write_trident,
 )
 from imports import VALUES, XY, attempt, good
+from pyramids import write_pyramid
 from tiny_slides import write_slide
 
 from bundle.cohort import SlideTable
@@ -229,4 +230,14 @@ def test_tiles_beyond_the_border_hold_nothing(tmp_path):
         attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)
     write_stamp(tmp_path / "in" / "a.h5", xy + 2048, VALUES, mpp=2.0)
     with pytest.raises(BundleError, match="begin beyond its 1152 x 1152 px"):
+        attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)
+
+
+def test_patches_of_oblong_px_are_no_squares(tmp_path):
+    """Other tools cut squares of px: of a slide whose px are none their tokens would lie elsewhere."""
+    tags = {"resolution": (1e4 / 0.25, 1e4 / 0.26), "resolutionunit": "CENTIMETER"}
+    (tmp_path / "slides").mkdir()
+    write_pyramid(tmp_path / "slides" / "a.tif", np.full((900, 900, 3), 240, np.uint8), None, factors=(1,), **tags)
+    write_stamp(tmp_path / "in" / "a.h5", XY, VALUES)
+    with pytest.raises(BundleError, match=r"slide a has oblong pixels.*configs/tokenize.yaml, or give one um/px"):
         attempt(tmp_path, slides_dir=tmp_path / "slides", default_mpp=None)

@@ -114,7 +114,7 @@ def test_a_corrected_scale_is_heeded(slides, tmp_path, caplog):
     first = {name: TokenFile(tmp_path / "tokens" / f"{name}.h5").header.attributes["level0_mpp"] for name in "ab"}
     (tmp_path / "table.csv").write_text(f"slide,mpp\na,{1.5 * first['a']}\nb,{first['b']}\n")
     with caplog.at_level(logging.WARNING):
-        tokenizer(slides, tmp_path, table=tmp_path / "table.csv", min_tissue=0.2).run()
+        tokenizer(slides, tmp_path, table=tmp_path / "table.csv", min_tissue=0.2, max_enlarge=1.5).run()
     status = {record.slide: record.status for record in TOKENIZED.read(tmp_path / "slides.csv")}
     assert status == {"a": "done", "b": "skipped", "c": "skipped"}
     assert TokenFile(tmp_path / "tokens" / "a.h5").header.attributes["level0_mpp"] == pytest.approx(1.5 * first["a"])
@@ -140,7 +140,7 @@ def test_another_default_mpp_is_heeded(slides, tmp_path, caplog):
     write_slide(folder / "silent.tif", mpp=None)
     tokenizer(folder, tmp_path, default_mpp=2.0).run()
     for default_mpp, anew in ((2.0, []), (None, []), (3.0, ["silent"]), (3.0, [])):
-        assert made_anew(tokenizer(folder, tmp_path, default_mpp=default_mpp), caplog) == anew
+        assert made_anew(tokenizer(folder, tmp_path, default_mpp=default_mpp, max_enlarge=2), caplog) == anew
     header = TokenFile(tmp_path / "tokens" / "silent.h5").header.attributes
     assert (header["level0_mpp"], header["mpp_source"]) == (3.0, "default_mpp")
     (folder / "b.tif").write_bytes((folder / "c.tif").read_bytes())

@@ -66,6 +66,15 @@ def test_every_point_lies_in_the_box_and_in_the_slide(model, box, make):
     json.dumps(answer, allow_nan=False)
 
 
+def test_a_slide_of_oblong_px_is_refused():
+    """A viewer sends and shows px of the file, and the slide was read in others: the answer would lie elsewhere."""
+    slide = made_up_slide()
+    slide = dataclasses.replace(slide, attributes={**slide.attributes, "pixel_aspect": [1.0, 1.05]})
+    for question in QUESTIONS.values():
+        with pytest.raises(BundleError, match=r"slide slide_a has oblong pixels.*configs/maps.yaml"):
+            question.answer(slide, {})
+
+
 def test_prototype_map_covers_its_regions():
     """Every region is there once, around its tissue, in its prototype's class; shares are those of the box."""
     slide = made_up_slide(n_regions=12, n_prototypes=3)

@@ -152,14 +152,6 @@ def test_absurd_resolutions_are_refused(textured, tmp_path, mpp):
         open_slide(path)
 
 
-def test_oblong_pixels_are_warned_about(textured, tmp_path, caplog):
-    """x and y differ by more than 2 %: their mean is used, and said."""
-    tags = {"resolution": (20000.0, 25000.0), "resolutionunit": "CENTIMETER"}
-    with open_slide(write_pyramid(tmp_path / "a.tif", textured, None, factors=(1,), **tags)) as slide:
-        assert slide.mpp == pytest.approx(0.45)
-    assert "slide a has oblong pixels" in caplog.text
-
-
 def test_slides_are_opened_by_cucim_one_after_the_other(textured, tmp_path, monkeypatch):
     """Threads that open a process's first slides at once: cuCIM, which may crash there, sees one at a time."""
     import cucim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ _DECIMALS = 4
 class QuPathGeoJson:
     """Writes ``<slide>.geojson``: a tile a region with its measurements, an annotation a prototype around its tissue.
 
-    Positions are level-0 px, clipped to the slide. Tiles are light objects, which QuPath shows by the thousand and
-    colors by measurement; annotations are locked, so that a slip of the hand moves nothing.
+    Positions are px of the slide's file, clipped to the slide. Tiles are light objects, which QuPath shows by the
+    thousand and colors by measurement; annotations are locked, so that a slip of the hand moves nothing.
     """
 
     def __call__(self, slide: SlideEmbeddings, request: MapRequest, folder: Path) -> list[Path]:
@@ -138,6 +138,8 @@ def _feature(
         "classification": {"name": f"Prototype {number}" if number else "No prototype", "color": color},
         "measurements": measurements,
     }
+    aspect = slide.attributes.get("pixel_aspect")
+    geometry = geometry if aspect is None else {**geometry, "coordinates": _in_file(geometry["coordinates"], aspect)}
     feature = {"type": "Feature", "geometry": geometry, "properties": properties}
     if name:
         feature["id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}"))
@@ -145,6 +147,13 @@ def _feature(
     if kind == "annotation":
         properties["isLocked"] = True
     return feature
+
+
+def _in_file(node: Any, aspect: Sequence[float]) -> Any:
+    """Positions below a node in px of the file, of which ``aspect`` level-0 px were made, as they were no squares."""
+    if isinstance(node[0], list):
+        return [_in_file(item, aspect) for item in node]
+    return [_short(float(px / of_one)) for px, of_one in zip(node, aspect, strict=True)]
 
 
 def _short(px: float) -> float:

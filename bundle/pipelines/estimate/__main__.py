@@ -51,7 +51,7 @@ def make_estimate(options: argparse.Namespace) -> Estimate:
     table = SlideTable.read(options.slide_table)
     how = ReadSettings(
         options.wsi_reader, options.mpp, options.default_mpp, 16, options.patch_size, options.min_tissue,
-        options.min_tissue_patches,
+        options.min_tissue_patches, options.max_enlarge,
     ).checked()  # fmt: skip
     n_sampled = as_whole(options.sample, "sample")
     slides = find_slides(options.slides, table)
@@ -159,6 +159,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--wsi_reader", default="auto", help="auto, cucim, openslide, tifffile")
     add("--mpp", type=float, default=0.5, help="um/px at which patches are read (0.5)")
     add("--default_mpp", type=float, help="um/px of slides that name none")
+    add("--max_enlarge", type=float, default=1.25, help="how many times finer than a slide --mpp may be (1.25)")
     add("--patch_size", type=int, default=256, help="px (256)")
     add("--min_tissue", type=float, default=0.1, help="least share of tissue in a patch (0.1)")
     add("--min_tissue_patches", type=int, default=8, help="a region needs as many (8)")

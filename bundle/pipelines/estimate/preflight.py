@@ -70,6 +70,7 @@ def _open(ref: SlideRef, table: SlideTable, how: ReadSettings) -> Look:
         with how.open(ref.path, table.row(ref.slide_id, ref.path).mpp, ref.slide_id, ref.section) as slide:
             look.mpp, look.reader = slide.mpp, slide.reader
             look.area_mm2 = slide.width * slide.height * (slide.mpp / 1000) ** 2
+            how.check_enlarging(slide)
             if slide.mpp > how.mpp * _TOLERANCE:
                 look.remark = f"its finest level has {slide.mpp:g} um/px: it will be enlarged to {how.mpp:g}"
     except (BundleError, OSError) as error:

@@ -13,7 +13,7 @@ from ...slides import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .layouts.layout import FeatureFile, Said
 
 _MPP_FROM_FEATURES = "features"
-_LEAST_MPP, _MOST_MPP = 0.01, 20.0  # um/px of level 0, as for default_mpp
+_LEAST_MPP, _MOST_MPP = 0.01, 20.0  # um/px of level 0
 _BLOCK_PX = 1024  # STAMP cuts blocks of tiles of at most this side, the last ones beyond the border
 
 
@@ -55,10 +55,16 @@ class ScaleFinder:
             slide = open_slide(
                 ref.path, mpp=mpp, default_mpp=self.default_mpp, slide_id=file.slide_id, section=ref.section
             )
-            size = (slide.width, slide.height)
+            size, is_square = (slide.width, slide.height), slide.aspect == (1.0, 1.0)
             if mpp is None:
                 mpp, source = slide.mpp, slide.mpp_source
             slide.close()
+            if not is_square:
+                raise SlideError(
+                    f"slide {file.slide_id} has oblong pixels, and patches that are squares of px are none of the "
+                    "slide: make its tokens with configs/tokenize.yaml, or give one um/px for both axes in the column "
+                    "mpp of the slide table."
+                )
         if mpp is None and self.default_mpp is not None:
             mpp, source = self.default_mpp, MPP_FROM_DEFAULT
         if mpp is None:
