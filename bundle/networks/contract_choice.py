@@ -14,7 +14,7 @@ from .contract_values import as_pixels, as_triple
 from .contracts import EncoderContract, named_contract, registry
 from .selection import select_backbone
 from .weights_files import HUB_FILES, weights_file
-from .weights_reading import is_torchscript, read_weights
+from .weights_reading import is_program, read_weights
 
 _log = logging.getLogger(__name__)
 _HIPT = "hipt"
@@ -54,7 +54,7 @@ def contract_of(path: str | Path, patch_size: int = 256, **choice: Any) -> Encod
         BundleError: there is none, or the file is missing or broken.
     """
     path, file = Path(path), weights_file(path)
-    contents = None if is_torchscript(file) else read_weights(file)
+    contents = None if is_program(file) else read_weights(file)
     found = choose_contract(path, file, contents, EncoderChoice(**choice))
     found.at(int(patch_size))
     return found
@@ -68,7 +68,7 @@ def choose_contract(
     Args:
         path: what the user has named.
         file: the file of weights there.
-        contents: what is in it; None: a TorchScript program.
+        contents: what is in it; None: it is a program, TorchScript or ONNX.
         choice: what the user says.
 
     Raises:
