@@ -1,7 +1,7 @@
 """Patch and region encoders, heads, student and teacher, and their weights."""
 
 from .architecture import infer_vit_architecture
-from .contract_choice import contract_of
+from .contract_choice import contract_of, mpp_misfit
 from .contracts import EncoderContract, named_contract, registry
 from .distiller import Distiller, ema_update_, frozen_copy
 from .encoder import Encoder, compile_backbone
@@ -45,6 +45,7 @@ __all__ = [
     "load_vit_variant",
     "make_region_encoder",
     "make_student",
+    "mpp_misfit",
     "named_contract",
     "read_about",
     "read_pretraining",
