@@ -7,6 +7,7 @@ from .distiller import Distiller, ema_update_, frozen_copy
 from .encoder import Encoder, compile_backbone
 from .from_weights import load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
+from .joined_encoders import JoinedEncoders
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
@@ -24,6 +25,7 @@ __all__ = [
     "Distiller",
     "Encoder",
     "EncoderContract",
+    "JoinedEncoders",
     "LastLayer",
     "PatchTokenizer",
     "PatchViT",

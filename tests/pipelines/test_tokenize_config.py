@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
@@ -9,14 +10,14 @@ from tiny_slides import PATCH, write_slide
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
-from bundle.networks import PatchViT
-from bundle.storage import TokenDataset
+from bundle.networks import PatchViT, sha256_of
+from bundle.storage import TokenDataset, TokenFile
 
 ROOT = Path(__file__).parents[2]
 
 
-def workflow(tmp_path, **overrides):
-    """The config over two tiny slides, initialized."""
+def workflow(tmp_path, files=("tokenize.yaml",), **overrides):
+    """The config, with mixins, over two tiny slides, initialized."""
     for name in ("a", "b"):
         write_slide(tmp_path / "slides" / f"{name}.tif", 160)
     ids = {
@@ -32,7 +33,7 @@ def workflow(tmp_path, **overrides):
         "amp": "false",
     }
     made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "tokenize.yaml"),
+        config_file=[str(ROOT / "configs" / name) for name in files],
         workflow_type="infer",
         logging_file=False,
         bundle_root=str(ROOT),
@@ -62,3 +63,38 @@ def test_a_missing_encoder_comes_first(tmp_path):
     mistake = user_error(caught.value)
     assert isinstance(mistake, BundleError) and "there is no patch encoder" in str(mistake)
     assert not (tmp_path / "tokens").exists() and not (tmp_path / "out").exists()
+
+
+def test_two_encoders_are_joined(tmp_path):
+    """D = 12 + 20: the values of the first encoder alone, then those of the second, each with its mean."""
+    for name, dim, mean in (("encoder", 12, 0.5), ("second", 20, 0.25)):
+        sizes = {"image_size": PATCH, "patch_size": 8, "dim": dim, "depth": 1, "n_heads": 2}
+        colors = {"mean": [mean] * 3, "std": [0.5] * 3}
+        contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+        torch.save(contents, tmp_path / f"{name}.pt")
+    both = ["tokenize.yaml", "two_encoders.yaml"]
+    paths = [str(tmp_path / f"{name}.pt") for name in ("encoder", "second")]
+    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    made_ns = (tmp_path / "both" / "a.h5").stat().st_mtime_ns
+    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    assert (tmp_path / "both" / "a.h5").stat().st_mtime_ns == made_ns  # the same again keeps what is there
+    for path, name in zip(paths, ("one", "two"), strict=True):
+        workflow(tmp_path, patch_encoder_ckpt=path, tokens_dir=str(tmp_path / name)).run()
+    joined, *alone = (TokenDataset(tmp_path / name) for name in ("both", "one", "two"))
+    for slide in range(2):
+        files = [TokenFile(tmp_path / name / f"{'ab'[slide]}.h5").read() for name in ("both", "one", "two")]
+        np.testing.assert_array_equal(files[0], np.concatenate(files[1:], -1))
+    assert joined.token_dim == 32 and joined.encoder.startswith("encoder+second sha256:")
+    found = TokenFile(tmp_path / "both" / "a.h5").header.attributes
+    assert found["patch_mean"] == [0.5] * 3 + [0.25] * 3 and found["patch_input_px"] == [PATCH, PATCH]
+    assert all(f"sha256:{sha256_of(path)}" in found["encoder_parts"] for path in paths)
+    assert len({found["encoder_contract"], *found["encoder_contract_parts"].split("; ")}) == 3
+    one_file_twice = {"second_encoder_ckpt": paths[0]}
+    tokens_of_one = {"second_encoder_ckpt": paths[1], "tokens_dir": str(tmp_path / "one")}
+    for given, said in (
+        (one_file_twice, "joined that differ: got encoder"),
+        (tokens_of_one, "a.h5 was made with dim 12"),
+    ):
+        with pytest.raises(Exception, match=".") as caught:
+            workflow(tmp_path, both, **given).run()
+        assert said in str(user_error(caught.value))
