@@ -22,6 +22,8 @@ class Quarters(nn.Module):
         tokens = nn.functional.adaptive_avg_pool2d(image, 2).flatten(1)
         if self.trouble == "one size of batch":
             tokens = tokens.reshape(2, 12)
+        if self.trouble == "one at a time":
+            tokens = tokens.reshape(1, 12)
         if self.trouble == "nan":
             tokens = tokens / (tokens - tokens)
         if self.trouble == "gpu":

@@ -21,6 +21,10 @@ from .vit_variant_weights import load_vit_variant
 from .weights_files import weights_file
 from .weights_reading import is_onnx, is_program, read_weights, sha256_of
 
+_ONE_BATCH = (
+    "it was exported for one size of batch. Export it with batches of any size (torch.jit.script, or a trace without "
+    "reshapes to a fixed number)."
+)
 _DINO = "dino"  # names and layout of DINO's own ViT, sizes as in the file
 
 
@@ -154,7 +158,13 @@ def _compare_architecture(path: Path, found: Mapping[str, Any], contract: Encode
 def _probe(backbone: nn.Module, side_px: int, path: Path) -> int:
     """Width of a token, found by encoding two gray patches, and each of them alone."""
     pair = torch.zeros(2, 3, side_px, side_px)
-    tokens = _tried(backbone, pair, path)
+    alone = _tried_alone(backbone, pair[:1], path)
+    try:
+        tokens = _tried(backbone, pair, path)
+    except BundleError as error:
+        if alone is None:
+            raise
+        raise BundleError(f"{path} encodes one patch, but not two at once: {_ONE_BATCH}") from error
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.shape[0] != 2:
         found = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
         raise BundleError(
@@ -166,16 +176,16 @@ def _probe(backbone: nn.Module, side_px: int, path: Path) -> int:
             f"{path} gives tokens that are not finite (NaN or infinite) for gray patches of {side_px} px: its weights "
             "are broken or were exported in a type too small. Export it again, in float32."
         )
-    try:
-        alone = _tried(backbone, pair[:1], path)
-    except BundleError:
-        alone = None
     if not isinstance(alone, Tensor) or alone.shape != tokens[:1].shape:
-        raise BundleError(
-            f"{path} encodes two patches at once, but not one: it was exported for one size of batch. Export it with "
-            "batches of any size (torch.jit.script, or a trace without reshapes to a fixed number)."
-        )
+        raise BundleError(f"{path} encodes two patches at once, but not one: {_ONE_BATCH}")
     return tokens.shape[1]
+
+
+def _tried_alone(backbone: nn.Module, patch: Tensor, path: Path) -> Any:
+    try:
+        return _tried(backbone, patch, path)
+    except BundleError:
+        return None
 
 
 def _tried(backbone: nn.Module, patches: Tensor, path: Path) -> Any:

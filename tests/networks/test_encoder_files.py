@@ -96,6 +96,7 @@ def test_a_folder_with_several_files_or_none(tmp_path):
     ("trouble", "said"),
     [
         ("one size of batch", "two patches at once, but not one: .*one size of batch.*Export it"),
+        ("one at a time", "one patch, but not two at once: .*one size of batch.*Export it"),
         ("gpu", "runs on a GPU alone .*Export it on the CPU"),
         ("nan", "not finite.*weights are broken"),
     ],
