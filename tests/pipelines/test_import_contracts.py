@@ -77,6 +77,7 @@ def test_others_name_the_model(tmp_path, case):
             "D = 24 .*kaiko-b16, with D = 768.*another one .--encoder",
         ),
     ],
+    ids=["TRIDENT", "STAMP", "CLAM"],
 )
 def test_another_length_than_the_contract_is_refused(tmp_path, write, said):
     """Features that are called after a model and have not its length: the error names both."""
