@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from vit_reference import FAMILIES, published, random_weights, shrunk
 
-from bundle.networks import VIT_ARCHITECTURES, JoinedEncoders, load_patch_encoder, registry
+from bundle.core import SettingError
+from bundle.networks import VIT_ARCHITECTURES, JoinedEncoders, PatchTokenizer, load_patch_encoder, registry
 
 REGISTRY = registry()
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
@@ -76,3 +77,16 @@ def test_other_files_are_loaded_without_the_network(tmp_path):
     onnx = load_patch_encoder(onnx_program(tmp_path / "theirs.onnx"), 32, mean=0.5, std=0.5)
     joined = JoinedEncoders([load_patch_encoder(own_file(tmp_path / "own.pt"), 32), onnx])
     assert joined(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 24)
+
+
+def test_a_joint_contract_is_of_all_parts_in_their_order():
+    """Other pixels of either encoder, or the other order, make another fingerprint."""
+
+    def fingerprint(*means):
+        encoders = [PatchTokenizer(nn.Flatten(), 3, mean=(m,) * 3, sha256=str(i)) for i, m in enumerate(means)]
+        return JoinedEncoders(encoders).contract.record(32)["encoder_contract"]
+
+    assert fingerprint(0.5, 0.25) == fingerprint(0.5, 0.25)
+    assert len({fingerprint(*means) for means in ((0.5, 0.25), (0.5, 0.5), (0.25, 0.25), (0.25, 0.5))}) == 4
+    with pytest.raises(SettingError, match="encoders are joined that differ: got patch_encoder"):
+        JoinedEncoders([PatchTokenizer(nn.Flatten(), 3)])

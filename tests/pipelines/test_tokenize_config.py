@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from encoder_files import onnx_program, program
 from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, write_slide
 
@@ -98,3 +99,23 @@ def test_two_encoders_are_joined(tmp_path):
         with pytest.raises(Exception, match=".") as caught:
             workflow(tmp_path, both, **given).run()
         assert said in str(user_error(caught.value))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_an_onnx_file_tokenizes_as_torchscript_does(tmp_path):
+    """One encoder in both forms, patches scaled to its 32 px: the same tokens, and files say what was done."""
+    own = {"patch_mean": "0.5", "patch_std": "[0.5, 0.25, 0.5]", "patch_input_px": 32}
+    for path in (onnx_program(tmp_path / "theirs.onnx"), program(tmp_path / "theirs.pt")):
+        folder = tmp_path / path.suffix
+        workflow(tmp_path, patch_encoder_ckpt=str(path), tokens_dir=str(folder), dtype="float32", **own).run()
+        files = [TokenFile(folder / f"{name}.h5") for name in "ab"]
+        found = files[0].header
+        assert found.encoder == f"theirs sha256:{sha256_of(path)}" and found.attributes["patch_input_px"] == 32
+        assert found.attributes["patch_interpolation"] == "bicubic" and found.attributes["patch_std"] == [
+            0.5,
+            0.25,
+            0.5,
+        ]
+    onnx, script = ([TokenFile(tmp_path / kind / f"{name}.h5").read() for name in "ab"] for kind in (".onnx", ".pt"))
+    for ours, theirs in zip(onnx, script, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
