@@ -50,6 +50,10 @@ WRITERS = {
     "slide2vec": ("virchow2", lambda root: write_slide2vec(root, "a", XY, values(2560))),
     "slide2vec, class token": (None, lambda root: write_slide2vec(root, "a", XY, values(1280))),
     "TRIDENT, unknown scaling": ("phikon-v2", lambda root: write_trident(root / "a.h5", XY, values(1024), "phikon_v2")),
+    "TRIDENT, 224 px": (
+        "lunit-vits8",
+        lambda root: write_trident(root / "a.h5", XY, values(384), "lunit-vits8", patch=224),
+    ),
     "TRIDENT, own transform": ("conch", lambda root: write_trident(root / "a.h5", XY, values(512), "conch_v1")),
     "CLAM": ("kaiko-b16", lambda root: write_clam(root, "a", XY, values(768))),
 }

@@ -96,13 +96,8 @@ def recorded_contract(contract: EncoderContract | None, layout: str, patch_px: i
     """
     if contract is None:
         return {}
-    told = {"encoder_model": contract.name}
-    if layout not in _PREPARES_ALIKE or contract.mean is None:
-        return told
-    try:
-        return {**told, **contract.record(patch_px)}
-    except SettingError:  # nobody has said how it scales patches
-        return told
+    is_known = layout in _PREPARES_ALIKE and contract.interpolation is not None  # else its transform is not known
+    return {"encoder_model": contract.name, **(contract.record(patch_px) if is_known else {})}
 
 
 def warn_of_mpp(contract: EncoderContract | None, patch_px: int, mpp: float) -> None:
