@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from encoder_files import onnx_program, program
+from inferences import found as embedded
+from inferences import inference
 from monai.bundle import ConfigWorkflow
+from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
 
 from bundle.core import BundleError
@@ -90,6 +93,10 @@ def test_two_encoders_are_joined(tmp_path):
     assert found["patch_mean"] == [0.5] * 3 + [0.25] * 3 and found["patch_input_px"] == [PATCH, PATCH]
     assert all(f"sha256:{sha256_of(path)}" in found["encoder_parts"] for path in paths)
     assert len({found["encoder_contract"], *found["encoder_contract_parts"].split("; ")}) == 3
+    weights = write_encoder(tmp_path / "model.pt", token_dim=32)
+    inference(tmp_path / "both", tmp_path / "inferred", weights, n_prototypes=2, min_regions=1).run()
+    told = embedded(tmp_path / "inferred", "a").attributes
+    assert (told["encoder_parts"], told["encoder_contract"]) == (found["encoder_parts"], found["encoder_contract"])
     one_file_twice = {"second_encoder_ckpt": paths[0]}
     tokens_of_one = {"second_encoder_ckpt": paths[1], "tokens_dir": str(tmp_path / "one")}
     for given, said in (
