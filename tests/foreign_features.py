@@ -25,7 +25,7 @@ def features(n, seed=0, dim=DIM):
     return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float16).astype(np.float32)
 
 
-def write_trident(path, xy, values, encoder="uni_v1", patch=256, patch_level0=PITCH, overlap=0, size=SIZE, **extra):
+def write_trident(path, xy, values, encoder="theirs_v1", patch=256, patch_level0=PITCH, overlap=0, size=SIZE, **extra):
     """TRIDENT: chunks of a row, geometry on ``coords``, encoder on ``features``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -80,12 +80,12 @@ def write_clam(folder, name, xy, values, patches=True, h5=True, pt=False):
     return folder
 
 
-def write_stamp(path, xy, values, mpp=MPP):
+def write_stamp(path, xy, values, mpp=MPP, extractor="theirs"):
     """STAMP: ``feats`` in float16, coordinates in um as float32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["feats"], file["coords"] = values.astype(np.float16), (xy * mpp).astype(np.float32)
-        file.attrs.update({"unit": "um", "tile_size_um": 128.0, "tile_size_px": 256, "extractor": "ctranspath"})
+        file.attrs.update({"unit": "um", "tile_size_um": 128.0, "tile_size_px": 256, "extractor": extractor})
         file.attrs.update({"stamp_version": "2.4.0", "feat_type": "tile"})
     return path
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.networks import load_region_encoder
-from bundle.storage import TokenDataset, read_embeddings
+from bundle.networks import contract_of, load_region_encoder
+from bundle.storage import TokenDataset, read_embeddings, read_token_header
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -29,7 +29,7 @@ def run(task, configs, **ids):
 
 @pytest.mark.slow
 def test_slides_become_a_region_encoder(demo_slides, tmp_path):
-    """Each step leaves what the next one reads; the last weights embed the slides; tokenizing again skips all."""
+    """Each step leaves what the next one reads, contract included; the weights embed; tokenizing again skips all."""
     encoder, tokens, model = tmp_path / "patch_encoder.pt", tmp_path / "tokens", tmp_path / "model.pt"
     table, size = demo_slides / "slide_table.csv", {"mpp": 4.0, "patch_size": 32}
     run(
@@ -48,6 +48,8 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
         depth=1,
         embed_dim=24,
     )
+    contract = contract_of(encoder, 32)
+    assert (contract.name, contract.dim, contract.input_px, contract.mpp) == ("stage one", 24, 32, (4.0, 4.0))
     reading = {"dataset_dir": demo_slides, "tokens_dir": tokens, "output_dir": tmp_path / "tokenize", **size}
     said = run("tokenizing", ["tokenize"], patch_encoder_ckpt=encoder, **reading)
     assert "4 slides: 4 done" in said
@@ -66,6 +68,8 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
         batch_size=4,
     )
     data = TokenDataset(tokens)
+    recorded = [read_token_header(path).attributes["encoder_contract"] for path in tokens.glob("*.h5")]
+    assert recorded == [contract.at(32).fingerprint] * 4
     assert len(data.slide_ids) == 4 and data.token_dim == 24
     features = torch.stack([data[i]["features"] for i in range(len(data))]).float().permute(0, 3, 1, 2)
     assert data.has_missing and load_region_encoder(model).mask_missing

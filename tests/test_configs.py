@@ -29,7 +29,15 @@ RUNNABLE = {
     "search.yaml",
     "atlas.yaml",
 }
-MIXINS = {"multi_gpu_train.yaml", "paper_nsclc.yaml", "paper_brca.yaml", "demo_patch_encoder.yaml", "demo_train.yaml"}
+MIXINS = {
+    "multi_gpu_train.yaml",
+    "paper_nsclc.yaml",
+    "paper_brca.yaml",
+    "demo_patch_encoder.yaml",
+    "demo_train.yaml",
+    "two_encoders.yaml",
+}
+ADDING = {"multi_gpu_train.yaml", "two_encoders.yaml"}  # mixins with ids of their own
 TRAIN = ["train.yaml"]
 
 
@@ -62,11 +70,20 @@ def test_every_config_is_known_here(path):
         assert first == "$@begin", "the command line is checked first"
 
 
-@pytest.mark.parametrize("mixin", sorted(MIXINS - {"multi_gpu_train.yaml"}))
+@pytest.mark.parametrize("mixin", sorted(MIXINS - ADDING))
 def test_a_mixin_names_only_ids_of_what_it_is_mixed_into(mixin):
     """A misspelled id in a mixin would change nothing and say nothing."""
     base = "train_patch_encoder.yaml" if "patch_encoder" in mixin else "train.yaml"
     assert set(names(CONFIGS / mixin)) <= set(names(CONFIGS / base))
+
+
+def test_a_second_encoder_is_asked_for_what_the_first_is(tmp_path):
+    """Each id of the second encoder is used by it alone, and for everything else both are loaded as the first is."""
+    mixin, base = (names(CONFIGS / name) for name in ("two_encoders.yaml", "tokenize.yaml"))
+    first, second = mixin["network_def"]["encoders"]
+    assert first == base["network_def"]
+    own = {key: value for key, value in second.items() if value != first[key]}
+    assert {value.removeprefix("@") for value in own.values()} == set(mixin) - {"network_def"} and set(own) < set(first)
 
 
 @pytest.mark.parametrize("mixin", [[], ["paper_nsclc.yaml"], ["paper_brca.yaml"], ["demo_train.yaml"]])

@@ -9,7 +9,7 @@ import torch
 import yaml
 from encoder_files import own_file
 
-from bundle.networks import VIT_ARCHITECTURES, load_patch_encoder, registry
+from bundle.networks import VIT_ARCHITECTURES, PatchViT, load_patch_encoder, registry
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "encoders.md"
@@ -54,3 +54,17 @@ def test_the_encoder_of_the_page_works(tmp_path):
     torch.save(torch.load(own_file(tmp_path / "own.pt"))["teacher"], tmp_path / contract.files[0])
     with pytest.raises(Exception, match="not my-encoder: its weights have dim 12, my-encoder has 384"):
         load_patch_encoder(tmp_path / contract.files[0], 224, encoders_file=tmp_path / "my.yaml")
+    torch.save(PatchViT(dim=384, depth=1, n_heads=6).state_dict(), tmp_path / contract.files[0])
+    encoder = load_patch_encoder(tmp_path / contract.files[0], 256, encoders_file=tmp_path / "my.yaml", mpp=0.4)
+    tokens = encoder(torch.full((2, 3, 256, 256), 100, dtype=torch.uint8))
+    assert encoder.contract == contract and tokens.shape == (2, 384) and tokens.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_the_program_of_the_page_works(tmp_path, monkeypatch):
+    """ "My own encoder" that is no ViT: the page's line of TorchScript makes a file that tokenizes."""
+    line = re.search(r"`(torch\.jit\.script\(network\)[^`]*)`", PAGE.read_text())[1]
+    monkeypatch.chdir(tmp_path)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, 4), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    exec(line, {"torch": torch, "network": network})
+    assert load_patch_encoder("my_encoder.pt", 224, mean=0.5, std=0.5).dim == 8

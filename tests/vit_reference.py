@@ -4,6 +4,29 @@ import math
 
 import torch
 
+from bundle.networks import VIT_ARCHITECTURES
+
+# under whose names a model's file is published; all others are timm's
+FAMILIES = {
+    "hipt": "dino",
+    "dinov2-s": "dino",
+    "dinov2-b": "dino",
+    "dinov2-s-registers": "dino",
+    "dinov2-b-registers": "dino",
+    "openmidnight": "dino",
+    "phikon": "vit",
+    "phikon-v2": "dinov2",
+    "hibou-b": "dinov2",
+    "hibou-l": "dinov2",
+    "midnight": "dinov2",
+}
+
+
+def shrunk(name: str) -> dict:
+    """The same model with two blocks, three heads of 4 and 4 x 4 positions; all its flags are kept."""
+    own = VIT_ARCHITECTURES[name]
+    return {**own, "dim": 12, "depth": 2, "n_heads": 3, "mlp_hidden": 20, "image_size": 4 * own["patch_size"]}
+
 
 def random_weights(architecture: dict, seed: int = 0) -> dict:
     """Weights of all parts by the names of the papers, float32; ``blocks`` is a list of dictionaries."""

@@ -32,9 +32,11 @@ def contract_difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> t
             return None
         names = [name for name in CONTRACT_ATTRIBUTES[1:-1] if first.get(name) != other.get(name)]
         return _contract_words(first, names), _contract_words(other, names)
+    if any("encoder_contract" not in found and "source_dtype" in found for found in (first, other)):
+        return None  # features of other tools, which do not say
     is_known = ["encoder_contract" in found or "normalization_mean" in found for found in (first, other)]
     if not all(is_known) and not any("encoder_contract" in found for found in (first, other)):
-        return None  # features of other tools, which do not say
+        return None
     one, two = (found if "encoder_contract" in found else _older(found) for found in (first, other))
     names = [name for name in ("patch_mean", "patch_std") if _rounded(one.get(name)) != _rounded(two.get(name))]
     sides = {found["patch_input_px"] for found in (one, two) if "patch_input_px" in found}

@@ -1,12 +1,13 @@
 """Patch and region encoders, heads, student and teacher, and their weights."""
 
 from .architecture import infer_vit_architecture
-from .contract_choice import contract_of
+from .contract_choice import contract_of, mpp_misfit
 from .contracts import EncoderContract, named_contract, registry
 from .distiller import Distiller, ema_update_, frozen_copy
 from .encoder import Encoder, compile_backbone
 from .from_weights import load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
+from .joined_encoders import JoinedEncoders
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
@@ -24,6 +25,7 @@ __all__ = [
     "Distiller",
     "Encoder",
     "EncoderContract",
+    "JoinedEncoders",
     "LastLayer",
     "PatchTokenizer",
     "PatchViT",
@@ -45,6 +47,7 @@ __all__ = [
     "load_vit_variant",
     "make_region_encoder",
     "make_student",
+    "mpp_misfit",
     "named_contract",
     "read_about",
     "read_pretraining",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core import BundleError
 from .architecture import infer_vit_architecture
@@ -14,7 +14,7 @@ from .contract_values import as_pixels, as_triple
 from .contracts import EncoderContract, named_contract, registry
 from .selection import select_backbone
 from .weights_files import HUB_FILES, weights_file
-from .weights_reading import is_torchscript, read_weights
+from .weights_reading import is_program, read_weights
 
 _log = logging.getLogger(__name__)
 _HIPT = "hipt"
@@ -54,7 +54,7 @@ def contract_of(path: str | Path, patch_size: int = 256, **choice: Any) -> Encod
         BundleError: there is none, or the file is missing or broken.
     """
     path, file = Path(path), weights_file(path)
-    contents = None if is_torchscript(file) else read_weights(file)
+    contents = None if is_program(file) else read_weights(file)
     found = choose_contract(path, file, contents, EncoderChoice(**choice))
     found.at(int(patch_size))
     return found
@@ -68,7 +68,7 @@ def choose_contract(
     Args:
         path: what the user has named.
         file: the file of weights there.
-        contents: what is in it; None: a TorchScript program.
+        contents: what is in it; None: it is a program, TorchScript or ONNX.
         choice: what the user says.
 
     Raises:
@@ -106,27 +106,43 @@ def check_mpp(contract: EncoderContract, patch_size: int, mpp: float | None) -> 
     Raises:
         BundleError: it is beyond twice, or below half, of what the encoder was trained on.
     """
-    if contract.mpp is None or mpp is None:
+    misfit = mpp_misfit(contract, patch_size, mpp)
+    if misfit is None:
         return
+    if misfit.share > _REFUSED * 1.001:
+        raise BundleError(
+            f"{misfit.text}, more than twice off: its tokens would mean little. Read patches at {misfit.nearest:.4g} "
+            "um/px (--mpp), or give another encoder."
+        )
+    _log.warning("%s; expect worse tokens", misfit.text)
+
+
+class MppMisfit(NamedTuple):
+    """What is wrong with um/px: in words, by what factor, and the nearest um/px of patches that are well."""
+
+    text: str
+    share: float
+    nearest: float
+
+
+def mpp_misfit(contract: EncoderContract, patch_size: int, mpp: float | None) -> MppMisfit | None:
+    """Whether um/px lie outside the range of an encoder's training; None: no, or nobody knows.
+
+    Args:
+        contract, patch_size, mpp: see :func:`check_mpp`.
+    """
+    if contract.mpp is None or mpp is None:
+        return None
     own = contract.at(patch_size)
     seen = float(mpp) * patch_size / (own.resize_px or own.input_px or patch_size)
     low, high = contract.mpp
     share = max(low / seen, seen / high)
     if share <= _SLACK:
-        return
+        return None
     span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     text = f"{contract.name} was trained at {span} um/px and would see {seen:.3g} (mpp {float(mpp):g}"
     text += ")" if seen == float(mpp) else f", patches of {patch_size} px scaled)"
-    if share > _REFUSED * 1.001:
-        raise BundleError(
-            f"{text}, more than twice off: its tokens would mean little. Read patches at {_nearest(seen, low, high):g} "
-            "um/px (--mpp), or give another encoder."
-        )
-    _log.warning("%s; expect worse tokens", text)
-
-
-def _nearest(seen: float, low: float, high: float) -> float:
-    return min(max(seen, low), high)
+    return MppMisfit(text, share, float(mpp) * min(max(seen, low), high) / seen)
 
 
 def _base(path: Path, file: Path, contents: Mapping[str, Any], choice: EncoderChoice) -> EncoderContract | None:

@@ -13,13 +13,18 @@ from ..core import BundleError, as_bool
 from .architecture import infer_vit_architecture, load_into
 from .contract_choice import EncoderChoice, check_mpp, choose_contract
 from .contracts import EncoderContract
+from .onnx_encoder import OnnxEncoder
 from .patch_tokenizer import PatchTokenizer
 from .selection import select_backbone
 from .vit import PatchViT
 from .vit_variant_weights import load_vit_variant
 from .weights_files import weights_file
-from .weights_reading import is_torchscript, read_weights, sha256_of
+from .weights_reading import is_onnx, is_program, read_weights, sha256_of
 
+_ONE_BATCH = (
+    "it was exported for one size of batch. Export it with batches of any size (torch.jit.script, or a trace without "
+    "reshapes to a fixed number)."
+)
 _DINO = "dino"  # names and layout of DINO's own ViT, sizes as in the file
 
 
@@ -41,9 +46,10 @@ def load_patch_encoder(
 
     Understood are: this bundle's ``patch_encoder.pt``, which describes itself; checkpoints and state dicts
     (``.pt``, ``.pth``, ``.bin``, ``.safetensors``) of a ViT under DINO's names, such as HIPT's
-    ``vit256_small_dino.pth``, or, for models of ``encoders.yaml``, under timm's and Hugging Face's; and TorchScript
-    programs that map (B, 3, p, p) to (B, D). TorchScript is read by ``torch.jit.load``: a program in a language of
-    tensor operations, not an unpickling of arbitrary Python objects; still, take it from people you trust.
+    ``vit256_small_dino.pth``, or, for models of ``encoders.yaml``, under timm's and Hugging Face's; and programs that
+    map (B, 3, p, p) to (B, D): ONNX files (``.onnx``), run by onnxruntime in their own precision, and TorchScript,
+    read by ``torch.jit.load``: a program in a language of tensor operations, not an unpickling of arbitrary Python
+    objects; still, take it from people you trust.
 
     Args:
         path: the file, or a folder with one.
@@ -55,7 +61,7 @@ def load_patch_encoder(
         mpp: um/px at which patches are read, which is compared with that of the encoder's training.
         n_heads: attention heads of a file that does not tell; None: one per 64 values, as published.
         device: where it goes.
-        amp: bfloat16.
+        amp: bfloat16; not of ONNX files.
 
     Raises:
         BundleError: the file is missing, broken or of another architecture, nobody says how its pixels are normalized,
@@ -64,8 +70,9 @@ def load_patch_encoder(
     path = Path(path)
     file = _existing(path)
     choice = EncoderChoice(encoder, encoders_file, mean, std, input_px)
-    if is_torchscript(file):
-        backbone = _load_torchscript(file)
+    backbone: nn.Module
+    if is_program(file):
+        backbone = OnnxEncoder(file, device) if is_onnx(file) else _load_torchscript(file)
         contract = choose_contract(path, file, None, choice)
     else:
         contents = read_weights(file)
@@ -73,14 +80,17 @@ def load_patch_encoder(
         contract = choose_contract(path, file, contents, choice)
         backbone = _load_vit(file, contents, contract, n_heads)
     check_mpp(contract, int(patch_size), mpp)
-    dim = _probe(backbone, contract.at(int(patch_size)).input_px or int(patch_size), file)
+    side_px = contract.at(int(patch_size)).input_px or int(patch_size)
+    if isinstance(backbone, OnnxEncoder):
+        backbone.check_side(side_px)
+    dim = _probe(backbone, side_px, file)
     if contract.dim not in (None, dim):
         raise BundleError(
             f"{file} gives {dim} values a patch, {contract.name} gives {contract.dim}: these are not its weights, or "
             "not the output that it is used with. Name the right model (--patch_encoder), or give its own file."
         )
-    name = (path if path.is_dir() else file).stem
-    own = PatchTokenizer(backbone, dim, name=name, sha256=sha256_of(file), amp=as_bool(amp), contract=contract)
+    name, is_rounded = (path if path.is_dir() else file).stem, as_bool(amp) and not isinstance(backbone, OnnxEncoder)
+    own = PatchTokenizer(backbone, dim, name=name, sha256=sha256_of(file), amp=is_rounded, contract=contract)
     return own.to(device)
 
 
@@ -90,7 +100,8 @@ def _existing(path: Path) -> Path:
         raise BundleError(
             f"there is no patch encoder at {path}. Three ways out: train one on your own slides "
             "(python -m monai.bundle run training --config_file configs/train_patch_encoder.yaml), give HIPT's "
-            "vit256_small_dino.pth as patch_encoder_ckpt, or any TorchScript file that maps (B, 3, p, p) to (B, D)."
+            "vit256_small_dino.pth as patch_encoder_ckpt, or any TorchScript or ONNX file that maps (B, 3, p, p) "
+            "to (B, D)."
         )
     return file
 
@@ -147,7 +158,13 @@ def _compare_architecture(path: Path, found: Mapping[str, Any], contract: Encode
 def _probe(backbone: nn.Module, side_px: int, path: Path) -> int:
     """Width of a token, found by encoding two gray patches, and each of them alone."""
     pair = torch.zeros(2, 3, side_px, side_px)
-    tokens = _tried(backbone, pair, path)
+    alone = _tried_alone(backbone, pair[:1], path)
+    try:
+        tokens = _tried(backbone, pair, path)
+    except BundleError as error:
+        if alone is None:
+            raise
+        raise BundleError(f"{path} encodes one patch, but not two at once: {_ONE_BATCH}") from error
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or tokens.shape[0] != 2:
         found = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
         raise BundleError(
@@ -159,16 +176,16 @@ def _probe(backbone: nn.Module, side_px: int, path: Path) -> int:
             f"{path} gives tokens that are not finite (NaN or infinite) for gray patches of {side_px} px: its weights "
             "are broken or were exported in a type too small. Export it again, in float32."
         )
-    try:
-        alone = _tried(backbone, pair[:1], path)
-    except BundleError:
-        alone = None
     if not isinstance(alone, Tensor) or alone.shape != tokens[:1].shape:
-        raise BundleError(
-            f"{path} encodes two patches at once, but not one: it was exported for one size of batch. Export it with "
-            "batches of any size (torch.jit.script, or a trace without reshapes to a fixed number)."
-        )
+        raise BundleError(f"{path} encodes two patches at once, but not one: {_ONE_BATCH}")
     return tokens.shape[1]
+
+
+def _tried_alone(backbone: nn.Module, patch: Tensor, path: Path) -> Any:
+    try:
+        return _tried(backbone, patch, path)
+    except BundleError:
+        return None
 
 
 def _tried(backbone: nn.Module, patches: Tensor, path: Path) -> Any:

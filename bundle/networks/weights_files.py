@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..core import BundleError
 
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx")
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # the same weights twice, in many repositories
 _LARGEST_PLACEHOLDER = 1_000_000
 _LFS = b"version https://git-lfs"

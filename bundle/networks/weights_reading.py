@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import mmap
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -17,6 +19,8 @@ from ..core import BundleError
 
 # DINO keeps its command line in every checkpoint. A Namespace holds values, it runs nothing.
 _HARMLESS: list[Any] = [argparse.Namespace]
+# of a tensor that lies elsewhere: the key "location", then a text whose length stands before it
+_PLACE = re.compile(rb"location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         What the file holds: tensors by name, or a checkpoint with state dicts (``teacher``, ``student``, ...) inside.
 
     Raises:
-        BundleError: the file is missing, broken, a TorchScript program, not a dictionary, or holds objects that
+        BundleError: the file is missing, broken, a TorchScript or ONNX program, not a dictionary, or holds objects that
             loading would have to execute.
     """
     path = Path(path)
@@ -41,9 +45,10 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         raise BundleError(f"weights cannot be read: {path} {kind}. Give the path of a .pt, .pth or .safetensors file.")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if is_torchscript(path):
+    if is_program(path):
+        kind = "an ONNX" if is_onnx(path) else "a TorchScript"
         raise BundleError(
-            f"{path} is a TorchScript program, not a file of weights. It can serve as patch_encoder_ckpt; "
+            f"{path} is {kind} program, not a file of weights. It can serve as patch_encoder_ckpt; "
             "elsewhere give a state dict (.pt, .pth, .safetensors)."
         )
     try:
@@ -69,10 +74,43 @@ def is_torchscript(path: str | Path) -> bool:
         return False
 
 
+def is_onnx(path: str | Path) -> bool:
+    """Whether a file is called as ONNX files are."""
+    return Path(path).suffix.lower() == ".onnx"
+
+
+def is_program(path: str | Path) -> bool:
+    """Whether a file says itself how tokens are computed: TorchScript or ONNX."""
+    return is_onnx(path) or is_torchscript(path)
+
+
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits: the name by which token files know their encoder."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, 64 hexadecimal digits: the name by which token files know their encoder.
+
+    Of an ONNX file that keeps its weights in files beside it, of all of them: the graph alone would be every model's.
+    """
+    digest = _digest_of(Path(path))
+    for beside in _weights_beside(Path(path)) if is_onnx(path) else []:
+        digest.update(_digest_of(beside).digest())
+    return digest.hexdigest()
+
+
+def _digest_of(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _weights_beside(path: Path) -> list[Path]:
+    """Files that an ONNX file names as places of its tensors, in the order of their names."""
+    if path.stat().st_size == 0:
+        return []
+    names = set()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        for found in _PLACE.finditer(text):
+            first, *second = found[1]
+            length = first if not second else (first & 127) + (second[0] << 7)
+            names.add(os.fsdecode(text[found.end() : found.end() + length]))
+    return [path.parent / name for name in sorted(names) if "\0" not in name and (path.parent / name).is_file()]
 
 
 def weights_name(path: str | Path) -> str:

@@ -45,7 +45,7 @@ class TokenSink(Sink[_OpenFile]):
     """Sorts the tokens of mixed batches back into regions and slides.
 
     The network is a patch encoder, uint8 [B, 3, p, p] -> [B, D], such as :class:`~bundle.networks.PatchTokenizer`; its
-    ``name``, ``sha256``, ``contract``, ``mean``, ``std`` and ``amp`` are recorded.
+    ``name``, ``sha256``, ``contract``, ``mean``, ``std`` and ``amp`` are recorded, and ``parts`` of several.
 
     Args:
         dtype: of the stored tokens, float16 or float32.
@@ -253,6 +253,8 @@ def _recorded(network: Any, patch_size: int) -> dict[str, Any]:
     recorded: dict[str, Any] = {"amp": bool(getattr(network, "amp", False))}
     if isinstance(contract := getattr(network, "contract", None), EncoderContract):
         recorded |= contract.record(patch_size)
+    if parts := getattr(network, "parts", ""):
+        recorded["encoder_parts"] = parts
     for name in ("mean", "std"):
         if (values := getattr(network, name, None)) is not None:
             recorded[f"normalization_{name}"] = [float(channel) for channel in values]

@@ -96,6 +96,7 @@ def test_a_folder_with_several_files_or_none(tmp_path):
     ("trouble", "said"),
     [
         ("one size of batch", "two patches at once, but not one: .*one size of batch.*Export it"),
+        ("one at a time", "one patch, but not two at once: .*one size of batch.*Export it"),
         ("gpu", "runs on a GPU alone .*Export it on the CPU"),
         ("nan", "not finite.*weights are broken"),
     ],
@@ -109,7 +110,10 @@ def test_programs_with_trouble(tmp_path, trouble, said):
 
 
 def test_resolutions_beside_the_training(tmp_path, caplog):
-    """Outside the range is warned of and recorded, beyond twice refused; what counts is what the network sees."""
+    """Outside the range is warned of and recorded, beyond twice refused; what counts is what the network sees.
+
+    The um/px that are advised are those of the patches: for scaled ones they were once those that the network sees.
+    """
     path = own_file(tmp_path / "own.pt", name="stage one", input_px=16, mpp=[0.5, 1.0])
     with caplog.at_level(logging.WARNING):
         for mpp, patch_size in ((0.5, 16), (1.0, 16), (0.25, 32), (0.5, 18), (None, 16)):
@@ -117,7 +121,11 @@ def test_resolutions_beside_the_training(tmp_path, caplog):
         assert caplog.text == ""
         assert load_patch_encoder(path, 16, mpp=0.3).contract.record(16)["encoder_mpp"] == [0.5, 1.0]
     assert "was trained at 0.5 to 1 um/px and would see 0.3" in caplog.text
-    for mpp, patch_size, said in ((0.2, 16, "0.2 .*at 0.5 um"), (2.1, 16, "2.1 .*at 1 um"), (1.1, 32, "2.2 .*scaled")):
+    for mpp, patch_size, said in (
+        (0.2, 16, "0.2 .*at 0.5 um"),
+        (2.1, 16, "2.1 .*at 1 um"),
+        (1.1, 32, "2.2 .*scaled.*at 0.5"),
+    ):
         with pytest.raises(BundleError, match=f"would see {said}"):
             load_patch_encoder(path, patch_size, mpp=mpp)
 

@@ -2,38 +2,17 @@
 
 import pytest
 import torch
-from vit_reference import encode, published, random_weights
+from vit_reference import FAMILIES, encode, published, random_weights, shrunk
 
 from bundle.core import BundleError, SettingError
 from bundle.networks import VIT_ARCHITECTURES, PatchViT, build_vit_variant, load_vit_variant, variant_weights
 from bundle.networks.vit_variants import VariantBlock
 
-# under whose names the file is published; all others are timm's
-FAMILIES = {
-    "hipt": "dino",
-    "dinov2-s": "dino",
-    "dinov2-b": "dino",
-    "dinov2-s-registers": "dino",
-    "dinov2-b-registers": "dino",
-    "openmidnight": "dino",
-    "phikon": "vit",
-    "phikon-v2": "dinov2",
-    "hibou-b": "dinov2",
-    "hibou-l": "dinov2",
-    "midnight": "dinov2",
-}
-
-
-def _shrunk(name: str) -> dict:
-    """The same model with two blocks, three heads of 4 and 4 x 4 positions; all its flags are kept."""
-    own = VIT_ARCHITECTURES[name]
-    return {**own, "dim": 12, "depth": 2, "n_heads": 3, "mlp_hidden": 20, "image_size": 4 * own["patch_size"]}
-
 
 @pytest.mark.parametrize("name", VIT_ARCHITECTURES)
 def test_tokens_are_those_of_the_equations(name):
     """Random weights under the published names give the tokens of a slow restatement, on the own grid and on others."""
-    architecture = _shrunk(name)
+    architecture = shrunk(name)
     weights = random_weights(architecture)
     stated = {**architecture, "image_size": VIT_ARCHITECTURES[name]["image_size"] and architecture["image_size"]}
     network = load_vit_variant(published(weights, FAMILIES.get(name, "timm")), stated).double()
@@ -50,7 +29,7 @@ def test_tokens_are_those_of_the_equations(name):
 @pytest.mark.parametrize("family", ["timm", "dino", "vit", "dinov2"])
 def test_one_model_under_all_names(family):
     """timm's, DINO's and both of Hugging Face's names of one plain ViT lead to the same tensors."""
-    architecture = _shrunk("kaiko-s16")
+    architecture = shrunk("kaiko-s16")
     weights = random_weights(architecture)
     got = variant_weights(published(weights, family), architecture)
     expected = variant_weights(published(weights, "timm"), architecture)
@@ -71,7 +50,7 @@ def test_hipt_is_the_patch_encoder_of_before():
 
 def test_names_that_transformers_has_in_memory():
     """A state dict of transformers 5 (``q_proj``, ``gate_proj``), saved by torch, is the same model."""
-    architecture = _shrunk("hibou-b")
+    architecture = shrunk("hibou-b")
     weights = random_weights(architecture)
     state = published(weights, "dinov2")
     for i, block in enumerate(weights["blocks"]):
@@ -90,7 +69,7 @@ def test_names_that_transformers_has_in_memory():
 
 def test_prefixes_and_chunks():
     """``module.backbone.`` before all names, and blocks numbered within chunks, as DINOv2's training saves them."""
-    architecture = _shrunk("dinov2-b-registers")
+    architecture = shrunk("dinov2-b-registers")
     state = published(random_weights(architecture), "dino")
     wrapped = {f"module.backbone.{name.replace('blocks.', 'blocks.0.')}": tensor for name, tensor in state.items()}
     wrapped["module.backbone.mask_token"] = torch.zeros(1, 12)
@@ -100,7 +79,7 @@ def test_prefixes_and_chunks():
 
 def test_a_position_of_the_class_token_is_part_of_it():
     """DINOv2 with registers, as its authors publish it and as timm does: the same tokens, whichever is asked for."""
-    own = _shrunk("dinov2-s-registers")
+    own = shrunk("dinov2-s-registers")
     weights = random_weights(own)
     merged = {
         **weights,
@@ -118,7 +97,7 @@ def test_a_position_of_the_class_token_is_part_of_it():
 
 def test_half_precision_files_run_in_float32():
     """Weights in float16 become float32 parameters of a network in evaluation mode."""
-    architecture = _shrunk("uni")
+    architecture = shrunk("uni")
     state = {name: tensor.half() for name, tensor in published(random_weights(architecture), "timm").items()}
     network = load_vit_variant(state, architecture)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32} and not network.training
@@ -127,7 +106,7 @@ def test_half_precision_files_run_in_float32():
 def test_last_block_for_the_class_token_alone():
     """``first`` is ``forward`` for the first token, with LayerScale and without."""
     for name in ("uni2-h", "phikon"):
-        block = VariantBlock(build_vit_variant(_shrunk(name)).architecture).double()
+        block = VariantBlock(build_vit_variant(shrunk(name)).architecture).double()
         for parameter in block.parameters():
             torch.nn.init.normal_(parameter)
         x = torch.randn(2, 7, 12, dtype=torch.float64)
@@ -136,7 +115,7 @@ def test_last_block_for_the_class_token_alone():
 
 def test_bfloat16():
     """Under autocast tokens are those of float32 to bfloat16's precision."""
-    architecture = _shrunk("virchow2")
+    architecture = shrunk("virchow2")
     network = load_vit_variant(published(random_weights(architecture), "timm"), architecture)
     images = torch.randn(4, 3, 56, 56, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -179,9 +158,9 @@ def test_true_size(name):
 
 def test_another_model_under_the_name():
     """Missing, unexpected and differing tensors are named, with the file and what both architectures are."""
-    state = published(random_weights(_shrunk("uni")), "timm")
+    state = published(random_weights(shrunk("uni")), "timm")
     with pytest.raises(BundleError) as caught:
-        variant_weights(state, {**_shrunk("virchow2"), "dim": 24, "depth": 3}, source="uni.safetensors")
+        variant_weights(state, {**shrunk("virchow2"), "dim": 24, "depth": 3}, source="uni.safetensors")
     message = str(caught.value)
     assert (
         "uni.safetensors does not fit" in message and "missing: registers, blocks.2.scale1, blocks.2.scale2" in message
@@ -194,7 +173,7 @@ def test_another_model_under_the_name():
 @pytest.mark.parametrize("extra", ["head.weight", "blocks.0.attn.q_norm.weight", "blocks.2.norm1.weight"])
 def test_a_tensor_without_use_is_an_error(extra):
     """Nothing is left out in silence."""
-    architecture = _shrunk("kaiko-b8")
+    architecture = shrunk("kaiko-b8")
     state = {**published(random_weights(architecture), "timm"), extra: torch.zeros(12)}
     with pytest.raises(BundleError, match=f"unexpected: {extra}"):
         variant_weights(state, architecture)
@@ -202,7 +181,7 @@ def test_a_tensor_without_use_is_an_error(extra):
 
 def test_incomplete_and_doubled_parts():
     """Queries and values without keys, and a tensor under two names, are errors."""
-    architecture = _shrunk("phikon")
+    architecture = shrunk("phikon")
     state = published(random_weights(architecture), "vit")
     key = "encoder.layer.1.attention.attention.key.weight"
     with pytest.raises(BundleError, match=r"missing: blocks\.1\.attn\.qkv\.weight; unexpected: a part of"):
@@ -215,10 +194,10 @@ def test_files_of_no_vit():
     """A ResNet's tensors, or positions of no square grid, are told so."""
     resnet = {"conv1.weight": torch.zeros(8, 3, 7, 7), "fc.bias": torch.zeros(3)}
     with pytest.raises(BundleError, match="The file holds no ViT with names of timm, Hugging Face or DINO"):
-        variant_weights(resnet, _shrunk("uni"))
+        variant_weights(resnet, shrunk("uni"))
     for state in (resnet, {"pos_embed": torch.zeros(1, 8, 12)}):
         with pytest.raises(BundleError, match="those of no square grid"):
-            load_vit_variant(state, {**_shrunk("midnight"), "image_size": None})
+            load_vit_variant(state, {**shrunk("midnight"), "image_size": None})
 
 
 @pytest.mark.parametrize(
@@ -235,12 +214,12 @@ def test_files_of_no_vit():
 def test_architectures_that_do_not_exist(change, message):
     """Wrong arguments are named."""
     with pytest.raises(SettingError, match=message):
-        build_vit_variant({**_shrunk("uni"), **change})
+        build_vit_variant({**shrunk("uni"), **change})
     with pytest.raises(SettingError, match="missing patch_size"):
-        build_vit_variant({name: value for name, value in _shrunk("uni").items() if name != "patch_size"})
+        build_vit_variant({name: value for name, value in shrunk("uni").items() if name != "patch_size"})
 
 
 def test_images_of_broken_patches():
     """256 px are no whole patches of 14."""
     with pytest.raises(SettingError, match="whole patches of 14 px: got 256 x 256 px"):
-        build_vit_variant(_shrunk("virchow"))(torch.zeros(1, 3, 256, 256))
+        build_vit_variant(shrunk("virchow"))(torch.zeros(1, 3, 256, 256))

@@ -43,8 +43,8 @@ FAULTS = {
         "on no lattice.*cut the slide on a grid",
     ),
     "another encoder": (
-        lambda path: write_trident(path, XY, VALUES, encoder="conch_v15"),
-        "of conch_v15 .*most others here are of uni_v1.*tokens_dir of its own",
+        lambda path: write_trident(path, XY, VALUES, encoder="another_v1"),
+        "of another_v1 .*most others here are of theirs_v1.*tokens_dir of its own",
     ),
     "another D": (lambda path: write_trident(path, XY, features(len(XY), dim=8)), "D = 8.*never mix"),
     "another scale": (
@@ -194,8 +194,8 @@ def test_tokens_of_another_kind_stay_alone(tmp_path):
     """A second import of another encoder into the same folder is refused, with both names."""
     good(tmp_path, "a")
     attempt(tmp_path)
-    write_trident(tmp_path / "in" / "a.h5", XY, VALUES, encoder="conch_v15")
-    with pytest.raises(BundleError, match="encoder is uni_v1 .*conch_v15.*another tokens_dir"):
+    write_trident(tmp_path / "in" / "a.h5", XY, VALUES, encoder="another_v1")
+    with pytest.raises(BundleError, match="encoder is theirs_v1 .*another_v1.*another tokens_dir"):
         attempt(tmp_path)
 
 

@@ -54,7 +54,7 @@ def assert_same(file, xy=XY, values=VALUES):
 
 
 WRITERS = {
-    "TRIDENT": lambda root: write_trident(root / "20x_256px_0px_overlap" / "features_uni_v1" / "a.h5", XY, VALUES),
+    "TRIDENT": lambda root: write_trident(root / "20x_256px_0px_overlap" / "features_theirs_v1" / "a.h5", XY, VALUES),
     "AtlasPatch": lambda root: write_atlas(root / "patches" / "a.h5", XY, {"uni": VALUES}),
     "CLAM": lambda root: write_clam(root, "a", XY, VALUES),
     "CLAM or TRIDENT .pt": lambda root: write_clam(root, "a", XY, VALUES, h5=False, pt=True),
@@ -115,11 +115,11 @@ def test_an_encoder_of_several_is_chosen(tmp_path):
 
 def test_a_folder_of_several_encoders_asks_which(tmp_path):
     """TRIDENT's job folder has a folder an encoder."""
-    for name in ("uni_v1", "conch_v15"):
+    for name in ("theirs_v1", "another_v1"):
         write_trident(tmp_path / "in" / f"features_{name}" / "a.h5", XY, VALUES, encoder=name)
-    with pytest.raises(BundleError, match="conch_v15, uni_v1.*--encoder"):
+    with pytest.raises(BundleError, match="another_v1, theirs_v1.*--encoder"):
         imported(tmp_path, tmp_path / "in")
-    assert "uni_v1" in imported(tmp_path, tmp_path / "in", encoder="uni_v1")["a"].header.encoder
+    assert "theirs_v1" in imported(tmp_path, tmp_path / "in", encoder="theirs_v1")["a"].header.encoder
 
 
 def test_pt_files_of_trident_find_their_coordinates(tmp_path):
@@ -127,12 +127,12 @@ def test_pt_files_of_trident_find_their_coordinates(tmp_path):
     write_trident(tmp_path / "in" / "patches" / "a_patches.h5", XY, VALUES, patch_level0=2 * PITCH, overlap=128)
     with h5py.File(tmp_path / "in" / "patches" / "a_patches.h5", "r+") as file:
         del file["features"]
-    (tmp_path / "in" / "features_uni_v1").mkdir()
-    torch.save(torch.from_numpy(VALUES), tmp_path / "in" / "features_uni_v1" / "a.pt")
+    (tmp_path / "in" / "features_theirs_v1").mkdir()
+    torch.save(torch.from_numpy(VALUES), tmp_path / "in" / "features_theirs_v1" / "a.pt")
     file = imported(tmp_path, tmp_path / "in")["a"]
     assert_same(file)
     found = file.header.attributes
-    assert file.header.encoder.startswith("uni_v1") and file.header.mpp == 1.0 and found["region_size_px"] == 2048
+    assert file.header.encoder.startswith("theirs_v1") and file.header.mpp == 1.0 and found["region_size_px"] == 2048
 
 
 def test_a_wrapped_axis_and_bfloat16_are_read(tmp_path):

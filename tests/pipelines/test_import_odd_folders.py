@@ -24,11 +24,11 @@ def test_the_encoder_that_is_asked_for_is_the_one(tmp_path):
     """Files that name another used to be imported all the same, and ``--encoder`` did not choose between halves."""
     good(tmp_path, "a", "b")
     for name in "cd":
-        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES, encoder="conch_v15")
+        write_trident(tmp_path / "in" / f"{name}.h5", XY, VALUES, encoder="another_v1")
     with pytest.raises(BundleError, match="Choose one with --encoder"):
         attempt(tmp_path)
-    failed, files = attempt(tmp_path, encoder="conch_v15")
-    assert set(files) == {"c", "d"} and "features of uni_v1, not of conch_v15" in failed["a"]
+    failed, files = attempt(tmp_path, encoder="another_v1")
+    assert set(files) == {"c", "d"} and "features of theirs_v1, not of another_v1" in failed["a"]
     with pytest.raises(BundleError, match="none of 4 slides.*not of resnet50"):
         attempt(tmp_path, encoder="resnet50")
     write_clam(tmp_path / "clam" / "in", "a", XY, VALUES, h5=False, pt=True)
@@ -94,8 +94,8 @@ def test_unreadable_files_do_not_hide_the_others(tmp_path):
 
 
 def test_attributes_of_one_element_and_empty_ones(tmp_path):
-    """[256] is 256, [b"uni_v1"] is uni_v1; an empty one says nothing."""
-    one = {"patch": np.array([256]), "patch_level0": np.array([512.0]), "encoder": np.array([b"uni_v1"])}
+    """[256] is 256, [b"theirs_v1"] is theirs_v1; an empty one says nothing."""
+    one = {"patch": np.array([256]), "patch_level0": np.array([512.0]), "encoder": np.array([b"theirs_v1"])}
     write_trident(tmp_path / "in" / "a.h5", XY, VALUES, **one)
     write_trident(tmp_path / "in" / "b.h5", XY, VALUES, encoder=h5py.Empty("S9"), overlap=h5py.Empty("f8"))
     failed, files = attempt(tmp_path)

@@ -33,7 +33,7 @@ def trident(tmp_path_factory):
     root = tmp_path_factory.mktemp("trident")
     for i in range(8):
         xy = lattice(i, columns=24, rows=20)
-        write_trident(root / "in" / "features_uni_v1" / f"s{i}.h5", xy, features(len(xy), i))
+        write_trident(root / "in" / "features_theirs_v1" / f"s{i}.h5", xy, features(len(xy), i))
     write_table(root / "table.csv", [{"slide": f"s{i}", "mpp": MPP, "label": "ab"[i % 2]} for i in range(8)])
     write_encoder(root / "model.pt", token_dim=DIM)
     return root
@@ -90,7 +90,7 @@ def test_evaluating_takes_features(trident, tmp_path):
 def test_inferring_takes_features(trident, tmp_path):
     """Twice: nothing is imported or embedded again, though the outputs lie among the features."""
     (tmp_path / "in").mkdir()
-    for path in (trident / "in" / "features_uni_v1").glob("s[0-2].h5"):
+    for path in (trident / "in" / "features_theirs_v1").glob("s[0-2].h5"):
         (tmp_path / "in" / path.name).symlink_to(path)
     out = tmp_path / "in" / "out"
     ids = {"region_encoder_ckpt": str(trident / "model.pt"), "dataset_dir": str(tmp_path / "in")}

@@ -2,21 +2,26 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from encoder_files import onnx_program, program
+from inferences import found as embedded
+from inferences import inference
 from monai.bundle import ConfigWorkflow
+from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
-from bundle.networks import PatchViT
-from bundle.storage import TokenDataset
+from bundle.networks import PatchViT, sha256_of
+from bundle.storage import TokenDataset, TokenFile
 
 ROOT = Path(__file__).parents[2]
 
 
-def workflow(tmp_path, **overrides):
-    """The config over two tiny slides, initialized."""
+def workflow(tmp_path, files=("tokenize.yaml",), **overrides):
+    """The config, with mixins, over two tiny slides, initialized."""
     for name in ("a", "b"):
         write_slide(tmp_path / "slides" / f"{name}.tif", 160)
     ids = {
@@ -32,7 +37,7 @@ def workflow(tmp_path, **overrides):
         "amp": "false",
     }
     made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "tokenize.yaml"),
+        config_file=[str(ROOT / "configs" / name) for name in files],
         workflow_type="infer",
         logging_file=False,
         bundle_root=str(ROOT),
@@ -62,3 +67,62 @@ def test_a_missing_encoder_comes_first(tmp_path):
     mistake = user_error(caught.value)
     assert isinstance(mistake, BundleError) and "there is no patch encoder" in str(mistake)
     assert not (tmp_path / "tokens").exists() and not (tmp_path / "out").exists()
+
+
+def test_two_encoders_are_joined(tmp_path):
+    """D = 12 + 20: the values of the first encoder alone, then those of the second, each with its mean."""
+    for name, dim, mean in (("encoder", 12, 0.5), ("second", 20, 0.25)):
+        sizes = {"image_size": PATCH, "patch_size": 8, "dim": dim, "depth": 1, "n_heads": 2}
+        colors = {"mean": [mean] * 3, "std": [0.5] * 3}
+        contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
+        torch.save(contents, tmp_path / f"{name}.pt")
+    both = ["tokenize.yaml", "two_encoders.yaml"]
+    paths = [str(tmp_path / f"{name}.pt") for name in ("encoder", "second")]
+    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    made_ns = (tmp_path / "both" / "a.h5").stat().st_mtime_ns
+    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    assert (tmp_path / "both" / "a.h5").stat().st_mtime_ns == made_ns  # the same again keeps what is there
+    for path, name in zip(paths, ("one", "two"), strict=True):
+        workflow(tmp_path, patch_encoder_ckpt=path, tokens_dir=str(tmp_path / name)).run()
+    joined, *alone = (TokenDataset(tmp_path / name) for name in ("both", "one", "two"))
+    for slide in range(2):
+        files = [TokenFile(tmp_path / name / f"{'ab'[slide]}.h5").read() for name in ("both", "one", "two")]
+        np.testing.assert_array_equal(files[0], np.concatenate(files[1:], -1))
+    assert joined.token_dim == 32 and joined.encoder.startswith("encoder+second sha256:")
+    found = TokenFile(tmp_path / "both" / "a.h5").header.attributes
+    assert found["patch_mean"] == [0.5] * 3 + [0.25] * 3 and found["patch_input_px"] == [PATCH, PATCH]
+    assert all(f"sha256:{sha256_of(path)}" in found["encoder_parts"] for path in paths)
+    assert len({found["encoder_contract"], *found["encoder_contract_parts"].split("; ")}) == 3
+    weights = write_encoder(tmp_path / "model.pt", token_dim=32)
+    inference(tmp_path / "both", tmp_path / "inferred", weights, n_prototypes=2, min_regions=1).run()
+    told = embedded(tmp_path / "inferred", "a").attributes
+    assert (told["encoder_parts"], told["encoder_contract"]) == (found["encoder_parts"], found["encoder_contract"])
+    one_file_twice = {"second_encoder_ckpt": paths[0]}
+    tokens_of_one = {"second_encoder_ckpt": paths[1], "tokens_dir": str(tmp_path / "one")}
+    for given, said in (
+        (one_file_twice, "joined that differ: got encoder"),
+        (tokens_of_one, "a.h5 was made with dim 12"),
+    ):
+        with pytest.raises(Exception, match=".") as caught:
+            workflow(tmp_path, both, **given).run()
+        assert said in str(user_error(caught.value))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_an_onnx_file_tokenizes_as_torchscript_does(tmp_path):
+    """One encoder in both forms, patches scaled to its 32 px: the same tokens, and files say what was done."""
+    own = {"patch_mean": "0.5", "patch_std": "[0.5, 0.25, 0.5]", "patch_input_px": 32}
+    for path in (onnx_program(tmp_path / "theirs.onnx"), program(tmp_path / "theirs.pt")):
+        folder = tmp_path / path.suffix
+        workflow(tmp_path, patch_encoder_ckpt=str(path), tokens_dir=str(folder), dtype="float32", **own).run()
+        files = [TokenFile(folder / f"{name}.h5") for name in "ab"]
+        found = files[0].header
+        assert found.encoder == f"theirs sha256:{sha256_of(path)}" and found.attributes["patch_input_px"] == 32
+        assert found.attributes["patch_interpolation"] == "bicubic" and found.attributes["patch_std"] == [
+            0.5,
+            0.25,
+            0.5,
+        ]
+    onnx, script = ([TokenFile(tmp_path / kind / f"{name}.h5").read() for name in "ab"] for kind in (".onnx", ".pt"))
+    for ours, theirs in zip(onnx, script, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -22,6 +22,7 @@ from .detection import detect
 from .geometry import ScaleFinder, inside
 from .identity import Kinds
 from .import_table import ImportRecord, read_records, summary, write_records
+from .known_encoders import KnownEncoders, warn_of_mpp
 from .laying import Laid, lay
 from .layouts.layout import FOREIGN_DAMAGE, FeatureFile, Places, is_token_file
 from .looking import Look, attributes, fingerprint, look_at, record_of, record_of_stored
@@ -46,6 +47,7 @@ class FeatureImporter:
         slides_dir: the slides, whose headers say level 0's um/px and size.
         coords_dir: folder of coordinates that do not lie beside the features.
         encoder: the encoder, where files do not say it; or which of several.
+        encoders_file: YAML with further models whose contracts are known.
         patch_size: px on a patch's side, where files do not say it.
         default_mpp: um/px of level 0 of slides for which nobody says it.
         mpp: um/px by which the folder goes; None: the middle one.
@@ -74,6 +76,7 @@ class FeatureImporter:
         slides_dir: str | Path | None = None,
         coords_dir: str | Path | None = None,
         encoder: str | None = None,
+        encoders_file: str | Path | None = None,
         patch_size: float | None = None,
         default_mpp: float | None = None,
         mpp: float | None = None,
@@ -102,7 +105,7 @@ class FeatureImporter:
         self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
-        self.encoder = str(encoder or "")
+        self.encoder, self.known = str(encoder or ""), KnownEncoders(encoders_file)
         beside = None if coords_dir is None else Path(coords_dir)
         written = tuple(map(Path, apart_from))
         places = Places(Path(dataset_dir), beside, self.encoder, side, self.tokens_dir, written)
@@ -138,7 +141,7 @@ class FeatureImporter:
         looks = {}
         for file in self.files:
             try:
-                looks[file.slide_id] = look_at(file, self.scales, self.layout, self.encoder)
+                looks[file.slide_id] = look_at(file, self.scales, self.layout, self.encoder, self.known)
             except (BundleError, *FOREIGN_DAMAGE) as error:
                 self._fail(file, error)
         return looks
@@ -152,6 +155,8 @@ class FeatureImporter:
         if found.kind is not None:
             text = "encoder %s, D = %d, patches of %d px at %.4g um/px, regions of %d x %d patches"
             logger.info(text, *found.kind, found.mpp, self.region_patches, self.region_patches)
+            model = next(look.model for look in looks.values() if look.kind == found.kind)
+            warn_of_mpp(model, found.kind.patch_px, found.mpp)
         return found
 
     def _try(self, file: FeatureFile, look: Look, kinds: Kinds) -> None:

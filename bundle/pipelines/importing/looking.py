@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from ...cohort import SlideRow
 from ...core import SlideError
+from ...networks import EncoderContract
 from ...slides import SlideReading
 from ...storage import TokenFile
 from .geometry import Scale, ScaleFinder, in_pixels
 from .identity import FeatureKind
 from .import_table import ImportRecord
+from .known_encoders import KnownEncoders, recorded_contract
 from .laying import Laid, patch_length
 from .layouts.h5_patches import folder_encoder
 from .layouts.layout import FeatureFile, Said
@@ -30,6 +32,7 @@ class Look(NamedTuple):
         mpp: um/px of the pixels that were encoded: computed, never that of a magnification.
         layout: of the file.
         slide_file: name of the slide's own file, or of the features' where it is not there.
+        model: of the registry, whose contract its encoder has; None where it is none of them.
     """
 
     said: Said
@@ -38,9 +41,12 @@ class Look(NamedTuple):
     mpp: float
     layout: str
     slide_file: str
+    model: EncoderContract | None = None
 
 
-def look_at(file: FeatureFile, scales: ScaleFinder, layout: str, encoder: str = "") -> Look:
+def look_at(
+    file: FeatureFile, scales: ScaleFinder, layout: str, encoder: str = "", known: KnownEncoders | None = None
+) -> Look:
     """Read what a file says of its features.
 
     Args:
@@ -48,10 +54,11 @@ def look_at(file: FeatureFile, scales: ScaleFinder, layout: str, encoder: str = 
         scales: where its um/px comes from.
         layout: of the file.
         encoder: the one that is asked for, by the name in the file or of its folder; empty: any.
+        known: models with contracts; None: none are.
 
     Raises:
-        SlideError: it cannot be read, is empty, of another encoder, or does not say what is needed; the message says
-            who can.
+        SlideError: it cannot be read, is empty, of another encoder, of another length than its encoder gives, or does
+            not say what is needed; the message says who can.
     """
     said = file.say()
     if said.n_rows == 0:
@@ -73,7 +80,8 @@ def look_at(file: FeatureFile, scales: ScaleFinder, layout: str, encoder: str = 
     mpp = said.mpp or scale.level0_mpp * patch_length(file, said) / side_px
     kind = FeatureKind(f"{said.encoder} ({layout})", said.dim, round(side_px))
     ref = scales.slides.get(file.slide_id)
-    return Look(said, scale, kind, mpp, layout, file.path.name if ref is None else ref.path.name)
+    model = None if known is None else known.contract(said.encoder, layout, said.dim, file)
+    return Look(said, scale, kind, mpp, layout, file.path.name if ref is None else ref.path.name, model)
 
 
 def fingerprint(file: FeatureFile, look: Look, xy: NDArray[np.float64]) -> dict[str, Any]:
@@ -101,6 +109,7 @@ def attributes(look: Look, laid: Laid) -> dict[str, Any]:
         "is_size_known": scale.size is not None,
         "read_mpp": look.mpp,
         "encoder": look.kind.encoder,
+        **recorded_contract(look.model, look.layout, look.kind.patch_px),
         "patch_size_px": look.kind.patch_px,
         "patch_size_level0": patch,
         "region_size_px": round(side * laid.pitch * look.kind.patch_px / patch),
