@@ -23,6 +23,7 @@ class Backend(ABC):
     name: str
     level_sizes: list[tuple[int, int]]
     mpp: tuple[float, float] | None
+    scanned_from: tuple[float, float] = (0, 0)
 
     @abstractmethod
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:

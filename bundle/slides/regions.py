@@ -19,28 +19,31 @@ _TISSUE_MPP = 8.0
 _log = logging.getLogger(__name__)
 
 
-def plan_slide(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, **sizes: Any) -> RegionGrid:
+def plan_slide(
+    slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, keep_fat: bool = True, **sizes: Any
+) -> RegionGrid:
     """Find tissue on a thumbnail, limit it to the region of interest, lay the grid.
 
     Args:
         slide: an open slide.
-        roi: GeoJSON that limits the tissue, or None.
+        roi: file of annotations that limits the tissue, or None; see :func:`~bundle.slides.roi.roi_mask`.
         mpp: um/px at which patches will be read.
+        keep_fat: see :func:`tissue_mask`.
         sizes: region_patches, patch_size, min_tissue, min_tissue_patches, see :func:`region_grid`.
 
     Raises:
         SlideError: there is no tissue, or the slide does not decode.
-        BundleError: the GeoJSON is none.
+        BundleError: the region of interest cannot be read, or lies beyond the slide.
     """
     if slide.mpp > mpp * 1.02:
         _log.warning(
             "slide %s is enlarged: its finest level has %g um/px, asked for are %g", slide.slide_id, slide.mpp, mpp
         )
     picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
-    tissue = tissue_mask(picture, tissue_mpp)
+    tissue = tissue_mask(picture, tissue_mpp, keep_fat=keep_fat)
     where = ""
     if roi is not None:
-        tissue &= roi_mask(roi, picture.shape[1], picture.shape[0], tissue_mpp / slide.mpp)
+        tissue &= roi_mask(roi, picture.shape[1], picture.shape[0], tissue_mpp / slide.mpp, origin=slide.scanned_from)
         where = f" within the region of interest {Path(roi).name}"
     grid = region_grid(
         tissue,
@@ -115,20 +118,20 @@ class SlideRegions:
     Args:
         slide: open; it is closed where it cannot be planned, and by :meth:`close`.
         how: how it is read.
-        roi: GeoJSON that limits the tissue, or None.
+        roi: file of annotations that limits the tissue, or None.
 
     Attributes:
         grid: where the regions lie, and which of their patches hold tissue.
 
     Raises:
         SlideError: there is no tissue, or the slide does not decode.
-        BundleError: the GeoJSON is none.
+        BundleError: the region of interest cannot be read, or lies beyond the slide.
     """
 
     def __init__(self, slide: Slide, how: ReadSettings, roi: str | Path | None = None) -> None:
         self.slide, self.how = slide, how
         try:
-            self.grid = plan_slide(slide, roi=roi, **how.sizes, **how.tissue)
+            self.grid = plan_slide(slide, roi=roi, **how.sizes, **how.kept)
         except BaseException:
             slide.close()
             raise

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core import SettingError, as_number, as_whole
+from ..core import SettingError, as_bool, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
 from .opening import READERS, open_slide
 from .slide import Slide
+from .tissue import TISSUE_RULE
 
 
 class ReadSettings(NamedTuple):
@@ -20,6 +21,7 @@ class ReadSettings(NamedTuple):
         patch_size: pixels p on a patch's side.
         min_tissue: least share of tissue in a tissue patch, in [0, 1].
         min_tissue_patches: tissue patches that a region needs.
+        keep_fat: fat is tissue; see :func:`~bundle.slides.tissue_mask`.
     """
 
     wsi_reader: str = "auto"
@@ -29,6 +31,7 @@ class ReadSettings(NamedTuple):
     patch_size: int = 256
     min_tissue: float = 0.1
     min_tissue_patches: int = 8
+    keep_fat: bool = True
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -36,9 +39,15 @@ class ReadSettings(NamedTuple):
         return {"mpp": self.mpp, "patch_size": self.patch_size, "region_patches": self.region_patches}
 
     @property
+    def kept(self) -> dict[str, Any]:
+        """Which regions are kept, as :func:`~bundle.slides.plan_slide` takes it."""
+        names = ("min_tissue", "min_tissue_patches", "keep_fat")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def tissue(self) -> dict[str, Any]:
-        """Which regions are kept, as token files record it."""
-        return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
+        """Which regions are kept, as token files record it: with the number of the rule that found the tissue."""
+        return {**self.kept, "tissue_rule": TISSUE_RULE}
 
     def open(self, path: str | Path, mpp: float | None = None, slide_id: str | None = None) -> Slide:
         """Open a slide; ``mpp`` is what the slide table says, see :func:`~bundle.slides.open_slide`."""
@@ -63,4 +72,5 @@ class ReadSettings(NamedTuple):
             as_whole(self.patch_size, "patch_size", 1),
             as_number(self.min_tissue, "min_tissue", 0, 1),
             as_whole(self.min_tissue_patches, "min_tissue_patches"),
+            as_bool(self.keep_fat),
         )

@@ -27,12 +27,13 @@ class Slide:
         mpp_source: who says so: ``MPP_FROM_TABLE``, ``MPP_FROM_FILE`` or ``MPP_FROM_DEFAULT``.
         close: call it to close the file, which closes by itself when nobody holds the slide any more.
         level_downsamples: level-0 px a px of each level; 1 for the first.
+        scanned_from: level-0 px (x, y) where what was scanned begins, if the file says so; QuPath counts from there.
     """
 
     def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float, mpp_source: str) -> None:
         self._backend = backend
         self.path, self.slide_id, self.mpp, self.mpp_source = path, slide_id, mpp, mpp_source
-        self.reader = backend.name
+        self.reader, self.scanned_from = backend.name, backend.scanned_from
         self.width, self.height = backend.level_sizes[0]
         self.level_downsamples = [self._downsample(size) for size in backend.level_sizes]
         self.close = weakref.finalize(self, backend.close)
