@@ -19,7 +19,7 @@ _LEAST_STAINED = 0.1  # share of an object that is stained
 _MIN_OBJECT_UM2 = 100.0**2
 _MAX_HOLE_UM2 = 100.0**2
 _FAT_WINDOW_UM, _FAT_CLEAR_SHARE, _CLEAR_DENSITY, _MIN_FAT_UM2 = 280.0, 0.35, 0.02, 300.0**2
-_ENCLOSED, _BESIDE, _ENCLOSED_BLACK, _MAX_BLACK_UM2 = 0.5, 0.2, 0.9, 0.5e6  # shares of a rim that is tissue
+_ENCLOSED, _BESIDE, _WITHIN, _MAX_PIGMENT_UM2 = 0.5, 0.2, 0.9, 0.5e6  # shares of a rim that is tissue; an area
 _DYE_SHARE, _DYE_ALONE, _PEN_UM = 0.1, 0.9, 1000.0
 
 
@@ -109,38 +109,6 @@ def _is_ink(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[
     return blue_or_green | violet | red_or_yellow
 
 
-def _pen(
-    ink: NDArray[np.bool_], black: NDArray[np.bool_], found: NDArray[np.bool_], halo: int, mpp: float
-) -> NDArray[np.bool_]:
-    """What is pen of what has the color of ink or is black; the rest is dye. Smoothing smears a spot by ``halo`` px.
-
-    A slide is stained with a dye of that color where such spots within tissue make up a tenth of all color (then those
-    at the edge of tissue are dye, too), or where nearly all color is of it and lies in areas wider than a stroke.
-    Small black spots within tissue are pigment or dense stain; dense chromogen and melanin look like this.
-    """
-    pen = ink.copy()
-    other = found & ~ink & ~black
-    if ink.any():
-        spots = _spots(ink, other, halo)
-        color = np.count_nonzero(found | ink)
-        is_dye = spots.enclosed >= _ENCLOSED
-        if spots.size[is_dye].sum() < _DYE_SHARE * color:
-            is_dye[:] = False
-        else:
-            is_dye = spots.enclosed >= _BESIDE
-        if spots.size.sum() >= _DYE_ALONE * color:
-            widest = 2 * ndimage.maximum(ndimage.distance_transform_edt(ink), spots.labels, np.arange(len(is_dye)))
-            is_dye |= np.asarray(widest) * mpp > _PEN_UM
-        is_dye[0] = False
-        pen &= ~is_dye[spots.labels]
-    if black.any():
-        spots = _spots(black, other, halo)
-        is_pigment = (spots.enclosed >= _ENCLOSED_BLACK) & (spots.size * mpp**2 <= _MAX_BLACK_UM2)
-        is_pigment[0] = True
-        pen |= ~is_pigment[spots.labels]
-    return pen
-
-
 class _Spots(NamedTuple):
     """Connected parts: labels [h, w], 0 none; of each, its pixels, and the share of its rim that is tissue."""
 
@@ -149,12 +117,46 @@ class _Spots(NamedTuple):
     enclosed: NDArray[np.float64]
 
 
-def _spots(mask: NDArray[np.bool_], tissue: NDArray[np.bool_], halo: int) -> _Spots:
+def _pen(
+    ink: NDArray[np.bool_], black: NDArray[np.bool_], found: NDArray[np.bool_], halo: int, mpp: float
+) -> NDArray[np.bool_]:
+    """What is pen of what has the color of ink or is black; the rest is dye. Smoothing smears a spot by ``halo`` px.
+
+    A slide is stained with a dye of that color where such spots within tissue make up a tenth of all color (then those
+    at the edge of tissue are dye, too), or where nearly all color is of it and lies in areas wider than a stroke.
+    Small spots within tissue are dye, pigment or dense stain: dense chromogen and melanin are black, too.
+    """
+    colored = ink | black
+    pen = colored.copy()
+    for mask in (ink, black):
+        if not mask.any():
+            continue
+        spots = _spots(mask, found & ~colored, ~colored, halo)
+        is_tissue = (spots.enclosed >= _WITHIN) & (spots.size * mpp**2 <= _MAX_PIGMENT_UM2)
+        if mask is ink:
+            is_tissue |= _are_dye(spots, int(np.count_nonzero(found | ink)), mpp)
+        is_tissue[0] = False
+        pen &= ~is_tissue[spots.labels]
+    return pen
+
+
+def _are_dye(spots: _Spots, n_colored: int, mpp: float) -> NDArray[np.bool_]:
+    if spots.size[spots.enclosed >= _ENCLOSED].sum() >= _DYE_SHARE * n_colored:
+        return spots.enclosed >= _BESIDE
+    if spots.size.sum() < _DYE_ALONE * n_colored:
+        return np.zeros(len(spots.size), bool)
+    half = ndimage.distance_transform_edt(spots.labels > 0)
+    widest = 2 * np.asarray(ndimage.maximum(half, spots.labels, np.arange(len(spots.size))))
+    return widest * mpp > _PEN_UM
+
+
+def _spots(mask: NDArray[np.bool_], tissue: NDArray[np.bool_], others: NDArray[np.bool_], halo: int) -> _Spots:
+    """``others`` [h, w]: what counts of a rim, which begins beyond the halo."""
     labels, n = ndimage.label(mask)
     size = np.bincount(labels.ravel(), minlength=n + 1)
     size[0] = 0
-    near = ndimage.maximum_filter(mask, 2 * halo + 1)
-    rim = np.where(near, 0, ndimage.maximum_filter(labels, 2 * halo + 5))
+    is_rim = others & ~ndimage.maximum_filter(mask, 2 * halo + 1)
+    rim = np.where(is_rim, ndimage.maximum_filter(labels, 2 * halo + 5), 0)
     touched = np.bincount(rim.ravel(), weights=tissue.ravel(), minlength=n + 1)
     enclosed = touched / np.maximum(np.bincount(rim.ravel(), minlength=n + 1), 1)
     enclosed[0] = 0
