@@ -20,6 +20,15 @@ def real_slide() -> Path:
 
 
 @pytest.fixture(scope="session")
+def atlas_slides() -> Path:
+    """Slides of the Pathology Atlas in ``$ATLAS_DIR``, or in ``../shared/atlas`` beside the repository; else a skip."""
+    path = Path(os.environ.get("ATLAS_DIR", Path(__file__).parents[2] / "shared" / "atlas"))
+    if not (path / "stains").is_dir():
+        pytest.skip("slides of the Pathology Atlas are neither in $ATLAS_DIR nor in ../shared/atlas")
+    return path
+
+
+@pytest.fixture(scope="session")
 def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four small synthetic slides, two of each diagnosis, at 4 um/px."""
     from bundle.demo.demo_slides import make_demo_slides

@@ -214,6 +214,8 @@ def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any])
         logger.warning("slide %s is tokenized anew, and %s replaced: %s", header.slide_id, job.file, change)
         return
     recorded = {name: found[name] for name in tissue if name in found}
+    if "min_tissue" in found:  # ours, then; other tools' tissue is their own
+        recorded.setdefault("tissue_rule", 1)
     others = [f"{name} {v} in place of {tissue[name]}" for name, v in recorded.items() if v != tissue[name]]
     unsaid = job.reading.unsaid(found)
     if others or unsaid:

@@ -14,7 +14,7 @@ from ..networks import sha256_of, weights_file
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt"}
 _READING = {
     "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
-    "min_tissue_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
+    "min_tissue_patches", "keep_fat", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
     "encoders_file", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
     "n_prototypes", "min_regions", "seed",
 }  # fmt: skip

@@ -19,7 +19,7 @@ from .studies import follow
 
 _TOKEN_IDS = (
     "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
-    "min_tissue_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
+    "min_tissue_patches", "keep_fat", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
     "encoders_file", "device", "amp", "num_workers",
 )  # fmt: skip
 _TRAIN_IDS = ("slide_table", "device", "amp", "n_prototypes", "min_regions", "seed")

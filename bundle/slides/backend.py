@@ -38,6 +38,7 @@ class Backend(ABC):
     image: SlideImage
     level_sizes: list[tuple[int, int]]
     scales: list[Scale]  # all that the file says, the most trustworthy first
+    scanned_from: tuple[float, float] = (0, 0)  # where what was scanned begins, in the file's px
     icc_profile: str = ""  # its color profile by name and contents, for the record
     aspect: tuple[float, float] = (1.0, 1.0)  # px, in x and y, that are made of one of the file's
 

@@ -52,7 +52,7 @@ class SquarePixels(Backend):
     def __init__(self, backend: Backend, x: float, y: float) -> None:
         self._backend, self.aspect = backend, (x, y)
         self.name, self.scales, self.icc_profile = backend.name, backend.scales, backend.icc_profile
-        self.images, self.image = backend.images, backend.image
+        self.images, self.image, self.scanned_from = backend.images, backend.image, backend.scanned_from
         self.level_sizes = [(max(1, round(w * x)), max(1, round(h * y))) for w, h in backend.level_sizes]
 
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:

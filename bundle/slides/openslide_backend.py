@@ -38,6 +38,8 @@ class OpenslideBackend(Backend):
             raise WrongReaderError(str(error)) from error
         self._error = openslide.OpenSlideError
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
+        bounds = [self._slide.properties.get(f"openslide.bounds-{axis}", "0") for axis in "xy"]
+        self.scanned_from = (float(bounds[0]), float(bounds[1]))
         self._pages: TiffPages | None = None
         self.scales = scales_of_openslide(self._slide.properties)
         try:

@@ -19,34 +19,44 @@ _TISSUE_MPP = 8.0
 _log = logging.getLogger(__name__)
 
 
-def plan_slide(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, **sizes: Any) -> RegionGrid:
+def plan_slide(
+    slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, keep_fat: bool = True, **sizes: Any
+) -> RegionGrid:
     """Find tissue on a thumbnail, limit it to the region of interest, lay the grid.
 
     Where the file has no tiles in any level that is fine enough there is background, whatever a coarser level shows.
 
     Args:
         slide: an open slide.
-        roi: GeoJSON that limits the tissue, or None.
+        roi: file of annotations that limits the tissue, or None; see :func:`~bundle.slides.roi.roi_mask`.
         mpp: um/px at which patches will be read.
+        keep_fat: see :func:`tissue_mask`.
         sizes: region_patches, patch_size, min_tissue, min_tissue_patches, see :func:`region_grid`.
 
     Raises:
         SlideError: there is no tissue, or the slide does not decode.
-        BundleError: the GeoJSON is none.
+        BundleError: the region of interest cannot be read, or lies beyond the slide.
     """
     if slide.mpp > mpp * 1.02:
         _log.warning(
             "slide %s is enlarged: its finest level has %g um/px, asked for are %g", slide.slide_id, slide.mpp, mpp
         )
     picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
-    tissue = tissue_mask(picture, tissue_mpp)
+    tissue = tissue_mask(picture, tissue_mpp, keep_fat=keep_fat)
     missing, n_missing = slide.nowhere(mpp, tissue.shape)
     if n_missing:
         _log.warning("slide %s: its file leaves out %d tiles, which are background", slide.slide_id, n_missing)
         tissue &= ~missing
     where = ""
     if roi is not None:
-        tissue &= roi_mask(roi, picture.shape[1], picture.shape[0], tissue_mpp / slide.mpp, slide.aspect)
+        tissue &= roi_mask(
+            roi,
+            picture.shape[1],
+            picture.shape[0],
+            tissue_mpp / slide.mpp,
+            aspect=slide.aspect,
+            origin=slide.scanned_from,
+        )
         where = f" within the region of interest {Path(roi).name}"
     grid = region_grid(
         tissue,
@@ -121,7 +131,7 @@ class SlideRegions:
     Args:
         slide: open; it is closed where it cannot be planned, and by :meth:`close`.
         how: how it is read.
-        roi: GeoJSON that limits the tissue, or None.
+        roi: file of annotations that limits the tissue, or None.
 
     Attributes:
         grid: where the regions lie, and which of their patches hold tissue.
@@ -129,7 +139,7 @@ class SlideRegions:
 
     Raises:
         SlideError: there is no tissue, the slide does not decode, or would be enlarged by more than ``max_enlarge``.
-        BundleError: the GeoJSON is none.
+        BundleError: the region of interest cannot be read, or lies beyond the slide.
     """
 
     def __init__(self, slide: Slide, how: ReadSettings, roi: str | Path | None = None) -> None:
@@ -137,7 +147,7 @@ class SlideRegions:
         self.missing_tiles = slide.nowhere(how.mpp)[1]
         try:
             how.check_enlarging(slide)
-            self.grid = plan_slide(slide, roi=roi, **how.sizes, **how.tissue)
+            self.grid = plan_slide(slide, roi=roi, **how.sizes, **how.kept)
         except BaseException:
             slide.close()
             raise

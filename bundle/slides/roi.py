@@ -1,74 +1,92 @@
-"""Regions of interest that somebody has drawn: GeoJSON, as QuPath exports it."""
+"""Regions of interest that somebody has drawn, as masks. Files are read in :mod:`.roi_files`."""
 
-import json
+import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..core import BundleError
+from .roi_files import Area, read_areas
+
+_SPARE = 0.01  # of the slide's longer side: people draw a little over the border
+_log = logging.getLogger(__name__)
 
 
 def roi_mask(
-    path: str | Path, width: int, height: int, downsample: float, aspect: tuple[float, float] = (1.0, 1.0)
+    path: str | Path,
+    width: int,
+    height: int,
+    downsample: float,
+    *,
+    aspect: tuple[float, float] = (1.0, 1.0),
+    origin: tuple[float, float] = (0, 0),
 ) -> NDArray[np.bool_]:
-    """Rasterize the polygons of a GeoJSON file; holes stay out.
+    """Rasterize what is drawn; holes, and areas that are to be ignored, stay out.
+
+    Where a ring crosses itself, what it goes around twice is outside.
 
     Args:
-        path: FeatureCollection, list of features, feature or geometry with Polygon or MultiPolygon, in the file's px.
+        path: QuPath's or plain GeoJSON, ASAP's XML, HALO's or Aperio's annotations, in the file's px.
         width, height: of the mask.
         downsample: level-0 px a mask px.
         aspect: level-0 px, in x and y, that are made of one of the file's.
+        origin: the file's px of where QuPath has its corner: it crops slides of some vendors.
 
     Returns:
         bool [height, width].
 
     Raises:
-        BundleError: no such file, no GeoJSON, or no polygon in it.
+        BundleError: no such file, none of these formats, no area in it, or all of it beyond the slide.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        polygons = list(_polygons(content))
-        mask = np.zeros((height, width), bool)
-        for rings in polygons:
-            mask |= _rasterized(rings, width, height, downsample / np.array(aspect))
-    except (OSError, TypeError, ValueError, KeyError) as error:
+    areas = [_on_slide(area, aspect, origin) for area in read_areas(path)]
+    drawn = [area for area in areas if not area.is_outside]
+    if not drawn:
         raise BundleError(
-            f"the region of interest {path} cannot be read ({type(error).__name__}: {error}): export it from QuPath as "
-            "GeoJSON, with polygons in pixels of the full resolution."
-        ) from error
-    if not polygons:
-        raise BundleError(f"the region of interest {path} holds no Polygon or MultiPolygon: draw an area, not a line.")
+            f"the region of interest {path} holds no Polygon or MultiPolygon that counts: draw an area, not a line, "
+            "of a class other than Ignore*."
+        )
+    _compare_with_slide(path, drawn, width * downsample, height * downsample)
+    mask = np.zeros((height, width), bool)
+    for area in drawn:
+        mask |= _rasterized(area, width, height, downsample)
+    for area in areas:
+        if area.is_outside:
+            mask &= ~_rasterized(area, width, height, downsample)
     return mask
 
 
-def _polygons(node: Any) -> Any:
-    """Rings of every polygon below a GeoJSON node: [exterior, hole, ...], each [(x, y), ...]."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _polygons(item)
-        return
-    kind = node["type"]
-    if kind == "FeatureCollection":
-        yield from _polygons(node["features"])
-    elif kind == "Feature":
-        yield from _polygons(node["geometry"]) if node.get("geometry") else ()
-    elif kind == "GeometryCollection":
-        yield from _polygons(node["geometries"])
-    elif kind == "Polygon":
-        yield node["coordinates"]
-    elif kind == "MultiPolygon":
-        yield from node["coordinates"]
+def _on_slide(area: Area, aspect: tuple[float, float], origin: tuple[float, float]) -> Area:
+    """In level-0 px."""
+    corner = np.asarray(origin if area.is_cropped else (0, 0), float)
+    return area._replace(rings=[(ring + corner) * aspect for ring in area.rings])
 
 
-def _rasterized(rings: Any, width: int, height: int, downsample: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _compare_with_slide(path: str | Path, areas: list[Area], width: float, height: float) -> None:
+    corners = np.array([[area.rings[0].min(0), area.rings[0].max(0)] for area in areas])
+    size, spare = np.array([width, height]), _SPARE * max(width, height)
+    beyond = ((corners[:, 0] >= size) | (corners[:, 1] <= 0)).any(1)
+    low, high = corners[:, 0].min(0), corners[:, 1].max(0)
+    where = (
+        f"it reaches from ({low[0]:.0f}, {low[1]:.0f}) to ({high[0]:.0f}, {high[1]:.0f}), the slide has "
+        f"{width:.0f} x {height:.0f} px"
+    )
+    if beyond.all():
+        raise BundleError(
+            f"the region of interest {path} lies beyond the slide: {where}. Is it another slide's, or in um, or drawn "
+            "on a smaller picture? It must be in pixels of the full resolution."
+        )
+    if beyond.any() or (low < -spare).any() or (high > size + spare).any():
+        _log.warning("the region of interest %s goes beyond the slide: %s", path, where)
+
+
+def _rasterized(area: Area, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
     """Pixels whose middle lies within the exterior and no hole, to about half a pixel."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
-    for position, ring in enumerate(rings):
-        points = np.asarray([point[:2] for point in ring], float) / downsample - 0.5
+    for position, ring in enumerate(area.rings):
+        points = ring / downsample - 0.5
         if len(points) >= 3:
             draw.polygon([tuple(point) for point in points.tolist()], fill=int(position == 0))
     return np.asarray(canvas).astype(bool)

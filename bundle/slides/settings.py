@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core import SettingError, SlideError, as_number, as_whole
+from ..core import SettingError, SlideError, as_bool, as_number, as_whole
 from .backend import MAX_MPP, MIN_MPP
 from .opening import READERS, open_slide
 from .slide import Slide
+from .tissue import TISSUE_RULE
 
 _MAX_ENLARGE = 1.25
 _EQUAL = 1 + 1e-6
@@ -25,6 +26,7 @@ class ReadSettings(NamedTuple):
         patch_size: pixels p on a patch's side.
         min_tissue: least share of tissue in a tissue patch, in [0, 1].
         min_tissue_patches: tissue patches that a region needs.
+        keep_fat: fat is tissue; see :func:`~bundle.slides.tissue_mask`.
     """
 
     wsi_reader: str = "auto"
@@ -35,6 +37,7 @@ class ReadSettings(NamedTuple):
     min_tissue: float = 0.1
     min_tissue_patches: int = 8
     max_enlarge: float = _MAX_ENLARGE
+    keep_fat: bool = True
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -42,9 +45,15 @@ class ReadSettings(NamedTuple):
         return {"mpp": self.mpp, "patch_size": self.patch_size, "region_patches": self.region_patches}
 
     @property
+    def kept(self) -> dict[str, Any]:
+        """Which regions are kept, as :func:`~bundle.slides.plan_slide` takes it."""
+        names = ("min_tissue", "min_tissue_patches", "keep_fat")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def tissue(self) -> dict[str, Any]:
-        """Which regions are kept, as token files record it."""
-        return {"min_tissue": self.min_tissue, "min_tissue_patches": self.min_tissue_patches}
+        """Which regions are kept, as token files record it: with the number of the rule that found the tissue."""
+        return {**self.kept, "tissue_rule": TISSUE_RULE}
 
     def open(
         self, path: str | Path, mpp: float | None = None, slide_id: str | None = None, section: int | None = None
@@ -89,4 +98,5 @@ class ReadSettings(NamedTuple):
             as_number(self.min_tissue, "min_tissue", 0, 1),
             as_whole(self.min_tissue_patches, "min_tissue_patches"),
             as_number(self.max_enlarge, "max_enlarge", 1, MAX_MPP / MIN_MPP, "times"),
+            as_bool(self.keep_fat),
         )

@@ -33,12 +33,14 @@ class Slide:
         level_downsamples: level-0 px a px of each level; 1 for the first.
         aspect: level-0 px, in x and y, that are made of one of the file's; 1 and 1 but for a slide of oblong px.
         icc_profile: its color profile by name and contents, for the record: colors are left as they are.
+        scanned_from: level-0 px (x, y) where what was scanned begins, if the file says so; QuPath counts from there.
     """
 
     def __init__(self, backend: Backend, path: Path, slide_id: str, mpp: float, mpp_source: str) -> None:
         self._backend = backend
         self.path, self.slide_id, self.mpp, self.mpp_source = path, slide_id, mpp, mpp_source
         self.reader, self.aspect, self.icc_profile = backend.name, backend.aspect, backend.icc_profile
+        self.scanned_from = backend.scanned_from
         self.images, self.image = list(backend.images), backend.image
         sections = [image for image in self.images if image.role == SLIDE]
         self.section = sections.index(self.image) if len(sections) > 1 else None

@@ -51,7 +51,7 @@ def make_estimate(options: argparse.Namespace) -> Estimate:
     table = SlideTable.read(options.slide_table)
     how = ReadSettings(
         options.wsi_reader, options.mpp, options.default_mpp, 16, options.patch_size, options.min_tissue,
-        options.min_tissue_patches, options.max_enlarge,
+        options.min_tissue_patches, options.max_enlarge, not options.drop_fat,
     ).checked()  # fmt: skip
     n_sampled = as_whole(options.sample, "sample")
     slides = find_slides(options.slides, table)
@@ -163,6 +163,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--patch_size", type=int, default=256, help="px (256)")
     add("--min_tissue", type=float, default=0.1, help="least share of tissue in a patch (0.1)")
     add("--min_tissue_patches", type=int, default=8, help="a region needs as many (8)")
+    add("--drop_fat", action="store_true", help="fat is background (keep_fat false)")
     add("--encode_background", action="store_true", help="all patches of a region are encoded")
     add("--patch_encoder_ckpt", type=Path, default=_ROOT / "models" / "patch_encoder.pt", help="the one to be used")
     add("--patch_encoder", help="name of the model, as for tokenizing")
