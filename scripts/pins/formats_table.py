@@ -70,7 +70,7 @@ def _tried(file: SmallFile) -> tuple[list[Trial], Callable[[Trial], str]]:
 def real_rows(what: str, paths: Sequence[Path], mpp: float | None = None) -> list[tuple[str, ...]]:
     """A row a reader of several slides of a kind; colors are the largest difference from those of ``auto``."""
     by_reader = {reader: [trial(path, reader, (_SIDE, _SIDE), None, mpp) for path in paths] for reader in READERS}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for reader, trials in by_reader.items():
         opened = [one for one in trials if one.picture is not None]
         differences = [
@@ -108,7 +108,7 @@ def _kind(path: Path) -> Format | None:
 def _rows(what: str, kind: Format | None, trials: list[Trial], colors: Callable[[Trial], str]) -> list[tuple[str, ...]]:
     """A row a reader; readers that refuse a file for one reason share it."""
     reasons: dict[str, list[str]] = {}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for asked, one in zip(READERS, trials, strict=True):
         if one.picture is None:
             reasons.setdefault(one.reason, []).append(asked)

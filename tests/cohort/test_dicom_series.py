@@ -38,6 +38,26 @@ def test_two_series_in_a_folder_are_two_slides(tmp_path):
             assert np.abs(slide.read(0, 0, *picture.shape[1::-1], 0.5)[0].astype(int) - picture).max() <= 2
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_files_that_pydicom_writes(tmp_path, syntax):
+    """The header is found in every transfer syntax, behind sequences of either length; pydicom reads our files, too."""
+    pydicom = pytest.importorskip("pydicom")
+    data = pydicom.Dataset()
+    data.SOPClassUID, data.SOPInstanceUID, data.ImageType = WHOLE_SLIDE, "1.2.3.4", ["ORIGINAL", "PRIMARY", "VOLUME"]
+    inner = pydicom.Dataset()
+    inner.SeriesInstanceUID, inner.CodeMeaning = "9.9.9", "of another"
+    data.ReferencedSeriesSequence = pydicom.Sequence([inner])
+    data["ReferencedSeriesSequence"].is_undefined_length = True
+    data.PatientName, data.SeriesInstanceUID = "A^B", "1.2.840.1"
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(tmp_path / "a", data, enforce_file_format=True)
+    assert dicom_instance(tmp_path / "a") == ("1.2.840.1", True, True)
+    write_wsi(tmp_path / "b.dcm", BLANK, "1.2.840.2", mpp=0.5, number=3)
+    read = pydicom.dcmread(tmp_path / "b.dcm")
+    assert (read.SeriesInstanceUID, read.TotalPixelMatrixColumns, int(read.InstanceNumber)) == ("1.2.840.2", 120, 3)
+
+
 def test_one_series_has_its_folder_s_name(tmp_path):
     """With or without a suffix, its label included; files of other kinds in the folder are none."""
     for name, number, kind in (("0", 1, "VOLUME"), ("1", 2, "LABEL"), ("2", 3, "OVERVIEW")):
