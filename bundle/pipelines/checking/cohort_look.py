@@ -9,7 +9,7 @@ import numpy as np
 
 from .look import Look
 
-_ALIKE = 0.998  # correlation of two thumbnails: a copy saved again has more, the next section of a block 0.98 at most
+_ALIKE = 0.99  # correlation of two thumbnails; docs/checking.md has those of copies and of others
 _SAME_SHAPE = 0.01
 _BLOCK = 1024
 _FAR_MPP, _LEAST_KNOWN = 3.0, 5  # 20x and 40x may stand side by side; slides that tell what is usual

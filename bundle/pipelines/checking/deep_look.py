@@ -113,7 +113,7 @@ def outlined(picture: NDArray[np.uint8], mask: NDArray[np.bool_], max_px: int) -
     image = Image.fromarray(picture)
     image.thumbnail((max_px, max_px), Image.Resampling.BOX)
     small = np.asarray(Image.fromarray(mask).convert("L").resize(image.size, Image.Resampling.BOX)) > 127
-    line = ndimage.binary_dilation(small) & ~ndimage.binary_erosion(small, border_value=1)
+    line = small & ~ndimage.binary_erosion(small)
     drawn = np.array(image)
     drawn[line] = ImageColor.getrgb(OKABE_ITO["blue"])
     return drawn

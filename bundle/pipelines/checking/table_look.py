@@ -122,7 +122,8 @@ def _label_remarks(table: SlideTable, look: TableLook, labels: Sequence[str]) ->
     """Classes with one slide, and of columns that will be learned: slides without a value, patients with two."""
     rows = {slide_id: table.row(slide_id) for slide_id in sorted(look.with_row)}
     found = []
-    for name in labels or [column.name for column in look.columns if column.name not in _NO_LABELS]:
+    others = [column.name for column in look.columns if column.name not in _NO_LABELS]
+    for name in [name for name in labels if name in table.columns] if labels else others:
         values = {slide_id: row.values.get(name, "") for slide_id, row in rows.items()}
         known = {slide_id: value for slide_id, value in values.items() if not is_missing(value)}
         counts = Counter(known.values())
