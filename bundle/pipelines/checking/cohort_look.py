@@ -40,7 +40,7 @@ def _find_copies(looks: Sequence[Look], may_be_first: Callable[[Look], bool]) ->
         first, *copies = group
         for copy in copies:
             copy.add_problem(
-                f"slide {copy.ref.slide_id} shows the same as slide {first.ref.slide_id} ({first.ref.path.name}): a "
+                f"shows the same as slide {first.ref.slide_id} ({first.ref.path.name}): a "
                 "copy under another name. Keep one of them."
             )
 

@@ -162,7 +162,7 @@ def _compare(slide: Slide, other: Slide, look: Look) -> None:
     difference = float(np.abs(pictures[0] - pictures[1]).mean())
     if difference > _MOST_DIFFERENCE:
         look.add_problem(
-            f"slide {look.ref.slide_id}: {slide.reader} and {other.reader} show other pictures of it, a mean "
+            f"{slide.reader} and {other.reader} show other pictures of it, a mean "
             f"{difference:.0f} of 255 apart. Look at it in a viewer, and name the reader that is right (--wsi_reader)."
         )
 

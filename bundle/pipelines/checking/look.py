@@ -69,8 +69,10 @@ class Look:
     seconds: float = 0.0
 
     def add_problem(self, text: str) -> None:
-        """One more reason not to use it."""
-        self.problem = f"{self.problem} {text}" if self.problem else text
+        """One more reason not to use it, without the slide's name in front: whoever shows it names the slide."""
+        for start in (f"slide {self.ref.slide_id}", f" ({self.ref.path.name})", ":"):
+            text = text.removeprefix(start)
+        self.problem = f"{self.problem} {text.strip()}".strip()
 
     @property
     def oddities(self) -> list[str]:
@@ -93,7 +95,7 @@ def look_at(ref: SlideRef, row: SlideRow, how: ReadSettings, *steps: Step) -> Lo
     look = Look(ref)
     try:
         if not ref.path.exists():
-            raise SlideError(f"slide {ref.slide_id}: {ref.path.name} is a link that leads nowhere, or is gone.")
+            raise SlideError(f"{ref.path.name} is a link that leads nowhere, or is gone.")
         look.bytes = ref.path.stat().st_size
         with how.open(ref.path, row.mpp, ref.slide_id, ref.section) as slide:
             _write_down(slide, look, how)
