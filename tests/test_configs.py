@@ -28,6 +28,7 @@ RUNNABLE = {
     "maps.yaml",
     "search.yaml",
     "atlas.yaml",
+    "check.yaml",
 }
 MIXINS = {
     "multi_gpu_train.yaml",

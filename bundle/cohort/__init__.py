@@ -2,11 +2,13 @@
 
 from .outcomes import EMBEDDED, MAPPED, TOKENIZED, OutcomeTable, SlideOutcome
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
+from .quarantine import read_quarantine, without_excluded, write_quarantine
 from .slide_ids import Known, SlideRef, find_slides, is_file_name
 from .slide_names import SLIDE_SUFFIXES, twin_key
 from .slide_table import SlideRow, SlideTable, shown_values
-from .split_files import SplitFile, read_splits
+from .split_files import SplitFile, read_splits, split_faults
 from .splits import Split, check_splits, fraction_of, patient_folds
+from .text_tables import TextTable, is_missing, read_table
 
 __all__ = [
     "EMBEDDED",
@@ -22,6 +24,7 @@ __all__ = [
     "Split",
     "SplitFile",
     "TOKENIZED",
+    "TextTable",
     "check_splits",
     "duplicates_across",
     "find_duplicates",
@@ -29,9 +32,15 @@ __all__ = [
     "fingerprint_of",
     "fraction_of",
     "is_file_name",
+    "is_missing",
     "patient_folds",
     "pool_patients",
+    "read_quarantine",
     "read_splits",
+    "read_table",
     "shown_values",
+    "split_faults",
     "twin_key",
+    "without_excluded",
+    "write_quarantine",
 ]

@@ -117,6 +117,12 @@ class SlideTable:
         found = self._found[slide_id] if slide_id in self._found else self._names.find(slide_id, path)
         return SlideRow() if found is None else self.rows[found.name]
 
+    def strays(self) -> tuple[list[str], list[str]]:
+        """Of the cohort of :meth:`match`: rows that are no slide's, and slides without a row."""
+        taken = {found.name for found in self._found.values() if found is not None}
+        without = [slide_id for slide_id, found in self._found.items() if found is None]
+        return [name for name in self.rows if name not in taken], without
+
     def labels(self, slide_ids: Sequence[str], column: str, classes: Collection[str] = ()) -> list[str | None]:
         """A column's value for each slide, None where it is empty or says that it is not known (NA, nan, unknown).
 

@@ -76,6 +76,30 @@ def read_splits(path: str | Path, units: Sequence[str], slides: Sequence[Sequenc
     return SplitFile(splits, "fixed" if column == "split" else "folds", notes)
 
 
+def split_faults(path: str | Path, units: Sequence[str], slides: Sequence[Sequence[str]]) -> list[str]:
+    """All that is wrong with a file of splits, a sentence each, where :func:`read_splits` stops at the first.
+
+    Args:
+        path, units, slides: see there.
+    """
+    path, faults = Path(path), []
+    try:
+        records, key, _ = _read(path)
+        said, unknown = _match(records, units, slides if key == "slide" else [[unit] for unit in units], path)
+        for unit, found in zip(units, said, strict=True):
+            try:
+                _one_side(found, unit, key, path)
+            except BundleError as error:
+                faults.append(str(error))
+        if unknown:
+            faults.append(f"{path}: {len(unknown)} rows match no {key}, such as {', '.join(unknown[:3])}.")
+        if not faults:
+            read_splits(path, units, slides)
+    except BundleError as error:
+        faults.append(str(error))
+    return faults
+
+
 def _read(path: Path) -> tuple[dict[str, str], str, str]:
     """Side or fold of each name ("" where empty), and which columns were read."""
     table = read_table(path, "file of splits", ("slide", "patient"))

@@ -1,5 +1,7 @@
 """Slides or features in, files out: one pipeline (source, batches, network, sink), and importing."""
 
+from .checking.check_page import CheckPage
+from .checking.checker import SlideChecker
 from .embedding_sink import EmbeddingSink
 from .importing.importer import FeatureImporter
 from .importing.on_first_use import token_files_of
@@ -14,12 +16,14 @@ from .token_sink import TokenSink
 from .token_source import RegionStream
 
 __all__ = [
+    "CheckPage",
     "EmbeddingSink",
     "FeatureImporter",
     "InferenceInputs",
     "PatchStream",
     "RegionStream",
     "Sink",
+    "SlideChecker",
     "SlidePipeline",
     "SlideRecorder",
     "Source",

@@ -37,6 +37,7 @@ class InferenceInputs:
         table: SlideTable | None = None,
         apart_from: Sequence[str | Path] = (),
         known: Known | None = None,
+        exclude: str | Path | None = None,
     ) -> InferenceInputs:
         """Look at what is there.
 
@@ -45,6 +46,7 @@ class InferenceInputs:
             table: slide table; rows that match nothing are warned about.
             apart_from: folders that a run writes to; where they lie below ``dataset_dir``, what is there is no input.
             known: of slides, see :func:`~bundle.slides.find_slides`.
+            exclude: file of slides to leave out, whether they or their token files are given.
 
         Raises:
             BundleError: nothing is there, or slides and token files at once.
@@ -53,7 +55,7 @@ class InferenceInputs:
         inside = root.resolve()
         written = [f for f in (Path(folder).resolve() for folder in apart_from) if inside in f.parents]
         if root.is_file():
-            return cls(find_slides(root, table), root.suffix.lower() not in _TOKEN_SUFFIXES)
+            return cls(find_slides(root, table, exclude=exclude), root.suffix.lower() not in _TOKEN_SUFFIXES)
         has_tokens, has_slides = (
             any(not _is_written(path, written) for path in files_below(root, suffixes, is_quiet=True))
             for suffixes in (_TOKEN_SUFFIXES, SLIDE_SUFFIXES)
@@ -64,7 +66,8 @@ class InferenceInputs:
             )
         suffixes = _TOKEN_SUFFIXES if has_tokens else SLIDE_SUFFIXES
         try:
-            return cls(find_slides(root, table, suffixes, written, None if has_tokens else known), not has_tokens)
+            found = find_slides(root, table, suffixes, written, None if has_tokens else known, exclude)
+            return cls(found, not has_tokens)
         except BundleError as error:
             raise BundleError(f"{error} Features of other tools may be given, too (docs/importing.md).") from error
 

@@ -1,11 +1,13 @@
 """Whole-slide images: readers, regions, patches, tissue."""
 
 from .finding import find_slides, section_named
+from .grid import RegionGrid
 from .images import SlideImage
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .pictures import RegionPictures, Thumbnails
-from .regions import SlideRegions, read_patches
+from .recognizing import recognized
+from .regions import SlideRegions, SlideTissue, find_tissue, grid_over, read_patches
 from .settings import ReadSettings
 from .slide import Slide
 from .slide_reading import SlideReading
@@ -16,15 +18,20 @@ __all__ = [
     "MPP_FROM_TABLE",
     "PatchDataset",
     "ReadSettings",
+    "RegionGrid",
     "RegionPictures",
     "Slide",
     "SlideImage",
     "SlideReading",
     "SlideRegions",
+    "SlideTissue",
     "Thumbnails",
     "find_slides",
+    "find_tissue",
+    "grid_over",
     "open_slide",
     "read_patches",
+    "recognized",
     "section_named",
     "tissue_mask",
 ]

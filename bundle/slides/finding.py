@@ -8,7 +8,7 @@ from pathlib import Path
 import tifffile
 
 from .. import cohort
-from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable
+from ..cohort import SLIDE_SUFFIXES, Known, SlideRef, SlideTable, without_excluded
 from .first_page import first_page
 from .images import SLIDE, SlideImage
 from .tiff_images import tiff_images
@@ -23,9 +23,18 @@ def find_slides(
     suffixes: Sequence[str] = SLIDE_SUFFIXES,
     apart_from: Sequence[Path] = (),
     known: Known | None = None,
+    exclude: str | Path | None = None,
 ) -> list[SlideRef]:
-    """See :func:`bundle.cohort.find_slides`; sections of one file are slides, ``<id>__section0`` and so on."""
-    return cohort.find_slides(dataset_dir, table, suffixes, apart_from, known, sections_of)
+    """See :func:`bundle.cohort.find_slides`; sections of one file are slides, ``<id>__section0`` and so on.
+
+    Args:
+        dataset_dir, table, suffixes, apart_from, known: see there.
+        exclude: file of slides to leave out, see :func:`bundle.cohort.without_excluded`; None: all are kept.
+    """
+    found = cohort.find_slides(dataset_dir, table, suffixes, apart_from, known, sections_of)
+    root = Path(dataset_dir)
+    base = root.parent if root.is_file() else root
+    return found if exclude is None else without_excluded(found, exclude, base)
 
 
 def sections_of(paths: Sequence[Path]) -> dict[Path, int]:

@@ -33,6 +33,7 @@ class SlideImage:
         channels, bits: samples a px, and bits of each.
         photometric: of its samples, as TIFF calls it, in lower case.
         z: focal planes, or other planes of one size.
+        codec: of its tiles, as TIFF calls it, in lower case; empty where it is not known.
     """
 
     index: int
@@ -46,6 +47,7 @@ class SlideImage:
     bits: int = 8
     photometric: str = "rgb"
     z: int = 1
+    codec: str = ""
 
     def __str__(self) -> str:
         scale = "" if self.mpp is None else f" at {self.mpp[0]:.4g} um/px"

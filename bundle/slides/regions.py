@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,10 +19,24 @@ _TISSUE_MPP = 8.0
 _log = logging.getLogger(__name__)
 
 
-def plan_slide(
-    slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, keep_fat: bool = True, **sizes: Any
-) -> RegionGrid:
-    """Find tissue on a thumbnail, limit it to the region of interest, lay the grid.
+class SlideTissue(NamedTuple):
+    """A slide's thumbnail, and what of it is tissue.
+
+    Attributes:
+        picture: RGB uint8 [h, w, 3].
+        mask: bool [h, w], within the region of interest where there is one.
+        mpp: um/px of both.
+        n_missing: tiles of the level that is read, which no level that is fine enough shows: background.
+    """
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    mpp: float
+    n_missing: int
+
+
+def find_tissue(slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, keep_fat: bool = True) -> SlideTissue:
+    """Find tissue on a thumbnail, limited to the region of interest.
 
     Where the file has no tiles in any level that is fine enough there is background, whatever a coarser level shows.
 
@@ -31,6 +45,36 @@ def plan_slide(
         roi: file of annotations that limits the tissue, or None; see :func:`~bundle.slides.roi.roi_mask`.
         mpp: um/px at which patches will be read.
         keep_fat: see :func:`tissue_mask`.
+
+    Raises:
+        SlideError: the slide does not decode.
+        BundleError: the region of interest cannot be read, or lies beyond the slide.
+    """
+    picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
+    tissue = tissue_mask(picture, tissue_mpp, keep_fat=keep_fat)
+    missing, n_missing = slide.nowhere(mpp, tissue.shape)
+    if n_missing:
+        tissue &= ~missing
+    if roi is not None:
+        tissue &= roi_mask(
+            roi,
+            picture.shape[1],
+            picture.shape[0],
+            tissue_mpp / slide.mpp,
+            aspect=slide.aspect,
+            origin=slide.scanned_from,
+        )
+    return SlideTissue(picture, tissue, tissue_mpp, n_missing)
+
+
+def plan_slide(
+    slide: Slide, *, roi: str | Path | None = None, mpp: float = 0.5, keep_fat: bool = True, **sizes: Any
+) -> RegionGrid:
+    """Find tissue, see :func:`find_tissue`, and lay the grid over it.
+
+    Args:
+        slide: an open slide.
+        roi, mpp, keep_fat: see :func:`find_tissue`.
         sizes: region_patches, patch_size, min_tissue, min_tissue_patches, see :func:`region_grid`.
 
     Raises:
@@ -41,26 +85,23 @@ def plan_slide(
         _log.warning(
             "slide %s is enlarged: its finest level has %g um/px, asked for are %g", slide.slide_id, slide.mpp, mpp
         )
-    picture, tissue_mpp = slide.thumbnail(_TISSUE_MPP, max_px=8192)
-    tissue = tissue_mask(picture, tissue_mpp, keep_fat=keep_fat)
-    missing, n_missing = slide.nowhere(mpp, tissue.shape)
-    if n_missing:
-        _log.warning("slide %s: its file leaves out %d tiles, which are background", slide.slide_id, n_missing)
-        tissue &= ~missing
-    where = ""
-    if roi is not None:
-        tissue &= roi_mask(
-            roi,
-            picture.shape[1],
-            picture.shape[0],
-            tissue_mpp / slide.mpp,
-            aspect=slide.aspect,
-            origin=slide.scanned_from,
-        )
-        where = f" within the region of interest {Path(roi).name}"
+    tissue = find_tissue(slide, roi=roi, mpp=mpp, keep_fat=keep_fat)
+    if tissue.n_missing:
+        _log.warning("slide %s: its file leaves out %d tiles, which are background", slide.slide_id, tissue.n_missing)
+    return grid_over(slide, tissue, roi=roi, mpp=mpp, **sizes)
+
+
+def grid_over(
+    slide: Slide, tissue: SlideTissue, *, roi: str | Path | None = None, mpp: float = 0.5, **sizes: Any
+) -> RegionGrid:
+    """Lay the grid over a slide's tissue; see :func:`plan_slide`.
+
+    Raises:
+        SlideError: there is no tissue.
+    """
     grid = region_grid(
-        tissue,
-        tissue_mpp,
+        tissue.mask,
+        tissue.mpp,
         slide_width=slide.width,
         slide_height=slide.height,
         level0_mpp=slide.mpp,
@@ -69,10 +110,11 @@ def plan_slide(
         **sizes,
     )
     if not len(grid.coords):
-        size = f"{picture.shape[1]} x {picture.shape[0]}"
+        where = "" if roi is None else f" within the region of interest {Path(roi).name}"
+        size = f"{tissue.picture.shape[1]} x {tissue.picture.shape[0]}"
         raise SlideError(
             f"slide {slide.slide_id} ({slide.path.name}) has no tissue{where}: a thumbnail of {size} px "
-            f"at {tissue_mpp:g} um/px shows none. Look at it; leave it out, or draw its tissue as a roi."
+            f"at {tissue.mpp:g} um/px shows none. Look at it; leave it out, or draw its tissue as a roi."
         )
     return grid
 

@@ -62,6 +62,7 @@ def _image(index: int, series: Any, pages: list[Any], scales: list[Scale]) -> Sl
         bits=first.bitspersample,
         photometric=getattr(first.photometric, "name", str(first.photometric)).lower(),
         z=math.prod(n for axis, n in n_by_axis.items() if axis not in "CYXS"),
+        codec=getattr(first.compression, "name", str(first.compression)).lower(),
     )
 
 
