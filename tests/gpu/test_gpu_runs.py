@@ -1,12 +1,12 @@
 """Training and tokenizing on a GPU, as users start them. Skipped, saying so, where there is no GPU."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from cohorts import write_cohort
+from warm import run_bundle
 
 from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy, read_weights
 from bundle.prototypes import PrototypeBank, PrototypeTargets
@@ -48,7 +48,7 @@ def run(config, folder, **ids):
     ids = {"bundle_root": ROOT, "output_dir": folder, **ids}
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     call = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / config), *words]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = run_bundle(call, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
