@@ -11,17 +11,17 @@ import tifffile
 from browser import probes
 from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
-from tiny_slides import PATCH, damage_tiles, write_slide
+from tiny_slides import PATCH, damage_tiles, draw_tissue, write_slide
 
-from bundle.cohort import SlideRef, SlideTable, find_slides, read_quarantine, write_quarantine
+from bundle.cohort import SlideRef, SlideRow, SlideTable, find_slides, read_quarantine, write_quarantine
 from bundle.core import BundleError
 from bundle.pipelines import InferenceInputs
 from bundle.pipelines.checking import checker, deep_look
 from bundle.pipelines.checking.checker import SlideChecker
 from bundle.pipelines.checking.cohort_look import compare_slides
-from bundle.pipelines.checking.look import Look
+from bundle.pipelines.checking.look import Look, look_at
+from bundle.slides import ReadSettings, open_slide
 from bundle.slides import find_slides as find_all
-from bundle.slides import open_slide
 
 ROOT = Path(__file__).parents[2]
 READ = {"mpp": 4.0, "patch_size": 32}
@@ -214,6 +214,31 @@ def test_readers_that_do_not_agree_are_a_problem(tmp_path, monkeypatch):
     with open_slide(path) as slide:
         deep_look._ask_another(slide, look)
     assert "cucim and openslide show other pictures" in look.problem
+
+
+def test_levels_that_show_other_things_are_odd(tmp_path):
+    """Tissue on the thumbnail, nothing where patches are read: levels of two slides, or a scan that lost its px."""
+    picture = draw_tissue(512)
+    scale = {"resolution": (5000.0, 5000.0), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for level, image in enumerate((np.full_like(picture, 242), picture[::2, ::2], picture[::4, ::4])):
+            options = {"tile": (64, 64), "photometric": "rgb", "subfiletype": int(level > 0)}
+            file.write(image, **options, **(scale if level == 0 else {}))
+    ref = SlideRef("a", tmp_path / "a.tif", "a")
+    how = ReadSettings(mpp=2.0, patch_size=PATCH, region_patches=4, min_tissue_patches=2)
+    look = look_at(ref, SlideRow(), how, deep_look.DeepLook(how, 4, 0))
+    assert look.problem == "" and look.oddities == ["4 of 4 sampled patches of tissue are of one color"]
+
+
+def test_shares_of_tissue_that_no_slide_has_are_odd():
+    """Half a per cent, unless a region of interest is as small; 99 %; and missing tiles."""
+    ref, found = SlideRef("a", Path("a"), "a"), []
+    for share, missing, is_limited in ((0.005, 0, False), (0.005, 0, True), (0.3, 0, False), (0.99, 7, False)):
+        look = Look(ref, tissue_share=share, missing_tiles=missing)
+        deep_look._judge_tissue(look, is_limited=is_limited)
+        found.append([text.split(":")[0] for text in look.warnings])
+    tiles = "its file leaves out 7 tiles, which are background"
+    assert found == [["0.5 % of it is tissue"], [], [], ["99 % of it is tissue", tiles]]
 
 
 @pytest.fixture

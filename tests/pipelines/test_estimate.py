@@ -14,6 +14,7 @@ from bundle.cohort import SlideRef, SlideTable, find_slides
 from bundle.pipelines.estimate.__main__ import main
 from bundle.pipelines.estimate.budget import Count, Plan, Rates, budget, count_regions
 from bundle.pipelines.estimate.preflight import Look, look_at_slides
+from bundle.pipelines.estimate.stage_one import StageOne
 from bundle.slides import ReadSettings, open_slide
 from bundle.slides.regions import plan_slide
 from bundle.storage import write_embeddings
@@ -113,6 +114,16 @@ def test_hours_are_the_rates_arithmetic():
     assert alone.tokenizing == pytest.approx(1.5)
 
 
+def test_hours_of_stage_one():
+    """36,000 patches a slide are too many: 100 of each of 36 slides are drawn, in ten epochs, by hand."""
+    rates = Rates(read=2000, encode=1, train=1, recluster=1, embed=1)
+    stage = StageOne(train=1000, max_epochs=10, patches_per_slide=100, caches=False)
+    hours = {overlaps: stage.hours(1e6, 36, rates, overlaps=overlaps) for overlaps in (True, False)}
+    assert hours[True] == pytest.approx(0.01) and hours[False] == pytest.approx(0.015)
+    assert stage._replace(caches=True).hours(1e6, 36, rates, overlaps=True) == pytest.approx(0.0105)
+    assert stage._replace(patches_per_slide=None).hours(3600, 36, rates, overlaps=True) == pytest.approx(0.01)
+
+
 def test_bytes_are_those_of_real_files(tmp_path):
     """Token files within 5 %; embeddings below what is promised as their most, and not far below."""
     rates = Rates(1, 1, 1, 1, 1)
@@ -129,7 +140,8 @@ def test_the_command_estimates_a_run(slides, tmp_path, capsys):
     """JSON with counts, positive rates, hours and a note of each thing that is extrapolated; nothing is written."""
     tiny = ["embed_dim=24", "depth=1", "n_heads=3", "out_dim=64", "hidden_dim=16", "bottleneck_dim=8", "batch_size=4"]
     words = ["--mpp", "2", "--patch_size", "16", "--min_tissue_patches", "2", "--device", "cpu", "--seconds", "0.05"]
-    words += ["--max_enlarge", "2"]
+    words += ["--max_enlarge", "2", "--stage_one_config", "configs/train_patch_encoder.yaml"]
+    words += ["configs/demo_patch_encoder.yaml"]
     before = sorted(slides.iterdir())
     none = str(tmp_path / "none.pt")
     assert main([str(slides), *words, "--sample", "4", "--patch_encoder_ckpt", none, "--json", "--set", *tiny]) == 0
@@ -137,7 +149,12 @@ def test_the_command_estimates_a_run(slides, tmp_path, capsys):
     assert len(found["slides"]) == 7 and found["n_sampled"] == 4 and found["max_epochs"] == 100
     assert all(rate > 0 for rate in found["rates"].values())
     assert all(value > 0 and math.isfinite(value) for value in found["budget"].values())
-    for said in ("a ViT-S/16 was probed in its place", "in proportion to the slides' areas", "timed with 4 regions;"):
+    for said in (
+        "2 epochs of stage one",
+        "a ViT-S/16 was probed in its place",
+        "in proportion to the slides' areas",
+        "timed with 4 regions;",
+    ):
         assert any(said in note for note in found["notes"]), said
     assert sorted(slides.iterdir()) == before and list(tmp_path.iterdir()) == []
 

@@ -61,7 +61,7 @@ class DeepLook:
         look.thumbnail = jpeg_uri(outlined(tissue.picture, tissue.mask, _THUMBNAIL_PX), _THUMBNAIL_PX)
         look.small = small_gray(tissue.picture)
         grid = find_regions(slide, look, row, self.how, tissue)
-        _judge_tissue(look)
+        _judge_tissue(look, is_limited=row.roi is not None)
         self._read_some(slide, look, grid)
         _ask_another(slide, look)
 
@@ -135,8 +135,9 @@ def _judge_size(slide: Slide, look: Look) -> None:
         )
 
 
-def _judge_tissue(look: Look) -> None:
-    if not _SHARES[0] <= look.tissue_share <= _SHARES[1]:
+def _judge_tissue(look: Look, *, is_limited: bool) -> None:
+    """``is_limited``: to a region of interest, which may be as small as it likes."""
+    if not (0 if is_limited else _SHARES[0]) <= look.tissue_share <= _SHARES[1]:
         look.warnings.append(f"{100 * look.tissue_share:.2g} % of it is tissue: look whether the outline is right")
     if look.missing_tiles:
         look.warnings.append(f"its file leaves out {look.missing_tiles:,} tiles, which are background")

@@ -23,6 +23,7 @@ from .budget import Rates, budget, count_regions
 from .page import Estimate, as_json, as_text
 from .preflight import Look, look_at_slides
 from .probes import TrainingProbe, probe_encoding, probe_reading, probe_training
+from .stage_one import probe_stage_one
 
 _ROOT = Path(__file__).parents[3]
 _MAX_PROBED = 4  # slides that the probe of reading takes patches from
@@ -55,7 +56,9 @@ def make_estimate(options: argparse.Namespace) -> Estimate:
     ).checked()  # fmt: skip
     n_sampled = as_whole(options.sample, "sample")
     slides = find_slides(options.slides, table)
-    looks = look_at_slides(slides, table, how, max(2, n_sampled) if n_sampled else None, options.seed)
+    _say(f"{len(slides):,} slides in {options.slides}: headers of all, tissue of {n_sampled or 'all'}")
+    n_drawn = max(2, n_sampled) if n_sampled else None
+    looks = look_at_slides(slides, table, how, n_drawn, options.seed, max(1, options.num_workers))
     regions, patches = count_regions(looks, options.seed)
     seen = [look for look in looks if look.regions is not None]
     n_sampled = sum(look.regions is not None or (bool(look.problem) and look.area_mm2 > 0) for look in looks)
@@ -73,17 +76,27 @@ def _with_costs(
     device = torch.device(options.device)
     network, token_dim, notes = _patch_encoder(options, device)
     probed = sorted(seen, key=lambda look: -(look.patches or 0))[:_MAX_PROBED]
+    _say("probing: reading, patch encoder, training steps")
     read = probe_reading([look.ref for look in probed], table, how, options.num_workers, options.seconds)
     encode = probe_encoding(network, how.patch_size, device, options.seconds)
     ids = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in options.set)}
-    configs = [path if path.is_file() else _ROOT / path for path in options.train_config]
-    steps = probe_training(configs, ids, token_dim, how.region_patches, device, options.seconds)
+    steps = probe_training(_files(options.train_config), ids, token_dim, how.region_patches, device, options.seconds)
     rates = Rates(read, encode, steps.train, steps.recluster, steps.embed)
     n_good = sum(not look.problem for look in estimate.looks)
+    costs = budget(estimate.regions.value, estimate.patches.value, n_good, rates, steps.plan)
+    if not Path(options.patch_encoder_ckpt).exists():
+        _say("probing: a training step of the patch encoder (stage one), as there is none")
+        stage = probe_stage_one(_files(options.stage_one_config), how.patch_size, device)
+        hours = stage.hours(estimate.patches.value, n_good, rates, overlaps=steps.plan.overlaps)
+        costs = costs._replace(stage_one=hours)
+        notes.append(
+            f"a patch encoder has to be trained first: {stage.max_epochs} epochs of stage one at {stage.train:.3g} "
+            "patches/s; weights that there are already save all of it (--patch_encoder_ckpt)"
+        )
     return replace(
         estimate,
         rates=rates,
-        budget=budget(estimate.regions.value, estimate.patches.value, n_good, rates, steps.plan),
+        budget=costs,
         machine=_machine(device),
         max_epochs=steps.plan.max_epochs,
         notes=[*notes, *_notes(estimate, steps, options)],
@@ -139,6 +152,15 @@ def _notes(estimate: Estimate, steps: TrainingProbe, options: argparse.Namespace
     return notes
 
 
+def _say(text: str) -> None:
+    """A line beside the estimate, which others may read as JSON."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _files(configs: Sequence[Path]) -> list[Path]:
+    return [path if path.is_file() else _ROOT / path for path in configs]
+
+
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -172,6 +194,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--patch_input_px", type=int, help="px that the encoder sees, as for tokenizing")
     add("--encoders_file", type=Path, help="YAML with models of your own")
     add("--train_config", type=Path, nargs="+", default=[Path("configs/train.yaml")], help="with mixins, if any")
+    stage_one = [Path("configs/train_patch_encoder.yaml")]
+    add("--stage_one_config", type=Path, nargs="+", default=stage_one, help="where there is no patch encoder; mixins")
     add("--set", nargs="*", default=[], metavar="ID=VALUE", help="ids of the training config, such as max_epochs=50")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where to compute")
     add("--num_workers", type=int, default=4, help="reading threads (4)")

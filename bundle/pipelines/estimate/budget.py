@@ -78,6 +78,7 @@ class Budget(NamedTuple):
     Attributes:
         tokens, embeddings, checkpoints: bytes.
         tokenizing, epoch, training, embedding: hours; ``epoch`` is one with prototypes.
+        stage_one: hours of training a patch encoder; 0 where there is one.
     """
 
     tokens: float
@@ -87,6 +88,7 @@ class Budget(NamedTuple):
     epoch: float
     training: float
     embedding: float
+    stage_one: float = 0.0
 
 
 def count_regions(looks: Sequence[Look], seed: int = 0) -> tuple[Count, Count]:

@@ -23,8 +23,8 @@ from ...storage import TokenFileWriter
 from ..slide_source import PatchStream
 from .budget import Plan
 
-_ROOT = Path(__file__).parents[3]
-_WORKING = {
+META_FILE = Path(__file__).parents[3] / "configs" / "metadata.json"
+WORKING_HANDLERS = {
     "CrossSlideHandler",
     "FreezeHandler",
     "GradientClipHandler",
@@ -105,24 +105,24 @@ def probe_training(
         BundleError: a file or an id is none of the config's.
     """
     with tempfile.TemporaryDirectory() as folder, quietly():
-        config = _config(configs, ids)
+        config = load_config(configs, ids)
         n = int(config["batch_size"]) if device.type == "cuda" else min(int(config["batch_size"]), 16)
         _write_tokens(Path(folder), 2 * n, token_dim, int(config["global_size"]))
         given = {"dataset_dir": folder, "output_dir": folder, "device": str(device), "batch_size": n}
         config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
         handlers = config["train"]["handlers"]
-        config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in _WORKING]
+        config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in WORKING_HANDLERS]
         parser = ConfigParser(config)
-        parser.read_meta(str(_ROOT / "configs" / "metadata.json"))
+        parser.read_meta(str(META_FILE))
         parser.parse(True)
-        return _probe(parser, config | _config(configs, ids), n, region_patches, device, seconds)
+        return _probe(parser, config | load_config(configs, ids), n, region_patches, device, seconds)
 
 
 def _probe(
     parser: ConfigParser, config: dict[str, Any], n: int, region_patches: int, device: torch.device, seconds: float
 ) -> TrainingProbe:
     trainer = parser.get_parsed_content("train#trainer")
-    steps = _timed_steps(trainer, device)
+    steps = timed_steps(trainer, device)
     trainer.run()
     recluster = 2 * n / _seconds_of(parser.get_parsed_content("train#features"), 0.0)
     encoder = parser.get_parsed_content("teacher").encoder
@@ -149,7 +149,12 @@ def _probe(
     return TrainingProbe(n / min(steps[-2:]), recluster, embed, n, int(config["batch_size"]), plan)
 
 
-def _config(configs: Sequence[str | Path], ids: dict[str, Any]) -> dict[str, Any]:
+def load_config(configs: Sequence[str | Path], ids: dict[str, Any]) -> dict[str, Any]:
+    """What config files say, with other values of some ids.
+
+    Raises:
+        BundleError: an id is none of theirs.
+    """
     config = ConfigParser.load_config_files([str(path) for path in configs])
     unknown = sorted(set(ids) - set(config))
     if unknown:
@@ -177,7 +182,7 @@ def _write_tokens(folder: Path, n_regions: int, dim: int, least_side: int) -> No
                 file.write(region, rng.standard_normal((side, side, dim), dtype=np.float32))
 
 
-def _timed_steps(trainer: Engine, device: torch.device) -> list[float]:
+def timed_steps(trainer: Engine, device: torch.device) -> list[float]:
     """Seconds of each iteration, filled while the engine runs."""
     found: list[float] = []
     started = [0.0]
