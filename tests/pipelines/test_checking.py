@@ -20,6 +20,7 @@ from bundle.pipelines.checking import checker, deep_look
 from bundle.pipelines.checking.checker import SlideChecker
 from bundle.pipelines.checking.cohort_look import compare_slides
 from bundle.pipelines.checking.look import Look, look_at
+from bundle.pipelines.checking.look_files import LookFile
 from bundle.slides import ReadSettings, open_slide
 from bundle.slides import find_slides as find_all
 
@@ -149,6 +150,30 @@ def test_a_killed_run_goes_on(planted, tmp_path, monkeypatch):
     looked.clear()
     other = SlideChecker(folder, tmp_path, slide_table=folder / "slide_table.csv", **READ, sampled_patches=3)
     assert other.run().n_kept == 0 and len(looked) == 16
+
+
+def test_a_slide_that_ends_the_process_is_not_opened_for_ever(demo_slides, tmp_path, monkeypatch):
+    """Two runs died while a slide was in work: the third names it and looks at all others. An interrupt is no death."""
+    out, ref = tmp_path / "out", find_slides(demo_slides)[1]
+    check = SlideChecker(demo_slides, out, num_workers=1, **READ)
+    out.mkdir()
+    for _ in range(2):  # what a process writes before it dies
+        LookFile(out / "checks.jsonl", check.settings).begin(ref, SlideRow())
+    (bad,) = check.run().bad
+    assert bad.ref.slide_id == "demo_01" and "two runs died" in bad.problem and not bad.reader
+    assert [each.ref.slide_id for each in check.run().bad] == ["demo_01"]
+    afresh = SlideChecker(demo_slides, out, overwrite=True, **READ)
+    assert afresh.run().bad == []
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checker, "look_at", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            afresh.run()
+    monkeypatch.undo()
+    assert check.run().bad == []
 
 
 def test_tables_are_looked_at_as_a_whole(tmp_path):

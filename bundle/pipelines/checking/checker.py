@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...cohort import SlideRef, SlideTable, write_quarantine
+from ...cohort import SlideRef, SlideRow, SlideTable, write_quarantine
 from ...core import as_bool, as_whole, check_folder
 from ...pages import csv_text, write_results
 from ...slides import ReadSettings, find_slides
@@ -21,6 +22,11 @@ from .table_look import TableLook, look_at_tables
 
 _SECONDS_BETWEEN_LINES = 10.0
 _MOST_LISTED = 20
+_MOST_DEATHS = 2
+_DEADLY = (
+    "was in work when two runs died (a library that crashed on it, too little memory, or somebody's kill), and is not "
+    "opened any more. --overwrite true looks at it again."
+)
 _COLUMNS = (
     "bytes", "format", "codec", "reader", "compared_with", "width", "height", "levels", "mpp", "mpp_source",
     "area_mm2", "tissue_share", "regions", "patches", "missing_tiles", "n_read",
@@ -98,6 +104,11 @@ class SlideChecker:
         self.look = DeepLook(self.how, as_whole(sampled_patches, "sampled_patches"), as_whole(seed, "seed"))
         self.num_workers, self.overwrite = as_whole(num_workers, "num_workers", 1), as_bool(overwrite)
 
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """All that changes a look."""
+        return self.how, self.look.n_patches, self.look.seed
+
     def run(self) -> Checks:
         """Check, write, and say what was found.
 
@@ -124,21 +135,31 @@ class SlideChecker:
     def _look_at_all(self, refs: Sequence[SlideRef], table: SlideTable) -> tuple[list[Look], int]:
         """Looks in the order of ``refs``, and how many were there."""
         rows = {ref.slide_id: table.row(ref.slide_id, ref.path) for ref in refs}
-        settings = (self.how, self.look.n_patches, self.look.seed)
-        file = LookFile(self.output_dir / "checks.jsonl", settings, is_fresh=self.overwrite)
+        file = LookFile(self.output_dir / "checks.jsonl", self.settings, is_fresh=self.overwrite)
         kept = [look for ref in refs if (look := file.get(ref, rows[ref.slide_id])) is not None]
         done = {look.ref.slide_id: look for look in kept}
         if done:
             _log.info("%d slides are as they were when they were looked at before", len(done))
-        waiting = (
-            partial(_timed, ref, rows[ref.slide_id], self.how, self.look) for ref in refs if ref.slide_id not in done
-        )
+        deadly = [ref for ref in refs if file.deaths(ref, rows[ref.slide_id]) >= _MOST_DEATHS]
+        done |= {ref.slide_id: Look(ref, problem=_DEADLY) for ref in deadly}
+        waiting = (partial(self._look_at, ref, rows[ref.slide_id], file) for ref in refs if ref.slide_id not in done)
         progress = _Progress(len(refs) - len(done))
-        for look in side_by_side(waiting, self.num_workers):
-            file.add(look, rows[look.ref.slide_id])
-            done[look.ref.slide_id] = look
-            progress(look)
+        try:
+            with closing(side_by_side(waiting, self.num_workers)) as looks:
+                for look in looks:
+                    file.add(look, rows[look.ref.slide_id])
+                    done[look.ref.slide_id] = look
+                    progress(look)
+        finally:
+            file.close(keeps=[ref.slide_id for ref in deadly])
         return [done[ref.slide_id] for ref in refs], len(kept)
+
+    def _look_at(self, ref: SlideRef, row: SlideRow, file: LookFile) -> Look:
+        started = time.perf_counter()
+        file.begin(ref, row)
+        look = look_at(ref, row, self.how, self.look)
+        look.seconds = time.perf_counter() - started
+        return look
 
     def _write(self, checks: Checks) -> None:
         rows = [
@@ -169,13 +190,6 @@ def as_text(checks: Checks, output_dir: Path) -> str:
     if bad:
         lines.append(f"  to leave out the {len(bad)}: --exclude {output_dir / 'quarantine.txt'}")
     return "\n".join(lines)
-
-
-def _timed(*arguments: Any) -> Look:
-    started = time.perf_counter()
-    look = look_at(*arguments)
-    look.seconds = time.perf_counter() - started
-    return look
 
 
 class _Progress:

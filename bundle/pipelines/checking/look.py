@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -121,8 +121,10 @@ def _write_down(slide: Slide, look: Look, how: ReadSettings) -> None:
             look.remark = f"its finest level has {slide.mpp:g} um/px: it will be enlarged to {how.mpp:g}"
 
 
-def side_by_side(looks: Iterator[Callable[[], Look]], num_workers: int) -> Iterator[Look]:
+def side_by_side(looks: Iterator[Callable[[], Look]], num_workers: int) -> Generator[Look, None, None]:
     """Looks as they are done, by several threads; readers and arithmetic leave Python's lock alone.
+
+    Where it is closed early, looks that have begun are waited for.
 
     Args:
         looks: each looks at one slide.
