@@ -13,6 +13,8 @@ from .tiff_pages import TiffPages
 from .tile_decoder import JPEG2000
 from .vendor_mpp import scales_of_openslide, together
 
+_UNSUPPORTED_CODEC = "Unsupported TIFF compression"
+
 _NONE, _BLOCK = 1, 1024  # TIFF's Compression; libtiff takes its buffer's size for the tile's
 
 _NO_VENDOR = "generic-tiff"
@@ -35,7 +37,8 @@ class OpenslideBackend(Backend):
         try:
             self._slide = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
-            raise WrongReaderError(str(error)) from error
+            is_codec = _UNSUPPORTED_CODEC in str(error)  # the file may be well: another reader has more codecs
+            raise (KnownLimitError if is_codec else WrongReaderError)(str(error)) from error
         self._error = openslide.OpenSlideError
         self.level_sizes = [tuple(size) for size in self._slide.level_dimensions]
         bounds = [self._slide.properties.get(f"openslide.bounds-{axis}", "0") for axis in "xy"]

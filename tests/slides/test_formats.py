@@ -1,6 +1,7 @@
 """Which reader may read which file follows from its format; what is refused says what it is and what to do."""
 
 import io
+import sys
 import zipfile
 
 import numpy as np
@@ -136,17 +137,36 @@ def test_a_reader_that_is_known_to_fail_is_refused(tmp_path, options, reader, sa
 
 
 def test_a_file_that_its_own_reader_refuses_is_refused(tmp_path, monkeypatch):
-    """An SVS in a compression that OpenSlide does not take fell to tifffile; without OpenSlide it still does."""
+    """An SVS that OpenSlide refused fell to tifffile; without OpenSlide it still does."""
     description = "Aperio Image Library v11\n|MPP = 0.25"
     path = write_pyramid(tmp_path / "a.svs", PICTURE, None, compression="lzma", factors=(1,), description=description)
-    said = r"slide a: a.svs \(Aperio SVS\) cannot be opened \(cucim: .*; openslide: [^;]*\)"
+    openslide = pytest.importorskip("openslide")
+
+    def refuse(path):
+        raise openslide.OpenSlideError("the levels of this file contradict one another")
+
+    monkeypatch.setattr(openslide, "OpenSlide", refuse)
+    said = r"slide a: a.svs \(Aperio SVS\) cannot be opened \(cucim: .*; openslide: the levels [^;]*\)"
     with pytest.raises(SlideError, match=said):
         open_slide(path)
     with open_slide(path, reader="tifffile") as slide:
         np.testing.assert_array_equal(slide.read(0, 0, 300, 260, 0.25)[0], PICTURE)
-    monkeypatch.setitem(__import__("sys").modules, "openslide", None)
+    monkeypatch.setitem(sys.modules, "openslide", None)
     with open_slide(path) as slide:
         assert (slide.reader, slide.mpp) == ("tifffile", 0.25)
+
+
+@pytest.mark.parametrize("codec", ["lzma", "webp", "jpegxl"])
+def test_a_codec_that_its_own_reader_lacks_says_nothing_of_the_file(tmp_path, codec):
+    """Then another reader of the format is asked."""
+    description = "Aperio Image Library v11\n|MPP = 0.25"
+    path = write_pyramid(tmp_path / "a.svs", PICTURE, None, compression=codec, factors=(1,), description=description)
+    with open_slide(path) as slide:
+        found = slide.read(0, 0, 300, 260, 0.25)[0]
+        assert (slide.reader, slide.mpp) == ("tifffile", 0.25)
+    assert np.abs(found.astype(int) - PICTURE).mean() < 12
+    with pytest.raises(SlideError, match="Unsupported TIFF compression"):
+        open_slide(path, reader="openslide")
 
 
 def test_the_reader_that_sees_all_levels_is_taken(tmp_path):
