@@ -66,6 +66,7 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
         prototype_warmup_epochs=1,
         min_regions=2,
         batch_size=4,
+        mask_missing="auto",  # the demo itself trains without masks
     )
     data = TokenDataset(tokens)
     recorded = [read_token_header(path).attributes["encoder_contract"] for path in tokens.glob("*.h5")]
