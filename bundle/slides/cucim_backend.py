@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core import readable
 from .backend import MissingLibraryError, WrongReaderError
-from .missing_tiles import fill
+from .missing_tiles import filled
 from .tiff_backend import TiffBackend
 from .tiff_pages import TiffPages
 from .tile_decoder import JPEG, JPEG2000, TileDecoder
@@ -59,11 +59,7 @@ class CucimBackend(TiffBackend):
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """See :class:`Backend`."""
         left_out = self._pages.left_out(x, y, width, height, level)
-        picture = self._rectangle(x, y, width, height, level)
-        if left_out:
-            picture = picture.copy()
-            fill(picture, self, x, y, level, left_out)
-        return picture
+        return filled(self._rectangle(x, y, width, height, level), self, x, y, level, left_out)
 
     def _rectangle(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """What cuCIM makes of it."""

@@ -33,6 +33,16 @@ def fill(picture: NDArray[np.uint8], backend: Backend, x: int, y: int, level: in
             picture[y0 - y : y1 - y, x0 - x : x1 - x] = _of_finer(backend, level, (x0, y0, x1, y1))
 
 
+def filled(
+    picture: NDArray[np.uint8], backend: Backend, x: int, y: int, level: int, boxes: list[Box]
+) -> NDArray[np.uint8]:
+    """The same rectangle with its boxes filled, see :func:`fill`: a copy where there are any."""
+    if boxes:
+        picture = picture.copy()
+        fill(picture, backend, x, y, level, boxes)
+    return picture
+
+
 def _of_finer(backend: Backend, level: int, box: Box) -> NDArray[np.uint8]:
     """A rectangle of a level made smaller from the level before it; what is missing there comes from further down."""
     size = backend.level_sizes[level - 1]

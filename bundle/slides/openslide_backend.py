@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from .backend import Backend, DamagedFileError, KnownLimitError, MissingLibraryError, WrongReaderError
 from .colors import RefusedColorsError, over_white, profile_name
 from .images import RefusedFileError, SlideImage, choose, with_roles
-from .missing_tiles import fill
+from .missing_tiles import filled
 from .tiff_pages import TiffPages
 from .tile_decoder import JPEG2000
 from .vendor_mpp import scales_of_openslide, together
@@ -128,11 +128,7 @@ class OpenslideBackend(Backend):
     def read(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """See :class:`Backend`."""
         left_out = [] if self._pages is None else self._pages.left_out(x, y, width, height, level)
-        picture = self._rectangle(x, y, width, height, level)
-        if left_out:
-            picture = picture.copy()
-            fill(picture, self, x, y, level, left_out)
-        return picture
+        return filled(self._rectangle(x, y, width, height, level), self, x, y, level, left_out)
 
     def _rectangle(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         """What OpenSlide makes of it."""
