@@ -50,10 +50,10 @@ def roi_mask(
     _compare_with_slide(path, drawn, width * downsample, height * downsample)
     mask = np.zeros((height, width), bool)
     for area in drawn:
-        mask |= _rasterized(area, width, height, downsample)
+        mask |= rasterized(area, width, height, downsample)
     for area in areas:
         if area.is_outside:
-            mask &= ~_rasterized(area, width, height, downsample)
+            mask &= ~rasterized(area, width, height, downsample)
     return mask
 
 
@@ -81,7 +81,7 @@ def _compare_with_slide(path: str | Path, areas: list[Area], width: float, heigh
         _log.warning("the region of interest %s goes beyond the slide: %s", path, where)
 
 
-def _rasterized(area: Area, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
+def rasterized(area: Area, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
     """Pixels whose middle lies within the exterior and no hole, to about half a pixel."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)

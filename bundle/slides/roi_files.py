@@ -21,11 +21,13 @@ class Area(NamedTuple):
 
     Attributes:
         rings: [exterior, hole, ...], each [n, 2].
+        name: class, where GeoJSON names one.
         is_outside: it is drawn to be left out.
         is_cropped: QuPath drew it, whose corner is that of what the scanner has scanned.
     """
 
     rings: list[NDArray[np.float64]]
+    name: str = ""
     is_outside: bool = False
     is_cropped: bool = False
 
@@ -59,26 +61,25 @@ def _ring(points: Any) -> NDArray[np.float64]:
     return ring
 
 
-def _areas_of_json(node: Any, is_ignored: bool = False, is_cropped: bool = False) -> Iterator[Area]:
+def _areas_of_json(node: Any, name: str = "", is_cropped: bool = False) -> Iterator[Area]:
     """Polygons below a GeoJSON node."""
     if isinstance(node, list):
         for item in node:
-            yield from _areas_of_json(item, is_ignored, is_cropped)
+            yield from _areas_of_json(item, name, is_cropped)
         return
     kind = node["type"]
     if kind == "FeatureCollection":
         yield from _areas_of_json(node["features"])
     elif kind == "Feature" and node.get("geometry"):
         properties = node.get("properties") or {}
-        name = _class_name(properties)
-        yield from _areas_of_json(node["geometry"], name.lower() == _IGNORED, "objectType" in properties)
+        yield from _areas_of_json(node["geometry"], _class_name(properties), "objectType" in properties)
     elif kind == "GeometryCollection":
-        yield from _areas_of_json(node["geometries"], is_ignored, is_cropped)
+        yield from _areas_of_json(node["geometries"], name, is_cropped)
     elif kind in ("Polygon", "MultiPolygon"):
         for rings in [node["coordinates"]] if kind == "Polygon" else node["coordinates"]:
             found = [ring for ring in map(_ring, rings) if len(ring)]
             if found:
-                yield Area(found, is_ignored, is_cropped)
+                yield Area(found, name, name.lower() == _IGNORED, is_cropped)
 
 
 def _class_name(properties: dict[str, Any]) -> str:
@@ -96,7 +97,9 @@ def _areas_of_xml(content: bytes) -> Iterator[Area]:
             corners = sorted(drawn.iter("Coordinate"), key=lambda point: float(point.get("Order", 0)))
             ring = _ring([(_number(point, "X"), _number(point, "Y")) for point in corners])
             if len(ring) and drawn.get("Type", "Polygon").lower() not in _LINES:
-                yield Area([ring], drawn.get("PartOfGroup", "").lower() in ("exclusion", "exclude", _IGNORED))
+                yield Area(
+                    [ring], is_outside=drawn.get("PartOfGroup", "").lower() in ("exclusion", "exclude", _IGNORED)
+                )
     elif root.tag == "Annotations":
         for layer in root.iter("Annotation"):
             is_ignored = layer.get("Name", "").lower() == _IGNORED
@@ -105,7 +108,8 @@ def _areas_of_xml(content: bytes) -> Iterator[Area]:
                 ring = _ring([(_number(point, "X"), _number(point, "Y")) for point in corners])
                 kind = region.get("Type", "Polygon").lower()
                 if len(ring) and kind not in _LINES:
-                    yield Area([_shape(kind, ring)], is_ignored or region.get("NegativeROA", "0") in ("1", "true"))
+                    is_outside = is_ignored or region.get("NegativeROA", "0") in ("1", "true")
+                    yield Area([_shape(kind, ring)], is_outside=is_outside)
     else:
         raise ValueError(f"XML of {root.tag}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from bundle.cohort import find_slides
 from bundle.slides import Slide, open_slide, tissue_mask
-from bundle.slides.roi import roi_mask
+from bundle.slides.roi import rasterized
+from bundle.slides.roi_files import read_areas
 
 _MPP, _SIDE, _COLUMNS, _ROWS = 8.0, 380, 4, 4
 _FOUND, _FAT = (0, 140, 0), (235, 110, 0)
@@ -35,43 +35,47 @@ class Agreement(NamedTuple):
         return cls(both / np.count_nonzero(found | drawn), both / drawn.sum(), both / max(found.sum(), 1))
 
 
-def compare(slide: Slide, drawn: Path) -> dict[str, float]:
+class Found(NamedTuple):
+    """Tissue of a slide's thumbnail [h, w, 3]: with fat, without, and the seconds of the first."""
+
+    picture: NDArray[np.uint8]
+    mpp: float
+    all: NDArray[np.bool_]
+    lean: NDArray[np.bool_]
+    seconds: float
+
+    @classmethod
+    def on(cls, slide: Slide) -> Found:
+        """Look for it."""
+        picture, mpp = slide.thumbnail(_MPP, max_px=8192)
+        start = time.process_time()
+        found = tissue_mask(picture, mpp)
+        seconds = time.process_time() - start
+        return cls(picture, mpp, found, tissue_mask(picture, mpp, keep_fat=False), seconds)
+
+
+def compare(slide: Slide, found: Found, drawn: Path) -> dict[str, float]:
     """What is found on a slide against an outline; with fat, and without where fat was outlined."""
-    picture, mpp = slide.thumbnail(_MPP, max_px=8192)
-    start = time.process_time()
-    found = tissue_mask(picture, mpp)
-    seconds = time.process_time() - start
-    height, width = found.shape
-    features = json.loads(drawn.read_text(encoding="utf-8"))["features"]
-    shapes = {feature["properties"]["classification"]["name"]: feature for feature in features}
-    masks = {name: _mask(shape, drawn, width, height, mpp / slide.mpp) for name, shape in shapes.items()}
-    result = {**Agreement.of(found, masks["Tissue"])._asdict(), "seconds": seconds}
-    if "Fat" in masks:
-        lean = tissue_mask(picture, mpp, keep_fat=False)
+    height, width = found.all.shape
+    masks = {"Tissue": np.zeros((height, width), bool), "Fat": np.zeros((height, width), bool)}
+    for area in read_areas(drawn):
+        masks[area.name] |= rasterized(area, width, height, found.mpp / slide.mpp)
+    result = {**Agreement.of(found.all, masks["Tissue"])._asdict(), "seconds": found.seconds}
+    if masks["Fat"].any():
         result |= {
-            "fat_found": float(found[masks["Fat"]].mean()),
-            "fat_found_if_dropped": float(lean[masks["Fat"]].mean()),
-            "iou_without_fat": Agreement.of(lean, masks["Tissue"] & ~masks["Fat"]).iou,
+            "fat_found": float(found.all[masks["Fat"]].mean()),
+            "fat_found_if_dropped": float(found.lean[masks["Fat"]].mean()),
+            "iou_without_fat": Agreement.of(found.lean, masks["Tissue"] & ~masks["Fat"]).iou,
         }
     return result
 
 
-def _mask(shape: object, drawn: Path, width: int, height: int, downsample: float) -> NDArray[np.bool_]:
-    one = drawn.with_suffix(".one.geojson")
-    one.write_text(json.dumps(shape), encoding="utf-8")
-    try:
-        return roi_mask(one, width, height, downsample)
-    finally:
-        one.unlink()
-
-
-def picture_of(slide: Slide) -> Image.Image:
+def picture_of(slide: Slide, found: Found) -> Image.Image:
     """A thumbnail with what is found outlined in green; in orange what would be left with fat dropped."""
-    picture, mpp = slide.thumbnail(_MPP, max_px=8192)
-    outlined = picture.copy()
-    width = max(picture.shape[:2]) // 500 + 1
-    for keep_fat, color in ((False, _FAT), (True, _FOUND)):
-        outlined[_edges(tissue_mask(picture, mpp, keep_fat=keep_fat), width)] = color
+    outlined = found.picture.copy()
+    width = max(outlined.shape[:2]) // 500 + 1
+    for mask, color in ((found.lean, _FAT), (found.all, _FOUND)):
+        outlined[_edges(mask, width)] = color
     image = Image.fromarray(outlined)
     image.thumbnail((_SIDE - 8, _SIDE - 24))
     tile = Image.new("RGB", (_SIDE, _SIDE), "white")
@@ -101,10 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("| slide | IoU | recall | precision | s | fat |\n| --- | --- | --- | --- | --- | --- |")
     for ref in find_slides(options.slides):
         with open_slide(ref.path, default_mpp=options.mpp, slide_id=ref.slide_id) as slide:
-            tiles.append(picture_of(slide))
+            found = Found.on(slide)
+            tiles.append(picture_of(slide, found))
             drawn = options.drawn / f"{ref.slide_id}.geojson"
             if drawn.exists():
-                print(_row(ref.slide_id, compare(slide, drawn)), flush=True)
+                print(_row(ref.slide_id, compare(slide, found, drawn)), flush=True)
     for number, first in enumerate(range(0, len(tiles), _COLUMNS * _ROWS), 1):
         shown = tiles[first : first + _COLUMNS * _ROWS]
         sheet = Image.new("RGB", (_COLUMNS * _SIDE, -(-len(shown) // _COLUMNS) * _SIDE), "white")

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from bundle.slides import open_slide, tissue_mask
-from scripts.bench.outlines import compare
+from scripts.bench.outlines import Found, compare
 
 OUTLINES = Path(__file__).parents[2] / "docs/tissue_outlines"
 HEIGHT, WIDTH, MPP = 240, 320, 8.0
@@ -209,7 +209,7 @@ def test_outlines_drawn_by_eye(atlas_slides, name, least):
     """Intersection over union with outlines of real slides; fat counts as ``keep_fat`` says."""
     path = atlas_slides / f"{name}.tif"
     with open_slide(path) as slide:
-        found = compare(slide, OUTLINES / f"{path.stem}.geojson")
+        found = compare(slide, Found.on(slide), OUTLINES / f"{path.stem}.geojson")
     assert found["iou"] >= least
     if "fat_found" in found:
         assert found["fat_found"] > 0.9 and found["fat_found_if_dropped"] < 0.15 and found["iou_without_fat"] > 0.8
