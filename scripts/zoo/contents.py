@@ -11,7 +11,7 @@ FOLDERS = (*("bundle", "configs", "docs"), *("scripts/deploy_app", "scripts/mona
 FILES = (
     *("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml", "models/README.md"),
     # What measures, tests and packages needs the repository, and stays there.
-    *("scripts/demo", "scripts/estimate", "scripts/label", "scripts/search", "scripts/setup"),
+    *("scripts/check_slides", "scripts/demo", "scripts/estimate", "scripts/label", "scripts/search", "scripts/setup"),
 )
 _NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
 

@@ -35,8 +35,9 @@ def test_a_script_that_ships_brings_its_python():
     """Start scripts once shipped whose Python did not: what a shipped one starts is in the package, tools are not."""
     files = packaged_files(ROOT)
     scripts = [ROOT / name for name in files if name.startswith("scripts/") and not Path(name).suffix]
-    assert {path.name for path in scripts} == {"demo", "estimate", "label", "search", "setup"}
+    assert {path.name for path in scripts} == {"check_slides", "demo", "estimate", "label", "search", "setup"}
     started = {name for path in scripts for name in re.findall(r"(?:bundle|scripts)(?:\.\w+)+", path.read_text())}
     modules = {name.replace(".", "/") for name in started}
-    assert modules and all({f"{name}.py", f"{name}/__main__.py"} & set(files) for name in modules)
+    forms = ("{}.py", "{}/__main__.py", "{}/__init__.py")
+    assert modules and all({form.format(name) for form in forms} & set(files) for name in modules)
     assert not [name for name in files if name.startswith(("scripts/bench", "scripts/zoo", "tests/"))]
