@@ -14,6 +14,7 @@ from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder
 from .selection import select_backbone
+from .token_standard import TokenStandard
 from .vit import PatchViT, RegionViT
 from .vit_architectures import VIT_ARCHITECTURES
 from .vit_variant_weights import load_vit_variant, variant_weights
@@ -32,6 +33,7 @@ __all__ = [
     "ProjectionHead",
     "RegionDescriber",
     "RegionViT",
+    "TokenStandard",
     "VIT_ARCHITECTURES",
     "VariantArchitecture",
     "ViTVariant",

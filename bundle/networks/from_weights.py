@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
 from .pretraining import read_about
 from .selection import EncoderWeights, select_backbone
+from .token_standard import TokenStandard
 from .vit import RegionViT
 from .weights_reading import read_weights
 
@@ -30,6 +31,8 @@ def make_student(
     compiled: bool = False,
     mask_missing: bool | str = "auto",
     has_missing: bool = False,
+    standardize_tokens: bool | str = "auto",
+    statistics: Callable[[], tuple[Tensor, Tensor]] | None = None,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
@@ -42,15 +45,21 @@ def make_student(
         mask_missing: tokens that are missing are left out of attention; ``auto``: as the file's training had it, and
             without a file where tokens are missing.
         has_missing: some of the tokens are missing.
+        standardize_tokens: tokens go through :class:`~bundle.networks.TokenStandard` first; ``auto``: as the file's
+            training had it, and without a file not.
+        statistics: gives mean and standard deviation of the cohort's tokens; asked where they are needed.
 
     Raises:
         BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
             other ``mask_missing``.
     """
     encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
+    if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens) and statistics is not None:
+        encoder.backbone.standard = TokenStandard(*statistics())
     if weights is not None:
         parts = load_encoder(encoder, weights)
         _check_masking(encoder, parts.mask_missing, mask_missing, weights)
+        _check_standard(encoder, standardize_tokens, weights)
         warn_of_missing_background(weights, not has_missing)
         if parts.last_layer:
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
@@ -68,6 +77,16 @@ def _check_masking(encoder: Encoder, as_trained: bool, wanted: bool | str, path:
             f"would mean nothing. Set mask_missing to auto or {as_trained}, or start without these weights."
         )
     encoder.mask_missing = as_trained
+
+
+def _check_standard(encoder: Encoder, wanted: bool | str, path: str | Path) -> None:
+    has = encoder.backbone.standard is not None
+    if wanted != "auto" and as_bool(wanted) != has:
+        how = "tokens as they are", "standardized tokens"
+        raise BundleError(
+            f"{path} was trained with {how[has]}, and standardize_tokens is {wanted}: what it has learned would mean "
+            f"nothing. Set standardize_tokens to auto or {has}, or start without these weights."
+        )
 
 
 def warn_of_missing_background(weights: str | Path | None, has_background: bool) -> None:
@@ -102,6 +121,8 @@ def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:
         BundleError: the file is missing or broken, or its backbone is of another architecture.
     """
     parts = select_backbone(read_weights(path), source=path)
+    if isinstance(encoder.backbone, RegionViT):
+        encoder.backbone.has_standard_of(parts.backbone)
     load_into(encoder.backbone, parts.backbone, source=path)
     if parts.head:
         _load_if_it_fits(encoder.head, parts.head, path, "projection head")
@@ -131,6 +152,7 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
         )
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
     backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
+    backbone.has_standard_of(parts.backbone)
     load_into(backbone, parts.backbone, source=path)
     return Encoder(backbone, _head_of(parts.head, found["dim"], path), parts.mask_missing).to(device).eval()
 

@@ -41,6 +41,7 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
     mlp = own.head.mlp
     head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
     backbone = RegionViT(**own.backbone.architecture)  # type: ignore[arg-type]
+    backbone.has_standard_of(own.backbone.state_dict())
     return Encoder(backbone, head, own.mask_missing).to(device).eval()
 
 

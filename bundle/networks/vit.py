@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from ..core import SettingError
 from .blocks import Block, ClassBlock, Groups
 from .drop import keep_rows, keep_scales
 from .positions import resized_positions
+from .token_standard import TokenStandard
 
 _INIT_STD = 0.02
 
@@ -155,6 +157,10 @@ class RegionViT(ClassTokenViT):
         dim, depth, n_heads, mlp_ratio, n_positions, drop_path: see :class:`ClassTokenViT`. ``n_positions`` counts
             tokens; one token is one 256 px patch.
 
+    Attributes:
+        standard: what tokens go through first, see :class:`~bundle.networks.TokenStandard`; None: they stay as they
+            are. A state dict that has its numbers brings it along.
+
     References:
         Chen et al., "Scaling vision transformers to gigapixel images via hierarchical self-supervised learning",
         CVPR 2022.
@@ -174,6 +180,7 @@ class RegionViT(ClassTokenViT):
     ) -> None:
         super().__init__(dim, depth, n_heads, mlp_ratio, n_positions, drop_path)
         self.in_dim = in_dim
+        self.standard: TokenStandard | None = None
         self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
         self._initialize()
 
@@ -183,9 +190,20 @@ class RegionViT(ClassTokenViT):
         What stands where ``mask`` (B, H, W) is False, be it NaN, reaches neither the result nor a gradient.
         """
         tokens = image.permute(0, 2, 3, 1)
-        if mask is not None:
+        if self.standard is not None:
+            tokens = self.standard(tokens, mask)
+        elif mask is not None:
             tokens = tokens.masked_fill(~mask.unsqueeze(-1), 0.0)
         return self.phi(tokens)
+
+    def has_standard_of(self, names: Container[str], prefix: str = "") -> None:
+        """Standardize tokens if weights with these names do, by the numbers that are loaded next."""
+        has = f"{prefix}standard.mean" in names
+        self.standard = (self.standard or TokenStandard.without_numbers(self.in_dim)) if has else None
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        self.has_standard_of(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class PatchViT(ClassTokenViT):

@@ -16,6 +16,8 @@ from .resident import DeviceCache, make_cache
 from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
 from .token_store import TokenHeader
 
+_READ_TOGETHER = 64  # regions, when statistics are taken
+
 
 class TokenDataset(Dataset[dict[str, Any]]):
     """Regions of all slides; item -> ``features`` [P, P, D], ``mask`` and ``present`` bool [P, P], ``region_id`` and
@@ -150,6 +152,24 @@ class TokenDataset(Dataset[dict[str, Any]]):
         out = self._batches(len(indices))
         self._reader.read_into(indices, out.numpy(), np.arange(len(indices)))
         return out
+
+    def statistics(self, max_regions: int = 1024) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [D] of each value over the tokens that are there, float32.
+
+        Args:
+            max_regions: as many regions are read, evenly spread over all slides.
+        """
+        chosen = np.unique(np.linspace(0, len(self) - 1, max(1, min(max_regions, len(self)))).astype(np.int64))
+        sums = torch.zeros(2, self.token_dim, dtype=torch.float64)
+        shift, n = None, 0
+        for rows in np.array_split(chosen, -(-len(chosen) // _READ_TOGETHER)):
+            tokens = self.read(rows).cpu()[self.present[torch.from_numpy(rows)]].double()
+            if shift is None:
+                shift = tokens.mean(0)  # near the mean: squares of what is left cancel nothing
+            sums += torch.stack([(tokens - shift).sum(0), (tokens - shift).square().sum(0)])
+            n += len(tokens)
+        mean, square = sums / max(n, 1)
+        return (mean + shift).float(), (square - mean.square()).clamp(min=0).sqrt().float()
 
     @property
     def _grid(self) -> tuple[int, int, int]:

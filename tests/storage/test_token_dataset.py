@@ -202,3 +202,16 @@ def test_unknown_cache_is_refused(cohort):
     """A misspelled cache option names the choices."""
     with pytest.raises(BundleError, match="choose auto, device, memory or none"):
         TokenDataset(cohort[0], cache="ram")
+
+
+def test_statistics_are_those_of_the_tokens_that_are_there(cohort):
+    """Mean and deviation of what has a token, far from zero, of all regions or of some that are evenly spread."""
+    folder, _ = cohort
+    data = TokenDataset(folder, cache="none")
+    data.read = lambda rows, read=data.read: read(rows).float() + 1000  # squares of 1000 would drown what is left
+    for most, regions in ((1000, range(10)), (4, [0, 3, 6, 9])):
+        tokens = data.read(np.array(regions))[data.present[list(regions)]].double().numpy()
+        mean, sd = data.statistics(most)
+        assert mean.dtype == sd.dtype == torch.float32
+        np.testing.assert_allclose(mean, tokens.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(sd, tokens.std(0), rtol=1e-5)
