@@ -3,6 +3,7 @@
 from .features.embedding_evaluator import EmbeddingEvaluator
 from .features.region_encoders import RegionEncoders
 from .features.slide_features import SlideFeatures
+from .features.slide_vectors import read_slide_vectors
 from .features.stored_features import StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison
 from .metrics.identity_probe import IdentityProbe
@@ -42,4 +43,5 @@ __all__ = [
     "evaluation_rows",
     "evaluation_splits",
     "knn_predict",
+    "read_slide_vectors",
 ]
