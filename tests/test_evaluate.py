@@ -116,6 +116,37 @@ def test_embeddings_are_evaluated_as_their_tokens_are(cohort, tmp_path):
     assert found["tokens"] == found["embeddings"] and set(found["tokens"]) == {"region_embedding", "prototypes"}
 
 
+def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others(cohort, tmp_path):
+    """By ids of the config alone: three more features of every encoder, and an encoder that is a table of vectors."""
+    vectors = [{"slide": f"slide_{i}", "v0": i % 2, "v1": i} for i in range(20)]
+    made = ConfigWorkflow(
+        config_file=CONFIG,
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(ROOT),
+        dataset_dir=str(cohort / "tokens"),
+        slide_table=str(cohort / "table.csv"),
+        output_dir=str(tmp_path),
+        encoders={"SLPD": str(cohort / "model.pt")},
+        slide_vectors={"TITAN": str(write_table(tmp_path / "vectors.csv", vectors))},
+        features=["mean_token", "mixture", "composition", "transport"],
+        n_cohort_prototypes=3,
+        protocols=["knn"],
+        train_fractions=[1.0],
+        device="cpu",
+    )
+    made.initialize()
+    assert made.check_properties() == []
+    made.run()
+    found = json.loads((tmp_path / "results.json").read_text())
+    pooled = {(encoder, kind) for encoder in ("tokens", "SLPD") for kind in ("mixture", "composition", "transport")}
+    expected = {("tokens", "mean_token"), ("TITAN", "slide_vector"), *pooled}
+    assert {(r["encoder"], r["features"]) for r in found["results"]} == expected
+    assert found["settings"]["n_cohort_prototypes"] == 3 and "TITAN" in found["settings"]["slide_vectors"]
+    page = (tmp_path / "report.html").read_text()
+    assert "mixture of prototypes" in page and "slide vector" in page
+
+
 def test_a_user_s_mistake_is_one_message(cohort, tmp_path):
     """Too few patients of a class for the folds: how many there are and what to do; no traceback, nothing embedded."""
     done = run(cohort, tmp_path, n_folds=11)

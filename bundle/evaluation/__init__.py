@@ -3,6 +3,7 @@
 from .features.embedding_evaluator import EmbeddingEvaluator
 from .features.region_encoders import RegionEncoders
 from .features.slide_features import SlideFeatures
+from .features.slide_vectors import read_slide_vectors
 from .features.stored_features import StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison
 from .metrics.identity_probe import IdentityProbe
@@ -10,6 +11,10 @@ from .metrics.intervals import Estimate, Figures, bootstrap
 from .metrics.knn import knn_predict
 from .metrics.slide_knn import SlideKNN
 from .patient_rows import evaluation_rows, evaluation_splits
+from .pooling.cohort_prototypes import CohortPrototypes
+from .pooling.composition import Composition
+from .pooling.mixture import Mixture
+from .pooling.transport import Transport
 from .protocols.cox import CoxRegression
 from .protocols.linear import LinearProbe
 from .protocols.mil import AttentionMIL
@@ -21,7 +26,9 @@ from .slide_evaluation import SlideEvaluation
 __all__ = [
     "Arm",
     "AttentionMIL",
+    "CohortPrototypes",
     "Comparison",
+    "Composition",
     "CoxRegression",
     "EmbeddingEvaluator",
     "Estimate",
@@ -29,6 +36,7 @@ __all__ = [
     "Figures",
     "IdentityProbe",
     "LinearProbe",
+    "Mixture",
     "NearestNeighbors",
     "RegionEncoders",
     "ResultsFiles",
@@ -36,10 +44,12 @@ __all__ = [
     "SlideFeatures",
     "SlideKNN",
     "StoredFeatures",
+    "Transport",
     "bootstrap",
     "evaluation_dataset",
     "evaluation_features",
     "evaluation_rows",
     "evaluation_splits",
     "knn_predict",
+    "read_slide_vectors",
 ]

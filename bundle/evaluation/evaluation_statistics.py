@@ -7,11 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from .features.pooled_features import KIND_OF
+from .features.pooled_features import KIND_OF, POOLED
 from .findings import MAIN_METRIC, Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
 from .metrics.intervals import Estimate, Figures, bootstrap, compare_bootstrap, over_folds
 from .metrics.survival import SurvivalFigures
+from .protocols.inputs import Vectors
 
 MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-value
 _RANGE = {"kappa": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "mae": (0.0, np.inf)}  # all others: 0 to 1
@@ -52,7 +53,8 @@ def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Com
     """The main figure of every two encoders under the same protocol, later minus earlier, on the same patients.
 
     Compared are arms that learned from the largest share of the patients; one vector stands against one vector, a bag
-    against a bag, prototypes against prototypes. More than ten pairs of encoders: those with the first.
+    against a bag, prototypes against prototypes. Vectors that are pooled in one way stand against each other and
+    against the first encoder's own vector. More than ten pairs of encoders: those with the first.
 
     Args:
         evaluation: has predictions and results.
@@ -64,14 +66,21 @@ def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Com
     groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in predictions:
         if arm.train_fraction == largest:
-            groups.setdefault((arm.protocol, KIND_OF.get(arm.features, arm.features)), []).append(arm)
+            groups.setdefault((arm.protocol, _company(arm.features)), []).append(arm)
     found = []
-    for arms in groups.values():
+    for (protocol, company), arms in groups.items():
+        if company in POOLED:
+            arms = [*groups.get((protocol, Vectors.kind), [])[:1], *arms]
         pairs = list(combinations(arms, 2))
         for earlier, later in pairs if len(pairs) <= MAX_PAIRS else [(arms[0], arm) for arm in arms[1:]]:
             difference, p_value = _compare(evaluation, predictions[later], predictions[earlier], n_bootstrap, seed)
             found.append(Comparison(later, earlier, metric, difference, p_value))
     return found
+
+
+def _company(features: str) -> str:
+    """What features are compared within."""
+    return features if features in POOLED else KIND_OF.get(features, features)
 
 
 def by_arm(evaluation: Evaluation) -> dict[Arm, list[Predictions]]:

@@ -18,7 +18,8 @@ class Arm(NamedTuple):
 
     Attributes:
         encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives.
-        features: "mean_token", "region_embedding", "prototypes" or "regions" (the bag of a slide's region embeddings).
+        features: "mean_token", "region_embedding", "prototypes", "regions" (the bag of a slide's region embeddings),
+            "slide_vector" (brought by a user), "mixture", "composition" or "transport" (pooled by cohort prototypes).
         protocol: "knn", "linear", "mil", "cox".
         train_fraction: share of the training patients that were used, in (0, 1].
     """

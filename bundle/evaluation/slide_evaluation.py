@@ -16,9 +16,10 @@ from .. import __version__
 from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
 from ..core import BundleError, as_number, as_whole, check_folder
 from .evaluation_statistics import comparisons, results
-from .features.pooled_features import FEATURES, KIND_OF, PooledFeatures
+from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
 from .findings import MAIN_METRIC, Arm, Evaluation, Predictions
 from .patient_rows import EvaluationRows
+from .pooling.pooling import Pooling, pooled
 from .prediction_store import PredictionStore
 from .protocols.inputs import Inputs, Vectors
 
@@ -57,10 +58,12 @@ class SlideEvaluation:
         splits: of the patients, and the sentences that they are worth.
         protocols: objects of :mod:`bundle.evaluation.protocols`.
         output_dir: where everything goes.
-        use_features: which of "mean_token", "region_embedding", "regions" and "prototypes".
+        use_features: which of "mean_token", "region_embedding", "regions" and "prototypes", and of what ``pooling``
+            gives; "slide_vector" is used wherever it is brought.
         use_protocols: names of protocols, of which those of another task are passed over; None: all.
         train_fractions: shares of the training patients to learn from, in (0, 1].
         n_bootstrap: resamples of a fixed test set.
+        pooling: objects of :mod:`bundle.evaluation.pooling`, by the names of the features that they make.
         seed: of shares, protocols and resamples.
         reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
         settings: what the run was asked for, for the reports.
@@ -76,11 +79,12 @@ class SlideEvaluation:
         splits: SplitFile,
         protocols: Sequence[SlideProtocol],
         output_dir: str | Path,
-        use_features: Sequence[str] = FEATURES,
+        use_features: Sequence[str] = USUAL_FEATURES,
         use_protocols: Sequence[str] | None = None,
         *,
         train_fractions: Sequence[float] = (0.25, 1.0),
         n_bootstrap: int = 2000,
+        pooling: Sequence[Pooling] = (),
         seed: int = 0,
         reports: Sequence[Callable[[Evaluation], Any]] = (),
         settings: Mapping[str, Any] | None = None,
@@ -89,7 +93,9 @@ class SlideEvaluation:
         self.train_fractions = _fractions(train_fractions)
         self.n_bootstrap, self.seed = as_whole(n_bootstrap, "n_bootstrap", 100), as_whole(seed, "seed")
         self.settings = dict(settings or {})
-        use_features = _known(use_features, FEATURES, "features")
+        self._pooling = {pool.name: pool for pool in pooling}
+        known = [kind for kind in FEATURES if kind not in POOLED or kind in self._pooling]
+        use_features = _known(use_features, known, "features")
         names = [p.name for p in protocols]
         use_protocols = _known(names if use_protocols is None else use_protocols, names, "protocols")
         self._ways = [
@@ -97,7 +103,7 @@ class SlideEvaluation:
             for protocol in (p for p in protocols if p.name in use_protocols and rows.task in p.tasks)
             for encoder in features.names
             for kind in features.kinds(encoder)
-            if kind in use_features and KIND_OF[kind] in protocol.takes
+            if kind in (*use_features, SLIDE_VECTOR) and KIND_OF[kind] in protocol.takes
         ]
         if not self._ways:
             able = ", ".join(f"{p.name} ({', '.join(p.takes)})" for p in protocols if rows.task in p.tasks)
@@ -176,9 +182,11 @@ class SlideEvaluation:
         found = {}
         for name, seen in self.features.pretraining.items():
             if seen is None:
+                has_weights = self.features.kinds(name) != [SLIDE_VECTOR]
+                why = " (its weights have no .json beside them)" if has_weights else ""
                 notes.append(
-                    f"Which slides {name} was pre-trained on is not known (its weights have no .json beside them): "
-                    "whether it was trained on test slides cannot be told."
+                    f"Which slides {name} was pre-trained on is not known{why}: whether it was trained on test slides "
+                    "cannot be told."
                 )
             elif shared := sorted(set(seen) & set(slides)):
                 found[name] = shared
@@ -203,12 +211,15 @@ class SlideEvaluation:
         rows, arm = self.rows, Arm(way.encoder, way.features, way.protocol.name, fraction)
         train = fraction_of(split.train, rows.targets, fraction, self.seed)
         targets, n_classes = rows.targets[train], len(rows.classes)
-        how = (type(way.protocol).__qualname__, sorted(vars(way.protocol).items()), n_classes, self.seed, __version__)
+        pooling = self._pooling.get(way.features)
+        how = () if pooling is None else pooling.settings
+        how += (type(way.protocol).__qualname__, sorted(vars(way.protocol).items()), n_classes, self.seed, __version__)
         name = self._store.key(key, train, targets, split.test, *how)
         scores = self._store.get(name)
         if scores is None:
             try:
-                scores = way.protocol(inputs.take(train), targets, inputs.take(split.test), n_classes, self.seed)
+                learned, tested = pooled(inputs.take(train), inputs.take(split.test), pooling)
+                scores = way.protocol(learned, targets, tested, n_classes, self.seed)
             except BundleError as error:
                 raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
             self._store.put(name, scores)

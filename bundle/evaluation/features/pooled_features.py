@@ -15,13 +15,20 @@ from ...prototypes import batched_kmeans
 from ..protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
 from .region_encoders import TOKENS
 
+SLIDE_VECTOR = "slide_vector"  # what another program says of a whole slide
 KIND_OF = {  # the kind of input that features become
     "mean_token": Vectors.kind,
     "region_embedding": Vectors.kind,
     "regions": Bags.kind,
     "prototypes": PrototypeSets.kind,
+    SLIDE_VECTOR: Vectors.kind,
+    "mixture": Vectors.kind,
+    "composition": Vectors.kind,
+    "transport": Vectors.kind,
 }
 FEATURES = tuple(KIND_OF)
+POOLED = ("mixture", "composition", "transport")  # bags, made vectors by what the training patients of a split show
+USUAL_FEATURES = tuple(name for name in FEATURES if name not in (*POOLED, SLIDE_VECTOR))
 
 
 class RegionVectors(NamedTuple):
@@ -66,7 +73,8 @@ class PooledFeatures:
 
     def kinds(self, encoder: str) -> list[str]:
         """Which features there are of an encoder."""
-        return [f for f in FEATURES if f != ("region_embedding" if encoder == TOKENS else "mean_token")]
+        others = (SLIDE_VECTOR, "region_embedding" if encoder == TOKENS else "mean_token")
+        return [f for f in FEATURES if f not in others]
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand."""
@@ -85,14 +93,14 @@ class PooledFeatures:
 
         Args:
             encoder: one of ``names``.
-            features: one of ``kinds(encoder)``.
+            features: one of ``kinds(encoder)``; those that are still to be pooled are bags.
             members: places in ``slide_ids`` of the slides of each of n patients.
         """
         regions, sizes = self._regions_of(members)
         if features == "prototypes":
             return self._prototypes(self.regions(encoder).projection[regions], sizes)
         values = self.regions(encoder).embedding[regions]
-        if features == "regions":
+        if features == "regions" or features in POOLED:
             return Bags(values, sizes)
         sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
         return Vectors((sums / sizes[:, None]).astype(np.float32))

@@ -22,6 +22,7 @@ from ...storage import (
     read_embeddings_header,
     read_token_header,
 )
+from .brought_features import BroughtFeatures
 from .pooled_features import PooledFeatures, RegionVectors
 from .region_encoders import RegionEncoders
 from .slide_features import SlideFeatures
@@ -167,6 +168,7 @@ def evaluation_features(
     n_prototypes: int = 4,
     *,
     encoders: Mapping[str, str | Path] | None = None,
+    slide_vectors: Mapping[str, NDArray[np.float32]] | None = None,
     **options: Any,
 ) -> PooledFeatures:
     """Features of what there is: :class:`SlideFeatures` of token files, :class:`StoredFeatures` of embeddings.
@@ -177,11 +179,15 @@ def evaluation_features(
         output_dir: where embeddings of token files are kept.
         n_prototypes: a patient.
         encoders: files of weights by name.
+        slide_vectors: of another program, by name, see :func:`read_slide_vectors`; they stand beside the encoders.
         options: of :class:`SlideFeatures`.
     """
+    features: PooledFeatures
     if isinstance(dataset, TokenDataset):
-        return SlideFeatures(dataset, network, output_dir, n_prototypes, **options)
-    return StoredFeatures(dataset, encoders, n_prototypes, options.get("device", "cpu"), options.get("seed", 0))
+        features = SlideFeatures(dataset, network, output_dir, n_prototypes, **options)
+    else:
+        features = StoredFeatures(dataset, encoders, n_prototypes, options.get("device", "cpu"), options.get("seed", 0))
+    return BroughtFeatures(features, slide_vectors) if slide_vectors else features
 
 
 def _index(slides: list[SlideEmbeddings]) -> NDArray[np.int64]:
