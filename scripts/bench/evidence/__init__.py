@@ -1,0 +1,1 @@
+"""What SLPD is worth on tissue, beside its rivals."""

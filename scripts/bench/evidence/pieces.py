@@ -1,0 +1,110 @@
+"""The pieces of the evidence: commands that a user gives, each with files by which it is known to be done."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from ..processes import bundle_command
+from ..tissue.cohort import Cohort
+
+_HERE = Path(__file__).parent
+UNTRAINED, TOKENS = "untrained", "tokens"
+
+
+class Piece(NamedTuple):
+    """A command, at most half an hour of it, and what it is called in the record."""
+
+    name: str
+    words: list[str]
+
+
+class Arms(NamedTuple):
+    """What is trained: ids of ``configs/train.yaml``, ``settings`` of all, and by name what an arm changes of them."""
+
+    settings: dict[str, Any]
+    arms: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path = _HERE / "arms.yaml") -> Arms:
+        """Of the file."""
+        found = yaml.safe_load(path.read_text())
+        return cls(found["settings"], found["arms"])
+
+
+def tokens_piece(options: argparse.Namespace, slides: Path, table: Path, tokens: Path, name: str) -> Piece:
+    """Slides to tokens."""
+    ids = {"mpp": options.mpp, "patch_size": options.patch_size, "patch_encoder_ckpt": options.patch_encoder}
+    ids |= {n: v for n, v in _contract(options).items() if v is not None}
+    words = bundle_command(
+        "tokenizing",
+        ["configs/tokenize.yaml"],
+        dataset_dir=slides,
+        slide_table=table,
+        tokens_dir=tokens,
+        output_dir=tokens.with_name(f"{tokens.name}_log"),
+        batch_size=128,
+        device=options.device,
+        **ids,
+    )
+    return Piece(name, words)
+
+
+def _contract(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("patch_encoder", "patch_mean", "patch_std", "patch_input_px")
+    return {name: getattr(options, f"encoder_{name.removeprefix('patch_')}", None) for name in names}
+
+
+def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
+    """Each arm with each seed; all arms of a seed before the next seed."""
+    for seed in options.seeds:
+        for name, changes in arms.arms.items():
+            folder = options.output / "runs" / f"{name} {seed}"
+            words = bundle_command(
+                "training",
+                ["configs/train.yaml"],
+                dataset_dir=options.tokens,
+                slide_table=cohort.table,
+                label=options.label,
+                output_dir=folder,
+                model_path=folder / "model.pt",
+                seed=seed,
+                resume=True,
+                device=options.device,
+                val_interval=10,
+                **{**arms.settings, **changes},
+            )
+            yield Piece(f"training {name} {seed}", words)
+
+
+def evaluation_piece(
+    options: argparse.Namespace, cohort: Cohort, arms: Mapping[str, Any], seed: int, *, second: Path | None = None
+) -> Piece:
+    """All arms of a seed, and what people would do instead; on the corpus, or on the one with a second scanner."""
+    encoders = {name: str(options.output / "runs" / f"{name} {seed}" / "model.pt") for name in arms}
+    ids: dict[str, Any] = {"dataset_dir": options.tokens, "slide_table": cohort.table}
+    folder, name = options.output / "evaluation" / str(seed), f"evaluation {seed}"
+    if second is not None:
+        ids = {"dataset_dir": second.parent / "tokens", "slide_table": second, "protocols": ["knn", "linear"]}
+        ids["features"] = ["mean_token", "region_embedding"]
+        folder, name = options.output / "second scanner" / str(seed), f"second scanner: evaluation {seed}"
+    words = bundle_command(
+        "evaluating",
+        ["configs/evaluate.yaml"],
+        **ids,
+        output_dir=folder,
+        encoders=encoders,
+        untrained=True,
+        label=options.label,
+        classes=cohort.classes,
+        n_folds=options.n_folds,
+        train_fractions=[1.0],
+        n_bootstrap=200,
+        seed=seed,
+        device=options.device,
+    )
+    return Piece(name, words)
