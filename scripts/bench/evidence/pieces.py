@@ -108,3 +108,28 @@ def evaluation_piece(
         device=options.device,
     )
     return Piece(name, words)
+
+
+def picture_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> list[Piece]:
+    """Slides colored by prototype, of the last arm's first seed."""
+    folder, ours = options.output / "pictures", list(arms.arms)[-1]
+    infer = bundle_command(
+        "inferring",
+        ["configs/inference.yaml"],
+        dataset_dir=options.tokens,
+        slide_table=cohort.table,
+        output_dir=folder,
+        region_encoder_ckpt=options.output / "runs" / f"{ours} {options.seeds[0]}" / "model.pt",
+        device=options.device,
+    )
+    maps = bundle_command(
+        "mapping",
+        ["configs/maps.yaml"],
+        dataset_dir=folder / "embeddings",
+        output_dir=folder / "maps",
+        slides_dir=cohort.slides,
+        slide_table=cohort.table,
+        layers=["prototypes"],
+        formats=["png"],
+    )
+    return [Piece("pictures: inference", infer), Piece("pictures: maps", maps)]
