@@ -146,4 +146,5 @@ def test_it_has_all_that_monai_asks_for(cohort, tmp_path, ids):
     made.initialize()
     assert made.check_properties() == []
     assert len(made.evaluator.splits.splits) == 10
+    assert {way.protocol.name for way in made.evaluator._ways} == {"knn", "linear", "mil"}, "the others on request"
     assert made.evaluator.rows.task == ("ordinal" if "ordered" in ids else "classification")

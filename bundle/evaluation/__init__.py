@@ -13,6 +13,8 @@ from .patient_rows import evaluation_rows, evaluation_splits
 from .protocols.cox import CoxRegression
 from .protocols.linear import LinearProbe
 from .protocols.mil import AttentionMIL
+from .protocols.mil_survival import SurvivalMIL
+from .protocols.mlp import MLPProbe
 from .protocols.neighbors import NearestNeighbors
 from .report.evaluation_report import EvaluationReport
 from .report.results_files import ResultsFiles
@@ -29,6 +31,7 @@ __all__ = [
     "Figures",
     "IdentityProbe",
     "LinearProbe",
+    "MLPProbe",
     "NearestNeighbors",
     "RegionEncoders",
     "ResultsFiles",
@@ -36,6 +39,7 @@ __all__ = [
     "SlideFeatures",
     "SlideKNN",
     "StoredFeatures",
+    "SurvivalMIL",
     "bootstrap",
     "evaluation_dataset",
     "evaluation_features",

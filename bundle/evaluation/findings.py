@@ -18,8 +18,9 @@ class Arm(NamedTuple):
 
     Attributes:
         encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives.
-        features: "mean_token", "region_embedding", "prototypes" or "regions" (the bag of a slide's region embeddings).
-        protocol: "knn", "linear", "mil", "cox".
+        features: "mean_token", "region_embedding", "prototypes", "regions" (the bag of a slide's region embeddings) or
+            "patch_tokens" (the bag of its tissue tokens).
+        protocol: "knn", "linear", "mlp", "mil", "cox", "mil_survival".
         train_fraction: share of the training patients that were used, in (0, 1].
     """
 

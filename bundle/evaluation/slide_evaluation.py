@@ -57,7 +57,7 @@ class SlideEvaluation:
         splits: of the patients, and the sentences that they are worth.
         protocols: objects of :mod:`bundle.evaluation.protocols`.
         output_dir: where everything goes.
-        use_features: which of "mean_token", "region_embedding", "regions" and "prototypes".
+        use_features: which of "mean_token", "region_embedding", "regions", "prototypes" and "patch_tokens".
         use_protocols: names of protocols, of which those of another task are passed over; None: all.
         train_fractions: shares of the training patients to learn from, in (0, 1].
         n_bootstrap: resamples of a fixed test set.

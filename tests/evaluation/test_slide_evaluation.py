@@ -21,6 +21,7 @@ from bundle.evaluation import (
     RegionEncoders,
     SlideEvaluation,
     SlideFeatures,
+    SurvivalMIL,
     evaluation_rows,
     evaluation_splits,
 )
@@ -79,7 +80,7 @@ def found(folder, output):
 
 
 def test_every_arm_predicts_every_patient_once(found):
-    """Three encoders, four ways each, two shares of the training patients, four folds; rows are patients."""
+    """Three encoders, four ways each, and patch tokens; two shares of the patients, four folds; rows are patients."""
     assert len(found.units) == 24 and found.slide_vectors["A"].shape == (24, 32)
     arms = {p.arm for p in found.predictions}
     assert arms == {
@@ -92,7 +93,7 @@ def test_every_arm_predicts_every_patient_once(found):
             ("prototypes", "knn"),
         )
         for fraction in (0.25, 1.0)
-    }
+    } | {Arm("tokens", "patch_tokens", "mil", fraction) for fraction in (0.25, 1.0)}
     for arm in arms:
         mine = [p for p in found.predictions if p.arm == arm]
         assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
@@ -146,7 +147,7 @@ def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     splits = SplitFile(found.splits[1:2], "folds")
     turned = evaluation(folder, output, rows=rows, splits=splits, seed=0).run()
     before = {p.arm: p for p in found.predictions if p.split == "fold 2"}
-    assert len(turned.predictions) == len(before) == 24
+    assert len(turned.predictions) == len(before) == 26
     for p in turned.predictions:
         np.testing.assert_array_equal(p.scores, before[p.arm].scores)
 
@@ -210,6 +211,23 @@ def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
         assert interval.value == pytest.approx(c_index(*fixed.targets[p.rows].T, p.scores[:, 0]))
         assert interval.method == "bootstrap" and interval.low <= interval.value <= interval.high
     assert len(fixed.comparisons) == 3 and {c.difference.method for c in fixed.comparisons} == {"bootstrap"}
+
+
+def test_attention_stands_beside_cox_regression(folder, output):
+    """Survival of bags of regions and of tokens: risks of every patient, figures as of any arm."""
+    data = TokenDataset(folder / "tokens", cache="none")
+    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), time="time", event="event")
+    protocols = [CoxRegression(), SurvivalMIL(n_epochs=1)]
+    made = evaluation(folder, output, rows=rows, n_folds=2, protocols=protocols, train_fractions=[1.0]).run()
+    assert [(r.arm.encoder, r.arm.features) for r in made.results if r.arm.protocol == "mil_survival"] == [
+        *(("tokens", features) for features in ("regions", "patch_tokens")),
+        *(("A", "regions"), ("B", "regions")),
+    ]
+    for result in made.results:
+        mine = [p for p in made.predictions if p.arm == result.arm]
+        assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
+        expected = [c_index(*made.targets[p.rows].T, p.scores[:, 0]) for p in mine]
+        assert result.per_split["c_index"] == pytest.approx(expected)
 
 
 def test_pretraining_slides_that_are_tested_on_are_named(folder, output, tmp_path):

@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans
 
 from bundle.core import BundleError
 from bundle.evaluation import RegionEncoders, SlideFeatures
-from bundle.evaluation.features import embedding_pass, slide_features
+from bundle.evaluation.features import embedding_pass, slide_features, tissue_tokens
 from bundle.networks import load_region_encoder
 from bundle.storage import TokenDataset
 
@@ -90,6 +90,40 @@ def test_prototypes_are_the_best_clusters_of_a_patient_s_regions(dataset, paths,
         cosines = sets.values[row] @ (centers / np.linalg.norm(centers, axis=1, keepdims=True)).T
         best = max(np.trace(cosines[:, list(order)]) for order in itertools.permutations(range(2)))
         assert best == pytest.approx(2, abs=1e-3)
+
+
+def test_patch_tokens_are_those_of_tissue(dataset, paths, tmp_path, monkeypatch):
+    """Tokens of a patient's slides where there is tissue and a token, in blocks of any size."""
+    rng = np.random.default_rng(0)
+    for name in ("masks", "present"):
+        monkeypatch.setattr(dataset, name, torch.from_numpy(rng.random(dataset.masks.shape) < 0.3))
+    dataset.masks[4] = False  # a region without tissue
+    made = features(dataset, paths, tmp_path)
+    assert "patch_tokens" in made.kinds("tokens") and "patch_tokens" not in made.kinds("A")
+    monkeypatch.setattr(tissue_tokens, "_BLOCK", 3)
+    bags = made.of_patients("tokens", "patch_tokens", MEMBERS)
+    images, owner = grids(dataset), dataset.slide_index.numpy()
+    kept = dataset.masks & dataset.present
+    for row, slides in enumerate(MEMBERS):
+        regions = np.concatenate([np.flatnonzero(owner == s) for s in slides])
+        expected = np.concatenate([images[r][:, kept[r]].T for r in regions])
+        np.testing.assert_array_equal(np.concatenate(list(bags.chunks(row, 1000))), expected)
+        assert len(bags.sample(row, 7, 0, 0)) == 7 and {*map(bytes, bags.sample(row, 7, 0, 0))} <= {
+            *map(bytes, expected)
+        }
+    assert not (tmp_path / "features").exists(), "nothing is embedded for them"
+
+
+def test_other_tokens_are_other_bags(tmp_path):
+    """The fingerprint of bags that nobody has read changes with the token files."""
+    prints = []
+    for seed in (0, 0, 9):
+        shutil.rmtree(tmp_path / "tokens", ignore_errors=True)
+        data = TokenDataset(write_cohort(tmp_path / "tokens", (2, 2), seed=seed), cache="none")
+        bags = features(data, {}, tmp_path).of_patients("tokens", "patch_tokens", [[0], [1]])
+        prints.append([array.tobytes() for array in bags.arrays()])
+        assert [array.tobytes() for array in bags.arrays()] == prints[-1]
+    assert prints[1] != prints[2]
 
 
 def test_what_is_embedded_is_not_embedded_again(dataset, paths, tmp_path, passes):

@@ -12,14 +12,16 @@ from torch.nn.functional import normalize
 
 from ...core import as_whole
 from ...prototypes import batched_kmeans
-from ..protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
+from ..protocols.inputs import Bags, Inputs, PrototypeSets, TokenBags, Vectors
 from .region_encoders import TOKENS
 
+PATCH_TOKENS = "patch_tokens"
 KIND_OF = {  # the kind of input that features become
     "mean_token": Vectors.kind,
     "region_embedding": Vectors.kind,
     "regions": Bags.kind,
     "prototypes": PrototypeSets.kind,
+    PATCH_TOKENS: TokenBags.kind,
 }
 FEATURES = tuple(KIND_OF)
 
@@ -66,7 +68,8 @@ class PooledFeatures:
 
     def kinds(self, encoder: str) -> list[str]:
         """Which features there are of an encoder."""
-        return [f for f in FEATURES if f != ("region_embedding" if encoder == TOKENS else "mean_token")]
+        other = "region_embedding" if encoder == TOKENS else "mean_token"
+        return [f for f in FEATURES if f not in (other, PATCH_TOKENS)]
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand."""

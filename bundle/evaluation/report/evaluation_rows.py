@@ -15,8 +15,11 @@ _NAMES = {
     "mean_token": "mean token",
     "region_embedding": "region embedding",
     "regions": "bag of regions",
+    "patch_tokens": "bag of patch tokens",
     "knn": "kNN",
     "mil": "MIL",
+    "mil_survival": "MIL",
+    "mlp": "MLP",
     "cox": "Cox",
 }
 
