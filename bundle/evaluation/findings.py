@@ -17,7 +17,7 @@ class Arm(NamedTuple):
     """One way from slides to predictions.
 
     Attributes:
-        encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives.
+        encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives; "untrained".
         features: "mean_token", "region_embedding", "prototypes", "regions" (the bag of a slide's region embeddings) or
             "patch_tokens" (the bag of its tissue tokens).
         protocol: "knn", "linear", "mlp", "mil", "cox", "mil_survival".
