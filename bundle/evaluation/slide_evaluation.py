@@ -62,6 +62,7 @@ class SlideEvaluation:
         train_fractions: shares of the training patients to learn from, in (0, 1].
         n_bootstrap: resamples of a fixed test set.
         seed: of shares, protocols and resamples.
+        n_seeds: trainings of a protocol that is random, with ``seed``, ``seed + 1``, ...; its figures are means.
         reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
         settings: what the run was asked for, for the reports.
 
@@ -82,12 +83,14 @@ class SlideEvaluation:
         train_fractions: Sequence[float] = (0.25, 1.0),
         n_bootstrap: int = 2000,
         seed: int = 0,
+        n_seeds: int = 1,
         reports: Sequence[Callable[[Evaluation], Any]] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.features, self.rows, self.splits, self.reports = features, rows, splits, reports
         self.train_fractions = _fractions(train_fractions)
         self.n_bootstrap, self.seed = as_whole(n_bootstrap, "n_bootstrap", 100), as_whole(seed, "seed")
+        self.n_seeds = as_whole(n_seeds, "n_seeds", 1)
         self.settings = dict(settings or {})
         use_features = _known(use_features, FEATURES, "features")
         names = [p.name for p in protocols]
@@ -200,19 +203,26 @@ class SlideEvaluation:
         return found
 
     def _predict_split(self, way: _Way, inputs: Inputs, key: str, fraction: float, split: Split) -> Predictions:
-        rows, arm = self.rows, Arm(way.encoder, way.features, way.protocol.name, fraction)
-        train = fraction_of(split.train, rows.targets, fraction, self.seed)
-        targets, n_classes = rows.targets[train], len(rows.classes)
-        how = (type(way.protocol).__qualname__, sorted(vars(way.protocol).items()), n_classes, self.seed, __version__)
+        arm = Arm(way.encoder, way.features, way.protocol.name, fraction)
+        train = fraction_of(split.train, self.rows.targets, fraction, self.seed)
+        n_seeds = self.n_seeds if getattr(way.protocol, "is_random", False) else 1
+        try:
+            scores = [self._scores(way.protocol, inputs, key, train, split, self.seed + i) for i in range(n_seeds)]
+        except BundleError as error:
+            raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
+        return Predictions(arm, split.name, split.test, scores[0], len(train), scores[1:])
+
+    def _scores(
+        self, protocol: SlideProtocol, inputs: Inputs, key: str, train: NDArray[np.int64], split: Split, seed: int
+    ) -> NDArray[np.float64]:
+        targets, n_classes = self.rows.targets[train], len(self.rows.classes)
+        how = (type(protocol).__qualname__, sorted(vars(protocol).items()), n_classes, seed, __version__)
         name = self._store.key(key, train, targets, split.test, *how)
         scores = self._store.get(name)
         if scores is None:
-            try:
-                scores = way.protocol(inputs.take(train), targets, inputs.take(split.test), n_classes, self.seed)
-            except BundleError as error:
-                raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
+            scores = protocol(inputs.take(train), targets, inputs.take(split.test), n_classes, seed)
             self._store.put(name, scores)
-        return Predictions(arm, split.name, split.test, scores, len(train))
+        return scores
 
     def _inputs(self, encoder: str, features: str) -> Inputs:
         return self.features.of_patients(encoder, features, self.rows.patients.members)

@@ -17,6 +17,7 @@ from bundle.evaluation import (
     AttentionMIL,
     CoxRegression,
     LinearProbe,
+    MLPProbe,
     NearestNeighbors,
     RegionEncoders,
     SlideEvaluation,
@@ -137,6 +138,35 @@ def test_figures_are_those_of_the_predictions(found):
         expected = over_folds(np.subtract(values[c.a], values[c.b]), n_train, [len(s.test) for s in found.splits])
         np.testing.assert_allclose(c.difference[:4], expected.interval[:4], atol=1e-12)
         np.testing.assert_allclose(c.p_value, expected.p_value, atol=1e-12)
+
+
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
+    """Figures, intervals and comparisons are those of the mean over seeds; kNN, which draws nothing, runs once."""
+    data = TokenDataset(folder / "tokens", cache="none")
+    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
+    folds = evaluation_splits(rows, 3).splits
+    splits = SplitFile(folds[:1], "fixed") if is_fixed else SplitFile(folds, "folds")
+    options = {"rows": rows, "splits": splits, "train_fractions": [1.0], "n_bootstrap": 100}
+    protocols = [NearestNeighbors(3), MLPProbe(n_epochs=3), AttentionMIL(n_epochs=1)]
+    several = evaluation(folder, output, protocols=protocols, n_seeds=2, seed=4, **options).run()
+    alone = [evaluation(folder, output, protocols=protocols, seed=seed, **options).run() for seed in (4, 5)]
+    for both, first, second in zip(several.results, *(one.results for one in alone), strict=True):
+        is_random = both.arm.protocol != "knn"
+        for name, values in both.per_split.items():
+            pair = [first.per_split[name], (second if is_random else first).per_split[name]]
+            np.testing.assert_allclose(values, np.mean(pair, 0))
+            if is_random:
+                np.testing.assert_allclose(both.per_seed[name], np.mean(pair, 1))
+        assert bool(both.per_seed) == is_random and not first.per_seed
+        if is_fixed:
+            interval = both.summary["auc"]
+            assert interval.value == pytest.approx(both.per_split["auc"][0]) and interval.method == "bootstrap"
+        elif not is_random:
+            np.testing.assert_equal(*({n: tuple(i) for n, i in one.summary.items()} for one in (both, first)))
+    value = {result.arm: result.summary["auc"].value for result in several.results}
+    for c in several.comparisons:
+        assert c.difference.value == pytest.approx(value[c.a] - value[c.b])
 
 
 def test_labels_of_test_patients_are_not_looked_at(folder, output, found):

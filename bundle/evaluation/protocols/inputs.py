@@ -2,7 +2,8 @@
 
 A protocol is called as ``protocol(train, targets, test, n_classes, seed)`` and gives scores: probabilities [n_test, C]
 that sum to 1, or risks [n_test, 1]. It has a ``name``, the ``tasks`` that it takes ("classification", "ordinal",
-"survival") and the kinds of input that it ``takes`` (``Vectors.kind``, ``Bags.kind``, ...).
+"survival") and the kinds of input that it ``takes`` (``Vectors.kind``, ``Bags.kind``, ...). One whose scores depend
+on chance beyond the patients that it learns from says so: ``is_random``.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ class MILTraining:
     """
 
     takes: ClassVar[tuple[str, ...]] = (Bags.kind, TokenBags.kind)
+    is_random: ClassVar[bool] = True
 
     def __init__(
         self,

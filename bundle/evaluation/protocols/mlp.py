@@ -31,6 +31,7 @@ class MLPProbe:
     name: ClassVar[str] = "mlp"
     tasks: ClassVar[tuple[str, ...]] = ("classification", "ordinal")
     takes: ClassVar[tuple[str, ...]] = (Vectors.kind,)
+    is_random: ClassVar[bool] = True
 
     def __init__(self, n_hidden: int = 64, n_epochs: int = 100, penalty: float = 0.01, batch_size: int = 32) -> None:
         self.n_hidden, self.n_epochs = as_whole(n_hidden, "n_hidden", 1), as_whole(n_epochs, "n_epochs", 1)
