@@ -147,6 +147,44 @@ def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others
     assert "mixture of prototypes" in page and "slide vector" in page
 
 
+def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
+    """Attention MIL on tokens, MLP and an untrained encoder, with two seeds; settings say so."""
+    made = ConfigWorkflow(
+        config_file=CONFIG,
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(ROOT),
+        dataset_dir=str(cohort / "tokens"),
+        slide_table=str(cohort / "table.csv"),
+        output_dir=str(tmp_path),
+        encoders={"SLPD": str(cohort / "model.pt")},
+        features=["mean_token", "region_embedding", "patch_tokens"],
+        protocols=["mlp", "mil"],
+        train_fractions=[1.0],
+        untrained="true",
+        n_seeds=2,
+        mil_max_patches=100,
+        n_folds=2,
+        device="cpu",
+    )
+    made.initialize()
+    made.run()
+    found = json.loads((tmp_path / "results.json").read_text())
+    arms = {(r["encoder"], r["features"], r["protocol"]): r for r in found["results"]}
+    assert set(arms) == {
+        ("tokens", "mean_token", "mlp"),
+        ("SLPD", "region_embedding", "mlp"),
+        ("untrained", "region_embedding", "mlp"),
+        ("tokens", "patch_tokens", "mil"),
+    }
+    assert all(len(r["per_seed"]["auc"]) == 2 for r in arms.values())
+    assert arms["tokens", "patch_tokens", "mil"]["summary"]["auc"]["value"] == 1.0, "the two kinds have other tokens"
+    assert not any("untrained" in warning for warning in found["warnings"])
+    assert found["settings"]["n_seeds"] == 2 and found["settings"]["mil_max_patches"] == 100
+    page = " ".join((tmp_path / "report.html").read_text().split())
+    assert "MIL, MLP: mean over 2 trainings" in page
+
+
 def test_a_user_s_mistake_is_one_message(cohort, tmp_path):
     """Too few patients of a class for the folds: how many there are and what to do; no traceback, nothing embedded."""
     done = run(cohort, tmp_path, n_folds=11)

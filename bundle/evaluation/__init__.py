@@ -18,6 +18,8 @@ from .pooling.transport import Transport
 from .protocols.cox import CoxRegression
 from .protocols.linear import LinearProbe
 from .protocols.mil import AttentionMIL
+from .protocols.mil_survival import SurvivalMIL
+from .protocols.mlp import MLPProbe
 from .protocols.neighbors import NearestNeighbors
 from .report.evaluation_report import EvaluationReport
 from .report.results_files import ResultsFiles
@@ -36,6 +38,7 @@ __all__ = [
     "Figures",
     "IdentityProbe",
     "LinearProbe",
+    "MLPProbe",
     "Mixture",
     "NearestNeighbors",
     "RegionEncoders",
@@ -44,6 +47,7 @@ __all__ = [
     "SlideFeatures",
     "SlideKNN",
     "StoredFeatures",
+    "SurvivalMIL",
     "Transport",
     "bootstrap",
     "evaluation_dataset",

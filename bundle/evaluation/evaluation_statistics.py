@@ -10,7 +10,8 @@ import numpy as np
 from .features.pooled_features import KIND_OF, POOLED
 from .findings import MAIN_METRIC, Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
-from .metrics.intervals import Estimate, Figures, bootstrap, compare_bootstrap, over_folds
+from .metrics.intervals import Estimate, bootstrap, compare_bootstrap, over_folds
+from .metrics.over_seeds import OverSeeds
 from .metrics.survival import SurvivalFigures
 from .protocols.inputs import Vectors
 
@@ -18,9 +19,9 @@ MAX_PAIRS = 10  # of encoders; more tests than that are a search for the best p-
 _RANGE = {"kappa": (-1.0, 1.0), "quadratic_kappa": (-1.0, 1.0), "mae": (0.0, np.inf)}  # all others: 0 to 1
 
 
-def figures_of(task: str) -> Figures:
-    """The figures of a task."""
-    return SurvivalFigures() if task == "survival" else ClassificationFigures(is_ordinal=task == "ordinal")
+def figures_of(task: str) -> OverSeeds:
+    """The figures of a task, of scores [seeds, n, C]."""
+    return OverSeeds(SurvivalFigures() if task == "survival" else ClassificationFigures(is_ordinal=task == "ordinal"))
 
 
 def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]:
@@ -33,10 +34,11 @@ def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]
     """
     figures, found = figures_of(evaluation.task), []
     for arm, predicted in by_arm(evaluation).items():
-        each = [figures(evaluation.targets[p.rows], p.scores) for p in predicted]
+        each = [figures(evaluation.targets[p.rows], p.of_seeds) for p in predicted]
         per_split = {name: [float(values[name][0]) for values in each] for name in each[0]}
         if evaluation.split_kind == "fixed":
-            summary = bootstrap(figures, evaluation.targets[predicted[0].rows], predicted[0].scores, n_bootstrap, seed)
+            tested, scores = evaluation.targets[predicted[0].rows], predicted[0].of_seeds
+            summary = bootstrap(figures, tested, scores, n_bootstrap, seed)
         else:
             n_train, n_test = _sizes(predicted)
             summary = {name: over_folds(values, n_train, n_test).interval for name, values in per_split.items()}
@@ -45,7 +47,7 @@ def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]
             summary = {
                 name: _within_range(name, interval, len(evaluation.classes)) for name, interval in summary.items()
             }
-        found.append(Result(arm, per_split, summary))
+        found.append(Result(arm, per_split, summary, _per_seed(evaluation, predicted)))
     return found
 
 
@@ -91,14 +93,29 @@ def by_arm(evaluation: Evaluation) -> dict[Arm, list[Predictions]]:
     return found
 
 
+def _per_seed(evaluation: Evaluation, predicted: Sequence[Predictions]) -> dict[str, list[float]]:
+    """Each figure with each seed, a mean over splits; none where there is one seed."""
+    if not predicted[0].repeats:
+        return {}
+    figures = figures_of(evaluation.task).figures
+    found: dict[str, list[float]] = {}
+    for i in range(1 + len(predicted[0].repeats)):
+        each = [figures(evaluation.targets[p.rows], p.of_seeds[i]) for p in predicted]
+        for name in each[0]:
+            values = np.array([float(of_split[name][0]) for of_split in each])
+            known = values[np.isfinite(values)]
+            found.setdefault(name, []).append(float(known.mean()) if len(known) else np.nan)
+    return found
+
+
 def _compare(
     evaluation: Evaluation, a: Sequence[Predictions], b: Sequence[Predictions], n_bootstrap: int, seed: int
 ) -> Estimate:
     figures, name = figures_of(evaluation.task), MAIN_METRIC[evaluation.task]
     if evaluation.split_kind == "fixed":
         targets = evaluation.targets[a[0].rows]
-        return compare_bootstrap(figures, targets, a[0].scores, b[0].scores, n_bootstrap, seed)[name]
-    of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.scores)[name][0]) for p in arm] for arm in (a, b))
+        return compare_bootstrap(figures, targets, a[0].of_seeds, b[0].of_seeds, n_bootstrap, seed)[name]
+    of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.of_seeds)[name][0]) for p in arm] for arm in (a, b))
     return over_folds(np.subtract(of_a, of_b), *_sizes(a))
 
 

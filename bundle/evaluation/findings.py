@@ -17,10 +17,11 @@ class Arm(NamedTuple):
     """One way from slides to predictions.
 
     Attributes:
-        encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives.
+        encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives; "untrained".
         features: "mean_token", "region_embedding", "prototypes", "regions" (the bag of a slide's region embeddings),
-            "slide_vector" (brought by a user), "mixture", "composition" or "transport" (pooled by cohort prototypes).
-        protocol: "knn", "linear", "mil", "cox".
+            "patch_tokens" (the bag of its tissue tokens), "slide_vector" (brought by a user), "mixture", "composition" or
+            "transport" (pooled by cohort prototypes).
+        protocol: "knn", "linear", "mlp", "mil", "cox", "mil_survival".
         train_fraction: share of the training patients that were used, in (0, 1].
     """
 
@@ -40,6 +41,7 @@ class Predictions:
         rows: indices of the rows predicted, int64 [n].
         scores: probabilities [n, C] that sum to 1, or risks [n, 1] (higher: earlier event).
         n_train: rows learned from.
+        repeats: scores of the same arm with further seeds.
     """
 
     arm: Arm
@@ -47,6 +49,12 @@ class Predictions:
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     n_train: int
+    repeats: list[NDArray[np.float64]] = field(default_factory=list)
+
+    @property
+    def of_seeds(self) -> NDArray[np.float64]:
+        """Scores of every seed, [seeds, n, C or 1]."""
+        return np.stack([self.scores, *self.repeats])
 
 
 class Interval(NamedTuple):
@@ -70,11 +78,16 @@ class Interval(NamedTuple):
 
 @dataclass
 class Result:
-    """All figures of one arm: metric -> value in each split, and metric -> interval."""
+    """All figures of one arm: metric -> value in each split, metric -> interval, and metric -> value of each seed.
+
+    The former two are means over seeds. The value of a seed is the mean over splits of its figures, those splits left
+    out that have none.
+    """
 
     arm: Arm
     per_split: dict[str, list[float]]
     summary: dict[str, Interval]
+    per_seed: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Comparison(NamedTuple):

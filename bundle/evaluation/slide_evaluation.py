@@ -58,13 +58,14 @@ class SlideEvaluation:
         splits: of the patients, and the sentences that they are worth.
         protocols: objects of :mod:`bundle.evaluation.protocols`.
         output_dir: where everything goes.
-        use_features: which of "mean_token", "region_embedding", "regions" and "prototypes", and of what ``pooling``
-            gives; "slide_vector" is used wherever it is brought.
+        use_features: which of "mean_token", "region_embedding", "regions", "prototypes" and "patch_tokens", and of what
+            ``pooling`` gives; "slide_vector" is used wherever it is brought.
         use_protocols: names of protocols, of which those of another task are passed over; None: all.
         train_fractions: shares of the training patients to learn from, in (0, 1].
         n_bootstrap: resamples of a fixed test set.
         pooling: objects of :mod:`bundle.evaluation.pooling`, by the names of the features that they make.
         seed: of shares, protocols and resamples.
+        n_seeds: trainings of a protocol that is random, with ``seed``, ``seed + 1``, ...; its figures are means.
         reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
         settings: what the run was asked for, for the reports.
 
@@ -86,12 +87,14 @@ class SlideEvaluation:
         n_bootstrap: int = 2000,
         pooling: Sequence[Pooling] = (),
         seed: int = 0,
+        n_seeds: int = 1,
         reports: Sequence[Callable[[Evaluation], Any]] = (),
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.features, self.rows, self.splits, self.reports = features, rows, splits, reports
         self.train_fractions = _fractions(train_fractions)
         self.n_bootstrap, self.seed = as_whole(n_bootstrap, "n_bootstrap", 100), as_whole(seed, "seed")
+        self.n_seeds = as_whole(n_seeds, "n_seeds", 1)
         self.settings = dict(settings or {})
         self._pooling = {pool.name: pool for pool in pooling}
         known = [kind for kind in FEATURES if kind not in POOLED or kind in self._pooling]
@@ -208,22 +211,29 @@ class SlideEvaluation:
         return found
 
     def _predict_split(self, way: _Way, inputs: Inputs, key: str, fraction: float, split: Split) -> Predictions:
-        rows, arm = self.rows, Arm(way.encoder, way.features, way.protocol.name, fraction)
-        train = fraction_of(split.train, rows.targets, fraction, self.seed)
-        targets, n_classes = rows.targets[train], len(rows.classes)
+        arm = Arm(way.encoder, way.features, way.protocol.name, fraction)
+        train = fraction_of(split.train, self.rows.targets, fraction, self.seed)
+        n_seeds = self.n_seeds if getattr(way.protocol, "is_random", False) else 1
+        try:
+            scores = [self._scores(way, inputs, key, train, split, self.seed + i) for i in range(n_seeds)]
+        except BundleError as error:
+            raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
+        return Predictions(arm, split.name, split.test, scores[0], len(train), scores[1:])
+
+    def _scores(
+        self, way: _Way, inputs: Inputs, key: str, train: NDArray[np.int64], split: Split, seed: int
+    ) -> NDArray[np.float64]:
+        targets, n_classes, protocol = self.rows.targets[train], len(self.rows.classes), way.protocol
         pooling = self._pooling.get(way.features)
         how = () if pooling is None else pooling.settings
-        how += (type(way.protocol).__qualname__, sorted(vars(way.protocol).items()), n_classes, self.seed, __version__)
+        how += (type(protocol).__qualname__, sorted(vars(protocol).items()), n_classes, seed, __version__)
         name = self._store.key(key, train, targets, split.test, *how)
         scores = self._store.get(name)
         if scores is None:
-            try:
-                learned, tested = pooled(inputs.take(train), inputs.take(split.test), pooling)
-                scores = way.protocol(learned, targets, tested, n_classes, self.seed)
-            except BundleError as error:
-                raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
+            learned, tested = pooled(inputs.take(train), inputs.take(split.test), pooling)
+            scores = protocol(learned, targets, tested, n_classes, seed)
             self._store.put(name, scores)
-        return Predictions(arm, split.name, split.test, scores, len(train))
+        return scores
 
     def _inputs(self, encoder: str, features: str) -> Inputs:
         return self.features.of_patients(encoder, features, self.rows.patients.members)

@@ -12,7 +12,7 @@ from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
-from .region_encoder import RegionDescriber, make_region_encoder
+from .region_encoder import RegionDescriber, make_region_encoder, untrained_encoder
 from .selection import select_backbone
 from .token_standard import TokenStandard
 from .vit import PatchViT, RegionViT
@@ -58,6 +58,7 @@ __all__ = [
     "resized_positions",
     "select_backbone",
     "sha256_of",
+    "untrained_encoder",
     "variant_weights",
     "warn_of_missing_background",
     "weights_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 
@@ -37,12 +38,36 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
     _log.warning("there is no region encoder at %s: an untrained one is made", weights)
     if not _OWN_WEIGHTS.is_file():
         return Encoder(RegionViT(), ProjectionHead()).to(device).eval()
-    own = load_region_encoder(_OWN_WEIGHTS)
-    mlp = own.head.mlp
+    return _untrained_like(load_region_encoder(_OWN_WEIGHTS)).to(device).eval()
+
+
+def untrained_encoder(like: Encoder, seed: int = 0) -> Encoder:
+    """A region encoder as training begins with: the sizes of another, and weights of its own, drawn at random.
+
+    What is not learned (buffers, whether it masks) is the other's. The caller's random state stays as it is.
+
+    Args:
+        like: whose sizes.
+        seed: of the weights.
+
+    Returns:
+        The encoder in evaluation mode, on the device of the other.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = dict(_untrained_like(like).named_parameters())
+    made = copy.deepcopy(like).eval()
+    for name, parameter in made.named_parameters():
+        parameter.data.copy_(weights[name])
+    return made
+
+
+def _untrained_like(other: Encoder) -> Encoder:
+    mlp = other.head.mlp
     head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
-    backbone = RegionViT(**own.backbone.architecture)  # type: ignore[arg-type]
-    backbone.has_standard_of(own.backbone.state_dict())
-    return Encoder(backbone, head, own.mask_missing).to(device).eval()
+    backbone = RegionViT(**other.backbone.architecture)  # type: ignore[arg-type]
+    backbone.has_standard_of(other.backbone.state_dict())
+    return Encoder(backbone, head, other.mask_missing)
 
 
 class RegionDescriber(nn.Module):

@@ -17,10 +17,12 @@ from bundle.evaluation import (
     AttentionMIL,
     CoxRegression,
     LinearProbe,
+    MLPProbe,
     NearestNeighbors,
     RegionEncoders,
     SlideEvaluation,
     SlideFeatures,
+    SurvivalMIL,
     evaluation_rows,
     evaluation_splits,
 )
@@ -79,7 +81,7 @@ def found(folder, output):
 
 
 def test_every_arm_predicts_every_patient_once(found):
-    """Three encoders, four ways each, two shares of the training patients, four folds; rows are patients."""
+    """Three encoders, four ways each, and patch tokens; two shares of the patients, four folds; rows are patients."""
     assert len(found.units) == 24 and found.slide_vectors["A"].shape == (24, 32)
     arms = {p.arm for p in found.predictions}
     assert arms == {
@@ -92,7 +94,7 @@ def test_every_arm_predicts_every_patient_once(found):
             ("prototypes", "knn"),
         )
         for fraction in (0.25, 1.0)
-    }
+    } | {Arm("tokens", "patch_tokens", "mil", fraction) for fraction in (0.25, 1.0)}
     for arm in arms:
         mine = [p for p in found.predictions if p.arm == arm]
         assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
@@ -138,6 +140,35 @@ def test_figures_are_those_of_the_predictions(found):
         np.testing.assert_allclose(c.p_value, expected.p_value, atol=1e-12)
 
 
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
+    """Figures, intervals and comparisons are those of the mean over seeds; kNN, which draws nothing, runs once."""
+    data = TokenDataset(folder / "tokens", cache="none")
+    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
+    folds = evaluation_splits(rows, 3).splits
+    splits = SplitFile(folds[:1], "fixed") if is_fixed else SplitFile(folds, "folds")
+    options = {"rows": rows, "splits": splits, "train_fractions": [1.0], "n_bootstrap": 100}
+    protocols = [NearestNeighbors(3), MLPProbe(n_epochs=3), AttentionMIL(n_epochs=1)]
+    several = evaluation(folder, output, protocols=protocols, n_seeds=2, seed=4, **options).run()
+    alone = [evaluation(folder, output, protocols=protocols, seed=seed, **options).run() for seed in (4, 5)]
+    for both, first, second in zip(several.results, *(one.results for one in alone), strict=True):
+        is_random = both.arm.protocol != "knn"
+        for name, values in both.per_split.items():
+            pair = [first.per_split[name], (second if is_random else first).per_split[name]]
+            np.testing.assert_allclose(values, np.mean(pair, 0))
+            if is_random:
+                np.testing.assert_allclose(both.per_seed[name], np.mean(pair, 1))
+        assert bool(both.per_seed) == is_random and not first.per_seed
+        if is_fixed:
+            interval = both.summary["auc"]
+            assert interval.value == pytest.approx(both.per_split["auc"][0]) and interval.method == "bootstrap"
+        elif not is_random:
+            np.testing.assert_equal(*({n: tuple(i) for n, i in one.summary.items()} for one in (both, first)))
+    value = {result.arm: result.summary["auc"].value for result in several.results}
+    for c in several.comparisons:
+        assert c.difference.value == pytest.approx(value[c.a] - value[c.b])
+
+
 def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     """With the labels of one fold's test patients turned around, its scores are bit for bit the same."""
     data = TokenDataset(folder / "tokens", cache="none")
@@ -146,7 +177,7 @@ def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     splits = SplitFile(found.splits[1:2], "folds")
     turned = evaluation(folder, output, rows=rows, splits=splits, seed=0).run()
     before = {p.arm: p for p in found.predictions if p.split == "fold 2"}
-    assert len(turned.predictions) == len(before) == 24
+    assert len(turned.predictions) == len(before) == 26
     for p in turned.predictions:
         np.testing.assert_array_equal(p.scores, before[p.arm].scores)
 
@@ -210,6 +241,23 @@ def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
         assert interval.value == pytest.approx(c_index(*fixed.targets[p.rows].T, p.scores[:, 0]))
         assert interval.method == "bootstrap" and interval.low <= interval.value <= interval.high
     assert len(fixed.comparisons) == 3 and {c.difference.method for c in fixed.comparisons} == {"bootstrap"}
+
+
+def test_attention_stands_beside_cox_regression(folder, output):
+    """Survival of bags of regions and of tokens: risks of every patient, figures as of any arm."""
+    data = TokenDataset(folder / "tokens", cache="none")
+    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), time="time", event="event")
+    protocols = [CoxRegression(), SurvivalMIL(n_epochs=1)]
+    made = evaluation(folder, output, rows=rows, n_folds=2, protocols=protocols, train_fractions=[1.0]).run()
+    assert [(r.arm.encoder, r.arm.features) for r in made.results if r.arm.protocol == "mil_survival"] == [
+        *(("tokens", features) for features in ("regions", "patch_tokens")),
+        *(("A", "regions"), ("B", "regions")),
+    ]
+    for result in made.results:
+        mine = [p for p in made.predictions if p.arm == result.arm]
+        assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
+        expected = [c_index(*made.targets[p.rows].T, p.scores[:, 0]) for p in mine]
+        assert result.per_split["c_index"] == pytest.approx(expected)
 
 
 def test_pretraining_slides_that_are_tested_on_are_named(folder, output, tmp_path):

@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 
 from bundle.core import BundleError
 from bundle.evaluation import RegionEncoders, SlideFeatures
-from bundle.evaluation.features import embedding_pass, slide_features
-from bundle.networks import load_region_encoder
+from bundle.evaluation.features import embedding_pass, slide_features, tissue_tokens
+from bundle.networks import Encoder, ProjectionHead, RegionViT, load_region_encoder, untrained_encoder
 from bundle.storage import TokenDataset
 
 REGIONS = (3, 4, 1, 5, 2)
@@ -92,6 +92,70 @@ def test_prototypes_are_the_best_clusters_of_a_patient_s_regions(dataset, paths,
         assert best == pytest.approx(2, abs=1e-3)
 
 
+def test_patch_tokens_are_those_of_tissue(dataset, paths, tmp_path, monkeypatch):
+    """Tokens of a patient's slides where there is tissue and a token, in blocks of any size."""
+    rng = np.random.default_rng(0)
+    for name in ("masks", "present"):
+        monkeypatch.setattr(dataset, name, torch.from_numpy(rng.random(dataset.masks.shape) < 0.3))
+    dataset.masks[4] = False  # a region without tissue
+    made = features(dataset, paths, tmp_path)
+    assert "patch_tokens" in made.kinds("tokens") and "patch_tokens" not in made.kinds("A")
+    monkeypatch.setattr(tissue_tokens, "_BLOCK", 3)
+    bags = made.of_patients("tokens", "patch_tokens", MEMBERS)
+    images, owner = grids(dataset), dataset.slide_index.numpy()
+    kept = dataset.masks & dataset.present
+    for row, slides in enumerate(MEMBERS):
+        regions = np.concatenate([np.flatnonzero(owner == s) for s in slides])
+        expected = np.concatenate([images[r][:, kept[r]].T for r in regions])
+        np.testing.assert_array_equal(np.concatenate(list(bags.chunks(row, 1000))), expected)
+        assert len(bags.sample(row, 7, 0, 0)) == 7 and {*map(bytes, bags.sample(row, 7, 0, 0))} <= {
+            *map(bytes, expected)
+        }
+    assert not (tmp_path / "features").exists(), "nothing is embedded for them"
+
+
+def test_other_tokens_are_other_bags(tmp_path):
+    """The fingerprint of bags that nobody has read changes with the token files."""
+    prints = []
+    for seed in (0, 0, 9):
+        shutil.rmtree(tmp_path / "tokens", ignore_errors=True)
+        data = TokenDataset(write_cohort(tmp_path / "tokens", (2, 2), seed=seed), cache="none")
+        bags = features(data, {}, tmp_path).of_patients("tokens", "patch_tokens", [[0], [1]])
+        prints.append([array.tobytes() for array in bags.arrays()])
+        assert [array.tobytes() for array in bags.arrays()] == prints[-1]
+    assert prints[1] != prints[2]
+
+
+def test_an_untrained_encoder_is_as_training_begins(dataset, tmp_path):
+    """The first encoder's sizes and masking, weights drawn as for a training by the seed; it has seen no slide."""
+    path = write_encoder(tmp_path / "a.pt", 1, mask_missing=True)
+    first, again, other = (RegionEncoders.load({"A": path}, 12, untrained="true", seed=s) for s in (0, 0, 1))
+    assert first.names == ["A", "untrained"] and first.pretraining["untrained"] == []
+    assert first.hashes == again.hashes and first.hashes["untrained"] != other.hashes["untrained"]
+    trained, made = first.encoders
+    assert made.mask_missing and not made.training
+    assert {n: p.shape for n, p in made.named_parameters()} == {n: p.shape for n, p in trained.named_parameters()}
+    with torch.inference_mode():
+        for name, weight in made.named_parameters():
+            if name.endswith("bias") or weight.dim() == 1:
+                assert (weight == (1 if name.endswith("weight") else 0)).all(), name
+            else:
+                assert abs(weight.std() - 0.02) < 0.005, name
+    vectors = SlideFeatures(dataset, first, tmp_path).regions("untrained").embedding
+    assert np.isfinite(vectors).all() and vectors.shape == (len(dataset), 32)
+
+
+def test_what_is_not_learned_is_taken_over():
+    """Buffers of the trained encoder are those of the untrained one; the caller's random numbers go on."""
+    trained = Encoder(RegionViT(in_dim=4, dim=8, depth=1, n_heads=1), ProjectionHead(8, 4, 2))
+    trained.backbone.register_buffer("shift", torch.arange(4.0))
+    before = torch.random.get_rng_state()
+    made = untrained_encoder(trained)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert made.backbone.shift.tolist() == [0, 1, 2, 3]
+    assert not torch.equal(made.backbone.phi[0].weight, trained.backbone.phi[0].weight)
+
+
 def test_what_is_embedded_is_not_embedded_again(dataset, paths, tmp_path, passes):
     """A second run reads nothing; a lost or broken part is made anew; other weights embed for themselves."""
     before = features(dataset, paths, tmp_path).regions("B")
@@ -147,6 +211,15 @@ def test_encoders_that_are_none_are_refused(encoders, message):
     """A bare path, no path, a missing file, the name that mean tokens have."""
     with pytest.raises(BundleError, match=message):
         RegionEncoders.load(encoders, 12)
+
+
+@pytest.mark.parametrize("encoders", [{}, None, {"untrained": "a.pt"}])
+def test_an_untrained_encoder_needs_another_to_be_like(tmp_path, encoders):
+    """None is given, or one that has taken the name."""
+    write_encoder(tmp_path / "a.pt")
+    paths = encoders and {name: tmp_path / path for name, path in encoders.items()}
+    with pytest.raises(BundleError, match="untrained is true, and encoders is"):
+        RegionEncoders.load(paths, 12, untrained=True)
 
 
 def test_an_encoder_of_other_tokens_is_refused(tmp_path):

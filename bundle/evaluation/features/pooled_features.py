@@ -12,10 +12,11 @@ from torch.nn.functional import normalize
 
 from ...core import as_whole
 from ...prototypes import batched_kmeans
-from ..protocols.inputs import Bags, Inputs, PrototypeSets, Vectors
+from ..protocols.inputs import Bags, Inputs, PrototypeSets, TokenBags, Vectors
 from .region_encoders import TOKENS
 
 SLIDE_VECTOR = "slide_vector"  # what another program says of a whole slide
+PATCH_TOKENS = "patch_tokens"
 KIND_OF = {  # the kind of input that features become
     "mean_token": Vectors.kind,
     "region_embedding": Vectors.kind,
@@ -25,10 +26,11 @@ KIND_OF = {  # the kind of input that features become
     "mixture": Vectors.kind,
     "composition": Vectors.kind,
     "transport": Vectors.kind,
+    PATCH_TOKENS: TokenBags.kind,
 }
 FEATURES = tuple(KIND_OF)
 POOLED = ("mixture", "composition", "transport")  # bags, made vectors by what the training patients of a split show
-USUAL_FEATURES = tuple(name for name in FEATURES if name not in (*POOLED, SLIDE_VECTOR))
+USUAL_FEATURES = tuple(name for name in FEATURES if name not in (*POOLED, SLIDE_VECTOR, PATCH_TOKENS))
 
 
 class RegionVectors(NamedTuple):
@@ -73,7 +75,7 @@ class PooledFeatures:
 
     def kinds(self, encoder: str) -> list[str]:
         """Which features there are of an encoder."""
-        others = (SLIDE_VECTOR, "region_embedding" if encoder == TOKENS else "mean_token")
+        others = (SLIDE_VECTOR, PATCH_TOKENS, "region_embedding" if encoder == TOKENS else "mean_token")
         return [f for f in FEATURES if f not in others]
 
     def embed(self) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ...core import BundleError
-from ...networks import Encoder, load_region_encoder, read_pretraining, sha256_of
+from ...core import BundleError, as_bool
+from ...networks import Encoder, load_region_encoder, read_pretraining, sha256_of, untrained_encoder
 
 TOKENS = "tokens"  # what arms without a region encoder are called
+UNTRAINED = "untrained"  # and those of one that has learned nothing
 
 
 class RegionEncoders(nn.Module):
@@ -41,7 +43,12 @@ class RegionEncoders(nn.Module):
 
     @classmethod
     def load(
-        cls, paths: Mapping[str, str | Path] | None, token_dim: int, device: torch.device | str = "cpu"
+        cls,
+        paths: Mapping[str, str | Path] | None,
+        token_dim: int,
+        device: torch.device | str = "cpu",
+        untrained: bool = False,
+        seed: int = 0,
     ) -> RegionEncoders:
         """Read each file.
 
@@ -49,9 +56,12 @@ class RegionEncoders(nn.Module):
             paths: file by name, see :func:`bundle.networks.load_region_encoder`; None or empty: no encoder.
             token_dim: length of the tokens that are at hand.
             device: where to compute.
+            untrained: add "untrained": an encoder of the first one's sizes with weights drawn at random.
+            seed: of those weights.
 
         Raises:
-            BundleError: no dictionary of names; a file is missing, broken, or made for tokens of another length.
+            BundleError: no dictionary of names; a file is missing, broken, or made for tokens of another length; there
+                is no encoder for an untrained one to be like.
         """
         if paths is not None and (not isinstance(paths, Mapping) or not all(paths.values())):
             raise BundleError(
@@ -71,7 +81,16 @@ class RegionEncoders(nn.Module):
             encoders[str(name)] = encoder
         files = {str(name): path for name, path in (paths or {}).items()}
         hashes = {name: sha256_of(path) for name, path in files.items()}
-        return cls(encoders, hashes, {name: read_pretraining(path) for name, path in files.items()})
+        seen = {name: read_pretraining(path) for name, path in files.items()}
+        if as_bool(untrained):
+            if UNTRAINED in encoders or not encoders:
+                raise BundleError(
+                    f"untrained is true, and encoders is {paths!r}: give at least one, whose sizes an untrained one "
+                    f"takes, and none called {UNTRAINED!r}; dataset_dir must hold token files, not embeddings."
+                )
+            made = encoders[UNTRAINED] = untrained_encoder(next(iter(encoders.values())), seed)
+            hashes[UNTRAINED], seen[UNTRAINED] = _hash_of(made), []
+        return cls(encoders, hashes, seen)
 
     def only(self, names: list[str]) -> RegionEncoders:
         """Some of them, with the same weights in memory."""
@@ -93,6 +112,14 @@ class RegionEncoders(nn.Module):
         """What ``forward`` gave, as embedding (B, dim) and projection (B, d) by name."""
         parts = output.split(self._widths, 1)
         return {name: (parts[2 * i], parts[2 * i + 1]) for i, name in enumerate(self.names)}
+
+
+def _hash_of(encoder: Encoder) -> str:
+    """Hash of its weights, by which its embeddings are kept."""
+    digest = hashlib.sha256()
+    for name, values in encoder.state_dict().items():
+        digest.update(f"{name} {tuple(values.shape)}".encode() + values.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _widths(encoder: Encoder) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from ...cohort import fingerprint_of
 from ...core import BundleError, as_bool, as_whole
 from ...storage import TokenDataset
+from ..protocols.inputs import Inputs, TokenBags
 from .embedding_pass import embed_regions
 from .feature_store import FeatureStore
-from .pooled_features import PooledFeatures, RegionVectors
+from .pooled_features import PATCH_TOKENS, PooledFeatures, RegionVectors
 from .region_encoders import TOKENS, RegionEncoders
+from .tissue_tokens import TissueTokens
 
 _PART = 2048  # regions a file: what a kill can cost
 _PROBED = 64  # slides whose tokens are looked at together
@@ -74,6 +77,18 @@ class SlideFeatures(PooledFeatures):
     def pretraining(self) -> dict[str, list[str] | None]:
         """Slides that each encoder was trained on; None where unknown."""
         return self.encoders.pretraining
+
+    def kinds(self, encoder: str) -> list[str]:
+        """Which features there are of an encoder; of "tokens" those of patches, too."""
+        return [*super().kinds(encoder), *([PATCH_TOKENS] if encoder == TOKENS else [])]
+
+    def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
+        """Features of patients; patch tokens stay in their files until a protocol asks for them."""
+        if features != PATCH_TOKENS:
+            return super().of_patients(encoder, features, members)
+        regions, sizes = self._regions_of(members)
+        source = TissueTokens(self.dataset, self._key(TOKENS))
+        return TokenBags(source, np.split(regions, np.cumsum(sizes)[:-1]))
 
     def embed(self) -> None:
         """Embed what is not there yet, and read everything into memory.

@@ -16,10 +16,11 @@ from scipy.stats import t as student
 
 from ..findings import Interval
 from .classification import ClassificationFigures
+from .over_seeds import OverSeeds
 from .survival import SurvivalFigures
 
 Floats = NDArray[np.float64]
-Figures = ClassificationFigures | SurvivalFigures
+Figures = ClassificationFigures | SurvivalFigures | OverSeeds
 _TAIL = 0.025
 _CELLS = 4_000_000  # rows x samples that are weighed at a time
 _EQUAL = 1e-12  # figures nearer than this differ by rounding only
@@ -75,9 +76,9 @@ def bootstrap(
     for the calibration error, which is too high on few rows and higher still in resamples.
 
     Args:
-        figures: `ClassificationFigures` or `SurvivalFigures`.
+        figures: `ClassificationFigures` or `SurvivalFigures`, or one of them `OverSeeds`.
         targets: [n] or [n, 2].
-        scores: [n, C].
+        scores: [n, C]; over seeds [seeds, n, C].
         n_samples: resamples.
         seed: of the resamples.
 
@@ -100,10 +101,10 @@ def compare_bootstrap(
     The p-value is that of the interval: it is 0.05 where the interval ends at 0.
 
     Args:
-        figures: `ClassificationFigures` or `SurvivalFigures`.
+        figures: `ClassificationFigures` or `SurvivalFigures`, or one of them `OverSeeds`.
         targets: [n] or [n, 2].
-        scores_a: [n, C].
-        scores_b: [n, C], of the same rows.
+        scores_a: as of :func:`bootstrap`.
+        scores_b: likewise, of the same rows.
         n_samples: resamples.
         seed: of the resamples.
 

@@ -1,19 +1,25 @@
-"""What a protocol may learn from: one vector a patient, a bag of region vectors, or a set of prototypes.
+"""What a protocol may learn from: one vector a patient, a bag of region vectors or of tokens, or a set of prototypes.
 
 A protocol is called as ``protocol(train, targets, test, n_classes, seed)`` and gives scores: probabilities [n_test, C]
 that sum to 1, or risks [n_test, 1]. It has a ``name``, the ``tasks`` that it takes ("classification", "ordinal",
-"survival") and the kinds of input that it ``takes`` (``Vectors.kind``, ``Bags.kind``, ``PrototypeSets.kind``).
+"survival") and the kinds of input that it ``takes`` (``Vectors.kind``, ``Bags.kind``, ...). One whose scores depend
+on chance beyond the patients that it learns from says so: ``is_random``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from ...parallel import keyed_uniform
+
 Rows = NDArray[np.int64]
+_REGIONS, _TOKENS = range(2)  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -86,4 +92,81 @@ class PrototypeSets:
         return [self.values, self.valid]
 
 
-Inputs = Vectors | Bags | PrototypeSets
+class TokenSource(Protocol):
+    """Tokens of regions, which are read when they are asked for.
+
+    Attributes:
+        identity: changes with the tokens.
+        dim: D, length of a token.
+        counts: tokens of each region, [N].
+    """
+
+    identity: str
+    dim: int
+    counts: Rows
+
+    def read(self, regions: Rows) -> NDArray[np.float32]:
+        """Tokens of some regions one after the other, [sum of their counts, D]."""
+
+
+@dataclass(frozen=True)
+class TokenBags:
+    """The patch tokens of each patient, left where they are: ``regions`` of each, places in the ``source``."""
+
+    kind: ClassVar[str] = "token_bags"
+    source: TokenSource
+    regions: list[Rows]
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.regions)
+
+    @property
+    def dim(self) -> int:
+        """Length of a token."""
+        return self.source.dim
+
+    def take(self, rows: Rows) -> TokenBags:
+        """The features of these patients, in this order; nothing is read."""
+        return TokenBags(self.source, [self.regions[row] for row in rows])
+
+    def arrays(self) -> list[NDArray[np.generic]]:
+        """What says which tokens these are, for a fingerprint; nothing is read."""
+        sizes = np.array([len(regions) for regions in self.regions], np.int64)
+        return [np.frombuffer(self.source.identity.encode(), np.uint8), np.concatenate(self.regions), sizes]
+
+    def chunks(self, row: int, n_most: int) -> Iterator[NDArray[np.float32]]:
+        """All tokens of a patient, whole regions at a time: fewer than ``n_most`` and those of one region."""
+        regions = self._filled(row)
+        group = (np.cumsum(self.source.counts[regions]) - 1) // n_most
+        for part in np.split(regions, np.flatnonzero(np.diff(group)) + 1):
+            if len(part):
+                yield self.source.read(part)
+
+    def sample(self, row: int, n_most: int, seed: int, draw: int) -> NDArray[np.float32]:
+        """Tokens of a patient, all where there are at most ``n_most``, else ``n_most`` of random regions.
+
+        Regions are read whole from disk, so that tokens drawn one by one would cost as many reads as there are
+        regions; of the last region that is drawn random tokens are left out. The draw is a function of the key
+        ``(seed, draw, region)``.
+        """
+        regions = self._filled(row)
+        counts = self.source.counts[regions]
+        if counts.sum() <= n_most:
+            return self.source.read(regions)
+        order = keyed_uniform(seed, draw, torch.from_numpy(regions), _REGIONS, 1)[:, 0].argsort(stable=True).numpy()
+        passed = np.cumsum(counts[order])
+        last = int(np.searchsorted(passed, n_most))
+        n_left = n_most - int(passed[last] - counts[order[last]])
+        chosen = self.source.read(regions[order[: last + 1]])
+        of_last = torch.from_numpy(regions[order[last : last + 1]])
+        places = keyed_uniform(seed, draw, of_last, _TOKENS, int(counts[order[last]]))[0].argsort(stable=True).numpy()
+        first = n_most - n_left
+        return chosen[np.concatenate([np.arange(first), first + np.sort(places[:n_left])])]
+
+    def _filled(self, row: int) -> Rows:
+        """Regions of a patient that have tokens."""
+        return self.regions[row][self.source.counts[self.regions[row]] > 0]
+
+
+Inputs = Vectors | Bags | TokenBags | PrototypeSets

@@ -89,6 +89,8 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "has_best": any(cell.is_best for row in results for cell in row.cells),
         "methods": interval_methods(evaluation),
         "missing_folds": missing_folds(evaluation),
+        "repeated": sorted({readable(p.arm.protocol) for p in evaluation.predictions if p.repeats}),
+        "n_seeds": max((1 + len(p.repeats) for p in evaluation.predictions), default=1),
         "comparisons": comparison_rows(evaluation),
         "lower_is_better": sorted({item.title for item in compared if item.sign < 0}),
         "settings": list(setting_rows(evaluation.settings)),

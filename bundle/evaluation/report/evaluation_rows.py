@@ -19,8 +19,11 @@ _NAMES = {
     "mixture": "mixture of prototypes",
     "composition": "composition of prototypes",
     "transport": "transport to prototypes",
+    "patch_tokens": "bag of patch tokens",
     "knn": "kNN",
     "mil": "MIL",
+    "mil_survival": "MIL",
+    "mlp": "MLP",
     "cox": "Cox",
 }
 

@@ -71,7 +71,10 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "patients": [{"patient": u, "slides": s, "site": site, "target": t} for u, s, site, t in patients],
         "split_kind": evaluation.split_kind,
         "splits": [{"name": s.name, "train": s.train, "test": s.test} for s in evaluation.splits],
-        "results": [{**r.arm._asdict(), "per_split": r.per_split, "summary": r.summary} for r in evaluation.results],
+        "results": [
+            {**r.arm._asdict(), "per_split": r.per_split, "summary": r.summary, "per_seed": r.per_seed}
+            for r in evaluation.results
+        ],
         "comparisons": evaluation.comparisons,
         "warnings": evaluation.warnings,
         "pretraining_overlap": evaluation.pretraining_overlap,
