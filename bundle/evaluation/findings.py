@@ -19,8 +19,8 @@ class Arm(NamedTuple):
     Attributes:
         encoder: the name a user gave to a region encoder; "tokens" for what the patch encoder alone gives; "untrained".
         features: "mean_token", "region_embedding", "prototypes", "regions" (the bag of a slide's region embeddings),
-            "patch_tokens" (the bag of its tissue tokens), "slide_vector" (brought by a user), "mixture", "composition" or
-            "transport" (pooled by cohort prototypes).
+            "patch_tokens" (the bag of its tissue tokens), "slide_vector" (brought by a user), "mixture", "composition"
+            or "transport" (pooled by cohort prototypes).
         protocol: "knn", "linear", "mlp", "mil", "cox", "mil_survival".
         train_fraction: share of the training patients that were used, in (0, 1].
     """
