@@ -1,6 +1,6 @@
 """Slides as a cohort: ids, table, patients, splits, and what became of each slide of a run."""
 
-from .harmonizing import SiteMaps, center_groups, center_site, combat, rows_by_site
+from .harmonizing import SiteMaps, center_groups, center_site, centers_slides, combat, rows_by_site
 from .outcomes import EMBEDDED, MAPPED, TOKENIZED, OutcomeTable, SlideOutcome
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .quarantine import read_quarantine, without_excluded, write_quarantine
@@ -29,6 +29,7 @@ __all__ = [
     "TextTable",
     "center_groups",
     "center_site",
+    "centers_slides",
     "check_splits",
     "combat",
     "duplicates_across",

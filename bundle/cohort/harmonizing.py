@@ -49,6 +49,17 @@ class SiteMaps:
         return found
 
 
+def centers_slides(center_tokens: str | None) -> bool:
+    """Whether tokens are to be read less the mean of their slide: "slide" says so, None does not.
+
+    Raises:
+        BundleError: another word.
+    """
+    if center_tokens not in (None, "slide"):
+        raise BundleError(f"center_tokens is {center_tokens!r}; give slide, or null for tokens as they are.")
+    return center_tokens == "slide"
+
+
 def center_groups(values: NDArray[np.floating], groups: NDArray[np.integer]) -> Floats:
     """Vectors [n, d] less the mean of their group (a slide).
 

@@ -33,11 +33,11 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
         BundleError: the file is broken, or holds no region encoder.
     """
     if weights is not None and Path(weights).is_file():
-        return load_region_encoder(weights, device=device)
+        return load_region_encoder(weights, device=device, takes_centered=True)
     _log.warning("there is no region encoder at %s: an untrained one is made", weights)
     if not _OWN_WEIGHTS.is_file():
         return Encoder(RegionViT(), ProjectionHead()).to(device).eval()
-    own = load_region_encoder(_OWN_WEIGHTS)
+    own = load_region_encoder(_OWN_WEIGHTS, takes_centered=True)
     mlp = own.head.mlp
     head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
     backbone = RegionViT(**own.backbone.architecture)  # type: ignore[arg-type]
