@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,15 +51,19 @@ def robustness(
     """
     features = rounds[0].features
     regions = _regions(features, members)
+    slide, patient = torch.from_numpy(regions.slide), torch.from_numpy(regions.patient)
+    # sites by patient: one that is learned from is not asked for
+    probes = {
+        "slide_identity": IdentityProbe("embedding", slide),
+        "site_identity": IdentityProbe("embedding", patient, found.sites),
+    }
     ways: list[Robustness] = []
     for name in features.names:
         ways += _index(rounds, name, members, found, k, n_bootstrap, seed)
-        probes = {"slide_identity": _slide_probe(regions), "site_identity": _site_probe(regions, found.sites)}
-        for figure, probe in probes.items():
-            hits, trials = _answers(rounds, name, regions, probe, len(members))
+        for figure, (hits, trials) in _answers(rounds, name, regions, probes, len(members)).items():
             if trials.any():
                 interval = share_intervals(hits[:, None], trials[:, None], n_bootstrap, seed)[0]
-                ways.append(Robustness(name, "regions", figure, 0, interval, _chance(probe), {}))
+                ways.append(Robustness(name, "regions", figure, 0, interval, _chance(probes[figure]), {}))
     return ways
 
 
@@ -101,35 +105,33 @@ def _regions(features: PooledFeatures, members: Sequence[Sequence[int]]) -> _Reg
     return _Regions(places, np.repeat(owner, sizes), np.repeat(np.arange(len(slides)), sizes))
 
 
-def _slide_probe(regions: _Regions) -> IdentityProbe:
-    return IdentityProbe("embedding", torch.from_numpy(regions.slide))
-
-
-def _site_probe(regions: _Regions, sites: Sequence[str | None]) -> IdentityProbe:
-    """By patient: one that is learned from is not asked for."""
-    return IdentityProbe("embedding", torch.from_numpy(regions.patient), sites)
-
-
 def _answers(
-    rounds: Iterable[Round], name: str, regions: _Regions, probe: IdentityProbe, n_patients: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many regions of each patient are told rightly, and how many were asked for, both [n]."""
-    hits, trials = np.zeros((2, n_patients), np.int64)
-    used = np.flatnonzero(probe.roles.numpy() > 0)
+    rounds: Iterable[Round], name: str, regions: _Regions, probes: Mapping[str, IdentityProbe], n_patients: int
+) -> dict[str, NDArray[np.int64]]:
+    """By probe how many regions of each patient are told rightly, and how many were asked for, [2, n]."""
+    counts = {figure: np.zeros((2, n_patients), np.int64) for figure in probes}
     for features, asked in rounds:
         vectors = features.regions(name).embedding
-        probe.reset()
-        for start in range(0, len(used), _STEP):
-            part = used[start : start + _STEP]
-            probe.update((torch.from_numpy(vectors[regions.places[part]]), torch.from_numpy(part)))
-        answers = probe.answers()
-        if answers is None:
-            continue
-        owner, right = regions.patient[answers[0].numpy()], answers[1].numpy()
-        kept = np.isin(owner, asked)
-        hits += np.bincount(owner[kept], right[kept], n_patients).astype(np.int64)
-        trials += np.bincount(owner[kept], minlength=n_patients)
-    return hits, trials
+        for figure, probe in probes.items():
+            answers = _asked(probe, vectors, regions.places)
+            if answers is not None:
+                owner, right = regions.patient[answers[0].numpy()], answers[1].numpy()
+                kept = np.isin(owner, asked)
+                counts[figure][0] += np.bincount(owner[kept & right], minlength=n_patients)
+                counts[figure][1] += np.bincount(owner[kept], minlength=n_patients)
+    return counts
+
+
+def _asked(
+    probe: IdentityProbe, vectors: NDArray[np.float32], places: NDArray[np.int64]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """A probe's answers, learned from and asked of the vectors at ``places``; see :meth:`IdentityProbe.answers`."""
+    probe.reset()
+    used = np.flatnonzero(probe.roles.numpy() > 0)
+    for start in range(0, len(used), _STEP):
+        part = used[start : start + _STEP]
+        probe.update((torch.from_numpy(vectors[places[part]]), torch.from_numpy(part)))
+    return probe.answers()
 
 
 def _chance(probe: IdentityProbe) -> float:
