@@ -7,6 +7,9 @@ import yaml
 from cohorts import write_cohort
 from monai.bundle import ConfigWorkflow
 
+from bundle.networks import load_region_encoder, read_about
+from bundle.storage import read_embeddings
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 TINY = {
@@ -97,6 +100,22 @@ def test_training_has_all_that_monai_asks_for(tmp_path, mixin, has_labels):
     assert made.check_properties() == []
     assert made.trainer.state.max_epochs == made.max_epochs
     assert (made.evaluator is not None) and len(made.train_dataset) == 13
+
+
+def test_centered_tokens_are_asked_for_once(tmp_path):
+    """One id centers the tokens, is in the weights, and in what is noted beside them; the run trains."""
+    tokens = write_cohort(tmp_path / "tokens")
+    ids = {"center_tokens": "slide", "max_epochs": 1, "prototype_warmup_epochs": 0, "lr_warmup_epochs": 0, "n_local": 2}
+    paths = {"output_dir": str(tmp_path), "model_path": str(tmp_path / "model.pt")}
+    made = workflow(["train.yaml"], "train", dataset_dir=str(tokens), **paths, **ids, **TINY)
+    assert made.train_dataset.center_tokens == "slide"
+    made.run()
+    assert load_region_encoder(tmp_path / "model.pt", takes_centered=True).takes_centered
+    assert read_about(tmp_path / "model.pt")["center_tokens"] == "slide"
+    inference = {"dataset_dir": str(tokens), "region_encoder_ckpt": str(tmp_path / "model.pt")}
+    asked = workflow(["inference.yaml"], "infer", output_dir=str(tmp_path / "out"), device="cpu", **inference)
+    asked.run()
+    assert read_embeddings(tmp_path / "out" / "embeddings" / "slide_0.h5").attributes["center_tokens"] == "slide"
 
 
 def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):

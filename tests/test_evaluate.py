@@ -29,6 +29,7 @@ def cohort(tmp_path_factory):
             "label": "ab"[i % 2],
             "patient": f"p{i}",
             "site": i // 2,
+            "scanner": "PL"[i // 2 % 2],
             "months": 1 + i,
             "died": i % 3 > 0,
         }
@@ -183,6 +184,21 @@ def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
     assert found["settings"]["n_seeds"] == 2 and found["settings"]["mil_max_patches"] == 100
     page = " ".join((tmp_path / "report.html").read_text().split())
     assert "MIL, MLP: mean over 2 trainings" in page
+
+
+def test_sites_are_taken_out_and_measured(cohort, tmp_path):
+    """Harmonizing by a column of the table: arms as ever, and how far encoders still go by slide and by scanner."""
+    ids = {"protocols": "['knn']", "train_fractions": "[1.0]", "n_folds": 2, "n_bootstrap": 100}
+    done = run(cohort, tmp_path, harmonize="combat", site="scanner", **ids)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert {patient["site"] for patient in found["patients"]} == {"P", "L"}
+    assert (found["settings"]["harmonize"], found["settings"]["site"]) == ("combat", "scanner")
+    figures = {(item["encoder"], item["figure"]): item["interval"]["value"] for item in found["robustness"]}
+    encoders, names = ("tokens", "SLPD"), ("robustness_index", "slide_identity", "site_identity")
+    assert set(figures) == {(encoder, name) for encoder in encoders for name in names}
+    assert figures["tokens", "robustness_index"] > 0.9, "tokens go by the two kinds of slides, and not by scanner"
+    assert "Robustness" in (tmp_path / "report.html").read_text() and (tmp_path / "robustness.csv").is_file()
 
 
 def test_a_user_s_mistake_is_one_message(cohort, tmp_path):

@@ -1,5 +1,6 @@
 """Slides as a cohort: ids, table, patients, splits, and what became of each slide of a run."""
 
+from .harmonizing import SiteMaps, center_groups, center_site, centers_slides, combat, rows_by_site
 from .outcomes import EMBEDDED, MAPPED, TOKENIZED, OutcomeTable, SlideOutcome
 from .patients import PatientRows, duplicates_across, find_duplicates, fingerprint_of, pool_patients
 from .quarantine import read_quarantine, without_excluded, write_quarantine
@@ -17,6 +18,7 @@ __all__ = [
     "OutcomeTable",
     "PatientRows",
     "SLIDE_SUFFIXES",
+    "SiteMaps",
     "SlideOutcome",
     "SlideRef",
     "SlideRow",
@@ -25,7 +27,11 @@ __all__ = [
     "SplitFile",
     "TOKENIZED",
     "TextTable",
+    "center_groups",
+    "center_site",
+    "centers_slides",
     "check_splits",
+    "combat",
     "duplicates_across",
     "find_duplicates",
     "find_slides",
@@ -38,6 +44,7 @@ __all__ = [
     "read_quarantine",
     "read_splits",
     "read_table",
+    "rows_by_site",
     "shown_values",
     "split_faults",
     "twin_key",

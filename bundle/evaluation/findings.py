@@ -106,6 +106,27 @@ class Comparison(NamedTuple):
     p_value: float
 
 
+class Robustness(NamedTuple):
+    """How far an encoder's vectors go by class, and not by site or slide.
+
+    Attributes:
+        encoder, features: as of an :class:`Arm`.
+        figure: "robustness_index", "slide_identity" or "site_identity".
+        k: neighbors of the index; 0 for the others.
+        interval: the figure, and its uncertainty over patients.
+        chance: what vectors that know nothing would have.
+        curve: k -> index; empty for the others.
+    """
+
+    encoder: str
+    features: str
+    figure: str
+    k: int
+    interval: Interval
+    chance: float
+    curve: dict[int, Interval]
+
+
 @dataclass
 class Evaluation:
     """A whole evaluation, as ``results.json`` holds it and ``report.html`` shows it.
@@ -123,6 +144,7 @@ class Evaluation:
         predictions: of every arm and split.
         results: of every arm.
         comparisons: between encoders.
+        robustness: of every encoder, as far as labels and sites are known.
         warnings: sentences for the reader.
         pretraining_overlap: encoder -> slides of its pre-training that stand in a test split.
         slide_vectors: encoder -> one vector a row, float32 [n, d], for pictures.
@@ -141,6 +163,7 @@ class Evaluation:
     predictions: list[Predictions] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    robustness: list[Robustness] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     pretraining_overlap: dict[str, list[str]] = field(default_factory=dict)
     slide_vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)

@@ -48,6 +48,7 @@ def evaluation_rows(
     ordered: bool = False,
     time: str | None = None,
     event: str | None = None,
+    site: str = "site",
     slide_paths: Sequence[str] = (),
 ) -> EvaluationRows:
     """Pool slides to patients and read what is to be predicted.
@@ -63,6 +64,7 @@ def evaluation_rows(
         ordered: classes are grades or stages.
         time: column of the time to the event or to the end of observation.
         event: column that says whether the event was seen.
+        site: column of the hospital, or of whatever else is to make no difference: the scanner, the stain.
         slide_paths: names of the slides' own files, by which the table may know them.
 
     Raises:
@@ -70,13 +72,14 @@ def evaluation_rows(
     """
     task = _task(task, as_bool(ordered), time, event)
     table.match(slide_ids, slide_paths)
+    sites = table.sites(slide_ids) if site == "site" else table.labels(slide_ids, site)
     if task == "survival":
         assert time is not None and event is not None, "the task needs both, as was checked"
         outcomes = table.survival(slide_ids, time, event)
-        rows = pool_patients(slide_ids, table.patients(slide_ids), outcomes, table.sites(slide_ids), "time and event")
+        rows = pool_patients(slide_ids, table.patients(slide_ids), outcomes, sites, "time and event")
         label = f"{time} / {event}"
         return EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
-    return _class_rows(slide_ids, table, label, task, classes)
+    return _class_rows(slide_ids, table, label, task, classes, sites)
 
 
 def evaluation_splits(
@@ -113,7 +116,12 @@ def evaluation_splits(
 
 
 def _class_rows(
-    slide_ids: Sequence[str], table: SlideTable, label: str, task: str, classes: Sequence[Any] | None
+    slide_ids: Sequence[str],
+    table: SlideTable,
+    label: str,
+    task: str,
+    classes: Sequence[Any] | None,
+    sites: Sequence[str | None],
 ) -> EvaluationRows:
     """Patients and their classes; arguments as for :func:`evaluation_rows`."""
     labels = table.labels(slide_ids, label, [] if classes is None else [str(name) for name in classes])
@@ -124,7 +132,7 @@ def _class_rows(
         found = ", ".join(sorted({value for value in labels if value}))
         raise BundleError(f"no slide is of the classes {', '.join(order)}: the column {label!r} holds {found}.")
     what = label if label == "label" else f"label ({label})"
-    rows = pool_patients(slide_ids, table.patients(slide_ids), kept, table.sites(slide_ids), what)
+    rows = pool_patients(slide_ids, table.patients(slide_ids), kept, sites, what)
     targets = np.array([order.index(value) for value in rows.values], np.int64)
     if len(np.unique(targets)) < 2:
         raise BundleError(

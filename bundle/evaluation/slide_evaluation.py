@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,11 +18,13 @@ from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fract
 from ..core import BundleError, as_number, as_whole, check_folder
 from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
+from .features.split_features import SplitFeatures, vectors_of
 from .findings import MAIN_METRIC, Arm, Evaluation, Predictions
 from .patient_rows import EvaluationRows
 from .pooling.pooling import Pooling, pooled
 from .prediction_store import PredictionStore
-from .protocols.inputs import Inputs, Vectors
+from .protocols.inputs import Inputs
+from .robustness import robustness
 
 _log = logging.getLogger(__name__)
 _FEW_TESTED = 10  # patients; a figure of fewer takes few values
@@ -64,13 +67,17 @@ class SlideEvaluation:
         train_fractions: shares of the training patients to learn from, in (0, 1].
         n_bootstrap: resamples of a fixed test set.
         pooling: objects of :mod:`bundle.evaluation.pooling`, by the names of the features that they make.
+        harmonize: "center_slide", "center_site" or "combat", learned from the training patients of each split, see
+            :class:`~bundle.evaluation.features.split_features.SplitFeatures`; None: features as they are.
+        robustness_k: neighbors of the robustness index in tables.
         seed: of shares, protocols and resamples.
         n_seeds: trainings of a protocol that is random, with ``seed``, ``seed + 1``, ...; its figures are means.
         reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
         settings: what the run was asked for, for the reports.
 
     Raises:
-        BundleError: an unknown name, a share outside its range, no arm left, a folder that cannot be written to.
+        BundleError: an unknown name, a share outside its range, no arm left, a folder that cannot be written to, a
+            split without the sites that ``harmonize`` learns from.
     """
 
     def __init__(
@@ -86,6 +93,8 @@ class SlideEvaluation:
         train_fractions: Sequence[float] = (0.25, 1.0),
         n_bootstrap: int = 2000,
         pooling: Sequence[Pooling] = (),
+        harmonize: str | None = None,
+        robustness_k: int = 5,
         seed: int = 0,
         n_seeds: int = 1,
         reports: Sequence[Callable[[Evaluation], Any]] = (),
@@ -97,6 +106,8 @@ class SlideEvaluation:
         self.n_seeds = as_whole(n_seeds, "n_seeds", 1)
         self.settings = dict(settings or {})
         self._pooling = {pool.name: pool for pool in pooling}
+        self._robustness_k = as_whole(robustness_k, "robustness_k", 1)
+        self._for_splits = SplitFeatures(features, rows.patients, splits.splits, harmonize)
         known = [kind for kind in FEATURES if kind not in POOLED or kind in self._pooling]
         use_features = _known(use_features, known, "features")
         names = [p.name for p in protocols]
@@ -105,7 +116,7 @@ class SlideEvaluation:
             _Way(encoder, kind, protocol)
             for protocol in (p for p in protocols if p.name in use_protocols and rows.task in p.tasks)
             for encoder in features.names
-            for kind in features.kinds(encoder)
+            for kind in self._for_splits.kinds(encoder)
             if kind in (*use_features, SLIDE_VECTOR) and KIND_OF[kind] in protocol.takes
         ]
         if not self._ways:
@@ -127,19 +138,26 @@ class SlideEvaluation:
         found.predictions = self._predict()
         found.results = results(found, self.n_bootstrap, self.seed)
         found.comparisons = comparisons(found, self.n_bootstrap, self.seed)
-        for name in self.features.names:
-            vector = next(kind for kind in self.features.kinds(name) if KIND_OF[kind] == Vectors.kind)
-            found.slide_vectors[name] = self._inputs(name, vector).arrays()[0].astype(np.float32)
+        self._look_at_all(found)
         for report in self.reports:
             report(found)
         _log.info("\n%s", _summary(found))
         return found
 
+    def _look_at_all(self, found: Evaluation) -> None:
+        """Vectors of all patients for pictures, harmonized as of the first split, and how robust they are."""
+        members, rounds = self.rows.patients.members, self._for_splits.rounds()
+        for name in self.features.names:
+            vectors = vectors_of(rounds[0].features, name, members)
+            if vectors is not None:
+                found.slide_vectors[name] = vectors[1]
+        found.robustness = robustness(rounds, members, found, self._robustness_k, self.n_bootstrap, self.seed)
+
     def _start(self) -> Evaluation:
         """The evaluation before anything is predicted, with all that a reader should be warned of."""
         rows, splits = self.rows, self.splits.splits
         patients = rows.patients
-        notes = [*rows.notes, *self.splits.notes, *self._duplicates()]
+        notes = [*rows.notes, *self.splits.notes, *self._for_splits.notes, *self._duplicates()]
         n_tested = [len(split.test) for split in splits]
         if min(n_tested) < _FEW_TESTED:
             notes.append(
@@ -202,12 +220,13 @@ class SlideEvaluation:
         # thousands of small fits, in which threads wait for one another: several times the time on two busy cores
         with threadpool_limits(1), tqdm(total=total, desc="protocols", unit="fit", disable=None) as bar:
             for way in self._ways:
-                inputs = self._inputs(way.encoder, way.features)
-                key = self._store.key(*inputs.arrays())
-                for fraction in self.train_fractions:
-                    for split in self.splits.splits:
-                        found.append(self._predict_split(way, inputs, key, fraction, split))
+                of_way = []
+                for inputs, splits in self._for_splits.inputs(way.encoder, way.features):
+                    key = self._store.key(*inputs.arrays())
+                    for split, fraction in product(splits, self.train_fractions):
+                        of_way.append(self._predict_split(way, inputs, key, fraction, split))
                         bar.update()
+                found += sorted(of_way, key=lambda predicted: predicted.arm.train_fraction)
         return found
 
     def _predict_split(self, way: _Way, inputs: Inputs, key: str, fraction: float, split: Split) -> Predictions:
@@ -234,9 +253,6 @@ class SlideEvaluation:
             scores = protocol(learned, targets, tested, n_classes, seed)
             self._store.put(name, scores)
         return scores
-
-    def _inputs(self, encoder: str, features: str) -> Inputs:
-        return self.features.of_patients(encoder, features, self.rows.patients.members)
 
 
 def _fractions(values: Sequence[float]) -> list[float]:

@@ -7,27 +7,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cohort import centers_slides
+
 MASK_MISSING = "mask_missing"  # of a state dict, beside the weights
+CENTER_TOKENS = "center_tokens"  # the same; only of weights that take centered tokens
 
 
 class Encoder(nn.Module):
     """``forward`` embeds, ``project`` goes on to the bottleneck in which prototypes live.
 
     Its state dict is ``models/model.pt``: ``backbone.*``, ``head.mlp.*`` and ``mask_missing``, so that whoever loads
-    the weights masks as their training did. Weights without the latter are of a training without masks.
+    the weights masks as their training did. Weights without the latter are of a training without masks. Weights that
+    were trained on centered tokens say ``center_tokens``, too.
 
     Args:
         backbone: image -> [B, dim], takes ``mask`` and ``draws`` (:class:`~bundle.networks.RegionViT`).
         head: [B, dim] -> [B, d] of unit length (:class:`~bundle.networks.ProjectionHead`).
         mask_missing: leave tokens out that are missing. False: masks are not looked at, as by weights that were
             trained on dense grids, or with zeros for what is missing.
+        center_tokens: "slide": tokens that it is given are less the mean of their slide, which is for those who read
+            them to do (:class:`~bundle.storage.TokenFile`); None: tokens as they are.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, mask_missing: bool = False) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, mask_missing: bool = False, center_tokens: str | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.mask_missing = mask_missing
+        self.takes_centered = centers_slides(center_tokens)
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Images (B, C, H, W) -> embeddings (B, dim).
@@ -60,13 +69,17 @@ class Encoder(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[prefix + MASK_MISSING] = torch.tensor(self.mask_missing)
+        if self.takes_centered:
+            destination[prefix + CENTER_TOKENS] = torch.tensor(True)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         self.mask_missing = bool(state_dict.get(prefix + MASK_MISSING, False))
+        self.takes_centered = bool(state_dict.get(prefix + CENTER_TOKENS, False))
         super()._load_from_state_dict(state_dict, prefix, *others)
         unexpected: list[str] = others[3]
-        if prefix + MASK_MISSING in unexpected:
-            unexpected.remove(prefix + MASK_MISSING)
+        for name in (prefix + MASK_MISSING, prefix + CENTER_TOKENS):
+            if name in unexpected:
+                unexpected.remove(name)
 
 
 def compile_backbone(encoder: Encoder, device: torch.device | str) -> None:

@@ -51,7 +51,7 @@ def make_student(
 
     Raises:
         BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
-            other ``mask_missing``.
+            other ``mask_missing`` or ``center_tokens``.
     """
     encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
     if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens) and statistics is not None:
@@ -60,6 +60,7 @@ def make_student(
         parts = load_encoder(encoder, weights)
         _check_masking(encoder, parts.mask_missing, mask_missing, weights)
         _check_standard(encoder, standardize_tokens, weights)
+        _check_centering(encoder, parts.takes_centered, weights)
         warn_of_missing_background(weights, not has_missing)
         if parts.last_layer:
             _load_if_it_fits(last_layer, parts.last_layer, weights, "last layer")
@@ -86,6 +87,15 @@ def _check_standard(encoder: Encoder, wanted: bool | str, path: str | Path) -> N
         raise BundleError(
             f"{path} was trained with {how[has]}, and standardize_tokens is {wanted}: what it has learned would mean "
             f"nothing. Set standardize_tokens to auto or {has}, or start without these weights."
+        )
+
+
+def _check_centering(encoder: Encoder, as_trained: bool, path: str | Path) -> None:
+    if encoder.takes_centered != as_trained:
+        raise BundleError(
+            f"{path} was trained on tokens {('as they are', 'less the mean of their slide')[as_trained]}, and "
+            f"center_tokens is {('null', 'slide')[encoder.takes_centered]}: set it to {('null', 'slide')[as_trained]}, "
+            "or start without these weights."
         )
 
 
@@ -131,7 +141,9 @@ def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:
     return parts
 
 
-def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device: torch.device | str = "cpu") -> Encoder:
+def load_region_encoder(
+    path: str | Path, *, n_heads: int | None = None, device: torch.device | str = "cpu", takes_centered: bool = False
+) -> Encoder:
     """A region encoder of whatever size the file holds, in evaluation mode.
 
     Args:
@@ -139,9 +151,11 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
         n_heads: attention heads, which shapes do not tell; None: as the ``.json`` beside the file says, else one per 32
             values, as published.
         device: where it goes.
+        takes_centered: who asks looks at the encoder's ``takes_centered``, and centers tokens where it is true.
 
     Raises:
-        BundleError: the file is missing or broken, or holds no region encoder.
+        BundleError: the file is missing or broken, or holds no region encoder; it takes centered tokens, and who asks
+            has none.
     """
     parts = select_backbone(read_weights(path), source=path)
     found = infer_vit_architecture(parts.backbone, source=path)
@@ -150,11 +164,19 @@ def load_region_encoder(path: str | Path, *, n_heads: int | None = None, device:
             f"{path} holds a patch encoder (pixels to tokens), not a region encoder (tokens to embeddings). "
             "Give it as patch_encoder_ckpt, and a file like models/model.pt as region_encoder_ckpt."
         )
+    if parts.takes_centered and not takes_centered:
+        raise BundleError(
+            f"{path} was trained on tokens less the mean of their slide (center_tokens: slide), which is known here "
+            "only when the whole slide has been read: embed slides with configs/inference.yaml, or give weights of "
+            "tokens as they are."
+        )
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
     backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
     backbone.has_standard_of(parts.backbone)
     load_into(backbone, parts.backbone, source=path)
-    return Encoder(backbone, _head_of(parts.head, found["dim"], path), parts.mask_missing).to(device).eval()
+    head = _head_of(parts.head, found["dim"], path)
+    centering = "slide" if parts.takes_centered else None
+    return Encoder(backbone, head, parts.mask_missing, centering).to(device).eval()
 
 
 def _head_of(weights: Mapping[str, Tensor], in_dim: int, path: str | Path) -> ProjectionHead:

@@ -28,7 +28,8 @@ def write_pretraining(
         weights: a finished file.
         slides: slide ids; None where they are not to be told, as they may tell of patients.
         about: what shapes do not tell and users of the weights need to know: ``n_heads``; of the tokens,
-            ``patch_encoder`` (name and SHA-256), ``mpp`` and ``encode_background``.
+            ``patch_encoder`` (name and SHA-256), ``mpp``, ``encode_background`` and ``center_tokens``. What is None is
+            not noted.
 
     Raises:
         BundleError: it cannot be written.
@@ -36,7 +37,7 @@ def write_pretraining(
     path = pretraining_file(weights)
     record = {
         "weights_sha256": sha256_of(weights),
-        **(about or {}),
+        **{name: value for name, value in (about or {}).items() if value is not None},
         "slides": None if slides is None else sorted(slides),
     }
     try:

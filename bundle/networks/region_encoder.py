@@ -34,11 +34,11 @@ def make_region_encoder(weights: str | Path | None, *, device: torch.device | st
         BundleError: the file is broken, or holds no region encoder.
     """
     if weights is not None and Path(weights).is_file():
-        return load_region_encoder(weights, device=device)
+        return load_region_encoder(weights, device=device, takes_centered=True)
     _log.warning("there is no region encoder at %s: an untrained one is made", weights)
     if not _OWN_WEIGHTS.is_file():
         return Encoder(RegionViT(), ProjectionHead()).to(device).eval()
-    return _untrained_like(load_region_encoder(_OWN_WEIGHTS)).to(device).eval()
+    return _untrained_like(load_region_encoder(_OWN_WEIGHTS, takes_centered=True)).to(device).eval()
 
 
 def untrained_encoder(like: Encoder, seed: int = 0) -> Encoder:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..core import BundleError
-from .encoder import MASK_MISSING
+from .encoder import CENTER_TOKENS, MASK_MISSING
 
 _CONTAINERS = ("teacher", "student", "state_dict", "model", "network")  # in the order in which they are preferred
 _WRAPPERS = ("module.", "_orig_mod.", "encoder.", "backbone.")
@@ -22,12 +22,14 @@ class EncoderWeights(NamedTuple):
     head: the projection head's MLP (``mlp.0.weight``, ...), empty where the file has none.
     last_layer: ``weight_v`` and ``weight_g``, empty where the file has none.
     mask_missing: the encoder leaves out tokens that are missing.
+    takes_centered: it was trained on tokens less the mean of their slide.
     """
 
     backbone: dict[str, Tensor]
     head: dict[str, Tensor]
     last_layer: dict[str, Tensor]
     mask_missing: bool = False
+    takes_centered: bool = False
 
 
 def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weights") -> EncoderWeights:
@@ -44,13 +46,13 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
     Raises:
         BundleError: there is no tensor in it.
     """
-    parts, mask_missing = EncoderWeights({}, {}, {}), False
+    parts, said = EncoderWeights({}, {}, {}), {MASK_MISSING: False, CENTER_TOKENS: False}
     for name, tensor in _tensors(state).items():
         name, of_head = _strip(name), False
         if name.startswith("head."):
             name, of_head = _strip(name.removeprefix("head.")), True
-        if name == MASK_MISSING:
-            mask_missing = bool(tensor)
+        if name in said:
+            said[name] = bool(tensor)
         elif name.startswith("last_layer."):
             parts.last_layer[name.removeprefix("last_layer.")] = tensor
         elif name.startswith("mlp."):
@@ -63,7 +65,7 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
             f"{source} holds no encoder: expected tensors, or a dictionary with a state dict under "
             f"{', '.join(_CONTAINERS)}; found {found}. Give a checkpoint of an encoder."
         )
-    return parts._replace(mask_missing=mask_missing)
+    return parts._replace(mask_missing=said[MASK_MISSING], takes_centered=said[CENTER_TOKENS])
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

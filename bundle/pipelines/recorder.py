@@ -65,6 +65,8 @@ class SlideRecorder:
         self.settings["region_encoder"] = weights_name(self.weights)
         if network.encoder.mask_missing:
             self.settings["mask_missing"] = True
+        if network.encoder.takes_centered:
+            self.settings["center_tokens"] = "slide"
         self._about = read_about(self.weights)
 
     @property

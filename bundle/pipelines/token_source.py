@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..cohort import SlideTable
+from ..networks import Encoder
 from ..storage import TokenFile
 from .embedding_sink import EmbeddingSink
 from .inputs import InferenceInputs
@@ -33,6 +34,7 @@ class RegionStream(Source):
         tokens_dir: where token files of slides are, or will be by the time that the source is iterated.
         tokens: tokenizes slides that have no token file; None: all have one.
         table: mpp and other values of slides.
+        encoder: whose ``takes_centered`` says whether tokens are read less the mean of their slide; None: as they are.
         transform: of one region, a dictionary with ``features`` [P, P, D] and ``mask`` [P, P]; makes ``image``.
         batch_size: regions in a batch.
         num_workers: see :class:`Source`.
@@ -48,11 +50,13 @@ class RegionStream(Source):
         *,
         tokens: SlidePipeline | None = None,
         table: SlideTable | None = None,
+        encoder: Encoder | None = None,
         transform: Transform | None = None,
         batch_size: int = 64,
         num_workers: int = 2,
     ) -> None:
         self.tokens, self.transform = tokens if inputs.are_slides else None, transform
+        self._encoder = encoder
         super().__init__(
             inputs.refs,
             Path(output_dir) / "embeddings",
@@ -86,7 +90,7 @@ class RegionStream(Source):
 
     def open(self, job: SlideJob) -> TokenFile:
         """Look at its token file."""
-        file = TokenFile(job.source)
+        file = TokenFile(job.source, is_centered=self._encoder is not None and self._encoder.takes_centered)
         job.n_regions, job.coords, job.mask = len(file), file.coords, file.mask
         return file
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..cohort import centers_slides
 from .batches import BatchMaker
 from .resident import DeviceCache, make_cache
 from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
@@ -32,6 +33,8 @@ class TokenDataset(Dataset[dict[str, Any]]):
         dataset_dir: folder of token files (searched in depth), one file, or a list of files.
         transform: called on each item.
         slides: keep only these slide ids.
+        center_tokens: "slide": tokens come less the mean tissue token of their slide, for which each file is read once
+            more; None: as they are stored.
         cache: ``device`` keeps all regions on ``device``, batches are gathered there, and workers, which cannot reach
             it, read the files; ``memory`` keeps every region that was read in memory that forked workers share;
             ``none`` keeps nothing; ``auto`` is ``device`` on a GPU where all regions fit into ``memory_share`` of what
@@ -57,12 +60,14 @@ class TokenDataset(Dataset[dict[str, Any]]):
         *,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         slides: Iterable[str] | None = None,
+        center_tokens: str | None = None,
         cache: str = "auto",
         memory_share: float = 0.5,
         device: torch.device | str = "cpu",
     ) -> None:
         self.transform = transform
-        files = open_token_files(find_token_files(dataset_dir))
+        self.center_tokens = center_tokens
+        files = open_token_files(find_token_files(dataset_dir), centers_slides(center_tokens))
         if slides is not None:
             files = choose_slides(files, slides)
         self.headers: list[TokenHeader] = [file.header for file in files]
@@ -86,10 +91,16 @@ class TokenDataset(Dataset[dict[str, Any]]):
         """Length D of a token."""
         return self.headers[0].dim
 
+    def centered(self) -> "TokenDataset":
+        """The same regions with tokens less the mean of their slide; nothing is kept in memory."""
+        paths = [header.path for header in self.headers]
+        return TokenDataset(paths, transform=self.transform, center_tokens="slide", cache="none", device=self.device)
+
     @property
     def fingerprint(self) -> str:
-        """Hash of which slides and regions these are, in their order."""
+        """Hash of which slides and regions these are, in their order, and of how their tokens are read."""
         digest = hashlib.sha256("\n".join(self.slide_ids).encode())
+        digest.update((self.center_tokens or "").encode())
         digest.update(self.slide_index.numpy().tobytes() + self.coords.numpy().tobytes())
         return digest.hexdigest()[:16]
 

@@ -55,8 +55,12 @@ def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) ->
     return default
 
 
-def open_token_files(paths: Sequence[Path]) -> list[TokenFile]:
+def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[TokenFile]:
     """Open what can be read; warn about the rest.
+
+    Args:
+        paths: of the files.
+        is_centered: see :class:`TokenFile`; every file is read once for its center, here and not in each worker.
 
     Raises:
         BundleError: nothing can be read.
@@ -65,7 +69,9 @@ def open_token_files(paths: Sequence[Path]) -> list[TokenFile]:
     problems: list[str] = []
     for path in paths:
         try:
-            files.append(TokenFile(path))
+            files.append(TokenFile(path, is_centered))
+            if is_centered:
+                _ = files[-1].center
         except BundleError as error:
             problems.append(str(error))
             logger.warning("left out: %s", error)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from ..cohort import is_file_name
 from ..core import DAMAGED_FILE, BundleError, plain_value
 
 FORMAT_VERSION = 1
+_AT_ONCE = 64  # regions
 REQUIRED_ATTRIBUTES = ("encoder", "format_version", "mpp", "slide_id")
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux
 
@@ -41,6 +43,7 @@ class TokenFile:
     Args:
         path: a ``.h5`` file in the layout that :class:`TokenFileWriter` writes; other layouts of the same datasets
             (contiguous, compressed) are read too, more slowly.
+        is_centered: tokens are read less :attr:`center`; missing ones stay as they are stored, zeros.
 
     Attributes:
         header: see :class:`TokenHeader`.
@@ -51,8 +54,8 @@ class TokenFile:
         BundleError: the file is missing, cut short, or not a token file.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, is_centered: bool = False) -> None:
+        self.path, self.is_centered = Path(path), is_centered
         if not self.path.is_file():
             raise BundleError(f"token file {self.path} does not exist.")
         try:
@@ -76,6 +79,18 @@ class TokenFile:
         """Patches that have a token, bool [R, P, P]: those with tissue, or all where background was encoded, too."""
         is_dense = bool(self.header.attributes.get("encode_background", False))
         return np.ones_like(self.mask) if is_dense else self.mask
+
+    @cached_property
+    def center(self) -> NDArray[np.float32]:
+        """Mean over the slide's tissue tokens, [D], 0 without any; the file is read once for it."""
+        total = np.zeros(self.header.dim)
+        for start in range(0, len(self), _AT_ONCE):
+            regions = range(start, min(start + _AT_ONCE, len(self)))
+            side = self.header.region_patches
+            grids = np.empty((len(regions), side, side, self.header.dim), self.header.dtype)
+            self._copy_into(regions, grids, range(len(regions)))
+            total += grids[self.mask[start : regions.stop]].sum(0, dtype=np.float64)
+        return (total / max(int(self.mask.sum()), 1)).astype(np.float32)
 
     def offset(self, region: int) -> int | None:
         """First byte of a region in the file; None where regions are not plain bytes in one piece."""
@@ -104,6 +119,19 @@ class TokenFile:
 
     def read_into(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any = None) -> None:
         """Copy ``regions`` to ``out[rows]``; ``out`` is C-contiguous [n, P, P, D] of any float type."""
+        if not self.is_centered:
+            self._copy_into(regions, out, rows, handle)
+            return
+        # apart: ``out`` may be memory that processes share, in which nobody may find a region before it is centered
+        present, apart = self.present, np.empty((1, *out.shape[1:]), np.float32)
+        handle = self.open() if handle is None and self._offsets is not None else handle
+        for region, row in zip(regions, rows, strict=True):
+            self._copy_into([region], apart, [0], handle)
+            apart[0][present[region]] -= self.center
+            out[row] = apart[0]
+
+    def _copy_into(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int], handle: Any = None) -> None:
+        """The stored tokens."""
         if self._offsets is None:
             self._read_through_hdf5(regions, out, rows)
             return

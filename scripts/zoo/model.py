@@ -91,7 +91,7 @@ def read_model(path: str | Path) -> RegionModel:
             f"{path} has no projection head, so that prototypes could not be made with it. Package a model.pt, which "
             "training writes when it is complete."
         )
-    return RegionModel(load_region_encoder(path), read_pretraining(path), read_about(path), path)
+    return RegionModel(load_region_encoder(path, takes_centered=True), read_pretraining(path), read_about(path), path)
 
 
 def untrained_model() -> RegionModel:

@@ -115,7 +115,7 @@ def _torchscript(folder: Path) -> str:
 
 @torch.inference_mode()
 def _compared(folder: Path, module: Any) -> str:
-    encoder, batch = load_region_encoder(_weights(folder)), _batch(folder)
+    encoder, batch = load_region_encoder(_weights(folder), takes_centered=True), _batch(folder)
     mask = torch.rand(len(batch), *batch.shape[2:]) < 0.5
     parts = {
         "forward": (module(batch), encoder(batch)),
@@ -136,7 +136,7 @@ def _onnx(folder: Path) -> str:
         image = _batch(folder)[:1]
         found = session.run(None, {session.get_inputs()[0].name: image.numpy()})[0]
     with torch.inference_mode():
-        expected = load_region_encoder(_weights(folder))(image)
+        expected = load_region_encoder(_weights(folder), takes_centered=True)(image)
     return f"onnxruntime within {_difference(torch.from_numpy(found), expected):.1e} of eager"
 
 

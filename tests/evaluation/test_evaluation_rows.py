@@ -100,3 +100,12 @@ def test_folds_that_cannot_be(tmp_path):
         evaluation_splits(rows)
     with pytest.raises(BundleError, match="column site"):
         evaluation_splits(rows, 2, preserve_sites=True)
+
+
+def test_sites_may_stand_in_any_column(tmp_path):
+    """A scanner counts as a site; a column that is not there is an error that names it."""
+    made = table(tmp_path, ["a", "b", "a"], site=["x", "x", "x"], scanner=["P", "L", "NA"])
+    assert evaluation_rows(slides(3), made, site="scanner").patients.sites == ["P", "L", None]
+    assert evaluation_rows(slides(3), made).patients.sites == ["x"] * 3
+    with pytest.raises(BundleError, match="'stain'"):
+        evaluation_rows(slides(3), made, site="stain")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bundle.cohort import Split
 from bundle.core import BundleError
 from bundle.evaluation import Arm, Comparison
-from bundle.evaluation.findings import Evaluation, Interval, Predictions, Result
+from bundle.evaluation.findings import Evaluation, Interval, Predictions, Result, Robustness
 from bundle.evaluation.report.results_files import ResultsFiles, as_json
 
 NAN = math.nan
@@ -60,6 +61,25 @@ def test_the_table_has_a_row_an_arm_and_metric(tmp_path):
     assert [(r["encoder"], r["metric"]) for r in rows] == [(a.encoder, m) for a in ARMS for m in ("auc", "ece")]
     assert [float(rows[0][name]) for name in ("value", "low", "high", "sd", "n")] == [0.7, 0.5, 0.9, 0.1, 2000]
     assert rows[1]["value"] == "nan" and rows[0]["interval"] == "bootstrap"
+
+
+def test_robustness_has_a_row_a_figure_and_number_of_neighbors(tmp_path):
+    """An index is a row for each k, a probe one row; JSON has both, and null where there is no bound."""
+    curve = {1: Interval(0.4, 0.1, 0.7, 0.1, "bootstrap", 9), 5: Interval(0.5, NAN, NAN, 0.1, "bootstrap", 9)}
+    items = [
+        Robustness("A", "region_embedding", "robustness_index", 5, curve[5], 0.6, curve),
+        Robustness("A", "regions", "slide_identity", 0, curve[1], 0.25, {}),
+    ]
+    ResultsFiles(tmp_path)(replace(evaluation(), robustness=items))
+    rows = table(tmp_path / "robustness.csv")
+    assert [(r["figure"], r["k"], r["value"], r["chance"]) for r in rows] == [
+        ("robustness_index", "1", "0.4", "0.6"),
+        ("robustness_index", "5", "0.5", "0.6"),
+        ("slide_identity", "", "0.4", "0.25"),
+    ]
+    index, probe = json.loads((tmp_path / "results.json").read_text())["robustness"]
+    assert index["interval"]["low"] is None and index["curve"]["1"]["low"] == 0.1 and index["k"] == 5
+    assert probe["interval"]["value"] == 0.4 and probe["curve"] == {}
 
 
 def test_predictions_name_patients_and_slides(tmp_path):

@@ -50,6 +50,10 @@ class BroughtFeatures(PooledFeatures):
         """Which features there are of an encoder."""
         return [SLIDE_VECTOR] if encoder in self._vectors else self._features.kinds(encoder)
 
+    def has_regions(self, encoder: str) -> bool:
+        """Whether it is one of the encoders, not a source of vectors."""
+        return encoder not in self._vectors
+
     def embed(self) -> None:
         """Have the vectors of all regions at hand."""
         self._features.embed()

@@ -78,6 +78,10 @@ class PooledFeatures:
         others = (SLIDE_VECTOR, PATCH_TOKENS, "region_embedding" if encoder == TOKENS else "mean_token")
         return [f for f in FEATURES if f not in others]
 
+    def has_regions(self, encoder: str) -> bool:
+        """Whether there are vectors of regions, and not of slides alone."""
+        return True
+
     def embed(self) -> None:
         """Have the vectors of all regions at hand."""
         raise NotImplementedError

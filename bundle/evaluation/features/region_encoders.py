@@ -41,6 +41,11 @@ class RegionEncoders(nn.Module):
         self.hashes = {name: hashes[name] for name in self.names}
         self.pretraining = {name: (pretraining or {}).get(name) for name in self.names}
 
+    @property
+    def centered(self) -> set[str]:
+        """Names of those that take tokens less the mean of their slide."""
+        return {name for name, encoder in zip(self.names, self.encoders, strict=True) if encoder.takes_centered}
+
     @classmethod
     def load(
         cls,
@@ -71,7 +76,7 @@ class RegionEncoders(nn.Module):
         for name, path in (paths or {}).items():
             if str(name) == TOKENS:
                 raise BundleError(f"an encoder is called {TOKENS!r}, as results without one are; choose another name.")
-            encoder = load_region_encoder(path, device=device)
+            encoder = load_region_encoder(path, device=device, takes_centered=True)
             expected = encoder.state_dict()["backbone.phi.0.weight"].shape[1]
             if expected != token_dim:
                 raise BundleError(

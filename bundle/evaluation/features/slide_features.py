@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ _PROBED = 64  # slides whose tokens are looked at together
 class SlideFeatures(PooledFeatures):
     """Region embeddings of every encoder, and of "tokens": the mean tissue token, which needs no encoder.
 
-    Whole regions are embedded (training sees crops of them). A pass over the token files serves all encoders; what it
-    finds is kept under ``output_dir/features`` in parts, by a hash of the token files and the weights, so that a killed
-    run goes on and another run with the same weights does not embed again.
+    Whole regions are embedded (training sees crops of them). A pass over the token files serves all encoders; those
+    that take centered tokens have one of their own. What is found is kept under ``output_dir/features`` in parts, by a
+    hash of the token files and the weights, so that a killed run goes on and another run with the same weights does not
+    embed again.
 
     Args:
         dataset: the token files.
@@ -100,23 +101,38 @@ class SlideFeatures(PooledFeatures):
         n_regions = len(self.dataset)
         parts = [range(start, min(start + _PART, n_regions)) for start in range(0, n_regions, _PART)]
         missing = {i: [n for n in self.names if not stores[n].has(i, len(p))] for i, p in enumerate(parts)}
+        for takes_centered in (False, True):
+            centered = self.encoders.centered
+            wanted = {i: [n for n in names if (n in centered) == takes_centered] for i, names in missing.items()}
+            wanted = {i: names for i, names in wanted.items() if names}
+            if wanted:
+                self._embed(self.dataset.centered() if takes_centered else self.dataset, parts, wanted, stores)
+        for name in self.names:
+            read = [stores[name].read(i) for i in range(len(parts))]
+            self._regions[name] = RegionVectors(*(np.concatenate([part[key] for part in read]) for key in read[0]))
+
+    def _embed(
+        self,
+        dataset: TokenDataset,
+        parts: Sequence[range],
+        wanted: Mapping[int, list[str]],
+        stores: Mapping[str, FeatureStore],
+    ) -> None:
+        """Make and keep what is wanted of parts, by their number the names of encoders."""
         embedding = embed_regions(
-            self.dataset,
+            dataset,
             self.encoders,
-            [(parts[i], names) for i, names in missing.items() if names],
+            [(parts[i], names) for i, names in wanted.items()],
             device=self.device,
             amp=self.uses_bf16,
             batch_size=self._batch_size,
             num_workers=self._num_workers,
             inferer=self._inferer,
         )
-        for i, found in zip([i for i, names in missing.items() if names], embedding, strict=True):
+        for i, found in zip(wanted, embedding, strict=True):
             for name, arrays in found.items():
                 _check_finite(name, arrays)
                 stores[name].write(i, arrays)
-        for name in self.names:
-            read = [stores[name].read(i) for i in range(len(parts))]
-            self._regions[name] = RegionVectors(*(np.concatenate([part[key] for part in read]) for key in read[0]))
 
     def regions(self, encoder: str) -> RegionVectors:
         """Regions of the whole cohort, in the order of the data set."""

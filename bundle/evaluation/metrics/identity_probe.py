@@ -62,7 +62,7 @@ class IdentityProbe(Metric):
     def reset(self) -> None:
         """Forget all regions."""
         self._moments: dict[str, Tensor] = {}
-        self._tests: list[tuple[Tensor, Tensor]] = []
+        self._tests: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, output: tuple[Tensor, Tensor]) -> None:
         """Add embeddings [B, d] of regions [B]: training regions to sums, test regions to a list."""
@@ -79,20 +79,26 @@ class IdentityProbe(Metric):
         self._moments["square"] += learned.T @ learned
         self._moments["sum"].index_add_(0, targets, learned)
         self._moments["count"].index_add_(0, targets, torch.ones_like(targets, dtype=torch.float64))
-        self._tests.append((rows[test], classes[test]))
+        self._tests.append((rows[test], classes[test], regions[roles == _TEST]))
 
     def compute(self) -> float:
         """Accuracy over the test regions of all processes; NaN where nothing can be told apart."""
+        found = self.answers()
+        if found is None:
+            return float("nan")
+        counts = torch.stack([found[1].sum(), found[1].new_tensor(len(found[1]), dtype=torch.long)]).double()
+        right, total = idist.all_reduce(counts).tolist()
+        return right / total if total > 0 else float("nan")
+
+    def answers(self) -> tuple[Tensor, Tensor] | None:
+        """Test regions of this process, [m], and which are told rightly, bool [m]; None where nothing is told apart."""
         moments = {name: idist.all_reduce(value.clone()) for name, value in self._moments.items()}
         if not moments or int((moments["count"] > 0).sum()) < 2:
-            return float("nan")
+            return None
         mean, scale, weight, offset = _ridge(moments["square"], moments["sum"], moments["count"])
-        right = torch.zeros(2, dtype=torch.float64, device=mean.device)
-        for rows, classes in self._tests:
-            guess = (((rows - mean) / scale) @ weight + offset).argmax(1)
-            right += torch.stack([(guess == classes).sum(), torch.tensor(len(rows), device=mean.device)])
-        right = idist.all_reduce(right)
-        return float(right[0] / right[1]) if right[1] > 0 else float("nan")
+        guesses = [(((rows - mean) / scale) @ weight + offset).argmax(1) for rows, *_ in self._tests]
+        right = [guess == classes for guess, (_, classes, _) in zip(guesses, self._tests, strict=True)]
+        return torch.cat([regions for *_, regions in self._tests]), torch.cat(right)
 
     def completed(self, engine: Engine, name: Any) -> None:
         """Write the accuracy to the engine's metrics, where there is one."""

@@ -118,6 +118,29 @@ def compare_bootstrap(
     return resampled(difference, len(np.asarray(targets)), n_samples, seed)
 
 
+def share_intervals(hits: ArrayLike, trials: ArrayLike, n_samples: int = 2000, seed: int = 0) -> list[Interval]:
+    """Shares of hits among trials, over resamples of the rows (patients) that these belong to.
+
+    Where all trials hit (or none), the bound is the exact binomial one with a trial a row, since those of a patient may
+    be alike; see :func:`bootstrap`.
+
+    Args:
+        hits: of each row, [n, m]: m shares on the same rows.
+        trials: likewise.
+        n_samples: resamples.
+        seed: of the resamples.
+    """
+    part, whole = np.asarray(hits, np.float64), np.asarray(trials, np.float64)
+
+    def shares(weights: Floats) -> dict[str, Floats]:
+        with np.errstate(invalid="ignore"):
+            found = (weights @ part) / (weights @ whole)
+        return {str(column): found[:, column] for column in range(part.shape[1])}
+
+    found = [estimate.interval for estimate in resampled(shares, len(part), n_samples, seed).values()]
+    return [_exact_at_the_ends(i, n) if n else i for i, n in zip(found, (whole > 0).sum(0).tolist(), strict=True)]
+
+
 def resampled(
     figures_of: Callable[[Floats], dict[str, Floats]], n_rows: int, n_samples: int, seed: int
 ) -> dict[str, Estimate]:

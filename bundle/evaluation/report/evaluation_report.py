@@ -14,6 +14,7 @@ from ..findings import Evaluation
 from .evaluation_errors import worst_mistakes
 from .evaluation_figures import calibration_panels, roc_panels, survival_panels
 from .evaluation_planes import plane_panels
+from .evaluation_robustness import robustness_panels, robustness_rows
 from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
 from .evaluation_tables import (
     comparison_rows,
@@ -92,6 +93,8 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "repeated": sorted({readable(p.arm.protocol) for p in evaluation.predictions if p.repeats}),
         "n_seeds": max((1 + len(p.repeats) for p in evaluation.predictions), default=1),
         "comparisons": comparison_rows(evaluation),
+        "robustness": robustness_rows(evaluation),
+        "robustness_panels": robustness_panels(evaluation),
         "lower_is_better": sorted({item.title for item in compared if item.sign < 0}),
         "settings": list(setting_rows(evaluation.settings)),
     }

@@ -48,7 +48,7 @@ def result_rows(evaluation: Evaluation) -> list[ResultRow]:
     for position, result in enumerate(evaluation.results):
         arm, summary = result.arm, result.summary
         cells = [
-            _cell(summary[name])._replace(is_best=marked == position) if name in summary else Cell("–")
+            cell_of(summary[name])._replace(is_best=marked == position) if name in summary else Cell("–")
             for name, marked in best.items()
         ]
         rest = ", ".join([readable(arm.features), readable(arm.protocol), share_text(arm)])
@@ -57,7 +57,7 @@ def result_rows(evaluation: Evaluation) -> list[ResultRow]:
     return rows
 
 
-def _cell(interval: Interval, signed: bool = False) -> Cell:
+def cell_of(interval: Interval, signed: bool = False) -> Cell:
     """What is not finite is left out; with a sign there is no deviation."""
     if not math.isfinite(interval.value):
         return Cell("–")
@@ -107,7 +107,7 @@ def comparison_rows(evaluation: Evaluation) -> list[ComparisonRow]:
 def _comparison_row(comparison: Comparison, adjusted: float) -> ComparisonRow:
     words = [[*map(readable, arm[:3]), share_text(arm)] for arm in (comparison.a, comparison.b)]
     encoders, *rest = (a if a == b else f"{a} − {b}" for a, b in zip(*words, strict=True))
-    difference = _cell(comparison.difference, signed=True)
+    difference = cell_of(comparison.difference, signed=True)
     p_values = p_text(comparison.p_value), p_text(adjusted)
     return ComparisonRow(encoders, ", ".join(rest), metric(comparison.metric).title, difference, *p_values)
 

@@ -20,10 +20,12 @@ _ARM = list(Arm._fields)
 
 
 class ResultsFiles:
-    """Call with an :class:`Evaluation`: writes ``results.csv``, ``results.json`` and ``predictions.csv``.
+    """Call with an :class:`Evaluation`: writes ``results.csv``, ``robustness.csv``, ``results.json`` and
+    ``predictions.csv``.
 
-    ``results.csv`` has a row an arm and metric, ``predictions.csv`` a row an arm and tested patient, ``results.json``
-    everything but the vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics.
+    ``results.csv`` has a row an arm and metric, ``predictions.csv`` a row an arm and tested patient, ``robustness.csv``
+    a row an encoder and figure (the robustness index: and number of neighbors), ``results.json`` everything but the
+    vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics.
 
     Args:
         output_dir: folder of the files; made where it is missing.
@@ -40,6 +42,7 @@ class ResultsFiles:
         """
         texts = {
             "results.csv": _results_table(evaluation),
+            "robustness.csv": _robustness_table(evaluation),
             "predictions.csv": _predictions_table(evaluation),
             "results.json": json.dumps(as_json(evaluation), indent=1, allow_nan=False) + "\n",
         }
@@ -76,6 +79,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             for r in evaluation.results
         ],
         "comparisons": evaluation.comparisons,
+        "robustness": [item._asdict() for item in evaluation.robustness],
         "warnings": evaluation.warnings,
         "pretraining_overlap": evaluation.pretraining_overlap,
         "settings": evaluation.settings,
@@ -88,6 +92,17 @@ def _results_table(evaluation: Evaluation) -> str:
         [*result.arm, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
     ]
     return csv_text([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows)
+
+
+def _robustness_table(evaluation: Evaluation) -> str:
+    rows = [
+        [item.encoder, item.features, item.figure, k or "", *interval, item.chance]
+        for item in evaluation.robustness
+        for k, interval in (item.curve or {0: item.interval}).items()
+    ]
+    return csv_text(
+        ["encoder", "features", "figure", "k", "value", "low", "high", "sd", "interval", "n", "chance"], rows
+    )
 
 
 def _predictions_table(evaluation: Evaluation) -> str:

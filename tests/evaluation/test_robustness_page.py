@@ -1,0 +1,84 @@
+"""Robustness on the page of an evaluation: a table and a curve, or nothing where nothing could be told."""
+
+import math
+import re
+
+import numpy as np
+
+from bundle.cohort import Split
+from bundle.evaluation import EvaluationReport
+from bundle.evaluation.findings import Evaluation, Interval, Robustness
+from bundle.evaluation.report.evaluation_robustness import robustness_panels
+
+NASTY = "<b>A</b>"
+
+
+def interval(value):
+    return Interval(value, value - 0.1, value + 0.1, 0.05, "bootstrap", 200)
+
+
+def evaluation(n_encoders=1, settings=None):
+    """Four patients, nothing predicted, an index and two probes an encoder."""
+    split = Split("test", np.array([0, 2]), np.array([1, 3]))
+    found = Evaluation(
+        task="classification",
+        label="organ",
+        classes=["a", "b"],
+        units=list("pqrs"),
+        slides=[[name] for name in "pqrs"],
+        targets=np.array([0, 1, 0, 1]),
+        sites=list("xxyy"),
+        splits=[split],
+        split_kind="fixed",
+        settings=settings or {},
+    )
+    for number in range(n_encoders):
+        name = f"{NASTY} {number}"
+        curve = {1: interval(0.4), 3: Interval(0.625, math.nan, math.nan, 0.0, "bootstrap", 200)}
+        found.robustness += [
+            Robustness(name, "region_embedding", "robustness_index", 3, curve[3], 2 / 3, curve),
+            Robustness(name, "regions", "slide_identity", 0, interval(0.75), 0.25, {}),
+            Robustness(name, "regions", "site_identity", 0, interval(0.5), math.nan, {}),
+        ]
+    return found
+
+
+def page(found, folder):
+    return EvaluationReport(folder)(found).read_text(encoding="utf-8")
+
+
+def test_a_row_a_figure_with_what_is_random(tmp_path):
+    """The index at its k, the probes, bounds where there are any, the encoder's name as text, and what it all means."""
+    text = page(evaluation(2), tmp_path)
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
+    assert headings[1:4] == ["Comparisons", "Robustness", "ROC curves"]
+    body = text.split('aria-label="robustness"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = [[" ".join(re.sub(r"<[^>]*>", " ", c).split()) for c in re.findall(r"<t[hd].*?</t[hd]>", row)]
+            for row in body.split("</tr>")[:-1]]  # fmt: skip
+    escaped = "&lt;b&gt;A&lt;/b&gt;"
+    assert rows[0] == [f"{escaped} 0 region embedding", "robustness index, k = 3", "0.625 ± 0.000", "0.667"]
+    assert rows[2] == [f"{escaped} 0 bag of regions", "slide identity", "0.750 ± 0.050 [0.650, 0.850]", "0.250"]
+    assert len(rows) == 6 and rows[5][3] == "–" and NASTY not in text
+    assert text.count("<dt>robustness index</dt>") == text.count("<dt>site identity</dt>") == 1
+    assert "Harmonized by" not in text
+
+
+def test_what_was_harmonized_is_said(tmp_path):
+    """With who was asked for; slides that are centered on their own learn from nobody."""
+    by_site, by_slide = (
+        " ".join(page(evaluation(1, {"harmonize": method}), tmp_path).split()) for method in ("combat", "center_slide")
+    )
+    assert "Harmonized by combat" in by_site and "in the splits that test it" in by_site
+    assert "whatever the splits, with slides centered" in by_slide and "Harmonized by" not in by_slide
+
+
+def test_without_figures_there_is_no_part(tmp_path):
+    """Nothing is promised that is not there."""
+    text = page(evaluation(0), tmp_path)
+    assert "Robustness" not in text and text.count("<h2") == text.count('<a href="#part-')
+
+
+def test_a_curve_an_encoder_and_one_for_random_neighbors():
+    """More encoders than colors go to a second panel."""
+    assert [len(panel.keys) for panel in robustness_panels(evaluation(9))] == [8, 3]
+    assert robustness_panels(evaluation(0)) == []
