@@ -81,7 +81,7 @@ def test_slides_are_centered_on_their_own():
     """Regions lose the mean of their slide, not of their patient; vectors, which would be 0, are gone."""
     values = regions()
     made = SplitFeatures(GivenFeatures({"A": values}, SIZES), patients(), SPLITS, "center_slide")
-    assert made.kinds("A") == ["regions", "prototypes"]
+    assert made.kinds("A") == ["regions", "prototypes", "mixture", "composition", "transport"]
     ((bags, _),) = made.inputs("A", "regions")
     np.testing.assert_allclose(bags.values[:3], values[:3] - values[:3].mean(0), atol=1e-6)
     np.testing.assert_allclose(bags.values[3:5], values[-2:] - values[-2:].mean(0), atol=1e-6)

@@ -12,7 +12,7 @@ from ...cohort import PatientRows, Split, rows_by_site
 from ...core import BundleError
 from ..protocols.inputs import Inputs, Vectors
 from .harmonized_features import BY_SITE, HARMONIZE, HarmonizedFeatures, kinds_left
-from .pooled_features import KIND_OF, PooledFeatures
+from .pooled_features import KIND_OF, POOLED, PooledFeatures
 
 
 class Round(NamedTuple):
@@ -73,7 +73,7 @@ def vectors_of(
 ) -> tuple[str, NDArray[np.float32]] | None:
     """The first kind of features of an encoder that is a vector a patient, and these, [n, d]; None without any."""
     for kind in features.kinds(encoder):
-        if KIND_OF[kind] == Vectors.kind:
+        if KIND_OF[kind] == Vectors.kind and kind not in POOLED:
             made = features.of_patients(encoder, kind, members)
             assert isinstance(made, Vectors)
             return kind, made.values
