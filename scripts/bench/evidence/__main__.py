@@ -22,7 +22,7 @@ from bundle.core import BundleError, write_text
 from .. import report
 from ..processes import CommandError, run_measured
 from ..tissue.cohort import Cohort, make_cohort
-from .pieces import Arms, Piece, evaluation_piece, picture_pieces, tokens_piece, training_pieces
+from .pieces import HARMONIZED, Arms, Piece, evaluation_piece, picture_pieces, tokens_piece, training_pieces
 from .second_scanner import second_cohort
 from .table import as_text
 
@@ -83,7 +83,8 @@ def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator
             rows = _first_slides(_rows(cohort, options.label))
             table = second_cohort(cohort.slides, rows, options.label, second, options.mpp, 0)
             yield tokens_piece(options, second / "slides", table, second / "tokens", "second scanner: tokens")
-        yield evaluation_piece(options, cohort, arms.arms, seed, second=second / "slides.csv")
+        for how in HARMONIZED:
+            yield evaluation_piece(options, cohort, arms.arms, seed, second=second / "slides.csv", harmonize=how)
     yield from picture_pieces(options, cohort, arms)
 
 

@@ -14,6 +14,8 @@ from ..tissue.cohort import Cohort
 
 _HERE = Path(__file__).parent
 UNTRAINED, TOKENS = "untrained", "tokens"
+POOLED = ("mixture", "composition", "transport")
+HARMONIZED = (None, "center_site", "combat")
 
 
 class Piece(NamedTuple):
@@ -82,16 +84,40 @@ def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> 
 
 
 def evaluation_piece(
-    options: argparse.Namespace, cohort: Cohort, arms: Mapping[str, Any], seed: int, *, second: Path | None = None
+    options: argparse.Namespace,
+    cohort: Cohort,
+    arms: Mapping[str, Any],
+    seed: int,
+    *,
+    second: Path | None = None,
+    harmonize: str | None = None,
 ) -> Piece:
-    """All arms of a seed, and what people would do instead; on the corpus, or on the one with a second scanner."""
+    """All arms of a seed, and what people would do instead; on the corpus, or on the one with a second scanner.
+
+    Args:
+        options: of the command line.
+        cohort: the corpus.
+        arms: what was trained, by name.
+        seed: of training, folds and probes.
+        second: table of the corpus with a second scanner; None: the corpus as it is.
+        harmonize: how its sites are taken out.
+    """
     encoders = {name: str(options.output / "runs" / f"{name} {seed}" / "model.pt") for name in arms}
-    ids: dict[str, Any] = {"dataset_dir": options.tokens, "slide_table": cohort.table}
+    ids: dict[str, Any] = {
+        "dataset_dir": options.tokens,
+        "slide_table": cohort.table,
+        "features": ["mean_token", "region_embedding", "regions", "patch_tokens", *POOLED],
+        "protocols": ["knn", "linear", "mlp", "mil"],
+        "mil_max_patches": 1024,
+    }
     folder, name = options.output / "evaluation" / str(seed), f"evaluation {seed}"
     if second is not None:
         ids = {"dataset_dir": second.parent / "tokens", "slide_table": second, "protocols": ["knn", "linear"]}
         ids["features"] = ["mean_token", "region_embedding"]
-        folder, name = options.output / "second scanner" / str(seed), f"second scanner: evaluation {seed}"
+        if harmonize is not None:
+            ids["harmonize"] = harmonize
+        kind = f"second scanner, {harmonize or 'as it is'}"
+        folder, name = options.output / kind / str(seed), f"{kind}: evaluation {seed}"
     words = bundle_command(
         "evaluating",
         ["configs/evaluate.yaml"],
@@ -103,7 +129,7 @@ def evaluation_piece(
         classes=cohort.classes,
         n_folds=options.n_folds,
         train_fractions=[1.0],
-        n_bootstrap=200,
+        n_bootstrap=500,
         seed=seed,
         device=options.device,
     )

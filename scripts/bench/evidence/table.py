@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import report
 from ..tissue.cohort import Cohort
-from .pieces import TOKENS, UNTRAINED, Arms
+from .pieces import HARMONIZED, TOKENS, UNTRAINED, Arms
 from .scores import Floats, Predicted, auc, balanced_accuracy, read_predictions, resampled, score, smallest_difference
 
 _N_RESAMPLES = 2000
+_HOW = {None: "vectors as they are", "center_site": "sites centered", "combat": "ComBat"}
+_ROBUSTNESS = {
+    "robustness index": "robustness_index",
+    "which slide": "slide_identity",
+    "which scanner": "site_identity",
+}
 _FIGURES = {"balanced accuracy": balanced_accuracy, "AUC": auc}
 Arm = tuple[str, ...]
 
@@ -27,7 +32,7 @@ def as_text(options: argparse.Namespace, cohort: Cohort, arms: Arms, pieces: Map
     lines = ["# SLPD on tissue: the table\n"]
     if predictions:
         lines += _organ_tables(options, cohort, arms, predictions)
-    lines += [_robustness(options), _time(pieces)]
+    lines += [_robustness(options, arms), _time(pieces)]
     return "\n".join(part for part in lines if part)
 
 
@@ -83,15 +88,44 @@ def _differences(resamples: dict[str, dict[Arm, Floats]], arms: Arms) -> str:
     return "\n".join([report.table(["paired on the same patients", "protocol", *_FIGURES], rows), note])
 
 
-def _robustness(options: argparse.Namespace) -> str:
-    """Robustness index and identity probes of the corpus with a second scanner, each seed's own."""
-    rows: dict[tuple[str, str], list[float]] = {}
-    for seed in options.seeds:
-        path: Path = options.output / "second scanner" / str(seed) / "results.json"
-        for encoder, figures in json.loads(path.read_text()).get("robustness", {}).items() if path.exists() else ():
-            for name, value in figures.items():
-                rows.setdefault((encoder, name), []).append(value)
-    return ""
+def _robustness(options: argparse.Namespace, arms: Arms) -> str:
+    """Of the corpus with a second scanner: what vectors go by, and the class, under each way to take sites out."""
+    parts = []
+    for how in HARMONIZED:
+        folder = options.output / f"second scanner, {how or 'as it is'}"
+        found = [
+            json.loads(p.read_text()) for p in (folder / str(s) / "results.json" for s in options.seeds) if p.exists()
+        ]
+        if not found:
+            continue
+        cells: dict[tuple[str, str], list[str]] = {}
+        for name, key in _ROBUSTNESS.items():
+            rows = [row for of_seed in found for row in of_seed["robustness"] if row["figure"] == key]
+            for encoder in {row["encoder"] for row in rows}:
+                own = [row for row in rows if row["encoder"] == encoder]
+                cells[encoder, name] = [_mean([row["interval"] for row in own]), f"{own[0]['chance']:.2f}"]
+        encoders = sorted({encoder for encoder, _ in cells}, key=lambda encoder: _place((encoder,), arms))
+        rows = []
+        for encoder in encoders:
+            probe = [
+                row["summary"]["balanced_accuracy"]["value"]
+                for of_seed in found
+                for row in of_seed["results"]
+                if row["encoder"] == encoder and row["protocol"] == "linear"
+            ]
+            shown = [cells.get((encoder, name), ["", ""]) for name in _ROBUSTNESS]
+            rows.append(
+                [_words((encoder, "mean_token", ""))[0], *(f"{a} ({b})" for a, b in shown), f"{np.mean(probe):.2f}"]
+            )
+        parts.append(f"Second scanner, {_HOW[how]}; in parentheses what vectors that know nothing would have:\n")
+        parts.append(report.table(["encoder", *_ROBUSTNESS, f"{options.label}, linear probe"], rows))
+    return "\n".join(parts)
+
+
+def _mean(intervals: list[dict[str, float]]) -> str:
+    """Mean over seeds of a figure and of the ends of its interval."""
+    value, low, high = (float(np.mean([interval[name] for interval in intervals])) for name in ("value", "low", "high"))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _time(pieces: Mapping[str, Any]) -> str:
