@@ -23,7 +23,7 @@ from .. import report
 from ..processes import CommandError, run_measured
 from ..tissue.cohort import Cohort, make_cohort
 from .pieces import HARMONIZED, Arms, Piece, evaluation_piece, picture_pieces, tokens_piece, training_pieces
-from .second_scanner import second_cohort
+from .second_scanner import link_tokens, second_cohort
 from .table import as_text
 
 
@@ -82,6 +82,7 @@ def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator
         if i == 0:
             rows = _first_slides(_rows(cohort, options.label))
             table = second_cohort(cohort.slides, rows, options.label, second, options.mpp, 0)
+            link_tokens(second / "slides", options.tokens, second / "tokens")
             yield tokens_piece(options, second / "slides", table, second / "tokens", "second scanner: tokens")
         for how in HARMONIZED:
             yield evaluation_piece(options, cohort, arms.arms, seed, second=second / "slides.csv", harmonize=how)

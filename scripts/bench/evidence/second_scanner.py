@@ -78,6 +78,15 @@ def second_cohort(slides: Path, rows: list[dict[str, str]], label: str, output: 
     return table
 
 
+def link_tokens(slides: Path, tokens: Path, output: Path) -> None:
+    """Tokens of slides that are links, which were not rendered, are taken over: nothing is encoded twice."""
+    output.mkdir(parents=True, exist_ok=True)
+    for slide in slides.iterdir():
+        made, known = (folder / f"{slide.stem}.h5" for folder in (output, tokens))
+        if slide.is_symlink() and known.exists() and not made.exists():
+            made.hardlink_to(known)
+
+
 def rendered(picture: NDArray[np.uint8], seed: int, slide: int) -> NDArray[np.uint8]:
     """A picture [height, width, 3] as the second scanner has it.
 
