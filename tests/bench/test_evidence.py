@@ -8,7 +8,15 @@ import pytest
 import yaml
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from scripts.bench.evidence.pieces import Arms
+from scripts.bench.evidence.__main__ import _options as evidence_options
+from scripts.bench.evidence.pieces import (
+    HARMONIZED,
+    Arms,
+    evaluation_piece,
+    picture_pieces,
+    tokens_piece,
+    training_pieces,
+)
 from scripts.bench.evidence.scores import (
     Predicted,
     auc,
@@ -19,6 +27,8 @@ from scripts.bench.evidence.scores import (
     smallest_difference,
 )
 from scripts.bench.evidence.second_scanner import patients_of_second, rendered
+from scripts.bench.evidence.table import as_text
+from scripts.bench.tissue.cohort import Cohort
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,3 +101,59 @@ def test_arms_set_ids_that_training_has():
     for changes in (arms.settings, *arms.arms.values()):
         assert not set(changes) - set(known)
     assert list(arms.arms)[-1] == "SLPD"
+
+
+def _options(tmp_path):
+    return _parsed(
+        *["--slides", "s", "--slide_table", "t.csv", "--patch_encoder", "p.pt", "--output", str(tmp_path)],
+        *["--seeds", "0", "1"],
+    )
+
+
+def _parsed(*words):
+    options = evidence_options(words)
+    options.tokens = options.output / "tokens"
+    return options
+
+
+def test_pieces_give_ids_that_their_configs_have(tmp_path):
+    options, arms = _options(tmp_path), Arms.read()
+    cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["a", "b"], 4)
+    pieces = [
+        tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens"),
+        *training_pieces(options, cohort, arms),
+        evaluation_piece(options, cohort, arms.arms, 0),
+        *(evaluation_piece(options, cohort, arms.arms, 0, second=cohort.table, harmonize=how) for how in HARMONIZED),
+        *picture_pieces(options, cohort, arms),
+    ]
+    assert len({piece.name for piece in pieces}) == len(pieces)
+    for piece in pieces:
+        config, given = piece.words[piece.words.index("--config_file") + 1], piece.words[piece.words.index("run") + 4 :]
+        known = yaml.safe_load((ROOT / config).read_text())
+        assert not {word.removeprefix("--") for word in given[::2]} - set(known), piece.name
+
+
+def test_the_table_is_of_what_there_is(tmp_path, predicted):
+    options, arms = _options(tmp_path), Arms.read()
+    cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["a", "b", "c"], 20)
+    assert "|" not in as_text(options, cohort, arms, {})
+    names = ["tokens", "untrained", "DINO", "SLPD"]
+    for seed in options.seeds:
+        folder = tmp_path / "evaluation" / str(seed)
+        folder.mkdir(parents=True)
+        with (folder / "predictions.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            columns = ["encoder", "features", "protocol", "train_fraction", "split", "patient", "label"]
+            writer.writerow([*columns, *(f"probability of {name}" for name in "abc")])
+            for name in names:
+                kind = "mean_token" if name == "tokens" else "region_embedding"
+                for i, (truth, scores) in enumerate(zip(predicted.truth, predicted.scores, strict=True)):
+                    shown = np.roll(scores, seed) if name == "SLPD" else scores
+                    writer.writerow([name, kind, "knn", 1.0, "fold 1", f"p{i:02d}", "abc"[truth], *shown])
+    text = as_text(options, cohort, arms, {"tokens": {"seconds": 90.0, "peak_mib": 1000.0}})
+    own = balanced_accuracy(predicted, resampled(predicted.truth, 1, 0))[0]
+    rolled = balanced_accuracy(Predicted(predicted.truth, np.roll(predicted.scores, 1, 1)), np.ones((2, 20)))[0]
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert f"{own:.3f} [" in rows["mean token"] and f"{(own + rolled) / 2:.3f} [" in rows["SLPD"]
+    assert f"{(rolled - own) / 2:+.3f} [" in rows["SLPD - DINO"]
+    assert "| tokens | 1.5 | 1,000 |" in text
