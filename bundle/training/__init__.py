@@ -17,10 +17,12 @@ from .losses.entropy import Distillation, distillation
 from .losses.prototype import PrototypeLoss
 from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
+from .region_choice import trained_regions
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCropsd
 from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop, RandTokenCropsd
+from .transforms.token_fill import RandTokenFilld
 from .transforms.token_image import TokenImaged
 from .transforms.token_shift import RandTokenShiftd
 
@@ -41,6 +43,7 @@ __all__ = [
     "PrototypeLoss",
     "RandImageCropsd",
     "RandTokenCropsd",
+    "RandTokenFilld",
     "RandTokenShiftd",
     "ReclusterHandler",
     "RegionFeatures",
@@ -54,5 +57,6 @@ __all__ = [
     "TokenImaged",
     "distillation",
     "make_optimizer",
+    "trained_regions",
     "warmup_cosine",
 ]
