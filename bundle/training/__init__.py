@@ -6,6 +6,7 @@ from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
 from .handlers.history import HistoryHandler
+from .handlers.instance_watch import InstanceHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
@@ -40,6 +41,7 @@ __all__ = [
     "FullestTokenCrop",
     "GradientClipHandler",
     "HistoryHandler",
+    "InstanceHandler",
     "PrototypeLoss",
     "RandImageCropsd",
     "RandTokenCropsd",
