@@ -56,12 +56,15 @@ def planted_tokens(
     n_sites: int = 1,
     site_shift: float = 0.0,
     site_gain: float = 0.0,
+    region_shift: float = 0.0,
 ) -> PlantedCohort:
     """Plants a cohort of token grids.
 
     Prototypes come in pairs (0, 1), (2, 3), ...: the first lays its token types out in large patches, the second in
     small ones. Slides of label 0 are mostly made of even prototypes, slides of label 1 of odd ones. All tokens of a
     slide share a gain and an offset of each channel, from its site and of its own; neither knows the label.
+
+    With ``region_shift`` all tokens of a region share an offset, too, as they would a focus or a thickness.
 
     Cohorts of the same seed that differ in ``proportion``, shifts, gains or sites only are the same slides otherwise.
 
@@ -90,6 +93,7 @@ def planted_tokens(
         n_sites: sites; each has as many slides of both labels as the others (one pair more or less).
         site_shift: length of an offset that all slides of a site share.
         site_gain: standard deviation of the logarithm of a site's gain of each channel.
+        region_shift: length of an offset that all tokens of a region share, in a direction of its own.
 
     Raises:
         BundleError: an argument is out of range.
@@ -104,6 +108,7 @@ def planted_tokens(
     rng = np.random.default_rng(seed)
     sites = np.arange(n_slides) // 2 % n_sites
     gains, offsets = _stains(np.random.default_rng((seed, 1)), sites, dim, slide_gain, site_shift, site_gain)
+    shifts = np.random.default_rng((seed, 2))  # apart from the rest, which stays as it is without
     types = _unit(rng.standard_normal((n_types, dim)))
     even, odd = rng.dirichlet(np.full(n_types, concentration), size=(2, n_prototypes // 2))
     shares = np.stack([even, (1 - proportion) * even + proportion * odd], axis=1).reshape(n_prototypes, n_types)
@@ -117,6 +122,7 @@ def planted_tokens(
         kinds = _arrange(rng, shares[prototype], width, region_patches * cells)
         tokens = _pooled(types[kinds], cells) + slide_shift * _unit(rng.standard_normal(dim))
         tokens += noise / np.sqrt(dim) * rng.standard_normal(tokens.shape)
+        tokens += region_shift * _unit(shifts.standard_normal((n, dim)))[:, None, None]
         tokens = tokens * gains[i] + offsets[i]
         mask = _rank(_blobs(rng, n, region_patches, 2.0)) >= background
         features = np.where(mask[..., None], tokens, 0).astype(np.float16)

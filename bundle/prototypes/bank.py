@@ -50,6 +50,7 @@ class PrototypeBank:
         seed: seed of K-means.
         match: "assignment" (the paper) or "nearest", see :func:`bundle.prototypes.nearest_slides`.
         backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
+        chosen: the regions that are clustered, ascending int64 [n]; the others get no prototype. None: all.
 
     Attributes:
         vectors: L2-normalized prototypes, shape (S, K, d).
@@ -76,6 +77,7 @@ class PrototypeBank:
         seed: int = 0,
         match: Literal["assignment", "nearest"] = "assignment",
         backend: Literal["batched", "faiss"] = "batched",
+        chosen: Tensor | None = None,
     ) -> None:
         if backend not in _BACKENDS or match not in ("assignment", "nearest"):
             raise BundleError(
@@ -89,7 +91,7 @@ class PrototypeBank:
             )
         self.n_prototypes, self.n_neighbors, self.min_regions = n_prototypes, n_neighbors, min_regions
         self.n_restarts, self.n_iterations, self.seed = n_restarts, n_iterations, seed
-        self.matching, self.backend = match, backend
+        self.matching, self.backend, self.chosen = match, backend, chosen
         self._clear()
 
     def _clear(self) -> None:
@@ -128,7 +130,7 @@ class PrototypeBank:
                 f"regions have a NaN or an infinity, so training has diverged; lower lr, or turn amp off."
             )
         slide_index = slide_index.to(features.device)
-        clusters = self._clusters(features, slide_index, n_slides)
+        clusters = self._clusters_of_chosen(features, slide_index, n_slides)
         is_same = torch.equal(self.slide_index.to(features.device), slide_index) and len(self.valid) == n_slides
         before = self.assignment.to(features.device) if self.is_fitted and is_same else None
         if before is not None:
@@ -137,6 +139,14 @@ class PrototypeBank:
         self.valid, self.assignment, self.slide_index = clusters.valid, clusters.assignment, slide_index
         self._is_matched, self._tables = False, None
         return clustering_stats(clusters, slide_index, before)
+
+    def _clusters_of_chosen(self, features: Tensor, slide_index: Tensor, n_slides: int) -> Clusters:
+        if self.chosen is None:
+            return self._clusters(features, slide_index, n_slides)
+        chosen = self.chosen.to(features.device)
+        clusters = self._clusters(features[chosen], slide_index[chosen], n_slides)
+        assignment = torch.full_like(slide_index, -1).index_copy_(0, chosen, clusters.assignment)
+        return clusters._replace(assignment=assignment)
 
     def _clusters(self, features: Tensor, slide_index: Tensor, n_slides: int) -> Clusters:
         n_regions = torch.bincount(slide_index, minlength=n_slides)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from ..core import BundleError, as_whole
@@ -24,6 +25,7 @@ class RegionBatchSampler(Sampler[list[int]]):
         shuffle: random order; False keeps the data set's.
         drop_last: leave out the last, smaller batch. With fewer items than one batch there is one partial batch, and
             a warning.
+        chosen: the items that are dealt out, in the data set's order; None: all ``n_items``.
 
     Raises:
         BundleError: no items, or a batch does not give every rank an item.
@@ -39,8 +41,10 @@ class RegionBatchSampler(Sampler[list[int]]):
         world_size: int = 1,
         shuffle: bool = True,
         drop_last: bool = True,
+        chosen: Tensor | None = None,
     ) -> None:
-        self.n_items, self.batch_size = int(n_items), as_whole(batch_size, "batch_size", 1)
+        self.items = np.arange(int(n_items)) if chosen is None else chosen.cpu().numpy()
+        self.n_items, self.batch_size = len(self.items), as_whole(batch_size, "batch_size", 1)
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
         self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = 0
@@ -66,9 +70,9 @@ class RegionBatchSampler(Sampler[list[int]]):
         return len(self._bounds())
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.n_items)
+        order = self.items
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)
+            order = order[np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)]
         for start, stop in self._bounds():
             yield order[start + self.rank : stop : self.world_size].tolist()
 

@@ -6,6 +6,7 @@ from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
 from .handlers.history import HistoryHandler
+from .handlers.instance_watch import InstanceHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
@@ -17,10 +18,12 @@ from .losses.entropy import Distillation, distillation
 from .losses.prototype import PrototypeLoss
 from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
+from .region_choice import trained_regions
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCropsd
 from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop, RandTokenCropsd
+from .transforms.token_fill import RandTokenFilld
 from .transforms.token_image import TokenImaged
 from .transforms.token_shift import RandTokenShiftd
 
@@ -38,9 +41,11 @@ __all__ = [
     "FullestTokenCrop",
     "GradientClipHandler",
     "HistoryHandler",
+    "InstanceHandler",
     "PrototypeLoss",
     "RandImageCropsd",
     "RandTokenCropsd",
+    "RandTokenFilld",
     "RandTokenShiftd",
     "ReclusterHandler",
     "RegionFeatures",
@@ -54,5 +59,6 @@ __all__ = [
     "TokenImaged",
     "distillation",
     "make_optimizer",
+    "trained_regions",
     "warmup_cosine",
 ]

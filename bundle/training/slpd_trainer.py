@@ -100,6 +100,7 @@ class SlpdTrainer(Trainer):
             with torch.no_grad():
                 teacher, teacher_weight = self.teacher(views[:1], masks and masks[:1])
             student, student_weight = self.inferer(views, self.network, masks, draws)
+            engine.state.bottlenecks = student.detach(), teacher  # for handlers that look at them
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             terms = self.loss_function(
                 student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets

@@ -10,11 +10,11 @@ from scipy.optimize import linear_sum_assignment
 
 from bundle.core import BundleError
 from scripts.bench.learning.__main__ import main
-from scripts.bench.learning.arms import ABLATIONS, PLAIN, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
+from scripts.bench.learning.arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
 from scripts.bench.learning.cohorts import Size, make_cohort
 from scripts.bench.learning.demo_runs import learning_table
-from scripts.bench.learning.probes import probe
+from scripts.bench.learning.probes import outline, probe
 from scripts.bench.learning.results import Results
 from scripts.bench.learning.training import parse, train
 
@@ -60,6 +60,41 @@ def test_probes_find_what_is_there_and_no_more():
     assert probe(data.oracle(), data)["prototype"] == 1.0 and by_site["prototype"] < 0.5
 
 
+def test_the_outline_is_read_where_it_can_be():
+    """An embedding that holds share and center gives 1, noise nothing; of slides that were not fitted on."""
+    rng = np.random.default_rng(0)
+    corner = rng.integers(0, 5, (200, 2)), rng.integers(2, 5, (200, 2))
+    masks = np.zeros((200, 8, 8), bool)
+    for mask, start, side in zip(masks, *corner, strict=True):
+        mask[start[0] : start[0] + side[0], start[1] : start[1] + side[1]] = True
+    masks[:3] = False  # nothing to read
+    slides = np.arange(200) // 10
+    rows, columns, share = (
+        (masks * np.arange(8)[:, None]).sum((1, 2)),
+        (masks * np.arange(8)).sum((1, 2)),
+        masks.sum((1, 2)),
+    )
+    known = np.stack([share, rows / np.maximum(share, 1), columns / np.maximum(share, 1)], 1)
+    turned = (known @ rng.normal(size=(3, 20)) + 0.05 * rng.normal(size=(200, 20))).astype(np.float32)
+    found = outline(turned, masks, slides)
+    assert found["tissue_share"] > 0.98 and found["tissue_center"] > 0.98
+    only_share = outline((known[:, :1] + np.zeros((1, 4))).astype(np.float32), masks, slides)
+    assert only_share["tissue_share"] > 0.99 and only_share["tissue_center"] < 0.3
+    noise = outline(rng.normal(size=(200, 20)).astype(np.float32), masks, slides)
+    assert max(noise.values()) < 0.1
+    by_slide = np.eye(20, dtype=np.float32)[slides]  # whose slide it is says nothing of slides that are left out
+    assert max(outline(by_slide, masks, slides).values()) < 0.1
+    assert np.isnan(outline(turned, np.ones((200, 8, 8), bool), slides)["tissue_share"])
+
+
+def test_levels_with_a_shift_of_regions_are_medium_otherwise():
+    """Same masks and truth; means of regions are further apart by the length of the shift."""
+    plain, shifted = (make_cohort(level, 4, Size(6, (4, 5), 0)) for level in ("medium", "region85"))
+    assert torch.equal(plain.masks, shifted.masks) and np.array_equal(plain.prototypes, shifted.prototypes)
+    moved = np.linalg.norm(shifted.mean_tokens() - plain.mean_tokens(), axis=1)
+    np.testing.assert_allclose(moved, 0.85, atol=2e-3)
+
+
 def test_arms_fork_from_one_warm_up(cohort, tmp_path):
     """A fork without prototypes ends as its parent does, bit for bit; with both at weight 0 to rounding; else not."""
     dino = train(DINO, cohort, 0, tmp_path, TINY)
@@ -72,7 +107,9 @@ def test_arms_fork_from_one_warm_up(cohort, tmp_path):
     assert slpd["last"]["self"] != pytest.approx(dino["last"]["self"], rel=1e-5)
 
 
-@pytest.mark.parametrize("arm", [*SHIFTED[3:], *ABLATIONS, *SHIFTED_ABLATIONS[-4:]], ids=lambda arm: arm.name)
+@pytest.mark.parametrize(
+    "arm", [*SHIFTED[3:], *REGIONAL, *ABLATIONS, *SHIFTED_ABLATIONS[-4:]], ids=lambda arm: arm.name
+)
 def test_every_arm_can_be_built(arm, cohort, tmp_path):
     """Its ids are the config's, and the bank is the one that it names."""
     parser = parse(cohort, tmp_path, {**TINY, **arm.ids}, arm.bank)

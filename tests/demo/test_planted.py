@@ -137,3 +137,18 @@ def test_concentrated_pairs_are_alike():
         planted_tokens(1, 2, 8, seed=6, n_prototypes=20, concentration=c).shares.std(axis=0).mean() for c in (0.8, 8)
     ]
     assert spread[1] < 0.5 * spread[0]
+
+
+def test_a_region_s_own_shift():
+    """Each region is the same region plus a constant of the length that was asked for, in a direction of its own."""
+    plain, shifted = (planted_tokens(3, 4, 16, seed=5, region_shift=length) for length in (0.0, 0.85))
+    found = []
+    for before, after in zip(plain.slides, shifted.slides, strict=True):
+        assert np.array_equal(before.prototype, after.prototype) and np.array_equal(before.mask, after.mask)
+        for x, y, mask in zip(before.features, after.features, before.mask, strict=True):
+            moved = (y[mask].astype(np.float64) - x[mask]).mean(0)
+            assert np.abs(y[mask].astype(np.float64) - x[mask] - moved).max() < 0.004
+            found.append(moved)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 0.85, atol=1e-3)
+    cosines = np.corrcoef(found) - np.eye(12)
+    assert np.abs(cosines).max() < 0.95 and abs(cosines.mean()) < 0.1

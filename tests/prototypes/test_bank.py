@@ -136,3 +136,20 @@ def test_mistakes_are_named():
         bank.targets(torch.tensor([78]), "cpu")
     with pytest.raises(BundleError, match="n_prototypes 3"):
         PrototypeBank(4, 2).load_state_dict(bank.state_dict())
+
+
+def test_regions_that_are_not_chosen_take_no_part():
+    """Prototypes are those of a bank that never saw them, a slide may be too small without them, they get no target."""
+    *cohort, _ = _cohort(noise=0.6)
+    chosen = torch.tensor([i for i in range(len(cohort[1])) if i % 4 and not 23 <= i < 50])
+    bank = _fitted(cohort, chosen=chosen)
+    alone = _fitted((cohort[0][chosen], cohort[1][chosen], cohort[2]))
+    assert bank.valid.any(1).tolist() == [True, False, False, False, True]
+    assert torch.equal(bank.vectors, alone.vectors) and torch.equal(bank.assignment[chosen], alone.assignment)
+    left = torch.ones(len(cohort[1]), dtype=torch.bool).index_fill_(0, chosen, False)
+    assert (bank.assignment[left] == -1).all()
+    got, expected = bank.targets(torch.arange(len(left)), "cpu"), alone.targets(torch.arange(len(chosen)), "cpu")
+    assert torch.equal(got.valid[:, chosen], expected.valid) and not got.valid[:, left].any()
+    torch.testing.assert_close(got.vectors[:, chosen][expected.valid], expected.vectors[expected.valid])
+    bank.fit(cohort[0], cohort[1], cohort[2])
+    assert torch.equal(bank.assignment[chosen], alone.assignment), "numbers are kept from clustering to clustering"

@@ -1,6 +1,7 @@
 """The batch sampler: order from seed and epoch alone, the same batches for any number of ranks."""
 
 import pytest
+import torch
 
 from bundle.core import BundleError
 from bundle.storage import RegionBatchSampler
@@ -44,6 +45,17 @@ def test_fewer_items_than_a_batch(caplog):
     sampler = RegionBatchSampler(5, 32)
     assert len(sampler) == 1 and sorted(next(iter(sampler))) == [0, 1, 2, 3, 4]
     assert "only 5 items for a batch of 32" in caplog.text
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_only_chosen_items_are_dealt_out(world_size):
+    """In the order that as many items without a choice have, whatever their numbers."""
+    chosen = torch.tensor([3, 4, 8, 15, 16, 23, 42, 50])
+    for rank in range(world_size):
+        options = {"seed": 4, "rank": rank, "world_size": world_size}
+        sampler = RegionBatchSampler(60, 4, chosen=chosen, **options)
+        plain = RegionBatchSampler(8, 4, **options)
+        assert [[chosen.tolist().index(i) for i in batch] for batch in sampler] == list(plain) and len(sampler) == 2
 
 
 def test_without_shuffling():

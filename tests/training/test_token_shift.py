@@ -6,7 +6,8 @@ import torch
 
 from bundle.core import BundleError, SettingError
 from bundle.training import RandTokenCropsd, RandTokenShiftd
-from bundle.training.transforms.token_shift import RandTokenShift, slide_statistics
+from bundle.training.transforms.token_shift import RandTokenShift
+from bundle.training.transforms.token_statistics import region_statistics, slide_statistics
 
 
 class Tokens:
@@ -53,10 +54,10 @@ def test_a_slide_without_tissue_is_like_the_others():
         slide_statistics(tokens)
 
 
-def drawn(kind, n=20000, strength=1.0, slide=2):
+def drawn(kind, n=20000, strength=1.0, slide=2, region_spread=False):
     """Gains and offsets [n, D] of one view of n regions of one slide."""
     means, spreads = slide_statistics(Tokens())
-    shift = RandTokenShift(means, spreads, kind, strength, seed=3)
+    shift = RandTokenShift(means, spreads, kind, strength, 3, region_statistics(Tokens()), region_spread)
     shift.randomize((torch.full((n,), slide), torch.arange(n), 7, 0))
     return means.double(), spreads.double(), shift.gain.double(), shift.offset.double()
 
@@ -70,6 +71,59 @@ def test_covariance_is_that_between_slides(strength):
         wanted = strength**2 * np.cov(rows.numpy(), rowvar=False)
         np.testing.assert_allclose(np.cov(drawn_values.numpy(), rowvar=False), wanted, atol=0.04 * wanted.max())
         np.testing.assert_allclose(drawn_values.mean(0), 0, atol=0.03 * np.sqrt(wanted.max()))
+
+
+def within(rows):
+    """Covariance [D, D] of rows [5 slides x 3 regions, D] around their slides' means, 15 - 5 degrees of freedom."""
+    rows = rows.reshape(5, 3, -1)
+    rest = (rows - rows.mean(1, keepdims=True)).reshape(15, -1)
+    return rest.T @ rest / 10
+
+
+def region_rows():
+    """Mean and logarithm of the spread of each region's tissue, float64 [15, D] each."""
+    tokens = Tokens()
+    cut = [grid[mask].double().numpy() for grid, mask in zip(tokens.features, tokens.masks, strict=True)]
+    return np.stack([x.mean(0) for x in cut]), np.log(np.stack([x.std(0) for x in cut]))
+
+
+@pytest.mark.parametrize(("kind", "region_spread"), [("region", False), ("region", True), ("both", True)])
+def test_regions_differ_as_within_slides(kind, region_spread):
+    """Over many draws means move with the pooled covariance of region means within slides, and with ``both`` that
+    between slides on top; spreads stay, or move likewise."""
+    means, spreads, gain, offset = drawn(kind, strength=0.7, region_spread=region_spread)
+    own_means, own_logs = region_rows()
+    wanted = [within(own_means), within(own_logs) * region_spread]
+    if kind == "both":
+        wanted = [a + np.cov(b.numpy(), rowvar=False) for a, b in zip(wanted, (means, spreads.log()), strict=True)]
+    for drawn_values, covariance in zip((gain * means[2] + offset - means[2], gain.log()), wanted, strict=True):
+        covariance = 0.7**2 * covariance
+        np.testing.assert_allclose(np.cov(drawn_values.numpy(), rowvar=False), covariance, atol=0.04 * covariance.max())
+        np.testing.assert_allclose(drawn_values.mean(0), 0, atol=0.03 * np.sqrt(covariance.max()))
+    assert region_spread or torch.equal(gain, torch.ones_like(gain))
+
+
+def test_both_is_two_draws():
+    """What a view gets of slides' differences is what ``covariance`` gives it, of regions' what ``region`` does."""
+    (*_, gain, offset), (*_, first, slides), (*_, second, regions) = (
+        drawn(kind, 50) for kind in ("both", "covariance", "region")
+    )
+    torch.testing.assert_close(gain, first * second)
+    torch.testing.assert_close(offset, slides + regions, atol=1e-6, rtol=1e-5)
+    assert abs(np.corrcoef(slides.flatten(), regions.flatten())[0, 1]) < 0.3
+
+
+def test_regions_with_little_tissue_say_nothing():
+    """The mean of a handful of tokens is no region's; slides of one region have nothing to compare."""
+    tokens = Tokens()
+    tokens.masks[1] = False
+    tokens.masks[1, 0, :7] = True  # 7 of 64, less than an eighth
+    found = region_statistics(tokens)
+    assert found.slides.tolist() == [0, 0, *np.arange(1, 5).repeat(3)]
+    np.testing.assert_allclose(found.means[1], tokens.features[2][tokens.masks[2]].mean(0), atol=1e-5)
+    tokens.slide_index = torch.arange(15)
+    with pytest.raises(BundleError, match="at least two regions that hold tissue"):
+        region_statistics(tokens)
 
 
 def test_swap_gives_another_slide_s_statistics():
@@ -91,17 +145,17 @@ def test_half_a_swap_lies_between():
         torch.testing.assert_close(own, torch.full_like(own, start))
 
 
-@pytest.mark.parametrize("kind", ["covariance", "swap"])
+@pytest.mark.parametrize("kind", ["covariance", "swap", "region", "both"])
 def test_a_view_is_shifted_as_a_whole(kind):
     """Each view is one affine map of each channel, zeros stay zeros, views and epochs differ, batches do not matter."""
     tokens = Tokens()
-    shift = RandTokenShift(*slide_statistics(tokens), kind, seed=1)
+    shift = RandTokenShift(*slide_statistics(tokens), kind, seed=1, regions=region_statistics(tokens))
     regions = torch.tensor([0, 4, 9, 14])
     data = {"features": tokens.features[regions], "region_id": regions, "epoch": 2}
     views = RandTokenCropsd(global_size=6, n_local=3, local_size=4)(data)["views"]
     got = shift(views, tokens.slide_index[regions], regions, 2)
     assert [x.shape for x in got] == [x.shape for x in views]
-    number, gains = 0, []
+    number, drawn = 0, []
     for before, after in zip(views, got, strict=True):
         for view in range(len(before)):
             shift.randomize((tokens.slide_index[regions], regions, 2, number))
@@ -110,9 +164,9 @@ def test_a_view_is_shifted_as_a_whole(kind):
                 is_token = x.any(1)
                 torch.testing.assert_close(y[is_token], x[is_token] * shift.gain[b] + shift.offset[b])
                 assert not y[~is_token].any()
-            gains.append(shift.gain)
+            drawn.append(torch.cat([shift.gain, shift.offset], 1))
             number += 1
-    assert all(not torch.equal(a, b) for i, a in enumerate(gains) for b in gains[:i]), "two views share a draw"
+    assert all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i]), "two views share a draw"
     alone = shift([group[:, 1:2] for group in views], tokens.slide_index[regions[1:2]], regions[1:2], 2)
     torch.testing.assert_close(alone[0], got[0][:, 1:2])
     assert not torch.equal(shift(views, tokens.slide_index[regions], regions, 3)[0], got[0])
@@ -128,15 +182,21 @@ def test_the_view_maker_is_wrapped():
     shifted = RandTokenShiftd(crops, tokens, "covariance", seed=5)(data)["views"]
     wanted = RandTokenShift(*slide_statistics(tokens), seed=5)(plain, tokens.slide_index, torch.arange(15), 1)
     torch.testing.assert_close(shifted, wanted)
+    shifted = RandTokenShiftd(crops, tokens, "region", 2.0, 5, "true")(data)["views"]
+    other = RandTokenShift(*slide_statistics(tokens), "region", 2.0, 5, region_statistics(tokens), True)
+    torch.testing.assert_close(shifted, other(plain, tokens.slide_index, torch.arange(15), 1))
 
 
 def test_wrong_settings_are_refused():
     """An unknown kind, too much of a swap, and a single slide are errors that say what is allowed."""
     tokens = Tokens()
-    with pytest.raises(SettingError, match="none, covariance or swap: got 'stain'"):
+    with pytest.raises(SettingError, match="none, covariance, swap, region or both: got 'stain'"):
         RandTokenShiftd(RandTokenCropsd(), tokens, "stain")
     with pytest.raises(SettingError, match="token_shift_strength"):
         RandTokenShiftd(RandTokenCropsd(), tokens, "swap", 1.5)
+    with pytest.raises(SettingError, match="needs the statistics of regions"):
+        RandTokenShift(*slide_statistics(tokens), "region")
     tokens.slide_index[:] = 0
     with pytest.raises(SettingError, match=r"1 slide\(s\)"):
         RandTokenShiftd(RandTokenCropsd(), tokens, "swap")
+    assert RandTokenShiftd(RandTokenCropsd(), tokens, "region").shift is not None

@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...core import BundleError
+from .instance_watch import InstanceWatch
 from .turn import Turn
 
 _PATIENCE = 3  # collapsed epochs in a row before the run is stopped
@@ -36,6 +37,7 @@ class DivergenceHandler:
         self.network = network
         self.out_dim = int(out_dim)
         self.collapsed_epochs = 0
+        self.watches = [InstanceWatch(self.out_dim)]  # warn of what does not stop a run
 
     def attach(self, engine: Engine) -> None:
         every = 1 if torch.device(engine.state.device).type == "cpu" else _EVERY
@@ -55,6 +57,8 @@ class DivergenceHandler:
             raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
         if self.network is not None and not all(bool(p.isfinite().all()) for p in self.network.parameters()):
             raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
+        for watch in self.watches:
+            watch(record)
         entropy = record["teacher_entropy"] / math.log(self.out_dim)
         is_collapsed = record["teacher_spread"] < _MIN_SPREAD or not _MIN_ENTROPY <= entropy <= _MAX_ENTROPY
         self.collapsed_epochs = self.collapsed_epochs + 1 if is_collapsed else 0

@@ -58,6 +58,7 @@ class EpochRecordHandler:
         record |= {name: float(total) / self._n_iterations for name, total in self._sums.items()}
         record |= getattr(engine.state, "schedules", {})
         record |= _numbers(getattr(engine.state, "prototype_stats", {}))
+        record |= _numbers(getattr(engine.state, "measured", {}))
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             record |= _numbers(self.evaluator.state.metrics)
         record["seconds"] = time.perf_counter() - self._started

@@ -1,95 +1,94 @@
-"""Views that differ as slides differ: so that a slide's stain is no longer what all views of a region share.
+"""Views that differ as slides differ, or as regions of a slide do: so that a stain, or the focus, is no longer what all
+views of a region share.
 
-All tokens of a slide carry its stain and scanner. Crops and flips leave that alone, which makes "whose slide is this"
-the easiest answer to "which views belong together". Here each view gets the stain of another slide, as far as means and
-spreads of channels tell one.
+All tokens of a slide carry its stain and scanner, all tokens of a region its focus, thickness and local stain. Crops
+and flips leave that alone, which makes "whose slide is this" and "which region is this" the easiest answers to "which
+views belong together". Here each view gets the stain of another slide, or what sets another region of a slide apart, as
+far as means and spreads of channels tell it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from monai.transforms import Transform
 from torch import Tensor
 
-from ...core import BundleError, SettingError, as_number
+from ...core import SettingError, as_bool, as_number
 from ...parallel import hand_over, keyed_uniform
 from ...storage import TokenDataset
 from .keyed import KeyedRandomizable
+from .token_statistics import RegionStatistics, between_factor, region_statistics, slide_statistics, within_factor
 
 _STREAM = 1 << 21  # far from the streams of crops and of stochastic depth
-_KINDS = ("covariance", "swap")
+_REGION_STREAM = 3 << 20  # a draw of its own: "both" is not one number for slide and region
+_KINDS = ("covariance", "swap", "region", "both")
+_LEAST_SPREAD = 1e-6
 
 
-def slide_statistics(dataset: TokenDataset, regions_per_slide: int = 8) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel over a slide's tissue tokens, float32 [S, D] each.
+class _Source(NamedTuple):
+    """Normals [r] times ``shifts`` [r, D] move the mean, others times ``gains`` [r', D] the logarithm of the spread."""
 
-    Slides without tissue get the means over the others.
-
-    Args:
-        dataset: a :class:`~bundle.storage.TokenDataset`.
-        regions_per_slide: at most so many are read, spread evenly over the slide's.
-
-    Raises:
-        BundleError: no slide has tissue.
-    """
-    index, masks = dataset.slide_index.cpu().numpy(), torch.as_tensor(dataset.masks).cpu()
-    means, spreads = [], []
-    for slide in range(int(index[-1]) + 1):
-        regions = np.flatnonzero(index == slide)
-        chosen = regions[np.linspace(0, len(regions) - 1, min(len(regions), regions_per_slide)).round().astype(int)]
-        tokens = dataset.read(chosen).cpu()[masks[torch.from_numpy(chosen)]].float()
-        unknown = tokens.new_full((tokens.shape[-1],), torch.nan)
-        means.append(tokens.mean(0) if len(tokens) else unknown)
-        spreads.append(tokens.std(0, correction=0) if len(tokens) else unknown)
-    mean, spread = torch.stack(means), torch.stack(spreads)
-    if not bool(mean.isfinite().all(1).any()):
-        raise BundleError("token_shift needs tissue: no mask of any slide holds any; set token_shift to none.")
-    return torch.where(mean.isnan(), mean.nanmean(0), mean), torch.where(spread.isnan(), spread.nanmean(0), spread)
+    shifts: Tensor
+    gains: Tensor
+    stream: int
 
 
 class RandTokenShift(KeyedRandomizable, Transform):
-    """Shifts and scales the channels of each view as slides differ from one another.
+    """Shifts and scales the channels of each view as slides differ from one another, or as regions of a slide do.
 
     With m and s a slide's channel means and spreads, a token t of one of its views becomes
 
     - ``covariance``: ``m + exp(a g) (t - m) + a h``; h is normal with the covariance of m between slides, g with that
       of log s;
-    - ``swap``: ``(1 - a) t + a (m' + s' / s (t - m))``, with m', s' of another slide, each as likely.
+    - ``swap``: ``(1 - a) t + a (m' + s' / s (t - m))``, with m', s' of another slide, each as likely;
+    - ``region``: ``t + a h'``; h' is normal with the covariance of region means around their slide's, pooled over
+      slides. With ``region_spread``: ``m + exp(a g') (t - m) + a h'``, g' with that of the logarithm of their spreads;
+    - ``both``: ``covariance`` and ``region`` at once, each with draws of its own: h + h' and g (+ g').
 
     One draw a view, for all its tokens, from (seed, epoch, region id, view) alone. Tokens that are missing stay as they
     are.
 
     Args:
         means, spreads: of the tissue tokens of S slides, [S, D] (:func:`slide_statistics`).
-        kind: ``covariance`` or ``swap``.
+        kind: ``covariance``, ``swap``, ``region`` or ``both``.
         strength: a, at least 0; at most 1 for ``swap``.
         seed: first part of the key.
+        regions: of the same slides, for ``region`` and ``both`` (:func:`region_statistics`).
+        region_spread: spreads differ from view to view, too, as those of regions do. What they hold of the tissue (fine
+            mixtures spread less) is then hidden as well.
 
     Raises:
-        SettingError: another kind, a strength out of range, fewer than two slides.
+        SettingError: another kind, a strength out of range, fewer than two slides where slides are compared.
 
     References:
         Zhou et al., "Domain generalization with MixStyle", ICLR 2021, for channel statistics of another image.
     """
 
     def __init__(
-        self, means: Tensor, spreads: Tensor, kind: str = "covariance", strength: float = 1.0, seed: int = 0
+        self,
+        means: Tensor,
+        spreads: Tensor,
+        kind: str = "covariance",
+        strength: float = 1.0,
+        seed: int = 0,
+        regions: RegionStatistics | None = None,
+        region_spread: bool = False,
     ) -> None:
         super().__init__(seed)
-        if kind not in _KINDS or len(means) < 2:
-            raise SettingError(
-                f"token_shift must be none, {' or '.join(_KINDS)}, and needs at least 2 slides: got {kind!r} and "
-                f"{len(means)} slide(s)."
-            )
+        _check_kind(kind, len(means), regions)
         self.kind = kind
         self.strength = as_number(strength, "token_shift_strength", 0.0, 1.0 if kind == "swap" else math.inf)
-        self.means, self.spreads = means.float(), spreads.float().clamp(min=1e-6)
-        self.factors = _factor(self.means), _factor(self.spreads.log())
+        self.means, self.spreads = means.float(), spreads.float().clamp(min=_LEAST_SPREAD)
+        self.sources = []
+        if kind in ("covariance", "both"):
+            slides = between_factor(self.means), between_factor(self.spreads.log())
+            self.sources.append(_Source(*slides, _STREAM))
+        if kind in ("region", "both") and regions is not None:
+            self.sources.append(_region_source(regions, as_bool(region_spread)))
         self.gain, self.offset = torch.ones(0), torch.zeros(0)
 
     def randomize(self, data: tuple[Tensor, Tensor, int, int]) -> None:
@@ -102,8 +101,8 @@ class RandTokenShift(KeyedRandomizable, Transform):
         device = slides.device
         if self.means.device != device:  # once: a copy in every step would make the host wait
             self.means, self.spreads = self.means.to(device), self.spreads.to(device)
-            self.factors = self.factors[0].to(device), self.factors[1].to(device)
-        means, spreads, (shifts, gains) = self.means, self.spreads, self.factors
+            self.sources = [_Source(x.shifts.to(device), x.gains.to(device), x.stream) for x in self.sources]
+        means, spreads = self.means, self.spreads
         mean = means[slides]
         if self.kind == "swap":
             draw = hand_over(keyed_uniform(self.seed, epoch, ids, _STREAM + view, 1), device)[:, 0]
@@ -113,11 +112,15 @@ class RandTokenShift(KeyedRandomizable, Transform):
             self.gain = 1 + self.strength * (ratio - 1)
             self.offset = self.strength * (means[other] - ratio * mean)
             return
-        rank = len(shifts)
-        draws = keyed_uniform(self.seed, epoch, ids, _STREAM + view, 2 * (rank + len(gains)))
-        normals = _normal(hand_over(draws, device))
-        self.gain = (self.strength * normals[:, rank:] @ gains).exp()
-        self.offset = mean * (1 - self.gain) + self.strength * normals[:, :rank] @ shifts
+        exponents, moves = [], []
+        for shifts, gains, stream in self.sources:
+            rank = len(shifts)
+            draws = keyed_uniform(self.seed, epoch, ids, stream + view, 2 * (rank + len(gains)))
+            normals = self.strength * _normal(hand_over(draws, device))
+            exponents.append(normals[:, rank:] @ gains)
+            moves.append(normals[:, :rank] @ shifts)
+        self.gain = torch.stack(exponents).sum(0).exp()
+        self.offset = mean * (1 - self.gain) + torch.stack(moves).sum(0)
 
     def __call__(
         self, views: list[Tensor], slides: Tensor, region_ids: Tensor, epoch: int, masks: Sequence[Tensor] | None = None
@@ -151,9 +154,9 @@ class RandTokenShiftd(Transform):
 
     Args:
         view_maker: dictionary transform that adds ``views``.
-        dataset: where the slides' statistics come from, read once and only when needed.
-        kind: ``none``, ``covariance`` or ``swap``.
-        strength, seed: see :class:`RandTokenShift`.
+        dataset: where the statistics come from, read once and only when needed.
+        kind: ``none``, ``covariance``, ``swap``, ``region`` or ``both``.
+        strength, seed, region_spread: see :class:`RandTokenShift`.
     """
 
     def __init__(
@@ -163,13 +166,15 @@ class RandTokenShiftd(Transform):
         kind: str = "none",
         strength: float = 1.0,
         seed: int = 0,
+        region_spread: bool = False,
     ) -> None:
         self.view_maker = view_maker
         self.shift: RandTokenShift | None = None
         if kind != "none":
             if kind not in _KINDS:
-                raise SettingError(f"token_shift must be none, {' or '.join(_KINDS)}: got {kind!r}.")
-            self.shift = RandTokenShift(*slide_statistics(dataset), kind, strength, seed)
+                raise SettingError(f"{_CHOICES}: got {kind!r}.")
+            regions = region_statistics(dataset) if kind in ("region", "both") else None
+            self.shift = RandTokenShift(*slide_statistics(dataset), kind, strength, seed, regions, region_spread)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """A batch with what the view maker reads, ``slide`` [B], ``region_id`` [B] and ``epoch`` -> with ``views``."""
@@ -180,11 +185,24 @@ class RandTokenShiftd(Transform):
         return batch
 
 
-def _factor(rows: Tensor) -> Tensor:
-    """F [r, D] with F^T F the covariance of rows [S, D]: normals [r] times F have it."""
-    centered = (rows - rows.mean(0)) / math.sqrt(len(rows) - 1)
-    _, lengths, directions = torch.linalg.svd(centered, full_matrices=False)
-    return lengths[:, None] * directions
+_CHOICES = f"token_shift must be none, {', '.join(_KINDS[:-1])} or {_KINDS[-1]}"
+
+
+def _check_kind(kind: str, n_slides: int, regions: RegionStatistics | None) -> None:
+    if kind not in _KINDS or (n_slides < 2 and kind != "region"):
+        raise SettingError(
+            f"{_CHOICES}, and all but region need at least 2 slides: got {kind!r} and {n_slides} slide(s)."
+        )
+    if kind in ("region", "both") and regions is None:
+        raise SettingError(f"token_shift {kind} needs the statistics of regions: pass what region_statistics gives.")
+
+
+def _region_source(regions: RegionStatistics, with_spread: bool) -> _Source:
+    shifts = within_factor(regions.means.float(), regions.slides)
+    if not with_spread:
+        return _Source(shifts, shifts[:0], _REGION_STREAM)
+    logs = regions.spreads.float().clamp(min=_LEAST_SPREAD).log()
+    return _Source(shifts, within_factor(logs, regions.slides), _REGION_STREAM)
 
 
 def _normal(uniforms: Tensor) -> Tensor:

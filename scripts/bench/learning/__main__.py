@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from bundle.core import BundleError, write_text
 
-from .arms import ABLATIONS, PLAIN, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
+from .arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from .cohorts import LEVELS, PlantedTokens, Size, make_cohort
 from .plot import plot
 from .probes import probe
@@ -26,10 +26,11 @@ _ARMS = {
     "pair": [PLAIN[0], PLAIN[3]],
     "plain": PLAIN,
     "shifted": SHIFTED,
+    "regional": REGIONAL,
     "ablations": ABLATIONS,
     "shifted-ablations": SHIFTED_ABLATIONS,
 }
-_ALL = [*PLAIN, *SHIFTED, *ABLATIONS, *SHIFTED_ABLATIONS]
+_ALL = [*PLAIN, *SHIFTED, *REGIONAL, *ABLATIONS, *SHIFTED_ABLATIONS]
 _QUICK = {"max_epochs": 2, "batch_size": 8, "lr": 0.1, "prototype_warmup_epochs": 1, "lr_warmup_epochs": 1}
 
 

@@ -39,6 +39,7 @@ def _arms(kind: str, suffix: str = "", **shared: Any) -> list[Arm]:
 PLAIN = _arms("family")
 SHIFTED = _arms("family", ", token shift", token_shift="covariance")
 ABLATIONS = _arms("ablations")
+REGIONAL = [arm for name, ids in _WRITTEN["views"].items() for arm in _arms("pair", f", {name}", **ids)]
 SHIFTED_ABLATIONS = [
     *_arms("ablations", ", token shift", token_shift="covariance"),
     *_arms("family", ", token swap", token_shift="swap"),

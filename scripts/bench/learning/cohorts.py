@@ -1,4 +1,4 @@
-"""Planted cohorts in memory: three levels of difficulty of the same slides."""
+"""Planted cohorts in memory: levels of difficulty of the same slides."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"proportion": 1.0},  # the shares of token types differ between the classes
     "medium": {"proportion": 0.0},  # only how finely types are mixed does
     "hard": {"proportion": 0.0, **_NUISANCE},  # and each slide and site has a stain
+    "region28": {"proportion": 0.0, "region_shift": 0.28},  # medium, and each region has a shift of its own
+    "region85": {"proportion": 0.0, "region_shift": 0.85},
 }
 
 
@@ -55,6 +57,11 @@ class PlantedTokens(MadeUpTokens):
         self.n_prototypes = len(cohort.shares)
         self.labels = np.array([slide.label for slide in slides])
         self.sites = np.array([slide.site for slide in slides])
+
+    @property
+    def present(self) -> Tensor:
+        """Which patches have a token: those with tissue, bool [N, P, P]."""
+        return self.masks
 
     def grids(self, region_id: Tensor) -> tuple[Tensor, Tensor]:
         """Token grids [n, P, P, D] and masks [n, P, P]."""

@@ -30,7 +30,7 @@ _LEFT_OUT = {
     "TensorBoardHandler",
     "ValidationHandler",
 }
-_WATCHED = ("self", "intra", "inter", "teacher_entropy", "teacher_spread")
+_WATCHED = ("self", "intra", "inter", "teacher_entropy", "teacher_spread", "instance_accuracy", "other_similarity")
 
 
 def parse(
