@@ -6,6 +6,7 @@ from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
 from .handlers.history import HistoryHandler
+from .handlers.ramp import PrototypeRampHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
@@ -14,7 +15,9 @@ from .handlers.tensorboard import TensorBoardHandler
 from .losses.center import Center
 from .losses.dino import DINOLoss
 from .losses.entropy import Distillation, distillation
+from .losses.koleo import koleo
 from .losses.prototype import PrototypeLoss
+from .losses.sinkhorn import Sinkhorn
 from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
 from .region_features import RegionFeatures
@@ -39,6 +42,7 @@ __all__ = [
     "GradientClipHandler",
     "HistoryHandler",
     "PrototypeLoss",
+    "PrototypeRampHandler",
     "RandImageCropsd",
     "RandTokenCropsd",
     "RandTokenShiftd",
@@ -48,11 +52,13 @@ __all__ = [
     "RunState",
     "SLPDLoss",
     "ScheduleHandler",
+    "Sinkhorn",
     "SlpdTrainer",
     "TeacherUpdateHandler",
     "TensorBoardHandler",
     "TokenImaged",
     "distillation",
+    "koleo",
     "make_optimizer",
     "warmup_cosine",
 ]

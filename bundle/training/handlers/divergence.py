@@ -7,6 +7,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...core import BundleError
+from .softening import SofteningWatch
 from .turn import Turn
 
 _PATIENCE = 3  # collapsed epochs in a row before the run is stopped
@@ -23,7 +24,8 @@ class DivergenceHandler:
     """Raises when the loss is not finite, or when the teacher has collapsed for some epochs in a row.
 
     Collapse has three faces, all seen in the epoch's record: the teacher gives every region the same vector
-    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``).
+    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``). What is less
+    than a collapse is named once, in a warning, by its watches.
 
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
@@ -36,6 +38,7 @@ class DivergenceHandler:
         self.network = network
         self.out_dim = int(out_dim)
         self.collapsed_epochs = 0
+        self.watches = [SofteningWatch(self.out_dim)]
 
     def attach(self, engine: Engine) -> None:
         every = 1 if torch.device(engine.state.device).type == "cpu" else _EVERY
@@ -63,3 +66,5 @@ class DivergenceHandler:
                 f"the teacher has collapsed for {self.collapsed_epochs} epochs: spread {record['teacher_spread']:.1e} "
                 f"(0 = all regions alike), entropy {entropy:.2%} of a uniform teacher's. {_TRY}"
             )
+        for watch in self.watches:
+            watch(record)
