@@ -82,6 +82,36 @@ def updated_center(center: Tensor, vectors: list[Tensor], weight: Tensor, moment
     return momentum * center + (1 - momentum) * mean
 
 
+def sinkhorn_center(vectors: list[Tensor], weight: Tensor, temperature: float, n_iterations: int) -> Tensor:
+    """By turns each output's probabilities, and each vector's, are made to sum to 1; what that divides an output by."""
+    logits = [unit_rows(weight) @ vector for vector in vectors]
+    plan = [(row / temperature).exp() for row in logits]
+    for _ in range(n_iterations):
+        totals = sum(plan)
+        plan = [row / totals for row in plan]
+        plan = [row / row.sum() for row in plan]
+    ratio = logits[0] / temperature - plan[0].log()
+    return (ratio - ratio.mean()) * temperature
+
+
+def mean_entropy(vectors: list[Tensor], weight: Tensor, center: Tensor, temperature: float) -> Tensor:
+    """Mean of -sum q log q over the vectors' target distributions."""
+    found = [target_distribution(vector, weight, center, temperature) for vector in vectors]
+    return torch.stack([-(q * q.log()).sum() for q in found]).mean()
+
+
+def koleo(views: Tensor) -> Tensor:
+    """-mean log distance of each region to the nearest other one in the same view, directions of (V, B, d)."""
+    total = views.sum() * 0
+    for view in views:
+        view = [vector / vector.square().sum().sqrt() for vector in view]
+        for b, vector in enumerate(view):
+            others = [other for i, other in enumerate(view) if i != b]
+            nearest = max(others, key=lambda other: float((vector @ other).detach()))
+            total = total - ((vector - nearest + 1e-8).square().sum().sqrt() + 1e-8).log()
+    return total / (views.shape[0] * views.shape[1])
+
+
 def kmeans(points: Tensor, n_clusters: int, uniforms: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, float]:
     """One run of Lloyd from k-means++ seeds drawn with ``uniforms``: centroids, assignment, inertia."""
     weights = [1.0] * len(points)

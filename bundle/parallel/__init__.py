@@ -2,6 +2,7 @@
 
 from .devices import hand_over, own_device
 from .full_precision import full_precision
+from .gathering import log_sum_exp_over_ranks, rows_of_ranks
 from .keyed_random import keyed_uniform, keyed_uniforms
 from .sharing import leave_process_group, on_first_rank, own_slides, sum_over_ranks
 
@@ -11,8 +12,10 @@ __all__ = [
     "keyed_uniform",
     "keyed_uniforms",
     "leave_process_group",
+    "log_sum_exp_over_ranks",
     "on_first_rank",
     "own_device",
     "own_slides",
+    "rows_of_ranks",
     "sum_over_ranks",
 ]

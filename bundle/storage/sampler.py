@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -26,9 +27,13 @@ class RegionBatchSampler(Sampler[list[int]]):
         drop_last: leave out the last, smaller batch. With fewer items than one batch there is one partial batch, and
             a warning.
         chosen: the items that are dealt out, in the data set's order; None: all ``n_items``.
+        slide_index: slide of each item, shape (n_items,); of use to ``slides_per_batch`` only.
+        slides_per_batch: slides that a batch takes its items from, as near as their counts allow: each slide's items
+            are cut into runs of ``batch_size / slides_per_batch`` at random, and the runs shuffled. 0: items are drawn
+            without a look at their slides. Either way each item comes once an epoch.
 
     Raises:
-        BundleError: no items, or a batch does not give every rank an item.
+        BundleError: no items, a batch does not give every rank an item, or more slides in a batch than items.
     """
 
     def __init__(
@@ -42,12 +47,21 @@ class RegionBatchSampler(Sampler[list[int]]):
         shuffle: bool = True,
         drop_last: bool = True,
         chosen: Tensor | None = None,
+        slide_index: Tensor | None = None,
+        slides_per_batch: int = 0,
     ) -> None:
         self.items = np.arange(int(n_items)) if chosen is None else chosen.cpu().numpy()
         self.n_items, self.batch_size = len(self.items), as_whole(batch_size, "batch_size", 1)
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
         self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = 0
+        self.slides_per_batch = as_whole(slides_per_batch, "slides_per_batch")
+        if self.slides_per_batch > self.batch_size or (self.slides_per_batch and slide_index is None):
+            raise BundleError(
+                f"batches of {self.batch_size} items cannot take them from {self.slides_per_batch} slides"
+                f"{' without a slide_index' if slide_index is None else ''}; lower slides_per_batch, or set it to 0."
+            )
+        self._slides = None if slide_index is None else slide_index.numpy()
         smallest = min(self.n_items, self.batch_size)
         if smallest < self.world_size:
             raise BundleError(
@@ -72,7 +86,10 @@ class RegionBatchSampler(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = self.items
         if self.shuffle:
-            order = order[np.random.default_rng((self.seed, self.epoch)).permutation(self.n_items)]
+            draws = np.random.default_rng((self.seed, self.epoch))
+            order = order[draws.permutation(self.n_items)]
+            if self.slides_per_batch and self._slides is not None:
+                order = _in_runs(order, self._slides, -(-self.batch_size // self.slides_per_batch), draws)
         for start, stop in self._bounds():
             yield order[start + self.rank : stop : self.world_size].tolist()
 
@@ -86,3 +103,15 @@ class RegionBatchSampler(Sampler[list[int]]):
             bounds[-1] = (bounds[-1][0], self.n_items)
             return bounds
         return [*bounds, (n_full * self.batch_size, self.n_items)]
+
+
+def _in_runs(
+    order: NDArray[np.int64], slides: NDArray[np.int64], length: int, draws: np.random.Generator
+) -> NDArray[np.int64]:
+    """Items in runs of up to ``length`` of one slide, the runs shuffled; within a slide as in ``order``."""
+    order = order[np.argsort(slides[order], kind="stable")]
+    first = np.searchsorted(slides[order], slides[order])  # where the own slide begins
+    run = (np.arange(len(order)) - first) // length
+    starts = np.flatnonzero(np.diff(slides[order], prepend=-1) | np.diff(run, prepend=-1))
+    runs = np.split(order, starts[1:])
+    return np.concatenate([runs[i] for i in draws.permutation(len(runs))])

@@ -7,6 +7,7 @@ from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
 from .handlers.history import HistoryHandler
 from .handlers.instance_watch import InstanceHandler
+from .handlers.ramp import PrototypeRampHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
@@ -15,7 +16,9 @@ from .handlers.tensorboard import TensorBoardHandler
 from .losses.center import Center
 from .losses.dino import DINOLoss
 from .losses.entropy import Distillation, distillation
+from .losses.koleo import koleo
 from .losses.prototype import PrototypeLoss
+from .losses.sinkhorn import Sinkhorn
 from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
 from .region_choice import trained_regions
@@ -43,6 +46,7 @@ __all__ = [
     "HistoryHandler",
     "InstanceHandler",
     "PrototypeLoss",
+    "PrototypeRampHandler",
     "RandImageCropsd",
     "RandTokenCropsd",
     "RandTokenFilld",
@@ -53,11 +57,13 @@ __all__ = [
     "RunState",
     "SLPDLoss",
     "ScheduleHandler",
+    "Sinkhorn",
     "SlpdTrainer",
     "TeacherUpdateHandler",
     "TensorBoardHandler",
     "TokenImaged",
     "distillation",
+    "koleo",
     "make_optimizer",
     "trained_regions",
     "warmup_cosine",

@@ -43,6 +43,13 @@ class MadeUpTokens(Dataset[dict[str, Any]]):
     def grids(self, region_id: Tensor) -> tuple[Tensor, Tensor]:
         """Token grids [n, P, P, D] and masks [n, P, P] of regions."""
 
+    def statistics(self, max_regions: int = 1024) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [D] of each value over the tokens that are there, from evenly spread regions."""
+        chosen = torch.linspace(0, len(self) - 1, min(max_regions, len(self))).long()
+        features, mask = self.grids(chosen)
+        tokens = features[mask].float()
+        return tokens.mean(0), tokens.std(0, correction=0)
+
     def __len__(self) -> int:
         return len(self.slide_index)
 

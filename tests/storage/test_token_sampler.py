@@ -68,3 +68,43 @@ def test_a_rank_without_items_is_refused(n_items, batch_size):
     """A rank that would have nothing to do would wait for the others forever: an error at construction."""
     with pytest.raises(BundleError, match="do not give each of 4 processes|batch_size is 0"):
         RegionBatchSampler(n_items, batch_size, world_size=4)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_batches_may_come_from_few_slides(world_size):
+    """Runs of 4 of one slide, two to a batch of 8; each item once an epoch, another order in the next, any ranks."""
+    slides = torch.arange(6).repeat_interleave(8)
+    ranks = [
+        RegionBatchSampler(48, 8, seed=3, rank=r, world_size=world_size, slide_index=slides, slides_per_batch=2)
+        for r in range(world_size)
+    ]
+    seen = []
+    for epoch in (1, 2):
+        for sampler in ranks:
+            sampler.set_epoch(epoch)
+        batches = [sorted(sum(shares, [])) for shares in zip(*ranks, strict=True)]
+        assert sorted(sum(batches, [])) == list(range(48))
+        assert all(sorted(slides[batch].bincount().tolist())[-2:] in ([4, 4], [0, 8], [8]) for batch in batches)
+        seen.append(batches)
+    assert seen[0] != seen[1] and any(len(set(slides[batch].tolist())) == 2 for batch in seen[0])
+
+
+def test_slides_with_few_items_fill_batches_together():
+    """Slides of 1 to 9 items in runs of up to 5: nothing is lost; 0 leaves the order as it is without slides."""
+    slides = torch.arange(9).repeat_interleave(torch.arange(1, 10))
+    few = list(RegionBatchSampler(45, 10, drop_last=False, slide_index=slides, slides_per_batch=2))
+    assert sorted(sum(few, [])) == list(range(45)) and [len(batch) for batch in few] == [10, 10, 10, 10, 5]
+    plain = list(RegionBatchSampler(45, 10))
+    assert list(RegionBatchSampler(45, 10, slide_index=slides)) == plain
+
+    def n_slides(batches):
+        return sum(len(set(slides[batch].tolist())) for batch in batches)
+
+    assert n_slides(few[:4]) < n_slides(plain)
+
+
+@pytest.mark.parametrize("options", [{"slide_index": torch.zeros(9)}, {}])
+def test_slides_of_a_batch_that_cannot_be_had_are_refused(options):
+    """More slides than items, or slides that nobody named."""
+    with pytest.raises(BundleError, match="cannot take them from 5 slides"):
+        RegionBatchSampler(9, 4, slides_per_batch=5, **options)

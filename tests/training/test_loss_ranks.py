@@ -7,7 +7,19 @@ import torch.multiprocessing as mp
 from bundle.prototypes import PrototypeTargets
 from bundle.training import SLPDLoss
 
-CASES = [(False, 1, 0.6), (True, 1, 0.6), (False, 0, 0.6), (False, 2, 0.0)]
+BALANCED = {"centering": "sinkhorn", "bottleneck_dim": 6}
+ALL = BALANCED | {"sinkhorn_queue": 7, "prototype_temperature": "match", "koleo_weight": 0.3}
+DEALT = (slice(0, None, 2), slice(1, None, 2))  # as the sampler deals a batch, which the order of a queue follows
+CASES = [  # options, each rank's rows, share of prototypes that exist, precision
+    ({"update_per_loss": False}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
+    ({"update_per_loss": True}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
+    ({"update_per_loss": False}, (slice(0, 0), slice(0, 5)), 0.6, torch.float32),
+    ({"update_per_loss": False}, (slice(0, 2), slice(2, 5)), 0.0, torch.float32),
+    (ALL, DEALT, 0.6, torch.float64),
+    (BALANCED, (slice(0, 0), slice(0, 5)), 0.0, torch.float64),
+    ({"prototype_temperature": "match", "koleo_weight": 0.3}, (slice(0, 0), slice(0, 5)), 0.6, torch.float64),
+    ({"koleo_weight": 0.3}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),
+]
 
 
 def _batch(share_valid):
@@ -16,13 +28,14 @@ def _batch(share_valid):
     return *unit, torch.rand(3, 5) < share_valid
 
 
-def _step(rows, update_per_loss, share_valid):
+def _step(rows, options, share_valid, dtype):
     """Two steps on some rows of the batch: losses, gradients and centers."""
-    views, weight, vectors, valid = _batch(share_valid)
+    *tensors, valid = _batch(share_valid)
+    views, weight, vectors = (tensor.to(dtype) for tensor in tensors)
     student = views[:, rows].clone().requires_grad_()
     weight.requires_grad_()
     prototypes = PrototypeTargets(vectors[:, rows], valid[:, rows])
-    loss = SLPDLoss(30, update_per_loss=update_per_loss)
+    loss = SLPDLoss(30, **options).to(dtype)
     for _ in range(2):
         terms = loss(student, weight, views[:2, rows].flip(0), weight.detach(), 0.04, prototypes)
         loss.update_centers(views[:2, rows], weight.detach(), prototypes)
@@ -34,24 +47,28 @@ def _work(rank, meeting, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     out = []
-    for update_per_loss, n_first, share_valid in CASES:
-        rows = slice(0, n_first) if rank == 0 else slice(n_first, 5)
-        out.append(_step(rows, update_per_loss, share_valid))
+    for options, shares, share_valid, dtype in CASES:
+        out.append(_step(shares[rank], options, share_valid, dtype))
     torch.save(out, f"{results}.{rank}")
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
     """Ranks with 1 and 4, 0 and 5, 2 and 3 regions report the loss, average to the gradients and hold the centers of
-    one process; the center used to differ between ranks of unequal size."""
+    one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature
+    and KoLeo, to 1e-10."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     results = [torch.load(f"{tmp_path / 'result'}.{rank}", weights_only=True) for rank in range(2)]
-    for i, (update_per_loss, _, share_valid) in enumerate(CASES):
-        terms, grad_student, grad_weight, centers = _step(slice(0, 5), update_per_loss, share_valid)
+    for i, (options, shares, share_valid, dtype) in enumerate(CASES):
+        tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+        terms, grad_student, grad_weight, centers = _step(slice(0, 5), options, share_valid, dtype)
         ranks = [result[i] for result in results]
         for rank_terms, _, _, rank_centers in ranks:
-            torch.testing.assert_close(rank_terms, terms, rtol=1e-5, atol=1e-5)
-            torch.testing.assert_close(dict(rank_centers), dict(centers), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(rank_terms, terms, **tolerance)
+            torch.testing.assert_close(dict(rank_centers), dict(centers), **tolerance)
         mean_weight = (ranks[0][2] + ranks[1][2]) / 2
-        torch.testing.assert_close(mean_weight, grad_weight, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(torch.cat([r[1] for r in ranks], 1) / 2, grad_student, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(mean_weight, grad_weight, **tolerance)
+        together = torch.zeros_like(grad_student)
+        for rows, (_, grad, _, _) in zip(shares, ranks, strict=True):
+            together[:, rows] = grad / 2
+        torch.testing.assert_close(together, grad_student, **tolerance)

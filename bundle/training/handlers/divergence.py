@@ -1,6 +1,7 @@
 """Stops a run that can no longer become anything, and says what to try."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from ignite.engine import Engine, Events
@@ -8,6 +9,7 @@ from torch import nn
 
 from ...core import BundleError
 from .instance_watch import InstanceWatch
+from .softening import SofteningWatch
 from .turn import Turn
 
 _PATIENCE = 3  # collapsed epochs in a row before the run is stopped
@@ -24,7 +26,8 @@ class DivergenceHandler:
     """Raises when the loss is not finite, or when the teacher has collapsed for some epochs in a row.
 
     Collapse has three faces, all seen in the epoch's record: the teacher gives every region the same vector
-    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``).
+    (``teacher_spread``), puts all probability on one output, or the same on all (``teacher_entropy``). What is less
+    than a collapse is named once, in a warning, by its watches.
 
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
@@ -37,7 +40,11 @@ class DivergenceHandler:
         self.network = network
         self.out_dim = int(out_dim)
         self.collapsed_epochs = 0
-        self.watches = [InstanceWatch(self.out_dim)]  # warn of what does not stop a run
+        # warn of what does not stop a run
+        self.watches: list[Callable[[Mapping[str, float]], None]] = [
+            InstanceWatch(self.out_dim),
+            SofteningWatch(self.out_dim),
+        ]
 
     def attach(self, engine: Engine) -> None:
         every = 1 if torch.device(engine.state.device).type == "cpu" else _EVERY

@@ -1,5 +1,6 @@
 """One dictionary an epoch with all that is worth knowing of it."""
 
+import math
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from .turn import Turn
 
 class EpochRecordHandler:
     """Collects ``engine.state.record`` at the end of an epoch: mean of each output, schedules, prototypes, validation.
+
+    Beside each ``x_entropy`` of targets stands ``x_outputs`` = exp(entropy), the number of outputs that they use.
 
     Sums stay on the device, so that iterations cost no host synchronization.
 
@@ -56,6 +59,7 @@ class EpochRecordHandler:
     def __call__(self, engine: Engine) -> None:
         record: dict[str, Any] = {"epoch": engine.state.epoch}
         record |= {name: float(total) / self._n_iterations for name, total in self._sums.items()}
+        record |= {_outputs(name): math.exp(value) for name, value in record.items() if name.endswith("_entropy")}
         record |= getattr(engine.state, "schedules", {})
         record |= _numbers(getattr(engine.state, "prototype_stats", {}))
         record |= _numbers(getattr(engine.state, "measured", {}))
@@ -63,6 +67,10 @@ class EpochRecordHandler:
             record |= _numbers(self.evaluator.state.metrics)
         record["seconds"] = time.perf_counter() - self._started
         engine.state.record = record
+
+
+def _outputs(entropy: str) -> str:
+    return entropy.replace("_entropy", "_outputs")
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss [nats]", ("self", "intra", "inter")),
-    ("teacher: entropy, KL to student [nats]", ("teacher_entropy", "kl")),
+    ("targets: entropy; KL to student [nats]", ("teacher_entropy", "intra_entropy", "inter_entropy", "kl")),
     ("teacher spread (0 = collapsed)", ("teacher_spread",)),
     ("prototypes: stay / dead [share]", ("agreement", "neighbor_agreement", "dead_share")),
     ("kNN over slides", ("knn_accuracy", "mean_token_knn_accuracy", "knn_auc")),

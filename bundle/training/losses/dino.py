@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ignite.distributed as idist
+import torch
 from torch import Tensor, nn
 
 from ...core import SettingError
 from ...parallel import sum_over_ranks
 from .center import Center
 from .entropy import distillation
+from .matched_temperature import mean_entropy
+from .sinkhorn import Sinkhorn, target_logits
 
 
 class DINOLoss(nn.Module):
@@ -23,6 +26,7 @@ class DINOLoss(nn.Module):
         student_temperature: above 0.
         center_momentum: share of the old center kept at each update, in [0, 1).
         skip_same_view: leave out pairs of one and the same view.
+        balance: gives the center in place of the running mean, which then stays 0; None: the running mean, as in [1].
 
     References:
         [1] Caron et al., ICCV 2021, eq. 1-4.
@@ -35,10 +39,12 @@ class DINOLoss(nn.Module):
         student_temperature: float = 0.1,
         center_momentum: float = 0.9,
         skip_same_view: bool = True,
+        balance: Sinkhorn | None = None,
     ) -> None:
         super().__init__()
         self.student_temperature = student_temperature
         self.skip_same_view = skip_same_view
+        self.balance = balance
         self.center = Center(out_dim, center_momentum)
 
     def forward(
@@ -55,7 +61,7 @@ class DINOLoss(nn.Module):
             student_weight,
             teacher,
             teacher_weight,
-            self.center.value[None],
+            self.centers(teacher, teacher_weight, temperature)[:1],
             self.pair_weight(student, teacher, n_regions),
             self.student_temperature,
             temperature,
@@ -81,6 +87,22 @@ class DINOLoss(nn.Module):
         scale = idist.get_world_size() / (n_pairs * n_regions.clamp(min=1))
         return (pairs * scale).expand(-1, -1, student.shape[1])
 
+    def centers(self, teacher: Tensor, teacher_weight: Tensor, temperature: float) -> Tensor:
+        """Center of each of the teacher's views (T, B, d), shape (T, K); one for all."""
+        if self.balance is None:
+            return self.center.value.expand(len(teacher), -1)
+        return self.balance.center(teacher, teacher_weight, temperature).expand(len(teacher), -1)
+
+    @torch.no_grad()
+    def entropy(self, teacher: Tensor, teacher_weight: Tensor, temperature: float) -> Tensor:
+        """Mean entropy in nats of the targets that the views (T, B, d) of all ranks are; all logits at once."""
+        centers = self.centers(teacher, teacher_weight, temperature)[:1]
+        logits = target_logits(teacher, teacher_weight) - centers
+        return mean_entropy(logits, logits.new_ones(logits.shape[:-1], dtype=torch.bool), temperature)
+
     def update_center(self, teacher: Tensor, teacher_weight: Tensor) -> None:
         """Move the center to the mean logits of the teacher's bottlenecks (T, B, d) over the global batch."""
+        if self.balance is not None:
+            self.balance.update(teacher)
+            return
         self.center.update(teacher, teacher_weight)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import ignite.distributed as idist
 import torch
 from torch import Tensor, nn
@@ -12,11 +14,32 @@ from ...prototypes import PrototypeTargets
 from .center import moved_centers
 from .dino import DINOLoss
 from .entropy import distillation
+from .koleo import koleo
 from .prototype import PrototypeLoss
+from .sinkhorn import Sinkhorn
+
+
+class _Rows(NamedTuple):
+    """What students are pulled to: views first, then prototypes.
+
+    Attributes:
+        targets: shape (T', B, d).
+        centers: shape (T', K).
+        pairs: weight of each pair, shape (T', S, B).
+        temperature: of the prototypes, where it was looked for.
+    """
+
+    targets: Tensor
+    centers: Tensor
+    pairs: Tensor
+    temperature: Tensor | None
 
 
 class SLPDLoss(nn.Module):
-    """``L = L_self + intra_weight L_intra + inter_weight L_inter`` [1], from one pass over the outputs.
+    """``L = L_self + a (intra_weight L_intra + inter_weight L_inter)`` [1], from one pass over the outputs.
+
+    a is ``prototype_share``, 1 unless a handler ramps it. With ``koleo_weight``, that times :func:`koleo` of the
+    student's views that the teacher sees, too, is added: of their bottlenecks, for that is where prototypes live.
 
     :class:`DINOLoss` and :class:`PrototypeLoss` say what each term is and hold its center; here their pairs are
     weighted and distilled together. Both centers are buffers, so they are in the state dict.
@@ -29,6 +52,18 @@ class SLPDLoss(nn.Module):
         inter_weight: weight a2 of the inter-slide term, at least 0.
         skip_same_view_prototypes: leave student view 0 out of the prototype terms (the authors' implementation).
         update_per_loss: update the prototype center after each prototype term (the authors' implementation).
+        prototype_temperature: of targets made of prototypes: None (the teacher's), a number, or "match".
+        centering: "center", the running mean of both kinds of targets, or "sinkhorn", each batch's balance of them.
+        sinkhorn_iterations: see :class:`Sinkhorn`, as for the next.
+        sinkhorn_queue: views, and as many prototypes, of earlier batches that are balanced together with the batch's.
+        bottleneck_dim: d; of use to a queue only.
+        koleo_weight: at least 0. (DINOv2 sums over two views and gives each .1; here the mean over views has .2.)
+
+    Attributes:
+        prototype_share: what both prototype terms are multiplied by, beside their weights; in [0, 1].
+
+    Raises:
+        SettingError: an argument outside its range.
 
     References:
         [1] Yu, Lin, Xu, "SLPD", MICCAI 2023.
@@ -44,20 +79,37 @@ class SLPDLoss(nn.Module):
         inter_weight: float = 1.0,
         skip_same_view_prototypes: bool = False,
         update_per_loss: bool = False,
+        prototype_temperature: float | Literal["match"] | None = None,
+        centering: Literal["center", "sinkhorn"] = "center",
+        sinkhorn_iterations: int = 3,
+        sinkhorn_queue: int = 0,
+        bottleneck_dim: int = 0,
+        koleo_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        if centering not in ("center", "sinkhorn"):
+            raise SettingError(f'centering must be "center" or "sinkhorn": got {centering!r}.')
         if min(intra_weight, inter_weight) < 0:
             raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
-        self.dino = DINOLoss(out_dim, student_temperature=student_temperature, center_momentum=center_momentum)
+        balances: list[Sinkhorn | None] = [None, None]
+        if centering == "sinkhorn":
+            balances = [Sinkhorn(bottleneck_dim, sinkhorn_iterations, sinkhorn_queue) for _ in balances]
+        self.dino = DINOLoss(
+            out_dim, student_temperature=student_temperature, center_momentum=center_momentum, balance=balances[0]
+        )
         self.prototype = PrototypeLoss(
             out_dim,
             student_temperature=student_temperature,
             center_momentum=center_momentum,
             skip_same_view=as_bool(skip_same_view_prototypes),
             update_per_loss=as_bool(update_per_loss),
+            temperature=prototype_temperature,
+            balance=balances[1],
         )
         self.student_temperature = as_number(student_temperature, "student_temperature", low=1e-4)
         self.intra_weight, self.inter_weight = intra_weight, inter_weight
+        self.koleo_weight = as_number(koleo_weight, "koleo_weight", low=0)
+        self.prototype_share = 1.0
 
     def forward(
         self,
@@ -81,10 +133,13 @@ class SLPDLoss(nn.Module):
         Returns:
             Scalars in nats over the global batch: ``loss`` (carries the gradient, scaled so that the mean over ranks
             is the gradient of the global loss), ``self``, ``intra``, ``inter`` (each before its weight),
-            ``teacher_entropy`` and ``kl`` = ``self - teacher_entropy`` (means over the pairs of views).
+            ``teacher_entropy`` and ``kl`` = ``self - teacher_entropy`` (means over the pairs of views); with prototypes
+            also the mean entropy of their targets, ``intra_entropy`` and ``inter_entropy``; ``koleo`` before its weight
+            and ``prototype_temperature`` where an option asks for them.
         """
         teacher = teacher.detach()
-        targets, centers, pairs = self._rows(student, teacher, teacher_weight, prototypes)
+        rows = self._rows(student, teacher, teacher_weight, teacher_temperature, prototypes)
+        targets, centers, pairs = rows.targets, rows.centers, rows.pairs
         n_views = len(teacher)
         result = distillation(
             student,
@@ -97,41 +152,59 @@ class SLPDLoss(nn.Module):
             teacher_temperature,
         )
         n_own = min(1, len(targets) - n_views)  # 0 without prototypes
-        parts = result.loss.split([n_views, n_own, len(targets) - n_views - n_own])
-        own, intra, inter = (part.sum() for part in parts)
-        local = own + self.intra_weight * intra + self.inter_weight * inter
-        entropy = (pairs[:n_views].sum(1) * result.target_entropy[:n_views]).sum()
-        shares = torch.stack([local, own, intra, inter, entropy])
-        total, own_mean, intra_mean, inter_mean, entropy_mean = sum_over_ranks(shares) / idist.get_world_size()
+        kinds = [n_views, n_own, len(targets) - n_views - n_own]
+        own, intra, inter = (part.sum() for part in result.loss.split(kinds))
+        intra_weight, inter_weight = self.prototype_share * self.intra_weight, self.prototype_share * self.inter_weight
+        local = own + intra_weight * intra + inter_weight * inter
+        spread = koleo(student[:n_views]) if self.koleo_weight else None
+        if spread is not None:
+            local = local + self.koleo_weight * spread
+        entropies = [part.sum() for part in (pairs.sum(1) * result.target_entropy).split(kinds)]
+        shares = torch.stack([local, own, intra, inter, *entropies])
+        total, *means = (sum_over_ranks(shares) / idist.get_world_size()).unbind()
         return {
             "loss": local + (total - local.detach()),
-            "self": own_mean,
-            "intra": intra_mean,
-            "inter": inter_mean,
-            "teacher_entropy": entropy_mean,
-            "kl": own_mean - entropy_mean,
+            **dict(zip(("self", "intra", "inter"), means[:3], strict=True)),
+            "teacher_entropy": means[3],
+            "kl": means[0] - means[3],
+            **({} if prototypes is None else {"intra_entropy": means[4], "inter_entropy": means[5]}),
+            **({} if spread is None else {"koleo": spread.detach()}),
+            **({} if rows.temperature is None else {"prototype_temperature": rows.temperature}),
         }
 
     def _rows(
-        self, student: Tensor, teacher: Tensor, teacher_weight: Tensor, prototypes: PrototypeTargets | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets (T', B, d), their centers (T', K) and pair weights (T', S, B): views first, then prototypes."""
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        teacher_weight: Tensor,
+        temperature: float,
+        prototypes: PrototypeTargets | None,
+    ) -> _Rows:
         counts = [self.dino.center.value.new_full((1,), teacher.shape[1])]
         if prototypes is not None:
             counts.append(self.prototype.counts(prototypes.valid))
         total = sum_over_ranks(torch.cat(counts))
-        centers = self.dino.center.value.expand(len(teacher), -1)
+        centers = self.dino.centers(teacher, teacher_weight, temperature)
         pairs = self.dino.pair_weight(student, teacher, total[0])
         if prototypes is None:
-            return teacher, centers, pairs
-        return (
-            torch.cat([teacher, self.prototype.vectors(prototypes)]),
-            torch.cat([centers, self.prototype.centers(prototypes, teacher_weight)]),
+            return _Rows(teacher, centers, pairs, None)
+        matches = self.prototype.temperature == "match"
+        wanted = self.dino.entropy(teacher, teacher_weight, temperature) if matches else None
+        shared = self.prototype.rows(prototypes, teacher_weight, temperature, wanted)
+        return _Rows(
+            torch.cat([teacher, shared.vectors]),
+            torch.cat([centers, shared.centers]),
             torch.cat([pairs, self.prototype.pair_weight(student, prototypes.valid, total[1:])]),
+            shared.temperature if torch.is_tensor(shared.temperature) else None,
         )
 
     def center_norms(self) -> dict[str, Tensor]:
-        """Lengths of both centers, ``center_norm`` and ``prototype_center_norm``: they settle in a healthy run."""
+        """Lengths of both centers, ``center_norm`` and ``prototype_center_norm``: they settle in a healthy run.
+
+        Without centers, none.
+        """
+        if self.dino.balance is not None:
+            return {}
         return {
             "center_norm": self.dino.center.value.norm(),
             "prototype_center_norm": self.prototype.center.value.norm(),
@@ -143,7 +216,8 @@ class SLPDLoss(nn.Module):
         Without prototypes, or with no valid one in the global batch, the prototype center stays.
         """
         own, shared = self.dino.center, self.prototype.center
-        if prototypes is None or self.prototype.update_per_loss or own.momentum != shared.momentum:
+        is_one_by_one = self.prototype.update_per_loss or self.dino.balance is not None
+        if prototypes is None or is_one_by_one or own.momentum != shared.momentum:
             self.dino.update_center(teacher, teacher_weight)
             if prototypes is not None:
                 self.prototype.update_center(prototypes, teacher_weight)

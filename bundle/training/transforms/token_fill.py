@@ -45,7 +45,8 @@ def spare_tokens(dataset: TokenDataset) -> Spare | None:
     if not bool(without.any()):
         return None
     slides = dataset.slide_index.cpu()
-    rows, lent = torch.full_like(slides, -1), []
+    rows = torch.full_like(slides, -1)
+    lent: list[Tensor] = []
     for slide in slides[without].unique().tolist():
         regions = np.flatnonzero(((slides == slide) & ~without).numpy())
         if len(regions):

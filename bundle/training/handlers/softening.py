@@ -1,0 +1,72 @@
+"""Names a partial collapse: prototypes have made all targets soft and alike."""
+
+import logging
+import math
+from collections.abc import Mapping
+
+import ignite.distributed as idist
+
+_log = logging.getLogger(__name__)
+_RISE = 0.2  # of the entropy before prototypes
+_JUMP = math.log(1.5)  # nats of entropy, and at least: targets spread over half as many outputs again
+_NEAR_UNIFORM = 0.7  # share of a uniform teacher's entropy, where the entropy before prototypes is not known
+_ALIKE = 0.1  # the three terms differ by at most this share of their mean
+_PATIENCE = 2  # epochs in a row
+_TRY = (
+    "Regions are pulled to nearly one soft target; the run may come back from it or not. Try one of "
+    "--prototype_temperature match, --prototype_ramp_epochs, --koleo_weight, lower --intra_weight and --inter_weight, "
+    "a smaller --out_dim, or --centering sinkhorn with a --sinkhorn_queue (docs/equations.md)."
+)
+
+
+class SofteningWatch:
+    """Warns once where targets have become soft since prototypes joined, and the three terms have become one.
+
+    With prototypes that are alike, and alike to the views, ``L_self``, ``L_intra`` and ``L_inter`` are one number: it
+    is the entropy of the one target that is left, and a little more. A teacher that has collapsed to a point or to
+    uniform shows in its spread or its entropy; here both may look healthy.
+
+    Args:
+        out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
+
+    Attributes:
+        entropy_before: teacher's entropy in the last epoch without prototypes, nats; None where this run has seen none
+            (a resumed one): then being near to uniform counts.
+        soft_epochs: how many of them in a row until now.
+        is_named: whether it has warned.
+    """
+
+    def __init__(self, out_dim: int) -> None:
+        self.uniform = math.log(out_dim)
+        self.entropy_before: float | None = None
+        self.soft_epochs = 0
+        self.is_named = False
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        """Look at the record of an epoch."""
+        if "intra_entropy" not in record:
+            self.entropy_before = record["teacher_entropy"]
+            return
+        self.soft_epochs = self.soft_epochs + 1 if self._is_soft(record) else 0
+        if self.soft_epochs < _PATIENCE or self.is_named:
+            return
+        self.is_named = True
+        if idist.get_rank() == 0:
+            _log.warning("%s", self._words(record))
+
+    def _is_soft(self, record: Mapping[str, float]) -> bool:
+        terms = [record[name] for name in ("self", "intra", "inter") if record[name] > 0]  # 0: no such targets
+        are_alike = len(terms) > 1 and max(terms) - min(terms) <= _ALIKE * sum(terms) / len(terms)
+        entropy = record["teacher_entropy"]
+        if self.entropy_before is None:
+            return are_alike and entropy >= _NEAR_UNIFORM * self.uniform
+        return are_alike and entropy - self.entropy_before >= max(_JUMP, _RISE * self.entropy_before)
+
+    def _words(self, record: Mapping[str, float]) -> str:
+        entropy = record["teacher_entropy"]
+        before = "" if self.entropy_before is None else f" ({math.exp(self.entropy_before):.0f} before prototypes)"
+        return (
+            f"the targets have softened: for {self.soft_epochs} epochs each spreads over about {math.exp(entropy):.0f} "
+            f"of {math.exp(self.uniform):.0f} outputs{before}, and the terms are one: self {record['self']:.2f}, intra "
+            f"{record['intra']:.2f}, inter {record['inter']:.2f}. {_TRY}"
+        )

@@ -1,0 +1,85 @@
+"""Prototypes that join: their ramp, and what is said where they make all targets one."""
+
+import logging
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from bundle.training import DivergenceHandler, EpochRecordHandler, PrototypeRampHandler
+
+UNIFORM = math.log(500)
+
+
+def _output(entropy, terms=None):
+    """Of a step; ``terms``: self, intra and inter of a run with prototypes."""
+    own = dict(zip(("self", "intra", "inter"), terms or (entropy + 1, 0, 0), strict=True))
+    values = own | {"loss": sum(own.values()), "teacher_entropy": entropy, "teacher_spread": 0.5}
+    values |= {"intra_entropy": entropy + 0.1, "inter_entropy": entropy} if terms else {}
+    return {name: torch.tensor(float(value)) for name, value in values.items()}
+
+
+def _warnings(outputs, caplog):
+    """What a run with one step an epoch says, and the record of its last epoch."""
+    steps = iter(outputs)
+    engine = Engine(lambda e, b: next(steps))
+    engine.state.device = torch.device("cpu")
+    for handler in (EpochRecordHandler(), DivergenceHandler(500)):
+        handler.attach(engine)
+    with caplog.at_level(logging.WARNING):
+        engine.run([0], max_epochs=len(outputs))
+    return [record.getMessage() for record in caplog.records if "softened" in record.getMessage()], engine.state.record
+
+
+def test_softening_is_named_once_and_says_what_to_try(caplog):
+    """Entropy from 3 to 5 as prototypes join, and three terms that are one: one warning, after the second epoch."""
+    outputs = [_output(3.0)] * 2 + [_output(5.0, (5.2, 5.1, 5.1))] * 4
+    said, record = _warnings(outputs, caplog)
+    assert len(said) == 1 and "about 148 of 500 outputs (20 before prototypes)" in said[0]
+    assert "self 5.20, intra 5.10, inter 5.10" in said[0] and "--prototype_temperature match" in said[0]
+    assert record["teacher_outputs"] == pytest.approx(math.exp(5.0))
+    assert record["intra_outputs"] == pytest.approx(math.exp(5.1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        [_output(3.5, (3.7, 3.6, 3.6))] * 3,  # a sixth more: no softening
+        [_output(5.0, (5.2, 4.1, 4.3))] * 3,  # soft, but the terms still differ: regions are told apart
+        [_output(5.0, (5.2, 5.1, 5.1)), _output(3.2, (3.4, 3.3, 3.3)), _output(5.0, (5.2, 5.1, 5.1))],  # never twice
+    ],
+    ids=["sharp", "terms differ", "recovers"],
+)
+def test_a_healthy_run_is_not_named(joined, caplog):
+    """Sharp targets, terms that differ, a soft epoch that passes."""
+    assert _warnings([_output(3.0)] * 2 + joined, caplog)[0] == []
+
+
+@pytest.mark.parametrize(("entropy", "n_warnings"), [(0.75 * UNIFORM, 1), (0.6 * UNIFORM, 0)])
+def test_a_resumed_run_goes_by_how_near_to_uniform_targets_are(entropy, n_warnings, caplog):
+    """It has seen no epoch without prototypes; without neighbors the two terms that there are count."""
+    said, _ = _warnings([_output(entropy, (entropy + 0.1, entropy + 0.1, 0.0))] * 3, caplog)
+    assert len(said) == n_warnings
+
+
+def test_the_ramp_is_linear_after_the_warm_up():
+    """Share 0 through the first of three epochs, then steps of an eighth over two, then 1; the record can show it."""
+    loss, seen = SimpleNamespace(prototype_share=1.0), []
+    engine = Engine(lambda e, b: seen.append(loss.prototype_share))
+    PrototypeRampHandler(loss, warmup_epochs=1, ramp_epochs=2).attach(engine)
+    engine.run(range(4), max_epochs=4)
+    assert seen == pytest.approx([0.0] * 4 + [i / 8 for i in range(8)] + [1.0] * 4)
+    assert engine.state.schedules == {"prototype_share": 1.0}
+
+
+def test_without_a_ramp_nothing_is_set():
+    """0 epochs: the loss keeps its own share and schedules stay as they are."""
+    loss = SimpleNamespace(prototype_share=0.5)
+    engine = Engine(lambda e, b: None)
+    PrototypeRampHandler(loss, warmup_epochs=1).attach(engine)
+    engine.run(range(2), max_epochs=2)
+    assert loss.prototype_share == 0.5 and not hasattr(engine.state, "schedules")
+    with pytest.raises(ValueError, match="prototype_ramp_epochs is -1"):
+        PrototypeRampHandler(loss, 1, -1)
