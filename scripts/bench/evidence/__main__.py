@@ -22,7 +22,16 @@ from bundle.core import BundleError, write_text
 from .. import report
 from ..processes import CommandError, run_measured
 from ..tissue.cohort import Cohort, make_cohort
-from .pieces import HARMONIZED, Arms, Piece, evaluation_piece, picture_pieces, tokens_piece, training_pieces
+from .pieces import (
+    HARMONIZED,
+    Arms,
+    Piece,
+    evaluation_piece,
+    outline_piece,
+    picture_pieces,
+    tokens_piece,
+    training_pieces,
+)
 from .second_scanner import link_tokens, second_cohort
 from .table import as_text
 
@@ -79,6 +88,7 @@ def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator
     for i, seed in enumerate(options.seeds):
         yield from training[i * per_seed : (i + 1) * per_seed]
         yield evaluation_piece(options, cohort, arms.arms, seed)
+        yield outline_piece(options, arms.arms, seed)
         if i == 0:
             rows = _first_slides(_rows(cohort, options.label))
             table = second_cohort(cohort.slides, rows, options.label, second, options.mpp, 0)

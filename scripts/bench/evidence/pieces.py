@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -134,6 +136,14 @@ def evaluation_piece(
         device=options.device,
     )
     return Piece(name, words)
+
+
+def outline_piece(options: argparse.Namespace, arms: Mapping[str, Any], seed: int) -> Piece:
+    """What embeddings of an evaluation say of the outline of the tissue."""
+    encoders = {name: str(options.output / "runs" / f"{name} {seed}" / "model.pt") for name in arms}
+    evaluation = options.output / "evaluation" / str(seed)
+    words = [sys.executable, "-m", "scripts.bench.evidence.outlines", str(options.tokens), str(evaluation)]
+    return Piece(f"outline {seed}", [*words, "--encoders", json.dumps(encoders), "--seed", str(seed)])
 
 
 def picture_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> list[Piece]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import report
 from ..tissue.cohort import Cohort
-from .pieces import HARMONIZED, TOKENS, UNTRAINED, Arms
+from .pieces import HARMONIZED, POOLED, TOKENS, UNTRAINED, Arms
 from .scores import Floats, Predicted, auc, balanced_accuracy, read_predictions, resampled, score, smallest_difference
 
 _N_RESAMPLES = 2000
@@ -32,7 +32,7 @@ def as_text(options: argparse.Namespace, cohort: Cohort, arms: Arms, pieces: Map
     lines = ["# SLPD on tissue: the table\n"]
     if predictions:
         lines += _organ_tables(options, cohort, arms, predictions)
-    lines += [_robustness(options, arms), _time(pieces)]
+    lines += [_outline(options, arms), _robustness(options, arms), _time(pieces)]
     return "\n".join(part for part in lines if part)
 
 
@@ -46,10 +46,13 @@ def _organ_tables(
         name: {arm: np.mean([figure(p[arm], counts) for p in predictions.values()], axis=0) for arm in first}
         for name, figure in _FIGURES.items()
     }
-    rows = [
-        [*_words(arm), *(_cell(score(resamples[name][arm])) for name in _FIGURES)]
-        for arm in sorted(first, key=lambda arm: _place(arm, arms))
-    ]
+    shown = sorted(first, key=lambda arm: _place(arm, arms))
+    rows = [[*_words(arm), *(_cell(score(resamples[name][arm])) for name in _FIGURES)] for arm in shown]
+    header = ["encoder", "features", "protocol", *_FIGURES]
+    plain, pooled = (
+        [r for r, arm in zip(rows, shown, strict=True) if (arm[1] in POOLED) == is_pooled]
+        for is_pooled in (False, True)
+    )
     chance = 1 / len(np.unique(truth))
     seeds = ", ".join(map(str, predictions))
     head = (
@@ -57,8 +60,10 @@ def _organ_tables(
         f"{cohort.n_slides} slides, {options.n_folds} folds by patient; mean over seeds {seeds} of training, folds and "
         f"probes; in brackets 95 % over {_N_RESAMPLES:,} resamples of patients.\n"
     )
-    table = report.table(["encoder", "features", "protocol", *_FIGURES], rows)
-    return [head, table, _differences(resamples, arms)]
+    found = [head, report.table(header, plain), _differences(resamples, arms)]
+    if pooled:
+        found += ["Vectors of prototypes without labels (16 of all training patients):\n", report.table(header, pooled)]
+    return found
 
 
 def _differences(resamples: dict[str, dict[Arm, Floats]], arms: Arms) -> str:
@@ -122,6 +127,21 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
     return "\n".join(parts)
 
 
+def _outline(options: argparse.Namespace, arms: Arms) -> str:
+    """How much of the outline of a region's tissue is read from embeddings, mean and range over seeds."""
+    paths = [options.output / "evaluation" / str(seed) / "outline.json" for seed in options.seeds]
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
+    if not found:
+        return ""
+    rows = []
+    for encoder in sorted(found[0], key=lambda encoder: _place((encoder,), arms)):
+        values = [[of_seed[encoder][name] for of_seed in found] for name in ("tissue_share", "tissue_center")]
+        cells = [f"{np.mean(own):.2f} ({min(own):.2f} to {max(own):.2f})" for own in values]
+        rows.append([_words((encoder, "mean_token", ""))[0], *cells])
+    head = "R2 of a ridge regression of regions of slides that it was not fitted on; mean and range over seeds:\n"
+    return "\n".join([head, report.table(["encoder", "share of tissue", "center of the tissue"], rows)])
+
+
 def _mean(intervals: list[dict[str, float]]) -> str:
     """Mean over seeds of a figure and of the ends of its interval."""
     value, low, high = (float(np.mean([interval[name] for interval in intervals])) for name in ("value", "low", "high"))
@@ -140,7 +160,7 @@ def _words(arm: Arm) -> list[str]:
 
 def _place(arm: Arm, arms: Arms) -> tuple[Any, ...]:
     order = [TOKENS, UNTRAINED, *arms.arms]
-    return (order.index(arm[0]) if arm[0] in order else len(order), *arm)
+    return (order.index(arm[0]) if arm[0] in order else len(order), *arm[1:])
 
 
 def _cell(found: Any, sign: str = "") -> str:
