@@ -33,7 +33,7 @@ from .pieces import (
     training_pieces,
 )
 from .second_scanner import link_tokens, second_cohort
-from .table import as_text
+from .table import as_text, numbers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"Stopped before {piece.name!r}: {options.minutes:g} minutes are over; call again to go on.")
                 break
             record.run(piece, options.output / "log.txt")
-        report.keep(
-            options.keep or options.output, "evidence", record.done, as_text(options, cohort, arms, record.done)
-        )
+        text = as_text(options, cohort, arms, record.done)
+        report.keep(options.keep or options.output, "evidence", numbers(options, record.done), text)
     except (BundleError, CommandError, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1

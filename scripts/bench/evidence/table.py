@@ -12,7 +12,17 @@ import numpy as np
 from .. import report
 from ..tissue.cohort import Cohort
 from .pieces import HARMONIZED, POOLED, TOKENS, UNTRAINED, Arms
-from .scores import Floats, Predicted, auc, balanced_accuracy, read_predictions, resampled, score, smallest_difference
+from .scores import (
+    ARM,
+    Floats,
+    Predicted,
+    auc,
+    balanced_accuracy,
+    read_predictions,
+    resampled,
+    score,
+    smallest_difference,
+)
 
 _N_RESAMPLES = 2000
 _HOW = {None: "vectors as they are", "center_site": "sites centered", "combat": "ComBat"}
@@ -34,6 +44,32 @@ def as_text(options: argparse.Namespace, cohort: Cohort, arms: Arms, pieces: Map
         lines += _organ_tables(options, cohort, arms, predictions)
     lines += [_outline(options, arms), _robustness(options, arms), _time(pieces)]
     return "\n".join(part for part in lines if part)
+
+
+def numbers(options: argparse.Namespace, pieces: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands behind the tables: figures of each arm and seed, outlines, robustness; seconds and memory."""
+    arms, outlines, robustness = [], {}, {}
+    for seed in options.seeds:
+        folder = options.output / "evaluation" / str(seed)
+        if (folder / "predictions.csv").exists():
+            for arm, predicted in read_predictions(folder / "predictions.csv").items():
+                counts = np.ones((1, len(predicted.truth)))
+                figures = {name: round(float(figure(predicted, counts)[0]), 4) for name, figure in _FIGURES.items()}
+                arms.append({"seed": seed, **dict(zip(ARM, arm, strict=True)), **figures})
+        if (folder / "outline.json").exists():
+            outlines[seed] = json.loads((folder / "outline.json").read_text())
+        for how in HARMONIZED:
+            path = options.output / _second(how) / str(seed) / "results.json"
+            if path.exists():
+                rows = json.loads(path.read_text())["robustness"]
+                robustness[f"{how or 'as it is'} {seed}"] = [
+                    {k: v for k, v in row.items() if k != "curve"} for row in rows
+                ]
+    return {"arms": arms, "outline": outlines, "robustness": robustness, "pieces": dict(pieces)}
+
+
+def _second(how: str | None) -> str:
+    return f"second scanner, {how or 'as it is'}"
 
 
 def _organ_tables(
@@ -97,7 +133,7 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
     """Of the corpus with a second scanner: what vectors go by, and the class, under each way to take sites out."""
     parts = []
     for how in HARMONIZED:
-        folder = options.output / f"second scanner, {how or 'as it is'}"
+        folder = options.output / _second(how)
         found = [
             json.loads(p.read_text()) for p in (folder / str(s) / "results.json" for s in options.seeds) if p.exists()
         ]
@@ -149,7 +185,10 @@ def _mean(intervals: list[dict[str, float]]) -> str:
 
 
 def _time(pieces: Mapping[str, Any]) -> str:
-    rows = [[name, f"{usage['seconds'] / 60:.1f}", f"{usage['peak_mib']:,.0f}"] for name, usage in pieces.items()]
+    rows = [
+        [name, f"{usage['seconds'] / 60:.1f}", f"{usage['peak_mib']:,.0f}" if usage["peak_mib"] else ""]
+        for name, usage in pieces.items()
+    ]
     return report.table(["piece", "minutes", "peak MiB"], rows) if rows else ""
 
 
