@@ -119,11 +119,16 @@ class SlideEvaluation:
             for kind in self._for_splits.kinds(encoder)
             if kind in (*use_features, SLIDE_VECTOR) and KIND_OF[kind] in protocol.takes
         ]
+        asked, left = (
+            {kind for name in features.names for kind in kinds_of(name)} & set(use_features)
+            for kinds_of in (features.kinds, self._for_splits.kinds)
+        )
+        self._gone = [f"harmonize is {harmonize}: there are no {kind}." for kind in sorted(asked - left)]
         if not self._ways:
             able = ", ".join(f"{p.name} ({', '.join(p.takes)})" for p in protocols if rows.task in p.tasks)
             raise BundleError(
                 f"nothing to evaluate: for {rows.task} there are the protocols {able}; got features "
-                f"{', '.join(use_features)} and protocols {', '.join(use_protocols)}."
+                f"{', '.join(use_features)} and protocols {', '.join(use_protocols)}. {' '.join(self._gone)}".rstrip()
             )
         self._store = PredictionStore(check_folder(output_dir, "results", "output_dir") / "predictions")
 
@@ -157,7 +162,7 @@ class SlideEvaluation:
         """The evaluation before anything is predicted, with all that a reader should be warned of."""
         rows, splits = self.rows, self.splits.splits
         patients = rows.patients
-        notes = [*rows.notes, *self.splits.notes, *self._for_splits.notes, *self._duplicates()]
+        notes = [*rows.notes, *self._gone, *self.splits.notes, *self._for_splits.notes, *self._duplicates()]
         n_tested = [len(split.test) for split in splits]
         if min(n_tested) < _FEW_TESTED:
             notes.append(

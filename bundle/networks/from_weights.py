@@ -54,7 +54,9 @@ def make_student(
             other ``mask_missing`` or ``center_tokens``.
     """
     encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
-    if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens) and statistics is not None:
+    if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens):
+        if statistics is None:
+            raise BundleError("standardize_tokens is true, and there are no statistics of tokens to do it by.")
         encoder.backbone.standard = TokenStandard(*statistics())
     if weights is not None:
         parts = load_encoder(encoder, weights)
@@ -81,8 +83,10 @@ def _check_masking(encoder: Encoder, as_trained: bool, wanted: bool | str, path:
 
 
 def _check_standard(encoder: Encoder, wanted: bool | str, path: str | Path) -> None:
-    has = encoder.backbone.standard is not None
-    if wanted != "auto" and as_bool(wanted) != has:
+    if wanted == "auto":
+        return
+    has = getattr(encoder.backbone, "standard", None) is not None
+    if as_bool(wanted) != has:
         how = "tokens as they are", "standardized tokens"
         raise BundleError(
             f"{path} was trained with {how[has]}, and standardize_tokens is {wanted}: what it has learned would mean "

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import SettingError
+from ..core import SettingError, as_bool
 from .blocks import Block, ClassBlock, Groups
 from .drop import keep_rows, keep_scales
 from .positions import resized_positions
@@ -156,6 +156,7 @@ class RegionViT(ClassTokenViT):
         in_dim: values of a token, D.
         dim, depth, n_heads, mlp_ratio, n_positions, drop_path: see :class:`ClassTokenViT`. ``n_positions`` counts
             tokens; one token is one 256 px patch.
+        standardized: has a place for the numbers of standardized tokens, which change nothing yet; ``auto``: has none.
 
     Attributes:
         standard: what tokens go through first, see :class:`~bundle.networks.TokenStandard`; None: they stay as they
@@ -177,10 +178,12 @@ class RegionViT(ClassTokenViT):
         mlp_ratio: float = 4.0,
         n_positions: int = 14,
         drop_path: float = 0.1,
+        standardized: bool | str = False,
     ) -> None:
         super().__init__(dim, depth, n_heads, mlp_ratio, n_positions, drop_path)
         self.in_dim = in_dim
-        self.standard: TokenStandard | None = None
+        has_standard = standardized != "auto" and as_bool(standardized)
+        self.standard: TokenStandard | None = TokenStandard.without_numbers(in_dim) if has_standard else None
         self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
         self._initialize()
 
@@ -198,8 +201,10 @@ class RegionViT(ClassTokenViT):
 
     def has_standard_of(self, names: Container[str], prefix: str = "") -> None:
         """Standardize tokens if weights with these names do, by the numbers that are loaded next."""
-        has = f"{prefix}standard.mean" in names
-        self.standard = (self.standard or TokenStandard.without_numbers(self.in_dim)) if has else None
+        if f"{prefix}standard.mean" not in names:
+            self.standard = None
+        elif self.standard is None:
+            self.standard = TokenStandard.without_numbers(self.in_dim).to(self.cls_token.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         self.has_standard_of(state_dict, prefix)

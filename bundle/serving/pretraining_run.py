@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BundleError, as_bool, as_number, as_whole, write_text
+from ..networks import read_weights
 from ..slides import find_slides
 from .label_settings import LabelSettings
 from .studies import follow
@@ -106,6 +107,8 @@ class PretrainingRun:
         """
         given = {name: self.settings.reading[name] for name in _TRAIN_IDS if name in self.settings.reading}
         asked = _numbers(request)
+        if resumes:
+            asked |= _as_begun(run / "last.pt")
         if as_bool(request.get("pretrained")) and not resumes:
             asked["region_encoder_ckpt"] = self.settings.region_encoder_ckpt
         return self._command(
@@ -185,6 +188,12 @@ class PretrainingRun:
                     print(line.rstrip(), flush=True)
         if process.returncode:
             raise BundleError(f"{command[4]} ended with code {process.returncode}; its last words:\n" + "\n".join(last))
+
+
+def _as_begun(checkpoint: Path) -> dict[str, Any]:
+    """What a run took over from the weights that it began with, which it does not read again when it is resumed."""
+    identity = read_weights(checkpoint).get("identity", {}) if checkpoint.is_file() else {}
+    return {name: identity[name] for name in ("mask_missing", "standardize_tokens") if name in identity}
 
 
 def _numbers(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..cohort import centers_slides
+from ..core import BundleError
 from .batches import BatchMaker
 from .resident import DeviceCache, make_cache
 from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
@@ -175,11 +176,17 @@ class TokenDataset(Dataset[dict[str, Any]]):
         shift, n = None, 0
         for rows in np.array_split(chosen, -(-len(chosen) // _READ_TOGETHER)):
             tokens = self.read(rows).cpu()[self.present[torch.from_numpy(rows)]].double()
+            if not len(tokens):
+                continue
             if shift is None:
                 shift = tokens.mean(0)  # near the mean: squares of what is left cancel nothing
             sums += torch.stack([(tokens - shift).sum(0), (tokens - shift).square().sum(0)])
             n += len(tokens)
-        mean, square = sums / max(n, 1)
+        if shift is None:
+            raise BundleError(
+                f"none of {len(chosen)} regions that were looked at has a token: there are no statistics."
+            )
+        mean, square = sums / n
         return (mean + shift).float(), (square - mean.square()).clamp(min=0).sqrt().float()
 
     @property

@@ -69,9 +69,10 @@ def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[T
     problems: list[str] = []
     for path in paths:
         try:
-            files.append(TokenFile(path, is_centered))
+            file = TokenFile(path, is_centered)
             if is_centered:
-                _ = files[-1].center
+                _ = file.center
+            files.append(file)
         except BundleError as error:
             problems.append(str(error))
             logger.warning("left out: %s", error)

@@ -35,12 +35,19 @@ def export_patch_encoder(contents: Mapping[str, Any], folder: Path) -> Path:
 
 
 def differences_from_published(path: Path) -> list[str]:
-    """Sizes in which a file differs from HIPT's own, which its scripts have built in; empty: they take it."""
+    """What a file has otherwise than HIPT's own, whose sizes its scripts have built in; empty: they take it."""
     contents = read_weights(path)
-    found = infer_vit_architecture(select_backbone(contents, source=path).backbone, source=path)
+    parts = select_backbone(contents, source=path)
+    habits = {
+        "tokens standardized (HIPT: as they are)": "standard.mean" in parts.backbone,
+        "tokens less the mean of their slide (HIPT: as they are)": parts.takes_centered,
+        "missing tokens left out (HIPT: none are missing)": parts.mask_missing,
+    }
+    found = infer_vit_architecture(parts.backbone, source=path)
     found |= contents.get("architecture", {})  # it knows its heads, which leave no trace in shapes
     published = _PUBLISHED[found["kind"]]
-    return [f"{name} {found[name]:g} (HIPT: {value:g})" for name, value in published.items() if found[name] != value]
+    sizes = [f"{name} {found[name]:g} (HIPT: {value:g})" for name, value in published.items() if found[name] != value]
+    return sizes + [habit for habit, has in habits.items() if has]
 
 
 def _export(checkpoint: dict[str, Any], path: Path) -> Path:

@@ -60,8 +60,8 @@ class RegionModel(NamedTuple):
         return int(self.encoder.backbone.dim)  # type: ignore[arg-type]
 
     @property
-    def knobs(self) -> dict[str, int]:
-        """Its sizes by the names that they have at the top of ``configs/train.yaml``."""
+    def knobs(self) -> dict[str, int | str]:
+        """Its sizes, and what it does with tokens, by the names that they have at the top of ``configs/train.yaml``."""
         backbone, mlp = self.encoder.backbone.architecture, self.encoder.head.mlp
         return {
             "embed_dim": self.dim,
@@ -69,6 +69,8 @@ class RegionModel(NamedTuple):
             "n_heads": int(backbone["n_heads"]),  # type: ignore[index]
             "hidden_dim": int(mlp[0].out_features),  # type: ignore[index, union-attr]
             "bottleneck_dim": int(mlp[4].out_features),  # type: ignore[index, union-attr]
+            "standardize_tokens": "auto" if self.encoder.backbone.standard is None else "true",
+            "center_tokens": "slide" if self.encoder.takes_centered else "null",
         }
 
 

@@ -1,6 +1,7 @@
 """The evidence: its figures against scikit-learn, its second scanner, and arms that exist."""
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 import yaml
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from bundle.core import BundleError
+from bundle.demo.pyramid import write_pyramid
+from bundle.slides import open_slide
+from scripts.bench.evidence.__main__ import Record
 from scripts.bench.evidence.__main__ import _options as evidence_options
 from scripts.bench.evidence.pieces import (
     HARMONIZED,
     Arms,
+    Piece,
     evaluation_piece,
     picture_pieces,
     tokens_piece,
@@ -26,7 +32,7 @@ from scripts.bench.evidence.scores import (
     score,
     smallest_difference,
 )
-from scripts.bench.evidence.second_scanner import patients_of_second, rendered
+from scripts.bench.evidence.second_scanner import patients_of_second, rendered, second_cohort
 from scripts.bench.evidence.table import as_text
 from scripts.bench.tissue.cohort import Cohort
 
@@ -157,3 +163,29 @@ def test_the_table_is_of_what_there_is(tmp_path, predicted):
     assert f"{own:.3f} [" in rows["mean token"] and f"{(own + rolled) / 2:.3f} [" in rows["SLPD"]
     assert f"{(rolled - own) / 2:+.3f} [" in rows["SLPD - DINO"]
     assert "| tokens | 1.5 | 1,000 |" in text
+
+
+def test_a_rendered_slide_has_the_size_that_it_is_rendered_at(tmp_path):
+    """um/px of the table is that of the file as it is made: others keep theirs."""
+    draws = np.random.default_rng(0)
+    rows = [{"slide": f"{p}.tif", "patient": p, "organ": "a", "mpp": "0.5"} for p in ("p", "q")]
+    (tmp_path / "slides").mkdir()
+    for row in rows:
+        picture = draws.integers(100, 256, (300, 400, 3)).astype(np.uint8)
+        write_pyramid(tmp_path / "slides" / row["slide"], picture, 0.5, jpeg_quality=90)
+    table = second_cohort(tmp_path / "slides", rows, "organ", tmp_path / "second", 1.0, 0)
+    with table.open(newline="") as file:
+        made = list(csv.DictReader(file))
+    assert sorted(row["site"] for row in made) == ["first", "second"]
+    for row in made:
+        with open_slide(tmp_path / "second" / "slides" / row["slide"], mpp=float(row["mpp"])) as slide:
+            assert slide.width * slide.mpp == 200.0
+            assert slide.mpp == (1.0 if row["site"] == "second" else 0.5)
+
+
+def test_a_piece_of_other_settings_is_not_taken_for_done(tmp_path):
+    record = Record(tmp_path / "pieces.json")
+    record.run(Piece("one", [sys.executable, "-c", "pass"]), tmp_path / "log.txt")
+    Record(tmp_path / "pieces.json").run(Piece("one", ["other python", "-c", "pass"]), tmp_path / "log.txt")
+    with pytest.raises(BundleError, match="other settings"):
+        Record(tmp_path / "pieces.json").run(Piece("one", [sys.executable, "-c", "1"]), tmp_path / "log.txt")

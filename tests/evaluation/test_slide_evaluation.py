@@ -34,6 +34,8 @@ from bundle.storage import TokenDataset
 
 N = 30
 
+ASKED = ["mean_token", "region_embedding", "regions", "prototypes", "patch_tokens"]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -77,7 +79,7 @@ def output(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder, output):
-    return evaluation(folder, output, settings={"seed": 0}).run()
+    return evaluation(folder, output, settings={"seed": 0}, use_features=ASKED).run()
 
 
 def test_every_arm_predicts_every_patient_once(found):
@@ -175,7 +177,7 @@ def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
     rows.targets[found.splits[1].test] = 1 - rows.targets[found.splits[1].test]
     splits = SplitFile(found.splits[1:2], "folds")
-    turned = evaluation(folder, output, rows=rows, splits=splits, seed=0).run()
+    turned = evaluation(folder, output, rows=rows, splits=splits, seed=0, use_features=ASKED).run()
     before = {p.arm: p for p in found.predictions if p.split == "fold 2"}
     assert len(turned.predictions) == len(before) == 26
     for p in turned.predictions:
@@ -248,7 +250,8 @@ def test_attention_stands_beside_cox_regression(folder, output):
     data = TokenDataset(folder / "tokens", cache="none")
     rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), time="time", event="event")
     protocols = [CoxRegression(), SurvivalMIL(n_epochs=1)]
-    made = evaluation(folder, output, rows=rows, n_folds=2, protocols=protocols, train_fractions=[1.0]).run()
+    how = {"n_folds": 2, "protocols": protocols, "train_fractions": [1.0], "use_features": ASKED}
+    made = evaluation(folder, output, rows=rows, **how).run()
     assert [(r.arm.encoder, r.arm.features) for r in made.results if r.arm.protocol == "mil_survival"] == [
         *(("tokens", features) for features in ("regions", "patch_tokens")),
         *(("A", "regions"), ("B", "regions")),
@@ -322,3 +325,12 @@ def test_many_encoders_are_compared_with_the_first_only(found):
     pairs = comparisons(many, 100, 0)
     assert [c.a.encoder for c in pairs] == ["E1", "E2", "E3", "E4", "E5"] and {c.b.encoder for c in pairs} == {"E0"}
     assert all(isinstance(c.difference, Interval) and c.difference.value == 0 for c in pairs)
+
+
+def test_what_harmonizing_leaves_out_is_said(folder, output):
+    """Patch tokens are read as they are: asked for with harmonizing, a note says so, and alone they are an error."""
+    options = {"harmonize": "center_site", "train_fractions": [1.0], "protocols": [NearestNeighbors(3)]}
+    made = evaluation(folder, output, use_features=["mean_token", "patch_tokens"], **options).run()
+    assert any("there are no patch_tokens" in warning for warning in made.warnings)
+    with pytest.raises(BundleError, match="harmonize is center_site: there are no patch_tokens"):
+        evaluation(folder, output, use_features=["patch_tokens"], **{**options, "protocols": [AttentionMIL()]})

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from monai.networks.utils import copy_model_state
 
 from bundle.core import BundleError, SettingError
 from bundle.networks import (
     Encoder,
     LastLayer,
+    PatchViT,
     ProjectionHead,
     RegionViT,
     TokenStandard,
@@ -92,3 +94,29 @@ def test_a_student_from_a_file_is_standardized_as_the_file_is(tmp_path):
     assert (
         make_student(_encoder(), LastLayer(8, 5), standardize_tokens="auto", **given).encoder.backbone.standard is None
     )
+
+
+def test_monai_copies_the_numbers_into_a_network_that_has_a_place_for_them():
+    """``monai.bundle.load`` and its exports copy tensors whose names the network that a config built already has."""
+    tokens = _tokens()
+    trained = make_student(
+        _encoder(), LastLayer(8, 5), standardize_tokens=True, statistics=lambda: _statistics(tokens)
+    ).encoder.eval()
+    backbone = RegionViT(_D, 32, 2, 1, n_positions=4, standardized="true")
+    fresh = Encoder(backbone, ProjectionHead(32, 16, 8)).eval()
+    copy_model_state(fresh, trained.state_dict())
+    torch.testing.assert_close(fresh(tokens), trained(tokens))
+    assert RegionViT(_D, 32, 2, 1, standardized="auto").standard is None
+
+
+def test_stage_one_begins_from_weights_that_have_no_standard(tmp_path):
+    """The patch encoder's student is made by the same function; its pixels are normalized elsewhere."""
+    pixels = Encoder(PatchViT(image_size=16, patch_size=8, dim=32, depth=1, n_heads=1), ProjectionHead(32, 16, 8))
+    torch.save(pixels.state_dict(), tmp_path / "patch.pt")
+    student = make_student(pixels, LastLayer(8, 5), tmp_path / "patch.pt")
+    assert torch.equal(student.encoder.backbone.cls_token, pixels.backbone.cls_token)
+
+
+def test_there_is_no_standard_without_statistics():
+    with pytest.raises(BundleError, match="statistics"):
+        make_student(_encoder(), LastLayer(8, 5), standardize_tokens=True)

@@ -138,6 +138,10 @@ def test_hipts_scripts_find_their_names(tmp_path, weights):
     names = {n.removeprefix("backbone."): t.shape for n, t in teacher.items() if n.startswith("backbone.")}
     assert names == {name: tensor.shape for name, tensor in region_backbone().items()}
     assert differences_from_published(path) == []
+    teacher["backbone.standard.mean"], teacher["backbone.standard.factor"] = torch.zeros(384), torch.ones(384)
+    torch.save({"teacher": {**teacher, "mask_missing": torch.tensor(True)}}, tmp_path / "other.pth")
+    habits = differences_from_published(tmp_path / "other.pth")
+    assert [habit.split(" (")[0] for habit in habits] == ["tokens standardized", "missing tokens left out"]
     ours = select_backbone(read_weights(weights / "patch_encoder.pt")).backbone
     assert ours.keys() == patch_backbone(dim=12, depth=1).keys()
 

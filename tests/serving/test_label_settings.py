@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from bundle.core import BundleError
 from bundle.serving.label_settings import LabelSettings
@@ -145,6 +146,11 @@ def test_training_commands_have_what_the_client_asked_for(weights, tmp_path):
     assert ids["model_path"] == str(settings.trained_region_encoder)
     tokens = given(run.tokenizing(tmp_path / "run"))
     assert tokens["mpp"] == "2.0" and tokens["tokens_dir"] == str(settings.tokens_dir)
+    identity = {"mask_missing": True, "standardize_tokens": True, "seed": 0}
+    (tmp_path / "run").mkdir()
+    torch.save({"identity": identity, "trainer": {}}, tmp_path / "run" / "last.pt")
+    again = given(run.training(asked, tmp_path / "run", resumes=True))  # begins without the weights it began with
+    assert "region_encoder_ckpt" not in again and again["mask_missing"] == again["standardize_tokens"] == "True"
     with pytest.raises(BundleError, match="max_epochs"):
         run.training({"max_epochs": "many"}, tmp_path, resumes=False)
 

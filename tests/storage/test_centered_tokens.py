@@ -76,3 +76,19 @@ def test_centered_is_another_data_set_of_the_same_regions(folder):
     np.testing.assert_array_equal(made.read(np.array([4])), asked.read(np.array([5])))
     with pytest.raises(BundleError, match="center_tokens is 'site'; give slide"):
         TokenDataset(folder, center_tokens="site")
+
+
+def test_a_slide_whose_tokens_are_damaged_is_left_out(tmp_path, caplog):
+    """Its header can be read, its tokens, which its mean needs, cannot: the others go on without it."""
+    made = write_cohort(tmp_path / "tokens", (2, 2), dim=5)
+    with h5py.File(made / "slide_0.h5", "r+") as file:
+        tokens = file["features"][:]
+        del file["features"]
+        damaged = file.create_dataset("features", data=tokens, chunks=(1, *tokens.shape[1:]), compression="gzip")
+        chunks = [damaged.id.get_chunk_info(i) for i in range(len(tokens))]
+    with (made / "slide_0.h5").open("r+b") as file:
+        for chunk in chunks:
+            file.seek(chunk.byte_offset)
+            file.write(b"\xff" * chunk.size)
+    data = TokenDataset(made, center_tokens="slide", cache="none")
+    assert data.slide_ids == ["slide_1"] and "left out" in caplog.text

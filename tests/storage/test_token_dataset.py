@@ -215,3 +215,18 @@ def test_statistics_are_those_of_the_tokens_that_are_there(cohort):
         assert mean.dtype == sd.dtype == torch.float32
         np.testing.assert_allclose(mean, tokens.mean(0), rtol=1e-6)
         np.testing.assert_allclose(sd, tokens.std(0), rtol=1e-5)
+
+
+def test_statistics_begin_where_the_first_token_is(tmp_path):
+    """Regions without any token, 64 and more of them at first, neither count nor spoil the rest."""
+    for name, n, value in (("a", 70, 0), ("b", 3, 1)):
+        write_slide(tmp_path / f"{name}.h5", n, seed=value)
+    data = TokenDataset(tmp_path, cache="none")
+    data.present[:70] = False
+    mean, sd = data.statistics()
+    tokens = data.read(np.arange(70, 73))[data.present[70:]].double().numpy()
+    np.testing.assert_allclose(mean, tokens.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(sd, tokens.std(0), rtol=1e-5)
+    data.present[:] = False
+    with pytest.raises(BundleError, match="has a token"):
+        data.statistics()

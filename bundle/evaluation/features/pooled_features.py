@@ -30,7 +30,7 @@ KIND_OF = {  # the kind of input that features become
 }
 FEATURES = tuple(KIND_OF)
 POOLED = ("mixture", "composition", "transport")  # bags, made vectors by what the training patients of a split show
-USUAL_FEATURES = tuple(name for name in FEATURES if name not in (*POOLED, SLIDE_VECTOR))
+USUAL_FEATURES = tuple(name for name in FEATURES if name not in (*POOLED, SLIDE_VECTOR, PATCH_TOKENS))
 
 
 class RegionVectors(NamedTuple):

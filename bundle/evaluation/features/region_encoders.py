@@ -121,7 +121,7 @@ class RegionEncoders(nn.Module):
 
 def _hash_of(encoder: Encoder) -> str:
     """Hash of its weights, by which its embeddings are kept."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(encoder.backbone.architecture).encode())  # heads leave no trace in weights
     for name, values in encoder.state_dict().items():
         digest.update(f"{name} {tuple(values.shape)}".encode() + values.cpu().numpy().tobytes())
     return digest.hexdigest()

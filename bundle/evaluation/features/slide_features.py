@@ -162,7 +162,8 @@ class SlideFeatures(PooledFeatures):
         files = [(h.path.name, h.path.stat().st_size, h.path.stat().st_mtime_ns) for h in self.dataset.headers]
         what: list[Any] = [self.dataset.fingerprint, self.dataset.encoder, files, _PART]
         if name != TOKENS:
-            what += [self.encoders.hashes[name], self.uses_bf16, self.device.type]
+            encoder = self.encoders.encoders[self.encoders.names.index(name)]
+            what += [self.encoders.hashes[name], encoder.backbone.n_heads, self.uses_bf16, self.device.type]  # type: ignore[union-attr]
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 

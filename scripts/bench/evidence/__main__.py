@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import sys
 import time
@@ -72,11 +73,21 @@ class Record:
         self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def run(self, piece: Piece, log: Path) -> None:
-        """Run a piece that has not been run."""
+        """Run a piece that has not been run.
+
+        Raises:
+            BundleError: it was run with other settings.
+        """
+        words = hashlib.sha256(repr(piece.words[1:]).encode()).hexdigest()[:16]  # but for the Python that runs it
         if piece.name not in self.done:
             print(f"{time.strftime('%H:%M:%S')} {piece.name}", flush=True)
-            self.done[piece.name] = run_measured(piece.words, log)._asdict()
+            self.done[piece.name] = {**run_measured(piece.words, log)._asdict(), "settings": words}
             write_text(self.path, json.dumps(self.done, indent=1) + "\n")
+        elif self.done[piece.name].get("settings", words) != words:
+            raise BundleError(
+                f"{self.path} has {piece.name!r} with other settings: restore them, give another --output, or take its "
+                "entry out of the file to run it again."
+            )
 
 
 def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
@@ -99,9 +110,10 @@ def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator
 
 
 def _rows(cohort: Cohort, label: str) -> list[dict[str, str]]:
-    """Rows of the slides whose class is told apart."""
+    """Rows of the slides whose class is told apart; a slide without a patient is one."""
     with cohort.table.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row[label] in cohort.classes]
+        rows = [row for row in csv.DictReader(file) if row[label] in cohort.classes]
+    return [{**row, "patient": row.get("patient") or row["slide"]} for row in rows]
 
 
 def _first_slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:

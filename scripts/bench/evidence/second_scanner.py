@@ -72,9 +72,12 @@ def second_cohort(slides: Path, rows: list[dict[str, str]], label: str, output: 
         write_pyramid(made, rendered(picture, seed, number), mpp, jpeg_quality=_JPEG_QUALITY)
     table = output / "slides.csv"
     with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], "site"])
+        writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], "mpp", "site"])))
         writer.writeheader()
-        writer.writerows({**row, "site": RENDERED if row["patient"] in chosen else ORIGINAL} for row in rows)
+        for row in rows:
+            is_rendered = row["patient"] in chosen
+            made_at = {"mpp": str(mpp), "site": RENDERED} if is_rendered else {"site": ORIGINAL}
+            writer.writerow({**row, **made_at})
     return table
 
 
