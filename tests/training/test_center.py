@@ -36,6 +36,25 @@ def test_centers_follow_the_mean_logits(update_per_loss):
     torch.testing.assert_close(loss.prototype.center.value, shared)
 
 
+def test_the_prototype_center_may_start_where_the_views_center_is():
+    """Until there are prototypes it is the views'; then it moves by prototypes alone. Otherwise it stays at zero."""
+    teacher, weight, prototypes = _case()
+    loss = SLPDLoss(30, prototype_center_start="views").double()
+    own = torch.zeros(30, dtype=torch.float64)
+    for _ in range(2):
+        loss.update_centers(teacher, weight, None)
+        own = reference.updated_center(own, list(teacher.flatten(0, 1)), weight)
+        torch.testing.assert_close(loss.prototype.center.value, own)
+    loss.update_centers(teacher, weight, prototypes)
+    shared = reference.updated_center(own, _chosen(prototypes, [0, 1, 2]), weight)
+    torch.testing.assert_close(loss.prototype.center.value, shared)
+    loss = SLPDLoss(30).double()
+    loss.update_centers(teacher, weight, None)
+    assert not loss.prototype.center.value.any()
+    with pytest.raises(ValueError, match="prototype_center_start"):
+        SLPDLoss(30, prototype_center_start="own")
+
+
 def test_no_valid_prototype_moves_nothing():
     """Without valid prototypes, or without any, the prototype center stays; NaN in their place does no harm."""
     teacher, weight, prototypes = _case()

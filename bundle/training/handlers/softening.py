@@ -13,9 +13,9 @@ _NEAR_UNIFORM = 0.7  # share of a uniform teacher's entropy, where the entropy b
 _ALIKE = 0.1  # the three terms differ by at most this share of their mean
 _PATIENCE = 2  # epochs in a row
 _TRY = (
-    "Regions are pulled to nearly one soft target; the run may come back from it or not. Try one of "
-    "--prototype_temperature match, --prototype_ramp_epochs, --koleo_weight, lower --intra_weight and --inter_weight, "
-    "a smaller --out_dim, or --centering sinkhorn with a --sinkhorn_queue (docs/equations.md)."
+    "Regions are pulled to nearly one soft target; the run may come back from it or not. Try --prototype_center_start "
+    "views, --prototype_temperature match, --prototype_ramp_epochs, --koleo_weight, lower --intra_weight and "
+    "--inter_weight, a smaller --out_dim, or --centering sinkhorn with a --sinkhorn_queue (docs/equations.md)."
 )
 
 

@@ -52,6 +52,8 @@ class SLPDLoss(nn.Module):
         inter_weight: weight a2 of the inter-slide term, at least 0.
         skip_same_view_prototypes: leave student view 0 out of the prototype terms (the authors' implementation).
         update_per_loss: update the prototype center after each prototype term (the authors' implementation).
+        prototype_center_start: "zero", or "views": until there are prototypes, their center is that of the views. From
+            zero it needs some steps, in which prototypes are sharper targets than views, and all of them alike.
         prototype_temperature: of targets made of prototypes: None (the teacher's), a number, or "match".
         centering: "center", the running mean of both kinds of targets, or "sinkhorn", each batch's balance of them.
         sinkhorn_iterations: see :class:`Sinkhorn`, as for the next.
@@ -79,6 +81,7 @@ class SLPDLoss(nn.Module):
         inter_weight: float = 1.0,
         skip_same_view_prototypes: bool = False,
         update_per_loss: bool = False,
+        prototype_center_start: Literal["zero", "views"] = "zero",
         prototype_temperature: float | Literal["match"] | None = None,
         centering: Literal["center", "sinkhorn"] = "center",
         sinkhorn_iterations: int = 3,
@@ -89,6 +92,8 @@ class SLPDLoss(nn.Module):
         super().__init__()
         if centering not in ("center", "sinkhorn"):
             raise SettingError(f'centering must be "center" or "sinkhorn": got {centering!r}.')
+        if prototype_center_start not in ("zero", "views"):
+            raise SettingError(f'prototype_center_start must be "zero" or "views": got {prototype_center_start!r}.')
         if min(intra_weight, inter_weight) < 0:
             raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
         balances: list[Sinkhorn | None] = [None, None]
@@ -110,6 +115,7 @@ class SLPDLoss(nn.Module):
         self.intra_weight, self.inter_weight = intra_weight, inter_weight
         self.koleo_weight = as_number(koleo_weight, "koleo_weight", low=0)
         self.prototype_share = 1.0
+        self.starts_at_views = prototype_center_start == "views"
 
     def forward(
         self,
@@ -213,7 +219,8 @@ class SLPDLoss(nn.Module):
     def update_centers(self, teacher: Tensor, teacher_weight: Tensor, prototypes: PrototypeTargets | None) -> None:
         """Move both centers, once per step and after :meth:`forward`; arguments as there, on every rank.
 
-        Without prototypes, or with no valid one in the global batch, the prototype center stays.
+        Without prototypes, or with no valid one in the global batch, the prototype center stays; before the first of
+        them it follows the views' if it shall start there.
         """
         own, shared = self.dino.center, self.prototype.center
         is_one_by_one = self.prototype.update_per_loss or self.dino.balance is not None
@@ -221,6 +228,8 @@ class SLPDLoss(nn.Module):
             self.dino.update_center(teacher, teacher_weight)
             if prototypes is not None:
                 self.prototype.update_center(prototypes, teacher_weight)
+            elif self.starts_at_views:
+                shared.value.copy_(own.value)
             return
         totals = sum_over_ranks(torch.stack([own.sums(teacher), shared.sums(prototypes.vectors, prototypes.valid)]))
         values = torch.stack([own.value, shared.value])
