@@ -169,8 +169,8 @@ def test_notes_stand_in_the_card(options, tmp_path, quickly):
 
 
 def test_files_over_the_limit_are_listed(package, monkeypatch, tmp_path):
-    """With a limit of 20 kB: path, SHA-256 and address; a changed file breaks a rule."""
-    monkeypatch.setattr("scripts.zoo.large_files.LIMIT", 20_000)
+    """With a limit of 11 kB: path, SHA-256 and address; a changed file breaks a rule."""
+    monkeypatch.setattr("scripts.zoo.large_files.LIMIT", 11_000)
     folder = tmp_path / "pathology_slpd"
     shutil.copytree(package.folder, folder)
     listed = large_files.write_large_files(folder, "https://example.org/weights")
