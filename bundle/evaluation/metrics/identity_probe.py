@@ -86,9 +86,10 @@ class IdentityProbe(Metric):
         found = self.answers()
         if found is None:
             return float("nan")
-        counts = torch.stack([found[1].sum(), found[1].new_tensor(len(found[1]), dtype=torch.long)]).double()
-        right, total = idist.all_reduce(counts).tolist()
-        return right / total if total > 0 else float("nan")
+        right = found[1]
+        counts = torch.stack([right.sum(), torch.tensor(len(right), device=right.device)]).double()
+        n_right, total = idist.all_reduce(counts).tolist()
+        return n_right / total if total > 0 else float("nan")
 
     def answers(self) -> tuple[Tensor, Tensor] | None:
         """Test regions of this process, [m], and which are told rightly, bool [m]; None where nothing is told apart."""
