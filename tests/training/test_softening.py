@@ -83,3 +83,12 @@ def test_without_a_ramp_nothing_is_set():
     assert loss.prototype_share == 0.5 and not hasattr(engine.state, "schedules")
     with pytest.raises(ValueError, match="prototype_ramp_epochs is -1"):
         PrototypeRampHandler(loss, 1, -1)
+
+
+def test_numbers_of_a_run_that_has_diverged_are_recorded():
+    """Whatever stands where an entropy should, the record is made: stopping the run is others' business."""
+    engine = Engine(lambda e, b: {"teacher_entropy": torch.tensor(1e6), "intra_entropy": torch.tensor(math.nan)})
+    engine.state.device = torch.device("cpu")
+    EpochRecordHandler().attach(engine)
+    engine.run([0], max_epochs=1)
+    assert engine.state.record["teacher_outputs"] == math.inf and math.isnan(engine.state.record["intra_outputs"])

@@ -9,6 +9,8 @@ from ignite.engine import Engine, Events
 
 from .turn import Turn
 
+_LARGEST_EXPONENT = 700.0  # e to it is still a double
+
 
 class EpochRecordHandler:
     """Collects ``engine.state.record`` at the end of an epoch: mean of each output, schedules, prototypes, validation.
@@ -59,7 +61,7 @@ class EpochRecordHandler:
     def __call__(self, engine: Engine) -> None:
         record: dict[str, Any] = {"epoch": engine.state.epoch}
         record |= {name: float(total) / self._n_iterations for name, total in self._sums.items()}
-        record |= {_outputs(name): math.exp(value) for name, value in record.items() if name.endswith("_entropy")}
+        record |= {_outputs(name): _exp(value) for name, value in record.items() if name.endswith("_entropy")}
         record |= getattr(engine.state, "schedules", {})
         record |= _numbers(getattr(engine.state, "prototype_stats", {}))
         record |= _numbers(getattr(engine.state, "measured", {}))
@@ -75,3 +77,8 @@ def _outputs(entropy: str) -> str:
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def _exp(value: float) -> float:
+    """Infinity where it is too large: a run that has diverged is stopped with its own message."""
+    return math.inf if value > _LARGEST_EXPONENT else math.exp(value)
