@@ -117,18 +117,27 @@ def test_embeddings_are_evaluated_as_their_tokens_are(cohort, tmp_path):
     assert found["tokens"] == found["embeddings"] and set(found["tokens"]) == {"region_embedding", "prototypes"}
 
 
-def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others(cohort, tmp_path):
-    """By ids of the config alone: three more features of every encoder, and an encoder that is a table of vectors."""
-    vectors = [{"slide": f"slide_{i}", "v0": i % 2, "v1": i} for i in range(20)]
-    made = ConfigWorkflow(
+def workflow(cohort, output, **ids):
+    """Evaluating in this process, of what :func:`run` takes on the command line."""
+    return ConfigWorkflow(
         config_file=CONFIG,
         workflow_type="infer",
         logging_file=False,
         bundle_root=str(ROOT),
         dataset_dir=str(cohort / "tokens"),
         slide_table=str(cohort / "table.csv"),
-        output_dir=str(tmp_path),
+        output_dir=str(output),
         encoders={"SLPD": str(cohort / "model.pt")},
+        **ids,
+    )
+
+
+def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others(cohort, tmp_path):
+    """By ids of the config alone: three more features of every encoder, and an encoder that is a table of vectors."""
+    vectors = [{"slide": f"slide_{i}", "v0": i % 2, "v1": i} for i in range(20)]
+    made = workflow(
+        cohort,
+        tmp_path,
         slide_vectors={"TITAN": str(write_table(tmp_path / "vectors.csv", vectors))},
         features=["mean_token", "mixture", "composition", "transport"],
         n_cohort_prototypes=3,
@@ -150,15 +159,9 @@ def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others
 
 def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
     """Attention MIL on tokens, MLP and an untrained encoder, with two seeds; settings say so."""
-    made = ConfigWorkflow(
-        config_file=CONFIG,
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(cohort / "tokens"),
-        slide_table=str(cohort / "table.csv"),
-        output_dir=str(tmp_path),
-        encoders={"SLPD": str(cohort / "model.pt")},
+    made = workflow(
+        cohort,
+        tmp_path,
         features=["mean_token", "region_embedding", "patch_tokens"],
         protocols=["mlp", "mil"],
         train_fractions=[1.0],

@@ -127,7 +127,7 @@ def test_pieces_give_ids_that_their_configs_have(tmp_path):
     cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["a", "b"], 4)
     pieces = [
         tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens"),
-        *training_pieces(options, cohort, arms),
+        *(piece for seed in options.seeds for piece in training_pieces(options, cohort, arms, seed)),
         evaluation_piece(options, cohort, arms.arms, 0),
         *(evaluation_piece(options, cohort, arms.arms, 0, second=cohort.table, harmonize=how) for how in HARMONIZED),
         *picture_pieces(options, cohort, arms),

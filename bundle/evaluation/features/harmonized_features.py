@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...cohort import SiteMaps, center_groups, center_site, combat
 from ..protocols.inputs import Inputs, Vectors
-from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, PooledFeatures, RegionVectors
+from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, PooledFeatures, RegionVectors, means_of
 
 HARMONIZE = ("center_slide", "center_site", "combat")
 BY_SITE = {"center_site": center_site, "combat": combat}
@@ -93,10 +93,9 @@ class HarmonizedFeatures(PooledFeatures):
         if self._method == "center_slide":
             return center_groups(values, self.slide_index)
         regions, sizes = self._regions_of(self._members)
-        means = np.add.reduceat(values[regions].astype(np.float64), np.cumsum(sizes) - sizes, axis=0) / sizes[:, None]
         site_of = np.full(len(values), None, object)  # of no patient: no site
         site_of[regions] = np.repeat(np.array(self._sites, object), sizes)
-        return self._maps(means)(values, site_of.tolist())
+        return self._maps(means_of(values[regions], sizes))(values, site_of.tolist())
 
     def _maps(self, vectors: NDArray[Any]) -> SiteMaps:
         """What the training patients' vectors, of all patients [n, d], say of their sites."""

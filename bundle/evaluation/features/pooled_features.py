@@ -108,8 +108,7 @@ class PooledFeatures:
         values = self.regions(encoder).embedding[regions]
         if features == "regions" or features in POOLED:
             return Bags(values, sizes)
-        sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
-        return Vectors((sums / sizes[:, None]).astype(np.float32))
+        return Vectors(means_of(values, sizes).astype(np.float32))
 
     def _regions_of(self, members: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Regions of the patients one after the other, [M], and how many each has, [n]."""
@@ -124,3 +123,9 @@ class PooledFeatures:
         clusters = batched_kmeans(points, owner, wanted, seed=self.seed)
         centroids = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
         return PrototypeSets(centroids.float().cpu().numpy(), clusters.valid.cpu().numpy())
+
+
+def means_of(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Means [n, d] of rows [M, d] that are grouped by patient, of n patients with so many rows."""
+    sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
+    return sums / sizes[:, None]

@@ -61,11 +61,7 @@ class CoxRegression:
             BundleError: no event among the training patients, after which nobody else was still watched.
         """
         targets = np.asarray(targets, np.float64)
-        if not is_informative(targets):
-            raise BundleError(
-                f"Cox regression: none of {len(targets)} training patients had an event while another was still "
-                "watched, so there is no order to learn; use larger train_fractions, fewer folds, or more follow-up."
-            )
+        check_informative(targets, "Cox regression")
         n_components = max(1, min(self.n_components, len(train) // 2))
         standard = Standardizer(n_components).fit(train.values)
         strength = self._strength(train.values, targets, n_components, seed)
@@ -80,7 +76,7 @@ class CoxRegression:
         likely = np.zeros(len(self.penalties))
         for held_out in np.unique(fold):
             learned = fold != held_out
-            if not is_informative(targets[learned]):
+            if not _is_informative(targets[learned]):
                 return self.penalties[0]
             everybody = Standardizer(n_components).fit(values[learned]).transform(values)
             for i, strength in enumerate(self.penalties):
@@ -126,7 +122,20 @@ def log_partial_likelihood(risk: Floats, targets: Floats) -> tuple[float, Floats
     return value, gradient
 
 
-def is_informative(targets: Floats) -> bool:
+def check_informative(targets: Floats, who: str) -> None:
+    """Make sure that times and events [n, 2] have an order to learn.
+
+    Raises:
+        BundleError: nobody had an event while another patient was still watched.
+    """
+    if not _is_informative(targets):
+        raise BundleError(
+            f"{who}: none of {len(targets)} training patients had an event while another was still watched, so there "
+            "is no order to learn; use larger train_fractions, fewer folds, or more follow-up."
+        )
+
+
+def _is_informative(targets: Floats) -> bool:
     """Whether somebody had an event while another patient was watched longer."""
     events = targets[targets[:, 1] > 0, 0]
     return len(events) > 0 and bool(events.min() < targets[:, 0].max())

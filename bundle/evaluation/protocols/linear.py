@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from ...core import SettingError
 from .inputs import Vectors
-from .standard import Standardizer
+from .standard import Standardizer, class_probabilities
 
 _N_INNER_FOLDS = 5
 
@@ -61,6 +61,4 @@ class LinearProbe:
             grid = {"logisticregression__C": self.penalties}  # of equal ones the first, the strongest, is taken
             model = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds)
         model.fit(train.values, targets)
-        scores = np.zeros((len(test), n_classes))
-        scores[:, model.classes_] = model.predict_proba(test.values)
-        return scores
+        return class_probabilities(model, test.values, n_classes)

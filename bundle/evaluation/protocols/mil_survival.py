@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...core import BundleError
-from .cox import is_informative
+from .cox import check_informative
 from .inputs import Bags, TokenBags
 from .mil_training import MILTraining
 
@@ -51,11 +50,7 @@ class SurvivalMIL(MILTraining):
             BundleError: no event among the training patients, after which nobody else was still watched.
         """
         targets = np.asarray(targets, np.float64)
-        if not is_informative(targets):
-            raise BundleError(
-                f"MIL for survival: none of {len(targets)} training patients had an event while another was still "
-                "watched, so there is no order to learn; use larger train_fractions, fewer folds, or more follow-up."
-            )
+        check_informative(targets, "MIL for survival")
         # ranks say who was watched when, and are exact on devices without float64
         time = torch.from_numpy(np.unique(targets[:, 0], return_inverse=True)[1]).to(self.device)
         event = torch.from_numpy(targets[:, 1] > 0).to(self.device)

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ...core import as_number, as_whole
 from .inputs import Vectors
+from .standard import class_probabilities
 
 
 class MLPProbe:
@@ -61,6 +62,4 @@ class MLPProbe:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is what was asked for
             model.fit(train.values.astype(np.float64), np.asarray(targets, np.int64))
-        scores = np.zeros((len(test), n_classes))
-        scores[:, model.classes_] = model.predict_proba(test.values.astype(np.float64))
-        return scores
+        return class_probabilities(model, test.values.astype(np.float64), n_classes)

@@ -1,6 +1,8 @@
-"""Standardized features in the space that the training rows span."""
+"""What probes share: standardized features in the space that the training rows span, and scores of all classes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +39,10 @@ class Standardizer(TransformerMixin, BaseEstimator):
     def transform(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Coordinates of rows [m, d] on the axes, [m, p]."""
         return ((np.asarray(values, np.float64) - self.mean) / self.scale) @ self.axes.T
+
+
+def class_probabilities(model: Any, values: NDArray[np.floating], n_classes: int) -> NDArray[np.float64]:
+    """What a classifier of scikit-learn says of rows [n, d], [n, n_classes]; 0 for classes that it has not seen."""
+    scores = np.zeros((len(values), n_classes))
+    scores[:, model.classes_] = model.predict_proba(values)
+    return scores

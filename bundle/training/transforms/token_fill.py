@@ -18,6 +18,7 @@ from ...core import SettingError, as_bool
 from ...parallel import hand_over, keyed_uniforms
 from ...storage import TokenDataset
 from .keyed import KeyedRandomizable
+from .token_statistics import evenly
 
 _STREAM = 1 << 22  # far from the streams of crops, of stochastic depth and of shifts
 _REGIONS, _TOKENS = 8, 256  # of a slide, that lend to its regions without tissue
@@ -50,7 +51,7 @@ def spare_tokens(dataset: TokenDataset) -> Spare | None:
     for slide in slides[without].unique().tolist():
         regions = np.flatnonzero(((slides == slide) & ~without).numpy())
         if len(regions):
-            chosen = regions[np.linspace(0, len(regions) - 1, min(len(regions), _REGIONS)).round().astype(int)]
+            chosen = evenly(regions, _REGIONS)
             tokens = dataset.read(chosen).cpu().flatten(1, 2)[tissue[torch.from_numpy(chosen)]]
             rows[(slides == slide) & without] = len(lent)
             lent.append(tokens[torch.arange(_TOKENS) * len(tokens) // _TOKENS])

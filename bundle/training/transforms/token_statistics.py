@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core import BundleError
@@ -96,6 +97,11 @@ def within_factor(rows: Tensor, groups: Tensor) -> Tensor:
     return _factor((rows - means[own]) / math.sqrt(len(rows) - len(counts)))
 
 
+def evenly(regions: NDArray[np.int64], n_most: int) -> NDArray[np.int64]:
+    """At most so many of a slide's regions [n], spread evenly over them."""
+    return regions[np.linspace(0, len(regions) - 1, min(len(regions), n_most)).round().astype(int)]
+
+
 def _factor(scaled: Tensor) -> Tensor:
     _, lengths, directions = torch.linalg.svd(scaled, full_matrices=False)
     return lengths[:, None] * directions
@@ -105,7 +111,6 @@ def _tissue_by_slide(dataset: TokenDataset, regions_per_slide: int) -> Iterator[
     """Tissue tokens [n, D], float32, of some regions of each slide, spread evenly over it."""
     index, masks = dataset.slide_index.cpu().numpy(), torch.as_tensor(dataset.masks).cpu()
     for slide in range(int(index[-1]) + 1):
-        regions = np.flatnonzero(index == slide)
-        chosen = regions[np.linspace(0, len(regions) - 1, min(len(regions), regions_per_slide)).round().astype(int)]
+        chosen = evenly(np.flatnonzero(index == slide), regions_per_slide)
         grids = dataset.read(chosen).cpu()
         yield [grid[mask].float() for grid, mask in zip(grids, masks[torch.from_numpy(chosen)], strict=True)]

@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cohort = make_cohort(
             options.slides, options.slide_table, options.slide_column, options.label, options.n_folds, options.output
         )
-        options.n_folds = options.n_folds or _smallest_class(cohort, options.label)
         record = Record(options.output / "pieces.json")
         for piece in _pieces(options, cohort, arms):
             if time.monotonic() - started > 60 * options.minutes:
@@ -92,11 +91,9 @@ class Record:
 
 def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
     yield tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens")
-    training = list(training_pieces(options, cohort, arms))
-    per_seed = len(arms.arms)
     second = options.output / "second"
     for i, seed in enumerate(options.seeds):
-        yield from training[i * per_seed : (i + 1) * per_seed]
+        yield from training_pieces(options, cohort, arms, seed)
         yield evaluation_piece(options, cohort, arms.arms, seed)
         yield outline_piece(options, arms.arms, seed)
         if i == 0:
@@ -119,11 +116,6 @@ def _rows(cohort: Cohort, label: str) -> list[dict[str, str]]:
 def _first_slides(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """One slide a patient."""
     return list({row["patient"]: row for row in reversed(rows)}.values())[::-1]
-
-
-def _smallest_class(cohort: Cohort, label: str) -> int:
-    rows = _rows(cohort, label)
-    return min(len({row["patient"] for row in rows if row[label] == name}) for name in cohort.classes)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The pieces of the evidence: commands that a user gives, each with files by which it is known to be done."""
+"""The pieces of the evidence: commands that a user gives, and where their files go."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from bundle.evaluation.features.pooled_features import POOLED
+
 from ..processes import bundle_command
 from ..tissue.cohort import Cohort
 
 _HERE = Path(__file__).parent
-UNTRAINED, TOKENS = "untrained", "tokens"
-POOLED = ("mixture", "composition", "transport")
 HARMONIZED = (None, "center_site", "combat")
 
 
@@ -43,7 +43,8 @@ class Arms(NamedTuple):
 def tokens_piece(options: argparse.Namespace, slides: Path, table: Path, tokens: Path, name: str) -> Piece:
     """Slides to tokens."""
     ids = {"mpp": options.mpp, "patch_size": options.patch_size, "patch_encoder_ckpt": options.patch_encoder}
-    ids |= {n: v for n, v in _contract(options).items() if v is not None}
+    contract = {"mean": options.encoder_mean, "std": options.encoder_std, "input_px": options.encoder_input_px}
+    ids |= {f"patch_{name}": value for name, value in contract.items() if value is not None}
     words = bundle_command(
         "tokenizing",
         ["configs/tokenize.yaml"],
@@ -58,31 +59,40 @@ def tokens_piece(options: argparse.Namespace, slides: Path, table: Path, tokens:
     return Piece(name, words)
 
 
-def _contract(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("patch_encoder", "patch_mean", "patch_std", "patch_input_px")
-    return {name: getattr(options, f"encoder_{name.removeprefix('patch_')}", None) for name in names}
+def model_of(output: Path, name: str, seed: int) -> Path:
+    """Weights of an arm and a seed."""
+    return output / "runs" / f"{name} {seed}" / "model.pt"
 
 
-def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
-    """Each arm with each seed; all arms of a seed before the next seed."""
-    for seed in options.seeds:
-        for name, changes in arms.arms.items():
-            folder = options.output / "runs" / f"{name} {seed}"
-            words = bundle_command(
-                "training",
-                ["configs/train.yaml"],
-                dataset_dir=options.tokens,
-                slide_table=cohort.table,
-                label=options.label,
-                output_dir=folder,
-                model_path=folder / "model.pt",
-                seed=seed,
-                resume=True,
-                device=options.device,
-                val_interval=10,
-                **{**arms.settings, **changes},
-            )
-            yield Piece(f"training {name} {seed}", words)
+def evaluation_of(output: Path, seed: int) -> Path:
+    """What evaluating wrote of the corpus."""
+    return output / "evaluation" / str(seed)
+
+
+def second_evaluation_of(output: Path, harmonize: str | None, seed: int) -> Path:
+    """What evaluating wrote of the corpus with a second scanner, its sites taken out as ``harmonize`` says."""
+    return output / f"second scanner, {harmonize or 'as it is'}" / str(seed)
+
+
+def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms, seed: int) -> Iterator[Piece]:
+    """Each arm with a seed."""
+    for name, changes in arms.arms.items():
+        model = model_of(options.output, name, seed)
+        words = bundle_command(
+            "training",
+            ["configs/train.yaml"],
+            dataset_dir=options.tokens,
+            slide_table=cohort.table,
+            label=options.label,
+            output_dir=model.parent,
+            model_path=model,
+            seed=seed,
+            resume=True,
+            device=options.device,
+            val_interval=10,
+            **{**arms.settings, **changes},
+        )
+        yield Piece(f"training {name} {seed}", words)
 
 
 def evaluation_piece(
@@ -104,7 +114,7 @@ def evaluation_piece(
         second: table of the corpus with a second scanner; None: the corpus as it is.
         harmonize: how its sites are taken out.
     """
-    encoders = {name: str(options.output / "runs" / f"{name} {seed}" / "model.pt") for name in arms}
+    encoders = {name: str(model_of(options.output, name, seed)) for name in arms}
     ids: dict[str, Any] = {
         "dataset_dir": options.tokens,
         "slide_table": cohort.table,
@@ -112,14 +122,14 @@ def evaluation_piece(
         "protocols": ["knn", "linear", "mlp", "mil"],
         "mil_max_patches": 1024,
     }
-    folder, name = options.output / "evaluation" / str(seed), f"evaluation {seed}"
+    folder, name = evaluation_of(options.output, seed), f"evaluation {seed}"
     if second is not None:
         ids = {"dataset_dir": second.parent / "tokens", "slide_table": second, "protocols": ["knn", "linear"]}
         ids["features"] = ["mean_token", "region_embedding"]
         if harmonize is not None:
             ids["harmonize"] = harmonize
-        kind = f"second scanner, {harmonize or 'as it is'}"
-        folder, name = options.output / kind / str(seed), f"{kind}: evaluation {seed}"
+        folder = second_evaluation_of(options.output, harmonize, seed)
+        name = f"{folder.parent.name}: evaluation {seed}"
     words = bundle_command(
         "evaluating",
         ["configs/evaluate.yaml"],
@@ -140,9 +150,9 @@ def evaluation_piece(
 
 def outline_piece(options: argparse.Namespace, arms: Mapping[str, Any], seed: int) -> Piece:
     """What embeddings of an evaluation say of the outline of the tissue."""
-    encoders = {name: str(options.output / "runs" / f"{name} {seed}" / "model.pt") for name in arms}
-    evaluation = options.output / "evaluation" / str(seed)
-    words = [sys.executable, "-m", "scripts.bench.evidence.outlines", str(options.tokens), str(evaluation)]
+    encoders = {name: str(model_of(options.output, name, seed)) for name in arms}
+    evaluation = str(evaluation_of(options.output, seed))
+    words = [sys.executable, "-m", "scripts.bench.evidence.outlines", str(options.tokens), evaluation]
     return Piece(f"outline {seed}", [*words, "--encoders", json.dumps(encoders), "--seed", str(seed)])
 
 
@@ -155,7 +165,7 @@ def picture_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> l
         dataset_dir=options.tokens,
         slide_table=cohort.table,
         output_dir=folder,
-        region_encoder_ckpt=options.output / "runs" / f"{ours} {options.seeds[0]}" / "model.pt",
+        region_encoder_ckpt=model_of(options.output, ours, options.seeds[0]),
         device=options.device,
     )
     maps = bundle_command(

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from bundle.evaluation.features.pooled_features import POOLED
+from bundle.evaluation.features.region_encoders import TOKENS, UNTRAINED
+
 from .. import report
 from ..tissue.cohort import Cohort
-from .pieces import HARMONIZED, POOLED, TOKENS, UNTRAINED, Arms
+from .pieces import HARMONIZED, Arms, evaluation_of, second_evaluation_of
 from .scores import (
     ARM,
     Floats,
@@ -37,7 +40,7 @@ Arm = tuple[str, ...]
 
 def as_text(options: argparse.Namespace, cohort: Cohort, arms: Arms, pieces: Mapping[str, Any]) -> str:
     """Markdown of what there is: the table, paired differences, robustness, time and memory."""
-    found = {seed: options.output / "evaluation" / str(seed) / "predictions.csv" for seed in options.seeds}
+    found = {seed: evaluation_of(options.output, seed) / "predictions.csv" for seed in options.seeds}
     predictions = {seed: read_predictions(path) for seed, path in found.items() if path.exists()}
     lines = ["# SLPD on tissue: the table\n"]
     if predictions:
@@ -50,7 +53,7 @@ def numbers(options: argparse.Namespace, pieces: Mapping[str, Any]) -> dict[str,
     """What stands behind the tables: figures of each arm and seed, outlines, robustness; seconds and memory."""
     arms, outlines, robustness = [], {}, {}
     for seed in options.seeds:
-        folder = options.output / "evaluation" / str(seed)
+        folder = evaluation_of(options.output, seed)
         if (folder / "predictions.csv").exists():
             for arm, predicted in read_predictions(folder / "predictions.csv").items():
                 counts = np.ones((1, len(predicted.truth)))
@@ -59,17 +62,13 @@ def numbers(options: argparse.Namespace, pieces: Mapping[str, Any]) -> dict[str,
         if (folder / "outline.json").exists():
             outlines[seed] = json.loads((folder / "outline.json").read_text())
         for how in HARMONIZED:
-            path = options.output / _second(how) / str(seed) / "results.json"
+            path = second_evaluation_of(options.output, how, seed) / "results.json"
             if path.exists():
                 rows = json.loads(path.read_text())["robustness"]
                 robustness[f"{how or 'as it is'} {seed}"] = [
                     {k: v for k, v in row.items() if k != "curve"} for row in rows
                 ]
     return {"arms": arms, "outline": outlines, "robustness": robustness, "pieces": dict(pieces)}
-
-
-def _second(how: str | None) -> str:
-    return f"second scanner, {how or 'as it is'}"
 
 
 def _organ_tables(
@@ -133,10 +132,8 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
     """Of the corpus with a second scanner: what vectors go by, and the class, under each way to take sites out."""
     parts = []
     for how in HARMONIZED:
-        folder = options.output / _second(how)
-        found = [
-            json.loads(p.read_text()) for p in (folder / str(s) / "results.json" for s in options.seeds) if p.exists()
-        ]
+        paths = [second_evaluation_of(options.output, how, seed) / "results.json" for seed in options.seeds]
+        found = [json.loads(path.read_text()) for path in paths if path.exists()]
         if not found:
             continue
         cells: dict[tuple[str, str], list[str]] = {}
@@ -165,7 +162,7 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
 
 def _outline(options: argparse.Namespace, arms: Arms) -> str:
     """How much of the outline of a region's tissue is read from embeddings, mean and range over seeds."""
-    paths = [options.output / "evaluation" / str(seed) / "outline.json" for seed in options.seeds]
+    paths = [evaluation_of(options.output, seed) / "outline.json" for seed in options.seeds]
     found = [json.loads(path.read_text()) for path in paths if path.exists()]
     if not found:
         return ""
