@@ -50,6 +50,22 @@ def dino_loss(
     return total / n_terms
 
 
+def assignment_loss(student: Tensor, targets, rows: list[int], temperature: float) -> Tensor:
+    """-log softmax of a view's cosines with the prototypes of a slide at the region's, mean over views and regions."""
+    total, n_terms = student.sum() * 0, 0
+    vectors, exists, number = targets.choices
+    for r in rows:
+        for b in range(student.shape[1]):
+            if not targets.valid[r, b]:
+                continue
+            there = [k for k in range(vectors.shape[2]) if exists[r, b, k]]
+            for view in student[:, b]:
+                logits = torch.stack([vectors[r, b, k] @ view / temperature for k in there])
+                total = total + logits.logsumexp(0) - logits[there.index(int(number[r, b]))]
+                n_terms += 1
+    return total / max(n_terms, 1)
+
+
 def prototype_loss(
     student: Tensor,
     student_weight: Tensor,

@@ -1,5 +1,5 @@
 """Demo slides and planted cohorts, made on the spot."""
 
-from .planted import PlantedCohort, planted_tokens
+from .planted import PlantedCohort, PlantedSlide, planted_tokens
 
-__all__ = ["PlantedCohort", "planted_tokens"]
+__all__ = ["PlantedCohort", "PlantedSlide", "planted_tokens"]

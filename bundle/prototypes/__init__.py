@@ -1,18 +1,20 @@
 """Prototypes of slides: clustering, matching, neighbors, the bank."""
 
-from .bank import PrototypeBank, PrototypeTargets
+from .bank import PrototypeBank
 from .kmeans import Clusters, batched_kmeans, slide_prototypes
 from .matching import matched_similarity
 from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, nearest_slides
 from .set_search import nearest_sets
 from .sketches import SetSketch
+from .targets import PrototypeChoices, PrototypeTargets
 
 __all__ = [
     "Clusters",
     "MergedSets",
     "Neighbors",
     "PrototypeBank",
+    "PrototypeChoices",
     "PrototypeTargets",
     "SetSketch",
     "batched_kmeans",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import ignite.distributed as idist
 import torch
@@ -18,22 +18,10 @@ from .kmeans import Clusters, batched_kmeans
 from .matching import best_assignment
 from .neighbors import Neighbors, merged_neighbors, nearest_slides
 from .statistics import clustering_stats, neighbor_stats
+from .targets import PrototypeChoices, PrototypeTargets
 
 _BACKENDS = {"batched": batched_kmeans, "faiss": faiss_kmeans}
 _PROGRESS_AFTER = 5.0  # seconds
-
-
-class PrototypeTargets(NamedTuple):
-    """Prototypes that a batch of B regions shall match: its own slide's and those of R neighbor slides.
-
-    Attributes:
-        vectors: L2-normalized prototypes, shape (1 + R, B, d); row 0 is the region's own (intra-slide), row r the one
-            in the r-th most similar slide (inter-slide). What stands where ``valid`` is False is never used.
-        valid: shape (1 + R, B), bool; False where a region has no such prototype.
-    """
-
-    vectors: Tensor
-    valid: Tensor
 
 
 class PrototypeBank:
@@ -51,6 +39,7 @@ class PrototypeBank:
         match: "assignment" (the paper) or "nearest", see :func:`bundle.prototypes.nearest_slides`.
         backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
         chosen: the regions that are clustered, ascending int64 [n]; the others get no prototype. None: all.
+        gives_choices: targets come with all prototypes of their slides.
 
     Attributes:
         vectors: L2-normalized prototypes, shape (S, K, d).
@@ -78,6 +67,7 @@ class PrototypeBank:
         match: Literal["assignment", "nearest"] = "assignment",
         backend: Literal["batched", "faiss"] = "batched",
         chosen: Tensor | None = None,
+        gives_choices: bool = False,
     ) -> None:
         if backend not in _BACKENDS or match not in ("assignment", "nearest"):
             raise BundleError(
@@ -91,7 +81,7 @@ class PrototypeBank:
             )
         self.n_prototypes, self.n_neighbors, self.min_regions = n_prototypes, n_neighbors, min_regions
         self.n_restarts, self.n_iterations, self.seed = n_restarts, n_iterations, seed
-        self.matching, self.backend, self.chosen = match, backend, chosen
+        self.matching, self.backend, self.chosen, self.gives_choices = match, backend, chosen, gives_choices
         self._clear()
 
     def _clear(self) -> None:
@@ -221,7 +211,11 @@ class PrototypeBank:
         numbers = torch.cat([own[None], lent.clamp(min=0)])
         exists = torch.cat([is_assigned[None], (lender >= 0) & (lent >= 0) & is_assigned]) & valid[slides, numbers]
         device = torch.device(device)
-        return PrototypeTargets(hand_over(vectors[slides, numbers], device), hand_over(exists, device))
+        targets = PrototypeTargets(hand_over(vectors[slides, numbers], device), hand_over(exists, device))
+        if not self.gives_choices:
+            return targets
+        choices = (hand_over(value, device) for value in (vectors[slides], valid[slides], numbers))
+        return targets._replace(choices=PrototypeChoices(*choices))
 
     def _on_device(self, device: torch.device) -> tuple[Tensor, ...]:
         if self._tables is None or self._tables[0] != device:

@@ -53,6 +53,22 @@ def test_regions_belong_to_the_nearest_centroid_before_normalization():
             torch.testing.assert_close(bank.vectors[slide, k], torch.nn.functional.normalize(centroids[k], dim=0))
 
 
+def test_choices_are_all_prototypes_of_the_slides_that_lend_one():
+    """The chosen one stands where ``number`` says, among its slide's; without being asked for, there are none."""
+    *cohort, _ = _cohort(noise=0.6)
+    bank, regions = _fitted(cohort, gives_choices=True), torch.arange(len(cohort[0]))
+    vectors, valid, choices = bank.targets(regions, "cpu")
+    assert 0 < int(valid.sum()) < valid.numel()
+    chosen = choices.vectors.gather(2, choices.number[..., None, None].expand(-1, -1, 1, 8)).squeeze(2)
+    assert torch.equal(chosen, vectors) and bool(choices.exists.gather(2, choices.number[..., None])[valid].all())
+    assert torch.equal(choices.vectors[0], bank.vectors[cohort[1]]) and torch.equal(
+        choices.exists[0], bank.valid[cohort[1]]
+    )
+    lender = bank.neighbors.index[cohort[1], 1]
+    assert torch.equal(choices.vectors[2][lender >= 0], bank.vectors[lender[lender >= 0]])
+    assert _fitted(cohort).targets(regions, "cpu").choices is None
+
+
 @pytest.mark.parametrize("n_neighbors", [0, 1, 4])
 def test_targets_are_own_and_matched_prototypes(n_neighbors):
     """Row 0 is the region's own prototype, row r the one matched with it in neighbor r; what does not exist is not
@@ -103,7 +119,8 @@ def test_state_survives():
     assert twin.state_dict() == {} and not twin.is_fitted
     twin.load_state_dict(bank.state_dict())
     assert twin.is_fitted
-    for one, other in zip(bank.targets(torch.arange(50), "cpu"), twin.targets(torch.arange(50), "cpu"), strict=True):
+    both = bank.targets(torch.arange(50), "cpu"), twin.targets(torch.arange(50), "cpu")
+    for one, other in zip(*(targets[:2] for targets in both), strict=True):
         assert torch.equal(one, other)
     turned = cohort[0].flip(1)
     assert bank.fit(turned, *cohort[1:]) == twin.fit(turned, *cohort[1:])

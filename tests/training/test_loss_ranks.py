@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bundle.prototypes import PrototypeTargets
+from bundle.prototypes import PrototypeChoices, PrototypeTargets
 from bundle.training import SLPDLoss
 
 BALANCED = {"centering": "sinkhorn", "bottleneck_dim": 6}
@@ -19,6 +19,8 @@ CASES = [  # options, each rank's rows, share of prototypes that exist, precisio
     (BALANCED, (slice(0, 0), slice(0, 5)), 0.0, torch.float64),
     ({"prototype_temperature": "match", "koleo_weight": 0.3}, (slice(0, 0), slice(0, 5)), 0.6, torch.float64),
     ({"koleo_weight": 0.3}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),
+    ({"prototype_task": "assign"}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),
+    ({"prototype_task": "assign"}, (slice(0, 0), slice(0, 5)), 0.0, torch.float64),
 ]
 
 
@@ -34,7 +36,9 @@ def _step(rows, options, share_valid, dtype):
     views, weight, vectors = (tensor.to(dtype) for tensor in tensors)
     student = views[:, rows].clone().requires_grad_()
     weight.requires_grad_()
-    prototypes = PrototypeTargets(vectors[:, rows], valid[:, rows])
+    others = torch.stack([vectors, vectors.flip(2)], 2).roll(1, 3)[:, rows]
+    choices = PrototypeChoices(others, torch.ones(others.shape[:3], dtype=torch.bool), valid[:, rows].long())
+    prototypes = PrototypeTargets(vectors[:, rows], valid[:, rows], choices)
     loss = SLPDLoss(30, **options).to(dtype)
     for _ in range(2):
         terms = loss(student, weight, views[:2, rows].flip(0), weight.detach(), 0.04, prototypes)
@@ -55,8 +59,8 @@ def _work(rank, meeting, results):
 
 def test_two_processes_equal_one(tmp_path):
     """Ranks with 1 and 4, 0 and 5, 2 and 3 regions report the loss, average to the gradients and hold the centers of
-    one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature
-    and KoLeo, to 1e-10."""
+    one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature,
+    KoLeo and assignment, to 1e-10."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     results = [torch.load(f"{tmp_path / 'result'}.{rank}", weights_only=True) for rank in range(2)]
     for i, (options, shares, share_valid, dtype) in enumerate(CASES):

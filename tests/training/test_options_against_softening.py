@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from bundle.prototypes import PrototypeTargets
+from bundle.prototypes import PrototypeChoices, PrototypeTargets
 from bundle.training import SLPDLoss
 from bundle.training.losses.koleo import koleo
 from bundle.training.losses.sinkhorn import Sinkhorn
@@ -41,7 +41,7 @@ def _chosen(prototypes, rows):
 
 def _slow(loss, case, centers, temperature, share=1.0, koleo_weight=0.0):
     """The objective by loops, for given centers of views and prototypes and a given temperature of prototypes."""
-    student, weight, teacher, teacher_weight, (vectors, valid) = case
+    student, weight, teacher, teacher_weight, (vectors, valid, _) = case
     terms = [reference.dino_loss(student, weight, teacher, teacher_weight, centers[0], STUDENT, TEACHER)]
     for part in (slice(0, 1), slice(1, None)):
         rows = (vectors[part], valid[part], teacher_weight, centers[1], STUDENT, temperature)
@@ -192,6 +192,8 @@ def test_entropies_are_told_apart():
         ({"prototype_temperature": 0.0}, "prototype_temperature"),
         ({"prototype_temperature": "matched"}, "prototype_temperature"),
         ({"koleo_weight": -1}, "koleo_weight is -1"),
+        ({"prototype_task": "assigned"}, 'prototype_task must be "distill" or "assign"'),
+        ({"prototype_task": "assign", "prototype_temperature": "match"}, "prototype_task: assign makes none"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(options, message):
@@ -200,3 +202,38 @@ def test_a_setting_out_of_range_is_refused(options, message):
         SLPDLoss(8, **options)
     with pytest.raises(ValueError, match="bottleneck_dim 0"):
         Sinkhorn(0, n_queued=3)
+
+
+def _with_choices(case, n_prototypes=3, share_exists=0.6):
+    """The case, with what each prototype was chosen from."""
+    *rest, (vectors, valid, _) = case
+    of_slide, number = _unit(*valid.shape, n_prototypes, DIM), torch.randint(n_prototypes, valid.shape)
+    exists = (torch.rand(*valid.shape, n_prototypes) < share_exists).scatter_(-1, number[..., None], valid[..., None])
+    return *rest, PrototypeTargets(vectors, valid, PrototypeChoices(of_slide, exists, number))
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_assignment_tells_the_region_s_prototype_from_the_others_of_its_slide(skips):
+    """Loops over views, regions and slides give the same terms and gradients, whatever is missing."""
+    case, loss = _with_choices(_case(n_regions=5)), _loss(prototype_task="assign", skip_same_view_prototypes=skips)
+    student, weight, teacher, teacher_weight, targets = case
+    own = reference.dino_loss(student, weight, teacher, teacher_weight, loss.dino.center.value, STUDENT, TEACHER)
+    terms = [reference.assignment_loss(student[int(skips) :], targets, rows, STUDENT) for rows in ([0], [1, 2])]
+    before = loss.prototype.center.value.clone()
+    got = _check(loss, case, [own, *terms, own + 0.7 * terms[0] + 1.3 * terms[1]])
+    loss.update_centers(teacher, teacher_weight, targets)
+    assert torch.equal(loss.prototype.center.value, before) and "intra_entropy" not in got
+
+
+def test_assignment_of_nothing_is_nothing():
+    """Without any prototype, or with one a slide, there is nothing to tell: terms of 0, no gradient of NaN."""
+    for n_prototypes, share_valid in ((3, 0.0), (1, 1.0)):
+        *rest, (vectors, valid, _) = _case()
+        valid = valid & (share_valid > 0)
+        choices = _with_choices((*rest, PrototypeTargets(vectors, valid)), n_prototypes, share_valid)[4]
+        got = _loss(prototype_task="assign")(*rest, TEACHER, choices)
+        assert float(got["intra"]) == float(got["inter"]) == 0.0
+        assert float(got["loss"]) == float(got["self"])
+        assert torch.autograd.grad(got["loss"], rest[0])[0].isfinite().all()
+    with pytest.raises(ValueError, match="gives_choices"):
+        _loss(prototype_task="assign")(*rest, TEACHER, PrototypeTargets(vectors, valid))

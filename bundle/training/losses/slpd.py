@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...core import SettingError, as_bool, as_number
 from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
+from .assignment import assignment_losses
 from .center import moved_centers
 from .dino import DINOLoss
 from .entropy import distillation
@@ -59,6 +60,8 @@ class SLPDLoss(nn.Module):
         sinkhorn_iterations: see :class:`Sinkhorn`, as for the next.
         sinkhorn_queue: views, and as many prototypes, of earlier batches that are balanced together with the batch's.
         bottleneck_dim: d; of use to a queue only.
+        prototype_task: "distill", a prototype's outputs are the target as in [1], or "assign": students tell which of
+            the slide's prototypes is their region's (:func:`assignment_losses`), at the student's temperature.
         koleo_weight: at least 0. (DINOv2 sums over two views and gives each .1; here the mean over views has .2.)
 
     Attributes:
@@ -88,12 +91,14 @@ class SLPDLoss(nn.Module):
         sinkhorn_queue: int = 0,
         bottleneck_dim: int = 0,
         koleo_weight: float = 0.0,
+        prototype_task: Literal["distill", "assign"] = "distill",
     ) -> None:
         super().__init__()
         if centering not in ("center", "sinkhorn"):
             raise SettingError(f'centering must be "center" or "sinkhorn": got {centering!r}.')
         if prototype_center_start not in ("zero", "views"):
             raise SettingError(f'prototype_center_start must be "zero" or "views": got {prototype_center_start!r}.')
+        self.assigns = _assigns(prototype_task, update_per_loss, prototype_center_start, prototype_temperature)
         if min(intra_weight, inter_weight) < 0:
             raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
         balances: list[Sinkhorn | None] = [None, None]
@@ -144,7 +149,8 @@ class SLPDLoss(nn.Module):
             and ``prototype_temperature`` where an option asks for them.
         """
         teacher = teacher.detach()
-        rows = self._rows(student, teacher, teacher_weight, teacher_temperature, prototypes)
+        distilled = None if self.assigns else prototypes
+        rows = self._rows(student, teacher, teacher_weight, teacher_temperature, distilled)
         targets, centers, pairs = rows.targets, rows.centers, rows.pairs
         n_views = len(teacher)
         result = distillation(
@@ -160,6 +166,8 @@ class SLPDLoss(nn.Module):
         n_own = min(1, len(targets) - n_views)  # 0 without prototypes
         kinds = [n_views, n_own, len(targets) - n_views - n_own]
         own, intra, inter = (part.sum() for part in result.loss.split(kinds))
+        if self.assigns and prototypes is not None:
+            intra, inter = self._assigned(student, prototypes)
         intra_weight, inter_weight = self.prototype_share * self.intra_weight, self.prototype_share * self.inter_weight
         local = own + intra_weight * intra + inter_weight * inter
         spread = koleo(student[:n_views]) if self.koleo_weight else None
@@ -173,10 +181,16 @@ class SLPDLoss(nn.Module):
             **dict(zip(("self", "intra", "inter"), means[:3], strict=True)),
             "teacher_entropy": means[3],
             "kl": means[0] - means[3],
-            **({} if prototypes is None else {"intra_entropy": means[4], "inter_entropy": means[5]}),
+            **({} if distilled is None else {"intra_entropy": means[4], "inter_entropy": means[5]}),
             **({} if spread is None else {"koleo": spread.detach()}),
             **({} if rows.temperature is None else {"prototype_temperature": rows.temperature}),
         }
+
+    def _assigned(self, student: Tensor, prototypes: PrototypeTargets) -> tuple[Tensor, Tensor]:
+        counts = sum_over_ranks(self.prototype.counts(prototypes.valid))
+        weight = self.prototype.pair_weight(student, prototypes.valid, counts)
+        losses = assignment_losses(student, prototypes, weight, self.student_temperature)
+        return losses[0], losses[1:].sum()
 
     def _rows(
         self,
@@ -219,10 +233,13 @@ class SLPDLoss(nn.Module):
     def update_centers(self, teacher: Tensor, teacher_weight: Tensor, prototypes: PrototypeTargets | None) -> None:
         """Move both centers, once per step and after :meth:`forward`; arguments as there, on every rank.
 
-        Without prototypes, or with no valid one in the global batch, the prototype center stays; before the first of
-        them it follows the views' if it shall start there.
+        Without prototypes, with no valid one in the global batch, or where they are assigned, their center stays;
+        before the first of them it follows the views' if it shall start there.
         """
         own, shared = self.dino.center, self.prototype.center
+        if self.assigns:
+            self.dino.update_center(teacher, teacher_weight)
+            return
         is_one_by_one = self.prototype.update_per_loss or self.dino.balance is not None
         if prototypes is None or is_one_by_one or own.momentum != shared.momentum:
             self.dino.update_center(teacher, teacher_weight)
@@ -236,3 +253,15 @@ class SLPDLoss(nn.Module):
         torch._foreach_copy_(
             [own.value, shared.value], moved_centers(values, totals, teacher_weight, own.momentum).unbind()
         )
+
+
+def _assigns(task: str, update_per_loss: bool, center_start: str, temperature: float | str | None) -> bool:
+    if task not in ("distill", "assign"):
+        raise SettingError(f'prototype_task must be "distill" or "assign": got {task!r}.')
+    has_other = as_bool(update_per_loss) or center_start != "zero" or temperature is not None
+    if task == "assign" and has_other:
+        raise SettingError(
+            "center_update_per_loss, prototype_center_start and prototype_temperature are about targets made of "
+            "prototypes, and prototype_task: assign makes none: leave them out, or set prototype_task: distill."
+        )
+    return task == "assign"

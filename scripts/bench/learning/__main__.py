@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from bundle.core import BundleError, write_text
 
-from .arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
+from .arms import ABLATIONS, ASSIGNED, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from .cohorts import LEVELS, PlantedTokens, Size, make_cohort
 from .plot import plot
 from .probes import probe
@@ -27,10 +27,13 @@ _ARMS = {
     "plain": PLAIN,
     "shifted": SHIFTED,
     "regional": REGIONAL,
+    "region-shift": REGIONAL[:2],
+    "assigned": ASSIGNED[:1],
+    "region-shift-assigned": ASSIGNED[1:],
     "ablations": ABLATIONS,
     "shifted-ablations": SHIFTED_ABLATIONS,
 }
-_ALL = [*PLAIN, *SHIFTED, *REGIONAL, *ABLATIONS, *SHIFTED_ABLATIONS]
+_ALL = [*PLAIN, *SHIFTED, *REGIONAL, *ASSIGNED, *ABLATIONS, *SHIFTED_ABLATIONS]
 _QUICK = {"max_epochs": 2, "batch_size": 8, "lr": 0.1, "prototype_warmup_epochs": 1, "lr_warmup_epochs": 1}
 
 
@@ -102,7 +105,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         choices=_ARMS,
         default=["plain", "shifted"],
-        help="plain shifted; pair: DINO and SLPD alone",
+        help="plain shifted; pair, region-shift: DINO and SLPD alone",
     )
     parser.add_argument("--slides", type=int, default=Size().n_slides, help="of a cohort, trained on (64)")
     parser.add_argument(

@@ -40,6 +40,7 @@ PLAIN = _arms("family")
 SHIFTED = _arms("family", ", token shift", token_shift="covariance")
 ABLATIONS = _arms("ablations")
 REGIONAL = [arm for name, ids in _WRITTEN["views"].items() for arm in _arms("pair", f", {name}", **ids)]
+ASSIGNED = [*_arms("assigned"), *_arms("assigned", ", region shift", token_shift="region")]
 SHIFTED_ABLATIONS = [
     *_arms("ablations", ", token shift", token_shift="covariance"),
     *_arms("family", ", token swap", token_shift="swap"),

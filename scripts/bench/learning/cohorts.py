@@ -9,16 +9,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bundle.demo import PlantedCohort, planted_tokens
+from bundle.demo import PlantedCohort, PlantedSlide, planted_tokens
 
 from ..cohort import MadeUpTokens
 
 _PLANTED: dict[str, Any] = {"dim": 32, "in_turn": True, "region_patches": 8, "cells": 3, "slide_shift": 0.1}
 _NUISANCE = {"slide_shift": 0.5, "slide_gain": 0.1, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
+_CENTERED = "is_centered"
 LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"proportion": 1.0},  # the shares of token types differ between the classes
     "medium": {"proportion": 0.0},  # only how finely types are mixed does
     "hard": {"proportion": 0.0, **_NUISANCE},  # and each slide and site has a stain
+    "harmonized": {
+        "proportion": 0.0,
+        "noise": 2.4,
+        **_NUISANCE,
+        _CENTERED: True,
+    },  # hard, tokens less their slide's mean
     "region28": {"proportion": 0.0, "region_shift": 0.28},  # medium, and each region has a shift of its own
     "region85": {"proportion": 0.0, "region_shift": 0.85},
 }
@@ -84,6 +91,17 @@ class PlantedTokens(MadeUpTokens):
 def make_cohort(level: str, seed: int, size: Size) -> PlantedTokens:
     """The slides of a seed at a level; other levels of the seed are the same slides, planted otherwise."""
     n_slides, n_all = size.n_slides, size.n_slides + size.n_held_out
-    cohort = planted_tokens(n_all, size.regions, seed=seed, **{**_PLANTED, **LEVELS[level]})
+    planted = {**_PLANTED, **LEVELS[level]}
+    is_centered = planted.pop(_CENTERED, False)
+    cohort = planted_tokens(n_all, size.regions, seed=seed, **planted)
+    if is_centered:
+        cohort = cohort._replace(slides=[_centered(slide) for slide in cohort.slides])
     rest = PlantedTokens(cohort._replace(slides=cohort.slides[n_slides:])) if size.n_held_out else None
     return PlantedTokens(cohort._replace(slides=cohort.slides[:n_slides]), rest)
+
+
+def _centered(slide: PlantedSlide) -> PlantedSlide:
+    """Tokens less the mean tissue token of their slide, as ``center_tokens: slide`` has them."""
+    features = slide.features.astype(np.float32)
+    features[slide.mask] -= features[slide.mask].mean(0)
+    return slide._replace(features=features.astype(np.float16))
