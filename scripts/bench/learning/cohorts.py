@@ -20,12 +20,7 @@ LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"proportion": 1.0},  # the shares of token types differ between the classes
     "medium": {"proportion": 0.0},  # only how finely types are mixed does
     "hard": {"proportion": 0.0, **_NUISANCE},  # and each slide and site has a stain
-    "harmonized": {
-        "proportion": 0.0,
-        "noise": 2.4,
-        **_NUISANCE,
-        _CENTERED: True,
-    },  # hard, tokens less their slide's mean
+    "harmonized": {"proportion": 0.0, "noise": 2.4, **_NUISANCE, _CENTERED: True},  # hard, less each slide's mean
     "region28": {"proportion": 0.0, "region_shift": 0.28},  # medium, and each region has a shift of its own
     "region85": {"proportion": 0.0, "region_shift": 0.85},
 }

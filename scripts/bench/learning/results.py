@@ -29,6 +29,7 @@ class Run(NamedTuple):
         scores: see :func:`~scripts.bench.learning.probes.probe`.
         last: means of the last epoch; empty for baselines.
         seconds: of training.
+        epochs: means of each epoch that was trained after the fork, or all; runs of before kept none.
     """
 
     level: str
@@ -37,6 +38,7 @@ class Run(NamedTuple):
     scores: dict[str, float]
     last: dict[str, float]
     seconds: float
+    epochs: Sequence[dict[str, float]] = ()
 
 
 class Summary(NamedTuple):
@@ -87,7 +89,7 @@ class Results:
         return self.folder / level / f"seed_{seed}"
 
     def once(self, level: str, seed: int, arm: str, work: Callable[[], dict[str, Any]]) -> None:
-        """Do a run, unless it is finished, and keep what it gives: ``scores``, and perhaps ``last``, ``seconds``."""
+        """Do a run, unless it is finished, and keep what it gives: ``scores``, perhaps more."""
         path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", arm).strip("_") + ".json")
         if not path.exists():
             run = Run(level, seed, arm, **{"last": {}, "seconds": 0.0, **work()})

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from torch import nn
@@ -30,7 +31,10 @@ _LEFT_OUT = {
     "TensorBoardHandler",
     "ValidationHandler",
 }
-_WATCHED = ("self", "intra", "inter", "teacher_entropy", "teacher_spread", "instance_accuracy", "other_similarity")
+_WATCHED = (
+    *("self", "intra", "inter", "teacher_entropy", "intra_entropy", "inter_entropy"),
+    *("teacher_spread", "instance_accuracy", "other_similarity"),
+)
 
 
 def parse(
@@ -74,7 +78,8 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
         settings: ids that all arms share.
 
     Returns:
-        ``scores`` (:func:`probe`), ``last`` (means of the last epoch) and ``seconds``.
+        ``scores`` (:func:`probe`), ``last`` (means of the last epoch), ``epochs`` (of each that was trained here) and
+        ``seconds``.
     """
     ids = {**settings, **arm.ids, "seed": seed}
     fork = settings["prototype_warmup_epochs"]
@@ -84,19 +89,24 @@ def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict
         ids["checkpoint_interval"] = fork
     elif not (own / "last.pt").exists():
         shutil.copy(folder / f"{arm.parent}.pt", own / "last.pt")
+    epochs: list[dict[str, float]] = []
     started = time.perf_counter()
     with quietly():
         parser = parse(data, own, {"checkpoint_interval": 0, **ids}, arm.bank)
         parser.get_parsed_content("begin")
         trainer = parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: epochs.append(_watched(trainer.state.record)))
         trainer.run()
     seconds = time.perf_counter() - started
     scores = probe(embed(parser.get_parsed_content("teacher").encoder, data.held_out), data.held_out)
     if arm.parent is None:
         shutil.copy(own / f"epoch_{fork:04d}.pt", folder / f"{arm.name}.pt")
     shutil.rmtree(own)
-    last = {name: float(trainer.state.record[name]) for name in _WATCHED if name in trainer.state.record}
-    return {"scores": scores, "last": last, "seconds": seconds}
+    return {"scores": scores, "last": epochs[-1], "epochs": epochs, "seconds": seconds}
+
+
+def _watched(record: dict[str, float]) -> dict[str, float]:
+    return {name: float(record[name]) for name in _WATCHED if name in record}
 
 
 def untrained(data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> NDArray[np.float32]:
