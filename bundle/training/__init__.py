@@ -13,6 +13,7 @@ from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
 from .handlers.teacher import TeacherUpdateHandler
 from .handlers.tensorboard import TensorBoardHandler
+from .losses.assignment import assignment_losses
 from .losses.center import Center
 from .losses.dino import DINOLoss
 from .losses.entropy import Distillation, distillation
@@ -62,6 +63,7 @@ __all__ = [
     "TeacherUpdateHandler",
     "TensorBoardHandler",
     "TokenImaged",
+    "assignment_losses",
     "distillation",
     "koleo",
     "make_optimizer",
