@@ -189,7 +189,8 @@ def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):
     text = (tmp_path / "results.md").read_text()
     for arm in (*PLAIN, *SHIFTED):
         assert f"| {arm.name} |" in text
-    assert "| SLPD − DINO |" in text and (tmp_path / "learning.png").stat().st_size > 10000
+    assert "| SLPD − DINO |" in text
+    assert all((tmp_path / f"{name}.png").stat().st_size > 10000 for name in ("learning", "pairs"))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("medium/seed_0/*.json")}
     assert len(files) == len(PLAIN) + len(SHIFTED) + 3
     path = tmp_path / "medium" / "seed_0" / "SLPD_token_shift.json"

@@ -16,7 +16,7 @@ from bundle.core import BundleError, write_text
 
 from .arms import ABLATIONS, ASSIGNED, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from .cohorts import LEVELS, PlantedTokens, Size, make_cohort
-from .plot import plot
+from .plot import plot, plot_pairs
 from .probes import probe
 from .results import BASELINES, Results
 from .table import tables
@@ -38,7 +38,7 @@ _QUICK = {"max_epochs": 2, "batch_size": 8, "lr": 0.1, "prototype_warmup_epochs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is asked for and not yet there, then write ``results.md`` and ``learning.png`` of all there is."""
+    """Run what is asked for and not yet there, then write ``results.md`` and two plots of all there is."""
     options = _options(arguments)
     torch.set_num_threads(options.threads)
     settings, size = (
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = tables(results, _ALL)
     write_text(options.output / "results.md", text)
     plot(results, [*PLAIN, *SHIFTED], options.output / "learning.png")
+    plot_pairs(results, _ALL, options.output / "pairs.png")
     print(text)
     return 0
 
@@ -96,7 +97,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Slide-level kNN and probes of what DINO, its prototype terms and SLPD learn on planted cohorts. "
         "A run that is finished is not repeated, one that was killed goes on.",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder of runs, results.md and learning.png")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of runs, results.md, learning.png and pairs.png"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="cohorts, each trained on once an arm (5)")
     parser.add_argument("--first_seed", type=int, default=0, help="of them (0)")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=["medium", "hard"], help="medium hard")

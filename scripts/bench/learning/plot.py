@@ -15,6 +15,7 @@ from .probes import METRICS
 from .results import BASELINES, Results
 
 _SHOWN = ("knn_accuracy", "linear", "prototype", "slide")
+_PAIRED = ("knn_auc", "linear", "prototype", "slide")
 _COLORS = {"DINO": OKABE_ITO["blue"], "SLPD": OKABE_ITO["vermillion"], "": "#555555"}
 
 
@@ -33,6 +34,40 @@ def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
         row[0].set_yticks(range(len(rows[level])), rows[level], fontsize=8)
         row[0].set_ylabel(level, fontsize=10)
     figure.savefig(path, dpi=110)
+
+
+def plot_pairs(results: Results, arms: Sequence[Arm], path: Path) -> None:
+    """Each SLPD beside the DINO that it was forked from, a line a seed: a row of axes a pair, a column a score."""
+    pairs = [(level, arm) for level in results.levels() for arm in arms if arm.name.startswith("SLPD") and arm.parent]
+    pairs = [
+        (level, arm) for level, arm in pairs if results.difference(level, arm.name, str(arm.parent), "linear").n_seeds
+    ]
+    if not pairs:
+        return
+    figure = Figure(figsize=(2.6 * len(_PAIRED), 2.8 * len(pairs)), layout="constrained")
+    axes = figure.subplots(len(pairs), len(_PAIRED), squeeze=False)
+    for row, (level, arm) in zip(axes, pairs, strict=True):
+        for axis, metric in zip(row, _PAIRED, strict=True):
+            _draw_pair(axis, results, level, arm, metric)
+        row[0].set_ylabel(f"{level}\n{arm.name}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_pair(axis: Axes, results: Results, level: str, arm: Arm, metric: str) -> None:
+    names = str(arm.parent), arm.name
+    before, after = (results.scores(level, name, metric) for name in names)
+    for seed in sorted(before.keys() & after.keys()):
+        axis.plot([0, 1], [before[seed], after[seed]], color="#888888", alpha=0.5, linewidth=1)
+    for place, scores in enumerate((before, after)):
+        color = list(_COLORS.values())[place]
+        axis.plot([place] * len(scores), list(scores.values()), ".", color=color, markersize=6)
+    found = results.difference(level, arm.name, str(arm.parent), metric)
+    axis.set_title(f"{METRICS[metric]}\n{found.mean:+.3f} ± {found.half:.3f}, {found.n_seeds} seeds", fontsize=9)
+    axis.set_xticks([0, 1], ["DINO", "SLPD"])
+    axis.set_xlim(-0.25, 1.25)
+    axis.tick_params(labelsize=8)
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _draw(axis: Axes, results: Results, level: str, names: Sequence[str], metric: str) -> None:
