@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import ignite.distributed as idist
 
 _log = logging.getLogger(__name__)
-_RISE = 0.2  # of the entropy before prototypes
-_JUMP = math.log(1.5)  # nats of entropy, and at least: targets spread over half as many outputs again
-_NEAR_UNIFORM = 0.7  # share of a uniform teacher's entropy, where the entropy before prototypes is not known
+# Share of a uniform teacher's entropy. On planted cohorts runs that learn well reach .88 with prototypes, and rise
+# towards it as much without them, so that neither a rise nor .8 is a fault.
+_NEAR_UNIFORM = 0.92
 _ALIKE = 0.1  # the three terms differ by at most this share of their mean
 _PATIENCE = 2  # epochs in a row
 _TRY = (
@@ -20,7 +20,7 @@ _TRY = (
 
 
 class SofteningWatch:
-    """Warns once where targets have become soft since prototypes joined, and the three terms have become one.
+    """Warns once where prototypes have made targets nearly uniform, and the three terms one.
 
     With prototypes that are alike, and alike to the views, ``L_self``, ``L_intra`` and ``L_inter`` are one number: it
     is the entropy of the one target that is left, and a little more. A teacher that has collapsed to a point or to
@@ -30,8 +30,8 @@ class SofteningWatch:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
 
     Attributes:
-        entropy_before: teacher's entropy in the last epoch without prototypes, nats; None where this run has seen none
-            (a resumed one): then being near to uniform counts.
+        entropy_before: teacher's entropy in the last epoch without prototypes, nats, above which it has to lie; None
+            where this run has seen none (a resumed one).
         soft_epochs: how many of them in a row until now.
         is_named: whether it has warned.
     """
@@ -58,9 +58,7 @@ class SofteningWatch:
         terms = [record[name] for name in ("self", "intra", "inter") if record[name] > 0]  # 0: no such targets
         are_alike = len(terms) > 1 and max(terms) - min(terms) <= _ALIKE * sum(terms) / len(terms)
         entropy = record["teacher_entropy"]
-        if self.entropy_before is None:
-            return are_alike and entropy >= _NEAR_UNIFORM * self.uniform
-        return are_alike and entropy - self.entropy_before >= max(_JUMP, _RISE * self.entropy_before)
+        return are_alike and entropy >= max(_NEAR_UNIFORM * self.uniform, self.entropy_before or 0.0)
 
     def _words(self, record: Mapping[str, float]) -> str:
         entropy = record["teacher_entropy"]
