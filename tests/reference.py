@@ -128,6 +128,23 @@ def koleo(views: Tensor) -> Tensor:
     return total / (views.shape[0] * views.shape[1])
 
 
+def masked_token_loss(
+    views: list[tuple[Tensor, Tensor]],
+    student_weight: Tensor,
+    teacher_weight: Tensor,
+    center: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+) -> Tensor:
+    """Mean over views of the mean over a view's hidden tokens, student's and teacher's (n, d); no token gives 0."""
+    total = student_weight.sum() * 0
+    for student, teacher in views:
+        for h, g in zip(student, teacher, strict=True):
+            q = target_distribution(g, teacher_weight, center, teacher_temperature)
+            total = total + cross_entropy(q, h, student_weight, student_temperature) / len(student)
+    return total / len(views)
+
+
 def kmeans(points: Tensor, n_clusters: int, uniforms: Tensor, n_iterations: int) -> tuple[Tensor, Tensor, float]:
     """One run of Lloyd from k-means++ seeds drawn with ``uniforms``: centroids, assignment, inertia."""
     weights = [1.0] * len(points)

@@ -69,12 +69,48 @@ def bottlenecks(weights: Weights, grids: Tensor, n_heads: int, branches: Tensor 
     cells = gelu(linear(weights, f"{at}.phi.0", grids.flatten(2).mT))
     cls = weights[f"{at}.cls_token"].expand(len(grids), -1, -1)
     x = torch.cat([cls, cells], 1) + positions(weights, f"{at}.pos_embed", *grids.shape[2:])
-    for i in range(depth):
-        block, keep = f"{at}.blocks.{i}", branches[:, 2 * i : 2 * i + 2, None, None]
+    return projected(weights, after_blocks(weights, x, n_heads, branches)[:, 0])
+
+
+def view_bottlenecks(
+    weights: Weights, grid: Tensor, n_heads: int, present: Tensor, hidden: Tensor, branches: Tensor | None = None
+) -> Tensor:
+    """One view (D, H, W) -> unit vectors of CLS and of its hidden tokens, row by row, (1 + n, d).
+
+    Tokens that are missing are not in the sequence at all; in place of hidden ones stands the mask token, if the
+    weights have one.
+    """
+    at = "encoder.backbone"
+    depth = len({name.split(".")[3] for name in weights if name.startswith(f"{at}.blocks.")})
+    placed = positions(weights, f"{at}.pos_embed", *grid.shape[1:])
+    sequence, wanted = [weights[f"{at}.cls_token"][0, 0] + placed[0]], [0]
+    sequence += list(weights.get(f"{at}.register_tokens", placed[None, :0])[0])
+    for row in range(grid.shape[1]):
+        for column in range(grid.shape[2]):
+            if not present[row, column]:
+                continue
+            cell = gelu(linear(weights, f"{at}.phi.0", grid[:, row, column]))
+            if hidden[row, column]:
+                wanted.append(len(sequence))
+                cell = weights["mask_token"][0, 0] if "mask_token" in weights else cell
+            sequence.append(cell + placed[1 + row * grid.shape[2] + column])
+    branches = grid.new_ones(1, 2 * depth) if branches is None else branches
+    return projected(weights, after_blocks(weights, torch.stack(sequence)[None], n_heads, branches)[0, wanted])
+
+
+def after_blocks(weights: Weights, x: Tensor, n_heads: int, branches: Tensor) -> Tensor:
+    """All tokens (B, N, dim) after all blocks."""
+    for i in range(branches.shape[1] // 2):
+        block, keep = f"encoder.backbone.blocks.{i}", branches[:, 2 * i : 2 * i + 2, None, None]
         x = x + keep[:, 0] * attention(weights, f"{block}.attn", layer_norm(weights, f"{block}.norm1", x), n_heads)
         hidden = gelu(linear(weights, f"{block}.mlp.fc1", layer_norm(weights, f"{block}.norm2", x)))
         x = x + keep[:, 1] * linear(weights, f"{block}.mlp.fc2", hidden)
-    h = layer_norm(weights, f"{at}.norm", x[:, 0])
+    return x
+
+
+def projected(weights: Weights, x: Tensor) -> Tensor:
+    """Outputs of the blocks (B, dim) -> unit vectors (B, d)."""
+    h = layer_norm(weights, "encoder.backbone.norm", x)
     h = gelu(linear(weights, "encoder.head.mlp.0", h))
     h = gelu(linear(weights, "encoder.head.mlp.2", h))
     h = linear(weights, "encoder.head.mlp.4", h)

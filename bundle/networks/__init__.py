@@ -14,6 +14,7 @@ from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder, untrained_encoder
 from .selection import select_backbone
+from .token_outputs import TokenChoice
 from .token_standard import TokenStandard
 from .vit import PatchViT, RegionViT
 from .vit_architectures import VIT_ARCHITECTURES
@@ -33,6 +34,7 @@ __all__ = [
     "ProjectionHead",
     "RegionDescriber",
     "RegionViT",
+    "TokenChoice",
     "TokenStandard",
     "VIT_ARCHITECTURES",
     "VariantArchitecture",

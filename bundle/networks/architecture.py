@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core import BundleError
 
 _SHOWN = 4
+_REGISTERS = "register_tokens"
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
@@ -28,7 +29,8 @@ def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = 
 
     Returns:
         ``{"kind": "patch", "image_size", "patch_size", "dim", "depth", "n_heads", "mlp_ratio"}`` for a ViT on pixels,
-        ``{"kind": "region", "in_dim", "n_positions", "dim", "depth", "n_heads", "mlp_ratio"}`` for one on tokens.
+        ``{"kind": "region", "in_dim", "n_positions", "dim", "depth", "n_heads", "mlp_ratio"}`` for one on tokens, with
+        ``"n_registers"`` where it has any.
 
     Raises:
         BundleError: the tensors are no such ViT's.
@@ -56,7 +58,8 @@ def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = 
         "mlp_ratio": state["blocks.0.mlp.fc1.weight"].shape[0] / dim,
     }
     if on_tokens:
-        return {"kind": "region", "in_dim": state[first].shape[1], "n_positions": side, **shared}
+        registers = {"n_registers": state[_REGISTERS].shape[1]} if _REGISTERS in state else {}
+        return {"kind": "region", "in_dim": state[first].shape[1], "n_positions": side, **shared, **registers}
     pixels = state[first].shape[-1]
     return {"kind": "patch", "image_size": side * pixels, "patch_size": pixels, **shared}
 
@@ -70,7 +73,8 @@ def _describe(state: Mapping[str, Tensor]) -> str:
     size = f"width {found['dim']}, depth {found['depth']}, MLP ratio {found['mlp_ratio']:g}"
     if found["kind"] == "region":
         side = found["n_positions"]
-        return f"a region ViT on {found['in_dim']}-d tokens ({size}, {side}x{side} positions)"
+        registers = f", {found['n_registers']} registers" if "n_registers" in found else ""
+        return f"a region ViT on {found['in_dim']}-d tokens ({size}, {side}x{side} positions{registers})"
     return f"a patch ViT on {found['image_size']} px images ({size}, {found['patch_size']} px patches)"
 
 

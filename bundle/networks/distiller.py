@@ -12,6 +12,7 @@ from ..core import SettingError
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer
 from .shared_weights import SharedWeights
+from .token_outputs import MASK_TOKEN, TokenChoice, TokenOutputs
 
 
 class Distiller(nn.Module):
@@ -20,16 +21,25 @@ class Distiller(nn.Module):
     Args:
         encoder: backbone and head.
         last_layer: bottlenecks to logits.
+        has_mask_token: it learns what stands in place of tokens that are hidden; from zero, as in iBOT.
     """
 
-    def __init__(self, encoder: Encoder, last_layer: LastLayer) -> None:
+    mask_token: Tensor | None
+
+    def __init__(self, encoder: Encoder, last_layer: LastLayer, has_mask_token: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.last_layer = last_layer
+        token = nn.Parameter(torch.zeros(1, 1, int(encoder.backbone.dim))) if has_mask_token else None  # type: ignore[arg-type]
+        self.register_parameter(MASK_TOKEN, token)
 
     def forward(
-        self, views: Sequence[Tensor], masks: Sequence[Tensor] | None = None, draws: Sequence[Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        views: Sequence[Tensor],
+        masks: Sequence[Tensor] | None = None,
+        draws: Sequence[Tensor] | None = None,
+        choice: TokenChoice | None = None,
+    ) -> tuple[Tensor, ...]:
         """Embed every view; a pass of the backbone for each group of equal size, or one for all on a GPU that drops
         branches and compiles nothing; one of the head for all.
 
@@ -37,24 +47,38 @@ class Distiller(nn.Module):
             views: groups (v, B, C, H, W), all with the same B.
             masks: bool (v, B, H, W) for each group, tokens that are there; None: all, or an encoder that does not ask.
             draws: uniforms (v, B, n_draws) for each group, on the views' device, or None: no stochastic depth.
+            choice: N tokens of the first group, as v B views, that are wanted, too, and which are hidden. The group
+                then has a pass of its own, which is not compiled.
 
         Returns:
             Bottlenecks (sum of v, B, d) of unit length, float32, and the last layer's weight (K, d) as it is: losses
-            normalize its rows where they read them.
+            normalize its rows where they read them. With a choice also bottlenecks (N, d) of the tokens, by the same
+            head.
         """
         images = [group.flatten(0, 1) for group in views]
         rows = [None if draws is None else draws[i].flatten(0, 1) for i in range(len(views))]
         asks = masks is not None and self.encoder.mask_missing
         cells = [masks[i].flatten(0, 1) if asks else None for i in range(len(views))]  # type: ignore[index]
+        if choice is None:
+            bottlenecks = SharedWeights(self.encoder.head, 1)(0, self._embeddings(images, cells, rows))
+            return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
+        outputs = SharedWeights(TokenOutputs(self.encoder.backbone), 1)  # type: ignore[arg-type]
+        first = outputs(0, images[0], cells[0], rows[0], choice, self.mask_token)
+        own, chosen = first.split([len(images[0]), len(choice.places)])
+        others = [self._embeddings(images[1:], cells[1:], rows[1:])] if len(views) > 1 else []
+        found = SharedWeights(self.encoder.head, 1)(0, torch.cat([own, *others, chosen]))
+        bottlenecks, tokens = found.split([len(found) - len(chosen), len(chosen)])
+        return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v, tokens
+
+    def _embeddings(
+        self, images: Sequence[Tensor], cells: Sequence[Tensor | None], rows: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Of all images of all groups."""
         backbone = self.encoder.backbone
-        if len(views) > 1 and _goes_together(backbone, rows[0]):
-            embeddings = SharedWeights(_Together(backbone), 1)(0, images, cells, rows)
-        else:
-            passes = SharedWeights(backbone, len(views))
-            inputs = zip(images, cells, rows, strict=True)
-            embeddings = torch.cat([passes(i, *group) for i, group in enumerate(inputs)])
-        bottlenecks = SharedWeights(self.encoder.head, 1)(0, embeddings)
-        return bottlenecks.unflatten(0, (-1, views[0].shape[1])), self.last_layer.weight_v
+        if len(images) > 1 and _goes_together(backbone, rows[0]):
+            return SharedWeights(_Together(backbone), 1)(0, images, cells, rows)
+        passes = SharedWeights(backbone, len(images))
+        return torch.cat([passes(i, *group) for i, group in enumerate(zip(images, cells, rows, strict=True))])
 
 
 class _Together(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import BundleError, as_bool
+from ..core import BundleError, as_bool, as_number
 from .architecture import infer_vit_architecture, load_into
 from .distiller import Distiller
 from .encoder import Encoder, compile_backbone
@@ -33,6 +33,7 @@ def make_student(
     has_missing: bool = False,
     standardize_tokens: bool | str = "auto",
     statistics: Callable[[], tuple[Tensor, Tensor]] | None = None,
+    mask_weight: float = 0.0,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
@@ -48,6 +49,7 @@ def make_student(
         standardize_tokens: tokens go through :class:`~bundle.networks.TokenStandard` first; ``auto``: as the file's
             training had it, and without a file not.
         statistics: gives mean and standard deviation of the cohort's tokens; asked where they are needed.
+        mask_weight: of the task of hidden tokens; above 0 there is a mask token, which files of weights have not.
 
     Raises:
         BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
@@ -69,7 +71,7 @@ def make_student(
             nn.init.ones_(last_layer.weight_g)
     if as_bool(compiled):
         compile_backbone(encoder, device)
-    return Distiller(encoder, last_layer).to(device)
+    return Distiller(encoder, last_layer, as_number(mask_weight, "mask_weight", low=0) > 0).to(device)
 
 
 def _check_masking(encoder: Encoder, as_trained: bool, wanted: bool | str, path: str | Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core import BundleError
 from .encoder import CENTER_TOKENS, MASK_MISSING
+from .token_outputs import MASK_TOKEN
 
 _CONTAINERS = ("teacher", "student", "state_dict", "model", "network")  # in the order in which they are preferred
 _WRAPPERS = ("module.", "_orig_mod.", "encoder.", "backbone.")
@@ -57,6 +58,8 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
             parts.last_layer[name.removeprefix("last_layer.")] = tensor
         elif name.startswith("mlp."):
             parts.head[name] = tensor
+        elif name == MASK_TOKEN:
+            pass  # of use to training alone
         elif not of_head:  # what else stands under head. is another project's classifier
             parts.backbone[name] = tensor
     if not parts.backbone:

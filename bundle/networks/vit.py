@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core import SettingError, as_bool
+from ..core import SettingError, as_bool, as_whole
 from .blocks import Block, ClassBlock, Groups
 from .drop import keep_rows, keep_scales
 from .positions import resized_positions
@@ -51,6 +51,8 @@ class ClassTokenViT(nn.Module):
         self.drop_rates: list[float] = [rate for rate in rates for _ in range(2)]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + n_positions**2, dim))
+        self.n_registers = 0
+        self.register_parameter("register_tokens", None)
         kinds = [Block] * (depth - 1) + [ClassBlock]
         self.blocks = nn.ModuleList(
             kind(dim, n_heads, mlp_ratio, rate) for kind, rate in zip(kinds, rates, strict=True)
@@ -60,6 +62,8 @@ class ClassTokenViT(nn.Module):
     def _initialize(self) -> None:
         nn.init.trunc_normal_(self.cls_token, std=_INIT_STD)
         nn.init.trunc_normal_(self.pos_embed, std=_INIT_STD)
+        if self.register_tokens is not None:
+            nn.init.trunc_normal_(self.register_tokens, std=_INIT_STD)  # type: ignore[arg-type]
         self.apply(_initialize_linear)
 
     def encode(self, grid: Tensor, mask: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
@@ -71,10 +75,8 @@ class ClassTokenViT(nn.Module):
             draws: uniforms (B, n_draws) for stochastic depth; None drops nothing. On the CPU they skip the work of
                 dropped branches, on a GPU they mask it.
         """
-        kept: list[Tensor] = []
-        if draws is not None:
-            kept = self._kept(draws, grid.device)
-        return self.norm(self._through_blocks(self._sequence(grid), _keys(mask), kept).squeeze(1))
+        kept: list[Tensor] = [] if draws is None else self._kept(draws, grid.device)
+        return self.norm(self._through_blocks(self._sequence(grid), _keys(mask, self.n_registers), kept).squeeze(1))
 
     def _kept(self, draws: Tensor, device: torch.device) -> list[Tensor]:
         """What keeps each branch, for :class:`Block`. On a GPU it masks: gathering and adding rows costs more."""
@@ -99,7 +101,9 @@ class ClassTokenViT(nn.Module):
         larger products. Dropped branches are masked. Not in TorchScript.
         """
         sequences = [self._sequence(grid) for grid in grids]
-        groups = Groups([(x.shape[0], x.shape[1]) for x in sequences], [_keys(mask) for mask in masks])
+        groups = Groups(
+            [(x.shape[0], x.shape[1]) for x in sequences], [_keys(mask, self.n_registers) for mask in masks]
+        )
         x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
         scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
         parts = scales.split([n for n, _ in groups.shapes], 1)
@@ -115,26 +119,32 @@ class ClassTokenViT(nn.Module):
     def _sequence(self, grid: Tensor) -> Tensor:
         positions = resized_positions(self.pos_embed, self.n_positions, grid.shape[1], grid.shape[2])
         first, others = positions.split([1, positions.shape[1] - 1], 1)
-        cls = (self.cls_token + first).expand(grid.shape[0], -1, -1)
-        return torch.cat([cls, grid.flatten(1, 2) + others], 1)
+        before = self.cls_token + first
+        if self.register_tokens is not None:
+            before = torch.cat([before, self.register_tokens], 1)  # type: ignore[list-item]
+        before = before.expand(grid.shape[0], -1, -1)
+        return torch.cat([before, grid.flatten(1, 2) + others], 1)
 
     def encode_and_attend(self, grid: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``encode`` without draws, and where CLS looks in the last block, (B, heads, H, W), in one pass.
 
-        The weights are not negative; a head's sum to 1 minus what CLS gives to itself. Not in TorchScript.
+        The weights are not negative; a head's sum to 1 minus what CLS and registers get. Not in TorchScript.
         """
-        x, keys = self._sequence(grid), _keys(mask)
+        x, keys = self._sequence(grid), _keys(mask, self.n_registers)
         for block in self.blocks[:-1]:
             x = block(x, keys)
         last = self.blocks[-1]
         weights = last.attn.weights_of_first(last.norm1(x), keys)  # type: ignore[operator, union-attr]
-        return self.norm(last(x, keys).squeeze(1)), weights[:, :, 1:].unflatten(-1, (grid.shape[1], grid.shape[2]))
+        return self.norm(last(x, keys).squeeze(1)), weights[..., 1 + self.n_registers :].unflatten(
+            -1, tuple(grid.shape[1:3])
+        )
 
     @property
     def architecture(self) -> dict[str, int | float]:
         """The arguments that make a network for the same weights."""
         own = {"depth": len(self.blocks)}
-        return {name: own[name] if name in own else getattr(self, name) for name in self.arguments}
+        found = {name: own[name] if name in own else getattr(self, name) for name in self.arguments}
+        return found | ({"n_registers": self.n_registers} if self.n_registers else {})
 
     def embed(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """Image (B, C, height, width) -> grid (B, H, W, dim); ``mask`` as in ``encode``."""
@@ -150,21 +160,22 @@ class ClassTokenViT(nn.Module):
 
 
 class RegionViT(ClassTokenViT):
-    """Region encoder (HIPT's ViT4096-256): token grid -> region embedding.
+    """Region encoder (HIPT's ViT4096-256 [1]): token grid -> region embedding.
 
     Args:
         in_dim: values of a token, D.
         dim, depth, n_heads, mlp_ratio, n_positions, drop_path: see :class:`ClassTokenViT`. ``n_positions`` counts
             tokens; one token is one 256 px patch.
         standardized: has a place for the numbers of standardized tokens, which change nothing yet; ``auto``: has none.
+        n_registers: learned tokens after CLS, without a position, never masked, in no output [2].
 
     Attributes:
         standard: what tokens go through first, see :class:`~bundle.networks.TokenStandard`; None: they stay as they
             are. A state dict that has its numbers brings it along.
 
     References:
-        Chen et al., "Scaling vision transformers to gigapixel images via hierarchical self-supervised learning",
-        CVPR 2022.
+        [1] Chen et al., "Scaling vision transformers to gigapixel images via hierarchical self-supervised learning",
+        CVPR 2022. [2] Darcet et al., "Vision transformers need registers", ICLR 2024.
     """
 
     arguments = ("in_dim", "dim", "depth", "n_heads", "mlp_ratio", "n_positions")
@@ -179,9 +190,13 @@ class RegionViT(ClassTokenViT):
         n_positions: int = 14,
         drop_path: float = 0.1,
         standardized: bool | str = False,
+        n_registers: int = 0,
     ) -> None:
         super().__init__(dim, depth, n_heads, mlp_ratio, n_positions, drop_path)
         self.in_dim = in_dim
+        self.n_registers = as_whole(n_registers, "n_registers")
+        if self.n_registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, self.n_registers, dim))
         has_standard = standardized != "auto" and as_bool(standardized)
         self.standard: TokenStandard | None = TokenStandard.without_numbers(in_dim) if has_standard else None
         self.phi = nn.Sequential(nn.Linear(in_dim, dim), nn.GELU(), nn.Dropout(0.0))
@@ -269,12 +284,12 @@ class PatchEmbedding(nn.Module):
         return F.linear(squares, self.proj.weight.flatten(1), self.proj.bias)
 
 
-def _keys(mask: Tensor | None) -> Tensor | None:
-    """Cells that are there, bool (B, H, W) -> keys to look at, CLS among them, (B, 1, 1, 1 + H W)."""
+def _keys(mask: Tensor | None, n_registers: int = 0) -> Tensor | None:
+    """Cells that are there, bool (B, H, W) -> keys to look at, CLS and registers among them, (B, 1, 1, N)."""
     if mask is None:
         return None
     cells = mask.flatten(1)
-    return torch.cat([cells.new_ones(cells.shape[0], 1), cells], 1).unsqueeze(1).unsqueeze(1)
+    return torch.cat([cells.new_ones(cells.shape[0], 1 + n_registers), cells], 1).unsqueeze(1).unsqueeze(1)
 
 
 def _initialize_linear(module: nn.Module) -> None:

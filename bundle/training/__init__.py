@@ -18,6 +18,7 @@ from .losses.center import Center
 from .losses.dino import DINOLoss
 from .losses.entropy import Distillation, distillation
 from .losses.koleo import koleo
+from .losses.masked_tokens import MaskedTokenLoss, MaskedTokens
 from .losses.prototype import PrototypeLoss
 from .losses.sinkhorn import Sinkhorn
 from .losses.slpd import SLPDLoss
@@ -26,6 +27,7 @@ from .region_choice import trained_regions
 from .region_features import RegionFeatures
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCropsd
+from .transforms.token_blocks import RandTokenBlocksd
 from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop, RandTokenCropsd
 from .transforms.token_fill import RandTokenFilld
 from .transforms.token_image import TokenImaged
@@ -46,9 +48,12 @@ __all__ = [
     "GradientClipHandler",
     "HistoryHandler",
     "InstanceHandler",
+    "MaskedTokenLoss",
+    "MaskedTokens",
     "PrototypeLoss",
     "PrototypeRampHandler",
     "RandImageCropsd",
+    "RandTokenBlocksd",
     "RandTokenCropsd",
     "RandTokenFilld",
     "RandTokenShiftd",

@@ -1,7 +1,9 @@
 """The training engine of both stages: a student learns from its teacher's view of the same images."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ignite.engine import Events
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..core import as_bool
+from ..networks import TokenChoice
 from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
 from ..prototypes import PrototypeBank, PrototypeTargets
 from .handlers.turn import in_turn
+from .losses.masked_tokens import MaskedTokens
 
 _ON_HOST = {"region_id", "present"}  # what crops are chosen by: many small operations, each a launch on a GPU
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
@@ -40,7 +44,8 @@ class SlpdTrainer(Trainer):
         optimizer: over the student's parameters.
         loss_function: a :class:`~bundle.training.SLPDLoss`.
         view_maker: dictionary transform that adds ``views``, a list of [v, B, C, H, W]; the first group is for both;
-            where tokens are missing also ``masks``, a list of [v, B, H, W].
+            where tokens are missing also ``masks``, a list of [v, B, H, W]; where tokens of the first group are to be
+            hidden from the student also ``hidden``, bool [v, B, H, W] on the host.
         inferer: runs the student on the views.
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
@@ -96,21 +101,23 @@ class SlpdTrainer(Trainer):
         made = self.view_maker(batch | {"epoch": engine.state.epoch})
         views, masks = made["views"], made.get("masks")
         draws = self._depth_draws(views, region_ids)
+        hidden = _Hidden.of(made.get("hidden"), views[0].device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
-                teacher, teacher_weight = self.teacher(views[:1], masks and masks[:1])
-            student, student_weight = self.inferer(views, self.network, masks, draws)
+                teacher, teacher_weight, *seen = self.teacher(views[:1], masks and masks[:1], None, hidden.shown)
+            student, student_weight, *told = self.inferer(views, self.network, masks, draws, hidden.choice)
+            tokens = MaskedTokens(told[0], seen[0], hidden.share) if told else None
             engine.state.bottlenecks = student.detach(), teacher  # for handlers that look at them
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             terms = self.loss_function(
-                student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets
+                student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets, tokens
             )
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.optimizer.step()
-        self.loss_function.update_centers(teacher, teacher_weight, targets)  # type: ignore[operator]
+        self.loss_function.update_centers(teacher, teacher_weight, targets, tokens)  # type: ignore[operator]
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
         return {name: value.detach() for name, value in watched.items()}
@@ -121,6 +128,25 @@ class SlpdTrainer(Trainer):
         n_views = [len(group) for group in views]
         draws = keyed_uniforms(self.seed, self.state.epoch, region_ids, _DEPTH_STREAM, sum(n_views), n_draws)
         return list(hand_over(draws, views[0].device).split(n_views))
+
+
+class _Hidden(NamedTuple):
+    """Tokens of the first group that the student is not to see: for it, for the teacher, share in their view's mean."""
+
+    choice: TokenChoice | None
+    shown: TokenChoice | None
+    share: Tensor
+
+    @classmethod
+    def of(cls, hidden: Tensor | None, device: torch.device) -> _Hidden:
+        """Places are counted on the host, which then waits for no device."""
+        if hidden is None:
+            return cls(None, None, torch.zeros(0))
+        cells = hidden.flatten(0, 1)
+        counts = cells.flatten(1).sum(1)
+        places = hand_over(cells.flatten().nonzero()[:, 0], device)
+        share = hand_over((1.0 / counts.double()).repeat_interleave(counts), device)
+        return cls(TokenChoice(places, hand_over(cells, device)), TokenChoice(places, None), share)
 
 
 def _start_epoch(engine: SlpdTrainer) -> None:

@@ -67,6 +67,7 @@ class RegionModel(NamedTuple):
             "embed_dim": self.dim,
             "depth": int(backbone["depth"]),  # type: ignore[index]
             "n_heads": int(backbone["n_heads"]),  # type: ignore[index]
+            "n_registers": int(backbone.get("n_registers", 0)),  # type: ignore[operator, union-attr]
             "hidden_dim": int(mlp[0].out_features),  # type: ignore[index, union-attr]
             "bottleneck_dim": int(mlp[4].out_features),  # type: ignore[index, union-attr]
             "standardize_tokens": "auto" if self.encoder.backbone.standard is None else "true",

@@ -3,9 +3,12 @@
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
 
+from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
 from bundle.prototypes import PrototypeChoices, PrototypeTargets
-from bundle.training import SLPDLoss
+from bundle.training import MaskedTokens, SLPDLoss
+from bundle.training.slpd_trainer import _Hidden
 
 BALANCED = {"centering": "sinkhorn", "bottleneck_dim": 6}
 ALL = BALANCED | {"sinkhorn_queue": 7, "prototype_temperature": "match", "koleo_weight": 0.3}
@@ -21,7 +24,10 @@ CASES = [  # options, each rank's rows, share of prototypes that exist, precisio
     ({"koleo_weight": 0.3}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),
     ({"prototype_task": "assign"}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),
     ({"prototype_task": "assign"}, (slice(0, 0), slice(0, 5)), 0.0, torch.float64),
+    ({"mask_weight": 0.7}, (slice(0, 1), slice(1, 5)), 0.6, torch.float64),  # the first rank has no hidden token
+    (BALANCED | {"mask_weight": 0.7}, DEALT, 0.6, torch.float64),
 ]
+HIDDEN = [[0, 2, 1, 0, 3], [0, 1, 0, 4, 2]]  # tokens of two views of five regions
 
 
 def _batch(share_valid):
@@ -41,10 +47,40 @@ def _step(rows, options, share_valid, dtype):
     prototypes = PrototypeTargets(vectors[:, rows], valid[:, rows], choices)
     loss = SLPDLoss(30, **options).to(dtype)
     for _ in range(2):
-        terms = loss(student, weight, views[:2, rows].flip(0), weight.detach(), 0.04, prototypes)
-        loss.update_centers(views[:2, rows], weight.detach(), prototypes)
+        tokens = _tokens(student, views[:2, rows], rows)
+        terms = loss(student, weight, views[:2, rows].flip(0), weight.detach(), 0.04, prototypes, tokens)
+        loss.update_centers(views[:2, rows], weight.detach(), prototypes, tokens)
     gradients = torch.autograd.grad(terms["loss"], (student, weight))
     return {name: term.detach() for name, term in terms.items()}, *gradients, loss.state_dict()
+
+
+def _tokens(student, teacher, rows):
+    """Hidden tokens of two views, each made of its view's bottleneck, so that the student's has a gradient of them."""
+    counts = torch.tensor(HIDDEN)[:, rows].flatten()
+    turned = student[2:4].flatten(0, 1), teacher.flip(2).flatten(0, 1)
+    share = (1 / counts.double()).repeat_interleave(counts)
+    return MaskedTokens(*(vectors.repeat_interleave(counts, 0) for vectors in turned), share)
+
+
+def _network_step(rows):
+    """Gradients of all weights after two steps of a whole student of some regions, behind DDP where there are ranks."""
+    torch.manual_seed(0)
+    encoder = Encoder(RegionViT(5, 8, 2, 2, n_positions=4, n_registers=1), ProjectionHead(8, 10, 6))
+    student = Distiller(encoder, LastLayer(6, 30), has_mask_token=True)
+    teacher, loss = frozen_copy(student), SLPDLoss(30, mask_weight=0.7)
+    views, hidden = [torch.randn(n, 5, 5, side, side) for n, side in ((2, 4), (1, 2))], torch.rand(2, 5, 4, 4) < 0.3
+    hidden[:, 0] = False
+    asked = _Hidden.of(hidden[:, rows], torch.device("cpu"))
+    network = DistributedDataParallel(student) if dist.is_initialized() else student
+    for _ in range(2):
+        network.zero_grad()
+        own = [group[:, rows] for group in views]
+        guess, weight, told = network(own, None, None, asked.choice)
+        target, teacher_weight, seen = teacher(own[:1], None, None, asked.shown)
+        tokens = MaskedTokens(told, seen, asked.share)
+        loss(guess, weight, target, teacher_weight, 0.04, None, tokens)["loss"].backward()
+        loss.update_centers(target, teacher_weight, None, tokens)
+    return {name: p.grad for name, p in student.named_parameters() if p.requires_grad}
 
 
 def _work(rank, meeting, results):
@@ -54,13 +90,15 @@ def _work(rank, meeting, results):
     for options, shares, share_valid, dtype in CASES:
         out.append(_step(shares[rank], options, share_valid, dtype))
     torch.save(out, f"{results}.{rank}")
+    torch.save(_network_step(CASES[0][1][rank]), f"{results}.network.{rank}")
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path):
     """Ranks with 1 and 4, 0 and 5, 2 and 3 regions report the loss, average to the gradients and hold the centers of
     one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature,
-    KoLeo and assignment, to 1e-10."""
+    KoLeo, assignment and hidden tokens, to 1e-10. A network of which a rank hides nothing has one
+    process's gradients as well."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     results = [torch.load(f"{tmp_path / 'result'}.{rank}", weights_only=True) for rank in range(2)]
     for i, (options, shares, share_valid, dtype) in enumerate(CASES):
@@ -76,3 +114,7 @@ def test_two_processes_equal_one(tmp_path):
         for rows, (_, grad, _, _) in zip(shares, ranks, strict=True):
             together[:, rows] = grad / 2
         torch.testing.assert_close(together, grad_student, **tolerance)
+    alone = _network_step(slice(0, 5))
+    for rank in range(2):
+        gradients = torch.load(f"{tmp_path / 'result'}.network.{rank}", weights_only=True)
+        torch.testing.assert_close(gradients, alone, rtol=1e-4, atol=1e-6)

@@ -17,14 +17,17 @@ from ...core import BundleError, read_history, write_text
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
-_SPOKEN = ("loss", "self", "intra", "inter", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
+_SPOKEN = ("loss", "self", "intra", "inter", "masked", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("loss [nats]", ("self", "intra", "inter")),
-    ("targets: entropy; KL to student [nats]", ("teacher_entropy", "intra_entropy", "inter_entropy", "kl")),
+    ("loss [nats]", ("self", "intra", "inter", "masked")),
+    (
+        "targets: entropy; KL to student [nats]",
+        ("teacher_entropy", "intra_entropy", "inter_entropy", "masked_entropy", "kl"),
+    ),
     ("teacher spread (0 = collapsed)", ("teacher_spread",)),
     ("prototypes: stay / dead [share]", ("agreement", "neighbor_agreement", "dead_share")),
     ("kNN over slides", ("knn_accuracy", "mean_token_knn_accuracy", "knn_auc")),
-    ("length of the centers", ("center_norm", "prototype_center_norm")),
+    ("length of the centers", ("center_norm", "prototype_center_norm", "masked_center_norm")),
 )
 
 

@@ -6,7 +6,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ...core import SettingError, as_bool
 from ...prototypes import PrototypeTargets
+
+
+def assigns(task: str, update_per_loss: bool, center_start: str, temperature: float | str | None) -> bool:
+    """Whether prototypes are told apart by students, rather than made into targets of outputs.
+
+    Raises:
+        SettingError: another task, or options of such targets where there are none.
+    """
+    if task not in ("distill", "assign"):
+        raise SettingError(f'prototype_task must be "distill" or "assign": got {task!r}.')
+    has_other = as_bool(update_per_loss) or center_start != "zero" or temperature is not None
+    if task == "assign" and has_other:
+        raise SettingError(
+            "center_update_per_loss, prototype_center_start and prototype_temperature are about targets made of "
+            "prototypes, and prototype_task: assign makes none: leave them out, or set prototype_task: distill."
+        )
+    return task == "assign"
 
 
 def assignment_losses(student: Tensor, targets: PrototypeTargets, weight: Tensor, temperature: float) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...core import SettingError, as_number
 from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
+from .assignment import assignment_losses
 from .center import Center
 from .entropy import distillation
 from .matched_temperature import matched_temperature, mean_entropy
@@ -107,6 +108,12 @@ class PrototypeLoss(nn.Module):
             self.student_temperature,
             temperature,
         ).loss
+        return losses[0], losses[1:].sum()
+
+    def assignment(self, student: Tensor, prototypes: PrototypeTargets) -> tuple[Tensor, Tensor]:
+        """Both losses where students tell which prototype is their region's (:func:`assignment_losses`), as above."""
+        weight = self.pair_weight(student, prototypes.valid, sum_over_ranks(self.counts(prototypes.valid)))
+        losses = assignment_losses(student, prototypes, weight, self.student_temperature)
         return losses[0], losses[1:].sum()
 
     def rows(

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ...core import SettingError, as_bool, as_number
 from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
-from .assignment import assignment_losses
+from .assignment import assigns
 from .center import moved_centers
 from .dino import DINOLoss
 from .entropy import distillation
 from .koleo import koleo
+from .masked_tokens import MaskedTokenLoss, MaskedTokens
 from .prototype import PrototypeLoss
 from .sinkhorn import Sinkhorn
 
@@ -27,12 +28,14 @@ class _Rows(NamedTuple):
         targets: shape (T', B, d).
         centers: shape (T', K).
         pairs: weight of each pair, shape (T', S, B).
+        n_regions: of the global batch.
         temperature: of the prototypes, where it was looked for.
     """
 
     targets: Tensor
     centers: Tensor
     pairs: Tensor
+    n_regions: Tensor
     temperature: Tensor | None
 
 
@@ -40,7 +43,8 @@ class SLPDLoss(nn.Module):
     """``L = L_self + a (intra_weight L_intra + inter_weight L_inter)`` [1], from one pass over the outputs.
 
     a is ``prototype_share``, 1 unless a handler ramps it. With ``koleo_weight``, that times :func:`koleo` of the
-    student's views that the teacher sees, too, is added: of their bottlenecks, for that is where prototypes live.
+    student's views that the teacher sees, too, is added: of their bottlenecks, for that is where prototypes live. With
+    ``mask_weight``, that times :class:`MaskedTokenLoss` of the tokens hidden from the student.
 
     :class:`DINOLoss` and :class:`PrototypeLoss` say what each term is and hold its center; here their pairs are
     weighted and distilled together. Both centers are buffers, so they are in the state dict.
@@ -63,6 +67,7 @@ class SLPDLoss(nn.Module):
         prototype_task: "distill", a prototype's outputs are the target as in [1], or "assign": students tell which of
             the slide's prototypes is their region's (:func:`assignment_losses`), at the student's temperature.
         koleo_weight: at least 0. (DINOv2 sums over two views and gives each .1; here the mean over views has .2.)
+        mask_weight: at least 0.
 
     Attributes:
         prototype_share: what both prototype terms are multiplied by, beside their weights; in [0, 1].
@@ -92,13 +97,14 @@ class SLPDLoss(nn.Module):
         bottleneck_dim: int = 0,
         koleo_weight: float = 0.0,
         prototype_task: Literal["distill", "assign"] = "distill",
+        mask_weight: float = 0.0,
     ) -> None:
         super().__init__()
         if centering not in ("center", "sinkhorn"):
             raise SettingError(f'centering must be "center" or "sinkhorn": got {centering!r}.')
         if prototype_center_start not in ("zero", "views"):
             raise SettingError(f'prototype_center_start must be "zero" or "views": got {prototype_center_start!r}.')
-        self.assigns = _assigns(prototype_task, update_per_loss, prototype_center_start, prototype_temperature)
+        self.assigns = assigns(prototype_task, update_per_loss, prototype_center_start, prototype_temperature)
         if min(intra_weight, inter_weight) < 0:
             raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
         balances: list[Sinkhorn | None] = [None, None]
@@ -116,6 +122,16 @@ class SLPDLoss(nn.Module):
             temperature=prototype_temperature,
             balance=balances[1],
         )
+        self.masked: MaskedTokenLoss | None = None
+        if as_number(mask_weight, "mask_weight", low=0) > 0:
+            balance = Sinkhorn(n_iterations=sinkhorn_iterations) if balances[0] is not None else None
+            self.masked = MaskedTokenLoss(
+                out_dim,
+                mask_weight,
+                student_temperature=student_temperature,
+                center_momentum=center_momentum,
+                balance=balance,
+            )
         self.student_temperature = as_number(student_temperature, "student_temperature", low=1e-4)
         self.intra_weight, self.inter_weight = intra_weight, inter_weight
         self.koleo_weight = as_number(koleo_weight, "koleo_weight", low=0)
@@ -130,6 +146,7 @@ class SLPDLoss(nn.Module):
         teacher_weight: Tensor,
         teacher_temperature: float,
         prototypes: PrototypeTargets | None = None,
+        tokens: MaskedTokens | None = None,
     ) -> dict[str, Tensor]:
         """Compare views and prototypes; the centers stay as they are.
 
@@ -140,13 +157,15 @@ class SLPDLoss(nn.Module):
             teacher_weight: last layer of the teacher, shape (K, d); the directions of its rows count.
             teacher_temperature: above 0.
             prototypes: targets of the B regions; None (on every rank) before the first clustering.
+            tokens: those that are hidden from the student, if there is a ``mask_weight``.
 
         Returns:
             Scalars in nats over the global batch: ``loss`` (carries the gradient, scaled so that the mean over ranks
             is the gradient of the global loss), ``self``, ``intra``, ``inter`` (each before its weight),
             ``teacher_entropy`` and ``kl`` = ``self - teacher_entropy`` (means over the pairs of views); with prototypes
-            also the mean entropy of their targets, ``intra_entropy`` and ``inter_entropy``; ``koleo`` before its weight
-            and ``prototype_temperature`` where an option asks for them.
+            also the mean entropy of their targets, ``intra_entropy`` and ``inter_entropy``; ``koleo`` and ``masked``
+            before their weights, ``masked_entropy`` of the targets of a view with hidden tokens, and
+            ``prototype_temperature`` where an option asks for them.
         """
         teacher = teacher.detach()
         distilled = None if self.assigns else prototypes
@@ -167,14 +186,17 @@ class SLPDLoss(nn.Module):
         kinds = [n_views, n_own, len(targets) - n_views - n_own]
         own, intra, inter = (part.sum() for part in result.loss.split(kinds))
         if self.assigns and prototypes is not None:
-            intra, inter = self._assigned(student, prototypes)
+            intra, inter = self.prototype.assignment(student, prototypes)
         intra_weight, inter_weight = self.prototype_share * self.intra_weight, self.prototype_share * self.inter_weight
         local = own + intra_weight * intra + inter_weight * inter
         spread = koleo(student[:n_views]) if self.koleo_weight else None
         if spread is not None:
             local = local + self.koleo_weight * spread
+        hidden = self._hidden(tokens, student_weight, teacher_weight, teacher_temperature, rows.n_regions * n_views)
+        if self.masked is not None and hidden:
+            local = local + self.masked.weight * hidden[0]
         entropies = [part.sum() for part in (pairs.sum(1) * result.target_entropy).split(kinds)]
-        shares = torch.stack([local, own, intra, inter, *entropies])
+        shares = torch.stack([local, own, intra, inter, *entropies, *hidden])
         total, *means = (sum_over_ranks(shares) / idist.get_world_size()).unbind()
         return {
             "loss": local + (total - local.detach()),
@@ -183,14 +205,23 @@ class SLPDLoss(nn.Module):
             "kl": means[0] - means[3],
             **({} if distilled is None else {"intra_entropy": means[4], "inter_entropy": means[5]}),
             **({} if spread is None else {"koleo": spread.detach()}),
+            **({"masked": means[6], "masked_entropy": means[7] / means[8].clamp(min=1e-9)} if hidden else {}),
             **({} if rows.temperature is None else {"prototype_temperature": rows.temperature}),
         }
 
-    def _assigned(self, student: Tensor, prototypes: PrototypeTargets) -> tuple[Tensor, Tensor]:
-        counts = sum_over_ranks(self.prototype.counts(prototypes.valid))
-        weight = self.prototype.pair_weight(student, prototypes.valid, counts)
-        losses = assignment_losses(student, prototypes, weight, self.student_temperature)
-        return losses[0], losses[1:].sum()
+    def _hidden(
+        self,
+        tokens: MaskedTokens | None,
+        student_weight: Tensor,
+        teacher_weight: Tensor,
+        temperature: float,
+        n_views: Tensor,
+    ) -> list[Tensor]:
+        """The term of hidden tokens, scaled to a mean over ``n_views`` of all ranks, their entropy, their views."""
+        if self.masked is None or tokens is None:
+            return []
+        loss, sums = self.masked(tokens, student_weight, teacher_weight, temperature)
+        return [loss * idist.get_world_size() / n_views.clamp(min=1), *sums.unbind()]
 
     def _rows(
         self,
@@ -207,7 +238,7 @@ class SLPDLoss(nn.Module):
         centers = self.dino.centers(teacher, teacher_weight, temperature)
         pairs = self.dino.pair_weight(student, teacher, total[0])
         if prototypes is None:
-            return _Rows(teacher, centers, pairs, None)
+            return _Rows(teacher, centers, pairs, total[0], None)
         matches = self.prototype.temperature == "match"
         wanted = self.dino.entropy(teacher, teacher_weight, temperature) if matches else None
         shared = self.prototype.rows(prototypes, teacher_weight, temperature, wanted)
@@ -215,11 +246,12 @@ class SLPDLoss(nn.Module):
             torch.cat([teacher, shared.vectors]),
             torch.cat([centers, shared.centers]),
             torch.cat([pairs, self.prototype.pair_weight(student, prototypes.valid, total[1:])]),
+            total[0],
             shared.temperature if torch.is_tensor(shared.temperature) else None,
         )
 
     def center_norms(self) -> dict[str, Tensor]:
-        """Lengths of both centers, ``center_norm`` and ``prototype_center_norm``: they settle in a healthy run.
+        """Lengths of the centers, ``center_norm`` and ``prototype_center_norm``: they settle in a healthy run.
 
         Without centers, none.
         """
@@ -228,14 +260,23 @@ class SLPDLoss(nn.Module):
         return {
             "center_norm": self.dino.center.value.norm(),
             "prototype_center_norm": self.prototype.center.value.norm(),
+            **({} if self.masked is None else {"masked_center_norm": self.masked.center.value.norm()}),
         }
 
-    def update_centers(self, teacher: Tensor, teacher_weight: Tensor, prototypes: PrototypeTargets | None) -> None:
-        """Move both centers, once per step and after :meth:`forward`; arguments as there, on every rank.
+    def update_centers(
+        self,
+        teacher: Tensor,
+        teacher_weight: Tensor,
+        prototypes: PrototypeTargets | None,
+        tokens: MaskedTokens | None = None,
+    ) -> None:
+        """Move all centers, once per step and after :meth:`forward`; arguments as there, on every rank.
 
         Without prototypes, with no valid one in the global batch, or where they are assigned, their center stays;
         before the first of them it follows the views' if it shall start there.
         """
+        if self.masked is not None and tokens is not None:
+            self.masked.update_center(tokens, teacher_weight)
         own, shared = self.dino.center, self.prototype.center
         if self.assigns:
             self.dino.update_center(teacher, teacher_weight)
@@ -253,15 +294,3 @@ class SLPDLoss(nn.Module):
         torch._foreach_copy_(
             [own.value, shared.value], moved_centers(values, totals, teacher_weight, own.momentum).unbind()
         )
-
-
-def _assigns(task: str, update_per_loss: bool, center_start: str, temperature: float | str | None) -> bool:
-    if task not in ("distill", "assign"):
-        raise SettingError(f'prototype_task must be "distill" or "assign": got {task!r}.')
-    has_other = as_bool(update_per_loss) or center_start != "zero" or temperature is not None
-    if task == "assign" and has_other:
-        raise SettingError(
-            "center_update_per_loss, prototype_center_start and prototype_temperature are about targets made of "
-            "prototypes, and prototype_task: assign makes none: leave them out, or set prototype_task: distill."
-        )
-    return task == "assign"

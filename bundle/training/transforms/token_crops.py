@@ -57,6 +57,7 @@ class RandTokenCrops(KeyedRandomizable, Transform):
         self.groups = [(int(n_global), int(global_size)), (int(n_local), int(local_size))]
         self.flip_prob = float(flip_prob)
         self.lines: list[Tensor] = []
+        self.shown: list[Tensor] = []
 
     def randomize(self, data: tuple[Tensor, int, int, int, Tensor | None]) -> None:
         """Choose the cells of every view.
@@ -110,11 +111,12 @@ class RandTokenCrops(KeyedRandomizable, Transform):
             present: bool [B, H, W] beside ``region_ids``, tokens that are there.
 
         Returns:
-            Views, and which of their tokens are there: groups of bool (v, B, s, s), on the tokens' device.
+            Views, and which of their tokens are there: groups of bool (v, B, s, s), on the tokens' device; ``shown`` is
+            the same beside ``present``.
         """
         views = self._views(tokens, region_ids, epoch, present)
-        shown = [_picked(present.unsqueeze(-1), lines).squeeze(-1) for lines in self.lines]
-        return views, [hand_over(mask, tokens.device) for mask in shown]
+        self.shown = [_picked(present.unsqueeze(-1), lines).squeeze(-1) for lines in self.lines]
+        return views, [hand_over(mask, tokens.device) for mask in self.shown]
 
     def _views(self, tokens: Tensor, region_ids: Tensor, epoch: int, present: Tensor | None) -> list[Tensor]:
         _, height, width, _ = tokens.shape
@@ -131,7 +133,8 @@ class RandTokenCropsd(RandViewsd):
     Args:
         keys: the key of the token grids [B, H, W, D].
         n_global, global_size, n_local, local_size, flip_prob, seed: see :class:`RandTokenCrops`.
-        mask_missing: read ``present`` [B, H, W], too, prefer crops with tokens, and add ``masks`` of the views.
+        mask_missing: read ``present`` [B, H, W], too, prefer crops with tokens, and add ``masks`` of the views, and as
+            ``shown`` the same where ``present`` is.
     """
 
     def __init__(
@@ -156,6 +159,7 @@ class RandTokenCropsd(RandViewsd):
         batch = self.checked(data)
         key = batch["region_id"], int(batch["epoch"])
         batch["views"], batch["masks"] = self.crops.with_masks(batch[self.keys[0]], *key, batch["present"])
+        batch["shown"] = self.crops.shown
         return batch
 
 

@@ -125,7 +125,7 @@ class RandTokenFill(KeyedRandomizable, Transform):
 class RandTokenFilld(Transform):
     """A view maker whose views are then filled by :class:`RandTokenFill`; ``none`` leaves them as they are.
 
-    Filled views have no ``masks`` any more: there is nothing to leave out.
+    Filled views have no ``masks`` any more, nor ``shown``: there is nothing to leave out.
 
     Args:
         view_maker: dictionary transform that adds ``views`` and, where they are to be filled, ``masks``.
@@ -165,6 +165,7 @@ class RandTokenFilld(Transform):
             tissue = hand_over(mask, tokens.device) & hand_over(batch["present"], tokens.device)
             key = batch["region_id"], int(batch["epoch"])
             batch["views"] = self.fill(batch["views"], batch.pop("masks"), tokens, tissue, *key)
+            batch.pop("shown", None)
         return batch
 
 
