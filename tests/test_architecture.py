@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "bottom": ("cohort", "core", "pages", "parallel"),
-    "middle": ("networks", "prototypes", "slides", "storage"),
+    "middle": ("heads", "networks", "prototypes", "slides", "storage"),
     "top": ("demo", "evaluation", "explore", "pipelines", "serving", "training"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS.values()) for room in rooms}

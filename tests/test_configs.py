@@ -27,6 +27,7 @@ RUNNABLE = {
     "tokenize.yaml",
     "import.yaml",
     "evaluate.yaml",
+    "export.yaml",
     "inference.yaml",
     "maps.yaml",
     "search.yaml",

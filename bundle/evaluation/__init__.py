@@ -6,6 +6,7 @@ from .features.slide_features import SlideFeatures
 from .features.slide_vectors import read_slide_vectors
 from .features.stored_features import StoredFeatures, evaluation_dataset, evaluation_features
 from .findings import Arm, Comparison
+from .head_refit import HeadRefit
 from .metrics.identity_probe import IdentityProbe
 from .metrics.intervals import Estimate, Figures, bootstrap
 from .metrics.knn import knn_predict
@@ -36,6 +37,7 @@ __all__ = [
     "Estimate",
     "EvaluationReport",
     "Figures",
+    "HeadRefit",
     "IdentityProbe",
     "LinearProbe",
     "MLPProbe",

@@ -6,6 +6,7 @@ from .atlas.cohort_atlas import CohortAtlas
 from .atlas.record import Atlas, letters
 from .maps.attention_pictures import AttentionPictures
 from .maps.geojson import QuPathGeoJson, QuPathTokens
+from .maps.head_map import HeadGeoJson
 from .maps.heat_map import HeatMapTiff
 from .maps.layers import slide_layers
 from .maps.map_request import MapRequest
@@ -30,6 +31,7 @@ __all__ = [
     "AtlasSheets",
     "AttentionPictures",
     "CohortAtlas",
+    "HeadGeoJson",
     "HeatMapTiff",
     "Indexer",
     "MapRequest",

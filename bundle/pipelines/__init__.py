@@ -3,6 +3,8 @@
 from .checking.check_page import CheckPage
 from .checking.checker import SlideChecker
 from .embedding_sink import EmbeddingSink
+from .exporting.exporter import FeatureExporter
+from .head_predictions import HeadPredictions
 from .importing.importer import FeatureImporter
 from .importing.on_first_use import token_files_of
 from .inputs import InferenceInputs
@@ -18,7 +20,9 @@ from .token_source import RegionStream
 __all__ = [
     "CheckPage",
     "EmbeddingSink",
+    "FeatureExporter",
     "FeatureImporter",
+    "HeadPredictions",
     "InferenceInputs",
     "PatchStream",
     "RegionStream",

@@ -57,6 +57,9 @@ class SlidePipeline(Evaluator):
         postprocessing: of a batch's output, where it is a dictionary.
         val_handlers: Ignite handlers; :attr:`progress` tells them how far the run is.
 
+    Attributes:
+        outcomes: after ``run``, the table's lines of all processes; none while other processes are still at work.
+
     Raises:
         BundleError: (at ``run``) the sink or the network does not fit, the disk is full, or no slide worked.
     """
@@ -80,6 +83,7 @@ class SlidePipeline(Evaluator):
         self.source.is_wanted = sink.is_wanted
         self._jobs = self.source.jobs
         self._n_rows = 0
+        self.outcomes: list[SlideOutcome] = []
         self._late: _Late | None = None
         super().__init__(device=device, val_data_loader=val_data_loader, postprocessing=postprocessing, decollate=False)
         self.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine._take_late())
@@ -110,8 +114,8 @@ class SlidePipeline(Evaluator):
             self._late = None
             if given is not self.network:  # its memory goes to what runs next
                 self.network, self.state.batch, self.state.output = given, None, None
-            rows = self._report(time.monotonic() - started_s)
-        self._insist_on_one(rows)
+            self.outcomes = self._report(time.monotonic() - started_s)
+        self._insist_on_one(self.outcomes)
 
     def encode(self, image: Tensor, *others: Tensor) -> Any:
         """What the network makes of a batch, on the device; ``others``: what else it takes."""

@@ -46,9 +46,7 @@ def prototype_map(slide: SlideEmbeddings, box: SlideBox, min_area: float = 0) ->
     names = prototype_labels(slide.n_prototypes)
     colors = {name: _rgb(color) for name, color in zip(names, prototype_colors(max(1, len(names))), strict=False)}
     colors[NO_PROTOTYPE] = _rgb(NO_PROTOTYPE_COLOR)
-    labelled = (
-        (names[k] if k >= 0 else NO_PROTOTYPE, _around_tissue(slide, r)) for r, k in enumerate(slide.assignment)
-    )
+    labelled = ((names[k] if k >= 0 else NO_PROTOTYPE, around_tissue(slide, r)) for r, k in enumerate(slide.assignment))
     return annotation(box, labelled, colors, min_area)
 
 
@@ -147,7 +145,8 @@ def _square(slide: SlideEmbeddings, region: int) -> Corners:
     return x, y, x + slide.region_size_level0, y + slide.region_size_level0
 
 
-def _around_tissue(slide: SlideEmbeddings, region: int) -> Corners:
+def around_tissue(slide: SlideEmbeddings, region: int) -> Corners:
+    """Corners of the rectangle around a region's tissue, level-0 px."""
     x, y = slide.coords[region].tolist()
     rows, columns = (np.flatnonzero(slide.mask[region].any(axis)) for axis in (1, 0))
     if not len(rows):

@@ -45,12 +45,12 @@ class Question(NamedTuple):
 
 def answer_prototype_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> Answer:
     """Regions colored by prototype, and how much of the box each prototype takes."""
-    box = _box(slide, request)
-    rows = _regions_in(slide, box)
+    box = box_of(slide, request)
+    rows = regions_in(slide, box)
     names = [*prototype_labels(slide.n_prototypes), NO_PROTOTYPE]
     counts = np.bincount(slide.assignment[rows] % len(names), minlength=len(names))  # -1 is the last name
     shares = {name: float(count / max(1, len(rows))) for name, count in zip(names, counts, strict=True) if count}
-    return {"annotation": prototype_map(slide, box, _min_area(request)), "shares": shares, "n_regions": len(rows)}
+    return {"annotation": prototype_map(slide, box, min_area_of(request)), "shares": shares, "n_regions": len(rows)}
 
 
 def answer_attention_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> Answer:
@@ -59,7 +59,7 @@ def answer_attention_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> 
     Raises:
         BundleError: there is no such head, or the slide's file holds no attention.
     """
-    box = _box(slide, request)
+    box = box_of(slide, request)
     if slide.attention is None:
         raise BundleError(
             f"the embeddings of slide {slide.slide_id} were made without attention: make them again with attention on."
@@ -68,7 +68,7 @@ def answer_attention_map(slide: SlideEmbeddings, request: Mapping[str, Any]) -> 
     head = None if request.get("head") in (None, "") else as_whole(request["head"], "head")
     if head is not None and not 1 <= head <= n_heads:
         raise BundleError(f"head is {head}, but the region encoder has heads 1 to {n_heads}.")
-    return {"annotation": attention_map(slide, box, _min_area(request), head), "n_heads": n_heads}
+    return {"annotation": attention_map(slide, box, min_area_of(request), head), "n_heads": n_heads}
 
 
 def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) -> Answer:
@@ -76,11 +76,11 @@ def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) 
 
     ``prototype`` is the number in its name, 0 where a region has none.
     """
-    box = _box(slide, request)
-    rows = _insist(_regions_in(slide, box), slide, box)
+    box = box_of(slide, request)
+    rows = _insist(regions_in(slide, box), slide, box)
     weights = _overlap(slide, box)[rows]
     return {
-        "annotation": region_outlines(slide, box, rows, _min_area(request)),
+        "annotation": region_outlines(slide, box, rows, min_area_of(request)),
         "embedding": np.average(slide.features[rows], axis=0, weights=weights).tolist(),
         "slide_embedding": slide.slide_embedding.tolist(),
         "regions": [{**_region(slide, row), "embedding": slide.features[row].tolist()} for row in rows],
@@ -89,9 +89,9 @@ def answer_region_embedding(slide: SlideEmbeddings, request: Mapping[str, Any]) 
 
 def answer_similar_regions(slide: SlideEmbeddings, request: Mapping[str, Any]) -> Answer:
     """The ``n_similar`` regions of the slide that are most like what lies in the box, and how much they are."""
-    box = _box(slide, request)
+    box = box_of(slide, request)
     n_similar = as_whole(request.get("n_similar") or DEFAULT_SIMILAR, "n_similar", 1)
-    marked = _insist(_regions_in(slide, box), slide, box)
+    marked = _insist(regions_in(slide, box), slide, box)
     query = np.average(slide.projection[marked], axis=0, weights=_overlap(slide, box)[marked])
     cosine = slide.projection @ (query / max(float(np.linalg.norm(query)), 1e-12))
     others = np.setdiff1d(np.arange(len(slide)), marked)
@@ -101,7 +101,7 @@ def answer_similar_regions(slide: SlideEmbeddings, request: Mapping[str, Any]) -
         for rank, row in enumerate(best, 1)
     ]
     return {
-        "annotation": similar_regions(slide, box, marked, best, _min_area(request)),
+        "annotation": similar_regions(slide, box, marked, best, min_area_of(request)),
         "regions": regions,
         "n_compared": len(others),
     }
@@ -143,7 +143,12 @@ def _region(slide: SlideEmbeddings, row: int) -> Answer:
     }
 
 
-def _box(slide: SlideEmbeddings, request: Mapping[str, Any]) -> SlideBox:
+def box_of(slide: SlideEmbeddings, request: Mapping[str, Any]) -> SlideBox:
+    """What is asked for.
+
+    Raises:
+        BundleError: the slide has oblong pixels, or there is no such box.
+    """
     if "pixel_aspect" in slide.attributes:
         raise BundleError(
             f"slide {slide.slide_id} has oblong pixels, and a viewer's are not those that it was read in: make its "
@@ -152,7 +157,8 @@ def _box(slide: SlideEmbeddings, request: Mapping[str, Any]) -> SlideBox:
     return SlideBox.of_request(request, *slide.level0_size)
 
 
-def _min_area(request: Mapping[str, Any]) -> float:
+def min_area_of(request: Mapping[str, Any]) -> float:
+    """Pieces smaller than this are left out, level-0 px squared."""
     return as_number(request.get("min_poly_area") or 0, "min_poly_area", 0)
 
 
@@ -163,7 +169,8 @@ def _overlap(slide: SlideEmbeddings, box: SlideBox) -> NDArray[np.float64]:
     return np.clip(high - low, 0, None).prod(1)
 
 
-def _regions_in(slide: SlideEmbeddings, box: SlideBox) -> NDArray[np.intp]:
+def regions_in(slide: SlideEmbeddings, box: SlideBox) -> NDArray[np.intp]:
+    """Regions that touch the box."""
     return np.flatnonzero(_overlap(slide, box) > 0)
 
 

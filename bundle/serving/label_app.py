@@ -16,6 +16,7 @@ from .. import __version__
 from ..cohort import SlideRef, is_file_name
 from ..core import BundleError
 from .answers import QUESTIONS
+from .head_answers import head_questions
 from .label_datastore import StudiesDatastore
 from .label_settings import LabelSettings
 from .label_tasks import PretrainingTask, SlideTask
@@ -50,8 +51,9 @@ class PathologySlpd(MONAILabelApp):
         )
 
     def init_infers(self) -> dict[str, SlideTask]:
-        """One task a question."""
-        return {name: SlideTask(question, self.service) for name, question in QUESTIONS.items()}
+        """One task a question, and one more where a head was given."""
+        questions = QUESTIONS | head_questions(self.settings.head)
+        return {name: SlideTask(question, self.service) for name, question in questions.items()}
 
     def init_trainers(self) -> dict[str, PretrainingTask]:
         """SLPD pre-training."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core import BundleError
 from ..networks import sha256_of, weights_file
 
-_OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt"}
+_OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt", "head"}
 _READING = {
     "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
     "min_tissue_patches", "keep_fat", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
@@ -34,6 +34,7 @@ class LabelSettings:
         patch_encoder_ckpt: pixels to tokens.
         given_region_encoder: tokens to embeddings, until training from Label has made another.
         train_configs: config files of training: ``configs/train.yaml`` and mixins.
+        head: file of a saved head, whose predictions are one more question; None: none.
     """
 
     bundle_root: Path
@@ -42,6 +43,7 @@ class LabelSettings:
     given_region_encoder: Path
     reading: dict[str, str] = field(default_factory=dict)
     train_configs: tuple[Path, ...] = ()
+    head: Path | None = None
 
     @classmethod
     def read(cls, bundle_root: Path, app_dir: Path, conf: Mapping[str, str]) -> LabelSettings:
@@ -77,6 +79,7 @@ class LabelSettings:
             given_region_encoder=Path(conf.get("region_encoder_ckpt") or models / "model.pt").resolve(),
             reading={name: _absolute(name, str(conf[name])) for name in conf if name in _READING},
             train_configs=tuple((bundle_root / name.strip()).resolve() for name in configs),
+            head=Path(conf["head"]).expanduser().resolve() if conf.get("head") else None,
         )
         settings._check()
         return settings

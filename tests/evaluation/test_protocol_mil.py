@@ -9,8 +9,8 @@ from made_tokens import MadeTokens
 
 from bundle.evaluation import AttentionMIL, LinearProbe
 from bundle.evaluation.protocols import mil_training
-from bundle.evaluation.protocols.gated_attention import GatedAttention
 from bundle.evaluation.protocols.inputs import Bags, TokenBags, Vectors
+from bundle.heads import GatedAttention
 
 
 def needles(n, dim=8, seed=0):

@@ -32,7 +32,7 @@ SMALL = {  # what makes a run of each config short; all else is as documented
     "train.yaml": f"{NETWORK} --n_local 2 --batch_size 4",
     "tokenize.yaml": READ,
     "inference.yaml": f"{READ} --patch_batch_size 16",
-    "evaluate.yaml": "--n_folds 2 --protocols ['knn'] --n_bootstrap 100 --train_fractions [1.0]",
+    "evaluate.yaml": "--n_folds 2 --protocols ['knn','linear'] --n_bootstrap 100 --train_fractions [1.0]",
 }
 
 
@@ -55,7 +55,7 @@ def prepared(line, names, run):
             "--output_dir",
             f"made/{run}",
         ]
-        words = [word.replace("[knn]", "['knn']") for word in words]
+        words = [word.replace("[knn,linear]", "['knn','linear']") for word in words]
     return words
 
 
@@ -67,7 +67,9 @@ def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
     table = str(demo_slides / "slide_table.csv")
     lines = documented()
     inference = next(run for run, line in enumerate(lines) if "configs/inference.yaml" in line and " run " in line)
+    head = next(run for run, line in enumerate(lines) if "--save_head" in line)
     names = {"SLIDES": str(demo_slides), "TOKENS": "made/tokens", "slides.csv": table}
+    names["head.safetensors"] = f"made/{head}/head.safetensors"
     names |= {"EMBEDDINGS": f"made/{inference}/embeddings", "SLIDE_ID": next(demo_slides.glob("*.tif*")).stem}
     commands = [prepared(line, names, run) for run, line in enumerate(lines)]
     exports = [words[3:] for words in commands if words[0] == "python" and words[3] != "run"]

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cohort import SiteMaps, center_groups, center_site, combat
+from ...heads import means_of
 from ..protocols.inputs import Inputs, Vectors
-from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, PooledFeatures, RegionVectors, means_of
+from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, PooledFeatures, RegionVectors
 
 HARMONIZE = ("center_slide", "center_site", "combat")
 BY_SITE = {"center_site": center_site, "combat": combat}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from ...core import as_whole
+from ...heads import means_of
 from ...prototypes import batched_kmeans
 from ..protocols.inputs import Bags, Inputs, PrototypeSets, TokenBags, Vectors
 from .region_encoders import TOKENS
@@ -123,9 +124,3 @@ class PooledFeatures:
         clusters = batched_kmeans(points, owner, wanted, seed=self.seed)
         centroids = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
         return PrototypeSets(centroids.float().cpu().numpy(), clusters.valid.cpu().numpy())
-
-
-def means_of(values: NDArray[np.float32], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Means [n, d] of rows [M, d] that are grouped by patient, of n patients with so many rows."""
-    sums = np.add.reduceat(values.astype(np.float64), np.cumsum(sizes) - sizes, axis=0)
-    return sums / sizes[:, None]

@@ -42,6 +42,7 @@ class EmbeddingFiles:
         slide_paths: names of the slides' own files, "" where one is not recorded.
         encoder: patch encoder of the tokens.
         region_encoder: name and SHA-256.
+        attributes: what the first file records.
         token_dim: 0; there are no tokens.
 
     Raises:
@@ -72,6 +73,7 @@ class EmbeddingFiles:
             self.slide_paths.append(str(header.get("slide_path", "")))
         if not self._paths:
             raise BundleError(f"no embeddings in {folder} can be read; {problems[0] if problems else 'it has none'}.")
+        self.attributes = {name: value for name, value in first.items() if name != "path"}
         self.encoder, self.region_encoder = str(first.get("encoder", "")), str(first.get("region_encoder", ""))
 
     def slides(self) -> list[SlideEmbeddings]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ...core import BundleError, SettingError
+from ...heads import Tensors
 from .inputs import Vectors
 from .standard import Standardizer
 
@@ -60,13 +61,21 @@ class CoxRegression:
         Raises:
             BundleError: no event among the training patients, after which nobody else was still watched.
         """
+        standard, beta = self._fitted(train, targets, seed)
+        return (standard.transform(test.values) @ beta)[:, None]
+
+    def learn(self, train: Vectors, targets: Floats, n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a regression on these patients; arguments as for a call."""
+        standard, beta = self._fitted(train, targets, seed)
+        return {"mean": standard.mean, "weight": (beta @ standard.axes / standard.scale)[None], "bias": np.zeros(1)}
+
+    def _fitted(self, train: Vectors, targets: Floats, seed: int) -> tuple[Standardizer, Floats]:
         targets = np.asarray(targets, np.float64)
         check_informative(targets, "Cox regression")
         n_components = max(1, min(self.n_components, len(train) // 2))
         standard = Standardizer(n_components).fit(train.values)
         strength = self._strength(train.values, targets, n_components, seed)
-        beta = fit_cox(standard.transform(train.values), targets, strength)
-        return (standard.transform(test.values) @ beta)[:, None]
+        return standard, fit_cox(standard.transform(train.values), targets, strength)
 
     def _strength(self, values: NDArray[np.float32], targets: Floats, n_components: int, seed: int) -> float:
         """The strength of the highest cross-validated partial likelihood; of equal ones the strongest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,9 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from ...core import SettingError
+from ...heads import Tensors
 from .inputs import Vectors
-from .standard import Standardizer, class_probabilities
+from .standard import Standardizer, class_probabilities, class_weights
 
 _N_INNER_FOLDS = 5
 
@@ -53,6 +54,15 @@ class LinearProbe:
             n_classes: C.
             seed: of the inner folds.
         """
+        return class_probabilities(self._fitted(train, targets, seed), test.values, n_classes)
+
+    def learn(self, train: Vectors, targets: NDArray[np.int64], n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a model fitted on these patients; arguments as for a call."""
+        model = self._fitted(train, targets, seed)
+        standard, regression = (step for _, step in getattr(model, "best_estimator_", model).steps)
+        return class_weights(standard, regression.coef_, regression.intercept_, regression.classes_, n_classes)
+
+    def _fitted(self, train: Vectors, targets: NDArray[np.int64], seed: int) -> Any:
         targets = np.asarray(targets, np.int64)
         model = make_pipeline(Standardizer(), LogisticRegression(C=self.penalties[0], max_iter=2000))
         n_folds = min(_N_INNER_FOLDS, int(np.unique(targets, return_counts=True)[1].min()))
@@ -60,5 +70,4 @@ class LinearProbe:
             folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
             grid = {"logisticregression__C": self.penalties}  # of equal ones the first, the strongest, is taken
             model = GridSearchCV(model, grid, scoring="neg_log_loss", cv=folds)
-        model.fit(train.values, targets)
-        return class_probabilities(model, test.values, n_classes)
+        return model.fit(train.values, targets)

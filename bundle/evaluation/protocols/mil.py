@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ...heads import Tensors
 from .inputs import Bags, TokenBags
-from .mil_training import MILTraining
+from .mil_training import Loss, MILTraining
 
 
 class AttentionMIL(MILTraining):
@@ -31,9 +32,16 @@ class AttentionMIL(MILTraining):
             n_classes: C.
             seed: of the weights, the order of patients, dropout and draws; the caller's random state stays as it is.
         """
+        return self.outputs(train, test, n_classes, self._loss(targets), seed).softmax(1).numpy()
+
+    def learn(self, train: Bags | TokenBags, targets: NDArray[np.int64], n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a network trained on these patients; arguments as for a call."""
+        return self.tensors(train, n_classes, self._loss(targets), seed)
+
+    def _loss(self, targets: NDArray[np.int64]) -> Loss:
         labels = torch.from_numpy(np.asarray(targets, np.int64)).to(self.device)
 
         def loss(logits: Tensor, rows: Tensor) -> Tensor:
             return nn.functional.cross_entropy(logits, labels[rows])
 
-        return self.outputs(train, test, n_classes, loss, seed).softmax(1).numpy()
+        return loss

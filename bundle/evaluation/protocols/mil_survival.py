@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...heads import Tensors
 from .cox import check_informative
 from .inputs import Bags, TokenBags
-from .mil_training import MILTraining
+from .mil_training import Loss, MILTraining
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +50,13 @@ class SurvivalMIL(MILTraining):
         Raises:
             BundleError: no event among the training patients, after which nobody else was still watched.
         """
+        return self.outputs(train, test, 1, self._loss(targets), seed).numpy()
+
+    def learn(self, train: Bags | TokenBags, targets: Floats, n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a network trained on these patients; arguments as for a call."""
+        return self.tensors(train, 1, self._loss(targets), seed)
+
+    def _loss(self, targets: Floats) -> Loss:
         targets = np.asarray(targets, np.float64)
         check_informative(targets, "MIL for survival")
         # ranks say who was watched when, and are exact on devices without float64
@@ -58,7 +66,7 @@ class SurvivalMIL(MILTraining):
         def loss(risk: Tensor, rows: Tensor) -> Tensor:
             return partial_likelihood_loss(risk[:, 0], time[rows], event[rows])
 
-        return self.outputs(train, test, 1, loss, seed).numpy()
+        return loss
 
 
 def partial_likelihood_loss(risk: Tensor, time: Tensor, event: Tensor) -> Tensor:

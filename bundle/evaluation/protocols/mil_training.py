@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...core import as_number, as_whole
-from .gated_attention import GatedAttention
+from ...heads import AttentionScorer, GatedAttention, Tensors
 from .inputs import Bags, TokenBags
 
 Floats = NDArray[np.float32]
@@ -69,12 +69,7 @@ class MILTraining:
             loss: of a step.
             seed: of the weights, the order of patients, dropout and draws; the caller's random state stays as it is.
         """
-        scale = self._scale(train, seed)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            network = self._fit(scale, train, n_outputs, loss, seed)
-        network.eval()
+        scale, network = self._fitted(train, n_outputs, loss, seed)
         with torch.inference_mode():
             if isinstance(test, TokenBags):
                 parts = [self._of_tokens(network, scale, test, row)[None] for row in range(len(test))]
@@ -83,6 +78,19 @@ class MILTraining:
                 bags = Bags(scale(test.values), test.sizes)
                 parts = [network(*self._on_device(bags.take(rows)))[0] for rows in places]
         return torch.cat(parts).double().cpu()
+
+    def tensors(self, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> Tensors:
+        """What a head keeps of a network trained on these patients; arguments as for :meth:`outputs`."""
+        scale, network = self._fitted(train, n_outputs, loss, seed)
+        return AttentionScorer.tensors_of(scale.mean, scale.spread, network)
+
+    def _fitted(self, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> tuple[_Scale, GatedAttention]:
+        scale = self._scale(train, seed)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            network = self._fit(scale, train, n_outputs, loss, seed)
+        return scale, network.eval()
 
     def _fit(self, scale: _Scale, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> GatedAttention:
         network = GatedAttention(len(scale.mean), n_outputs).to(self.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ...core import as_number, as_whole
+from ...heads import Tensors
 from .inputs import Vectors
 from .standard import class_probabilities
 
@@ -50,6 +51,20 @@ class MLPProbe:
             n_classes: C.
             seed: of the weights and the order of patients.
         """
+        return class_probabilities(self._fitted(train, targets, seed), test.values.astype(np.float64), n_classes)
+
+    def learn(self, train: Vectors, targets: NDArray[np.int64], n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a network fitted on these patients; arguments as for a call."""
+        standard, network = (step for _, step in self._fitted(train, targets, seed).steps)
+        (hidden, last), (hidden_bias, last_bias) = network.coefs_, network.intercepts_
+        if len(network.classes_) == 2:  # the one output is the second class's log odds
+            last, last_bias = np.hstack([np.zeros_like(last), last]), np.append(0.0, last_bias)
+        weight, bias = np.zeros((n_classes, self.n_hidden)), np.full(n_classes, -np.inf)
+        weight[network.classes_], bias[network.classes_] = last.T, last_bias
+        scaled = {"mean": standard.mean_, "hidden_weight": hidden.T / standard.scale_, "hidden_bias": hidden_bias}
+        return {**scaled, "weight": weight, "bias": bias}
+
+    def _fitted(self, train: Vectors, targets: NDArray[np.int64], seed: int) -> Any:
         network = MLPClassifier(
             (self.n_hidden,),
             alpha=self.penalty,
@@ -61,5 +76,4 @@ class MLPProbe:
         model = make_pipeline(StandardScaler(), network)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is what was asked for
-            model.fit(train.values.astype(np.float64), np.asarray(targets, np.int64))
-        return class_probabilities(model, test.values.astype(np.float64), n_classes)
+            return model.fit(train.values.astype(np.float64), np.asarray(targets, np.int64))

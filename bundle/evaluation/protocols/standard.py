@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from ...heads import Tensors
+
 _SAME = 1e-6  # a direction whose spread is less than this share of the largest is rounding
 
 
@@ -39,6 +41,28 @@ class Standardizer(TransformerMixin, BaseEstimator):
     def transform(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Coordinates of rows [m, d] on the axes, [m, p]."""
         return ((np.asarray(values, np.float64) - self.mean) / self.scale) @ self.axes.T
+
+
+def class_weights(
+    standard: Standardizer,
+    coef: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    seen: NDArray[np.int64],
+    n_classes: int,
+) -> Tensors:
+    """A logistic regression on standardized features as :class:`~bundle.heads.RowScorer` keeps it.
+
+    Args:
+        standard: fitted.
+        coef, bias: of scikit-learn's model, [1 or n_seen, p] and [1 or n_seen]: of two classes it has the second's.
+        seen: class indices that it knows.
+        n_classes: C; the others get the bias -inf, which is a probability of 0.
+    """
+    if len(seen) == 2:
+        coef, bias = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, bias)
+    weight, all_bias = np.zeros((n_classes, len(standard.mean))), np.full(n_classes, -np.inf)
+    weight[seen], all_bias[seen] = coef @ standard.axes / standard.scale, bias
+    return {"mean": standard.mean, "weight": weight, "bias": all_bias}
 
 
 def class_probabilities(model: Any, values: NDArray[np.floating], n_classes: int) -> NDArray[np.float64]:

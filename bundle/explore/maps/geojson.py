@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from .map_request import MapRequest
 from .polygons import cell_polygons
 from .token_raster import TokenRaster
 
-_DECIMALS = 4
+DECIMALS = 4
 
 
 class QuPathGeoJson:
@@ -34,7 +34,7 @@ class QuPathGeoJson:
         annotations = _prototype_annotations(slide, raster) if "prototypes" in request.layers else []
         collection = {"type": "FeatureCollection", "features": [*annotations, *_region_tiles(slide, request)]}
         path = folder / f"{slide.slide_id}.geojson"
-        write_text(path, _dumped(collection))
+        write_text(path, dumped(collection))
         return [path]
 
 
@@ -49,7 +49,7 @@ class QuPathTokens:
         if slide.attention is None or "attention" not in request.layers:
             return []
         path = folder / f"{slide.slide_id}.tokens.geojson"
-        write_text(path, f'{{"type":"FeatureCollection","features":[{",".join(map(_dumped, _token_tiles(slide)))}]}}')
+        write_text(path, f'{{"type":"FeatureCollection","features":[{",".join(map(dumped, _token_tiles(slide)))}]}}')
         return [path]
 
 
@@ -60,11 +60,11 @@ def _token_tiles(slide: SlideEmbeddings) -> Iterator[dict[str, Any]]:
     for region, row, column in np.argwhere(slide.mask).tolist():
         x, y = slide.coords[region] + slide.patch_level0 * np.array([column, row])
         values = heads[region, row, column]
-        measurements = {n: round(float(v), _DECIMALS) for n, v in zip(names, [values.mean(), *values], strict=True)}
-        geometry = _square(slide, float(x), float(y), slide.patch_level0)
+        measurements = {n: round(float(v), DECIMALS) for n, v in zip(names, [values.mean(), *values], strict=True)}
+        geometry = square(slide, float(x), float(y), slide.patch_level0)
         if geometry is not None:
             number = int(slide.assignment[region]) + 1
-            yield _feature(slide, "", "tile", geometry, number, measurements)
+            yield _prototype_feature(slide, "", "tile", geometry, number, measurements)
 
 
 def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str, Any]]:
@@ -72,14 +72,14 @@ def _region_tiles(slide: SlideEmbeddings, request: MapRequest) -> list[dict[str,
     tiles = []
     for region, (x, y) in enumerate(slide.coords.tolist()):
         number = int(slide.assignment[region]) + 1
-        measurements = {name: round(float(values[region]), _DECIMALS) for name, values in measured.items()}
-        geometry = _square(slide, x, y, slide.region_size_level0)
+        measurements = {name: round(float(values[region]), DECIMALS) for name, values in measured.items()}
+        geometry = square(slide, x, y, slide.region_size_level0)
         if geometry is not None:
-            tiles.append(_feature(slide, f"region {region}", "tile", geometry, number, measurements))
+            tiles.append(_prototype_feature(slide, f"region {region}", "tile", geometry, number, measurements))
     return tiles
 
 
-def _square(slide: SlideEmbeddings, x: float, y: float, side: float) -> dict[str, Any] | None:
+def square(slide: SlideEmbeddings, x: float, y: float, side: float) -> dict[str, Any] | None:
     """A square within the slide, level-0 px; None where nothing of it is."""
     width, height = slide.level0_size
     left, top = _short(max(x, 0)), _short(max(y, 0))
@@ -109,44 +109,72 @@ def _measurements(slide: SlideEmbeddings, request: MapRequest) -> dict[str, NDAr
 
 def _prototype_annotations(slide: SlideEmbeddings, raster: TokenRaster) -> list[dict[str, Any]]:
     """An annotation a prototype: the tissue of its regions, outlined token by token."""
-    x, y = (np.round(edge, 2) for edge in raster.edges())
     numbers = raster.paint(slide.assignment + 1.0)
     shares, annotations = tissue_shares(slide), []
     for number in range(1, slide.n_prototypes + 1):
-        polygons = [
-            [[[float(x[column]), float(y[row])] for column, row in ring] for ring in rings]
-            for rings in cell_polygons((numbers == number) & raster.within())
-        ]
-        if not polygons:
+        geometry = outlined(raster, numbers == number)
+        if geometry is None:
             continue
         measurements = {
-            "Share of tissue": round(float(shares[number - 1]), _DECIMALS),
+            "Share of tissue": round(float(shares[number - 1]), DECIMALS),
             "Regions": int((slide.assignment == number - 1).sum()),
         }
-        geometry = {"type": "MultiPolygon", "coordinates": polygons}
-        annotations.append(_feature(slide, f"prototype {number}", "annotation", geometry, number, measurements))
+        name = f"prototype {number}"
+        annotations.append(_prototype_feature(slide, name, "annotation", geometry, number, measurements))
     return annotations
 
 
-def _feature(
+def outlined(raster: TokenRaster, cells: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """The outlines of cells of a raster within the slide, level-0 px; None where there is no such cell."""
+    x, y = (np.round(edge, 2) for edge in raster.edges())
+    polygons = [
+        [[[float(x[column]), float(y[row])] for column, row in ring] for ring in rings]
+        for rings in cell_polygons(cells & raster.within())
+    ]
+    return {"type": "MultiPolygon", "coordinates": polygons} if polygons else None
+
+
+def _prototype_feature(
     slide: SlideEmbeddings, name: str, kind: str, geometry: dict[str, Any], number: int, measurements: dict[str, float]
 ) -> dict[str, Any]:
-    """One object; ``number`` is its prototype, 0 for none. With a name it keeps its id when the map is made again."""
+    """An object of a prototype; ``number`` is 0 for none."""
     color = prototype_colors(number)[-1].tolist() if number else list(NO_PROTOTYPE)
+    classification = (f"Prototype {number}" if number else "No prototype", color)
+    return feature(slide, name, kind, geometry, classification, measurements)
+
+
+def feature(
+    slide: SlideEmbeddings,
+    name: str,
+    kind: str,
+    geometry: dict[str, Any],
+    classification: tuple[str, list[int]],
+    measurements: Mapping[str, float],
+) -> dict[str, Any]:
+    """One object of QuPath. With a name it keeps its id when the map is made again.
+
+    Args:
+        slide: whose.
+        name: of the object; empty for none.
+        kind: "tile", or "annotation", which is locked.
+        geometry: in level-0 px.
+        classification: name and color (RGB) of its class.
+        measurements: numbers by name.
+    """
     properties: dict[str, Any] = {
         "objectType": kind,
-        "classification": {"name": f"Prototype {number}" if number else "No prototype", "color": color},
+        "classification": {"name": classification[0], "color": classification[1]},
         "measurements": measurements,
     }
     aspect = slide.attributes.get("pixel_aspect")
     geometry = geometry if aspect is None else {**geometry, "coordinates": _in_file(geometry["coordinates"], aspect)}
-    feature = {"type": "Feature", "geometry": geometry, "properties": properties}
+    made = {"type": "Feature", "geometry": geometry, "properties": properties}
     if name:
-        feature["id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}"))
+        made["id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{slide.slide_id}/{name}"))
         properties["name"] = name
     if kind == "annotation":
         properties["isLocked"] = True
-    return feature
+    return made
 
 
 def _in_file(node: Any, aspect: Sequence[float]) -> Any:
@@ -162,5 +190,6 @@ def _short(px: float) -> float:
     return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _dumped(node: dict[str, Any]) -> str:
+def dumped(node: dict[str, Any]) -> str:
+    """As QuPath reads it: no NaN, no spaces."""
     return json.dumps(node, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

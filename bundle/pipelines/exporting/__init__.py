@@ -1,0 +1,1 @@
+"""Embeddings in the layouts of other tools."""

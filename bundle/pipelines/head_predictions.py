@@ -1,0 +1,201 @@
+"""What a saved head says of the slides of a run: a table of slides, one of patients, and maps of regions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cohort import SlideOutcome, SlideTable
+from ..core import BundleError, as_bool, check_folder, encoder_key, write_text
+from ..heads import Head, load_head
+from ..networks import Encoder, sha256_of, weights_name
+from ..storage import SlideEmbeddings, read_embeddings, read_token_header
+from .inputs import InferenceInputs
+
+_log = logging.getLogger(__name__)
+_NAMED = 3
+MapWriter = Callable[[SlideEmbeddings, Head, Path], Path]
+
+
+class HeadPredictions:
+    """Applies a head to the embeddings that a run has made, or found.
+
+    ``predictions.csv`` has a line a slide, ``patients.csv`` one a patient, of all whose slides together, as the head
+    was trained. Without a head nothing is done.
+
+    Args:
+        head: file of :func:`~bundle.heads.save_head`; None: no head.
+        output_dir: of the run; embeddings lie in it.
+        table: says which patient a slide is of; a slide without one is a patient.
+        weights: file of the region encoder that is used.
+        network: that encoder.
+        inputs: slides or token files of the run.
+        patch_weights: file of the patch encoder, where slides are to be tokenized.
+        classes: the head must tell these apart; None: whatever it does.
+        has_maps: write a map of each slide into ``head_maps``.
+        maps: writes one.
+
+    Raises:
+        BundleError: the head is missing, damaged, or tells other classes apart.
+    """
+
+    def __init__(
+        self,
+        head: str | Path | None,
+        output_dir: str | Path,
+        table: SlideTable,
+        *,
+        weights: str | Path,
+        network: Encoder,
+        inputs: InferenceInputs,
+        patch_weights: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+        has_maps: bool = True,
+        maps: MapWriter | None = None,
+    ) -> None:
+        self.head = None if head is None else load_head(head)
+        self.output_dir, self.table, self.weights = Path(output_dir), table, Path(weights)
+        self.network, self.inputs, self.patch_weights = network, inputs, patch_weights
+        self.maps = maps if as_bool(has_maps) else None
+        if self.head is not None:
+            self.head.insist_on_classes(classes)
+        elif classes is not None:
+            raise BundleError("classes are asked for without a head: give --head as well.")
+
+    def check(self) -> None:
+        """Before the run: whether the head is one of these encoders.
+
+        Raises:
+            BundleError: it is of another encoder, resolution or length, or nothing can be written.
+        """
+        if self.head is None:
+            return
+        check_folder(self.output_dir, "predictions", "output_dir")
+        learned = self.head.record.encoder
+        found = {**learned, "region_encoder": weights_name(self.weights), **self._patches()}
+        dim = self.network.state_dict()["backbone.cls_token"].shape[-1]
+        if why := self.head.misfit(found, dim):
+            raise BundleError(
+                f"the head {self.head.path} cannot be applied: {why}. Give the encoders that it was trained with "
+                "(region_encoder_ckpt, patch_encoder_ckpt), or another --head."
+            )
+
+    def run(self, outcomes: Sequence[SlideOutcome]) -> None:
+        """After the run: apply the head to what is there.
+
+        Args:
+            outcomes: of all slides, of all processes; none while other processes are still at work.
+
+        Raises:
+            BundleError: a slide's embeddings are none that the head takes.
+        """
+        files = {row.slide: self.output_dir / row.file for row in outcomes if row.file}
+        if self.head is None or not files:
+            return
+        slides, patients = [], []
+        for patient, members in self._by_patient(files):
+            found = [self._read(files[slide_id]) for slide_id in members]
+            scores = np.stack([self.head.scores([slide]) for slide in found])
+            slides += self._rows(zip(members, [patient] * len(members), strict=True), scores)
+            together = self.head.scores(found)[None]
+            seen = any(self.head.has_seen(patient, slide_id) for slide_id in members)
+            patients += [{"patient": patient, "slides": len(members), **self._said(together)[0], "seen": seen}]
+            for slide in found if self.maps else []:
+                self._draw(slide)
+        self._write("predictions.csv", sorted(slides, key=lambda row: row["slide_id"]))
+        self._write("patients.csv", patients)
+        self._warn(patients, len(slides))
+
+    def _patches(self) -> dict[str, Any]:
+        """What is known of the patches before they are read."""
+        if not self.inputs.are_slides:
+            header = read_token_header(self.inputs.refs[0].path)
+            return {**header.attributes, "encoder": header.encoder, "mpp": header.mpp}
+        if self.patch_weights and Path(self.patch_weights).is_file():
+            learned = str(self.head.record.encoder.get("encoder", ""))  # type: ignore[union-attr]
+            is_same = sha256_of(self.patch_weights) == encoder_key(learned)
+            return {} if is_same else {"encoder": weights_name(self.patch_weights)}
+        return {}
+
+    def _by_patient(self, files: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
+        """Patients by name, and their slides."""
+        members: dict[str, list[str]] = {}
+        paths = {ref.slide_id: ref.path for ref in self.inputs.refs}
+        for slide_id in sorted(files):
+            row = self.table.row(slide_id, paths.get(slide_id))
+            members.setdefault(row.patient or slide_id, []).append(slide_id)
+        yield from sorted(members.items())
+
+    def _read(self, path: Path) -> SlideEmbeddings:
+        assert self.head is not None
+        slide = read_embeddings(path, attention=False)
+        self.head.insist(slide)
+        return slide
+
+    def _rows(self, named: Any, scores: NDArray[np.float64]) -> list[dict[str, Any]]:
+        assert self.head is not None
+        said = self._said(scores)
+        return [
+            {"slide_id": slide_id, "patient": patient, **values, "seen": self.head.has_seen(patient, slide_id)}
+            for (slide_id, patient), values in zip(named, said, strict=True)
+        ]
+
+    def _said(self, scores: NDArray[np.float64]) -> list[dict[str, Any]]:
+        """What rows of scores [n, C] are in words, by column."""
+        assert self.head is not None
+        record, groups = self.head.record, self.head.groups
+        called = [groups[place] for place in self.head.called(scores)]
+        if record.is_survival:
+            return [{"group": name, "risk": row[0]} for name, row in zip(called, scores, strict=True)]
+        found: list[dict[str, Any]] = [
+            {"class": name, **{f"probability_{c}": value for c, value in zip(groups, row, strict=True)}}
+            for name, row in zip(called, scores, strict=True)
+        ]
+        calibrated = self.head.calibrated(scores)
+        for values, row in zip(found, [] if calibrated is None else calibrated, strict=calibrated is not None):
+            values |= {f"calibrated_{c}": value for c, value in zip(groups, row, strict=True)}
+        return found
+
+    def _draw(self, slide: SlideEmbeddings) -> None:
+        assert self.head is not None and self.maps is not None
+        folder = check_folder(self.output_dir / "head_maps", "maps", "output_dir")
+        try:
+            self.maps(slide, self.head, folder)
+        except OSError as error:
+            raise BundleError(f"the map of slide {slide.slide_id} cannot be written ({error}): make room.") from error
+
+    def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        columns = [*(column for column in rows[0] if column != "seen"), "seen_in_training"]
+        writer = csv.writer(text)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_cell(row["seen" if column == "seen_in_training" else column]) for column in columns])
+        try:
+            write_text(self.output_dir / name, text.getvalue())
+        except OSError as error:
+            raise BundleError(f"{self.output_dir / name} cannot be written ({error.strerror}): make room.") from error
+
+    def _warn(self, patients: list[dict[str, Any]], n_slides: int) -> None:
+        assert self.head is not None
+        seen = [row["patient"] for row in patients if row["seen"]]
+        if seen:
+            _log.warning(
+                "the head %s was trained on %d of these %d patients, such as %s: what it says of them says nothing of "
+                "new ones (column seen_in_training)",
+                self.head.path, len(seen), len(patients), ", ".join(seen[:_NAMED]),
+            )  # fmt: skip
+        _log.info("predictions of %d slides: %s", n_slides, self.output_dir / "predictions.csv")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.9g}" if isinstance(value, float) else value
