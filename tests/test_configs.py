@@ -32,6 +32,7 @@ RUNNABLE = {
     "search.yaml",
     "atlas.yaml",
     "check.yaml",
+    "compare.yaml",
 }
 MIXINS = {
     "multi_gpu_train.yaml",
