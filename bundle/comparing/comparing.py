@@ -111,16 +111,16 @@ class Comparing:
 
     def _run(self) -> Path:
         notes = self._check()
-        imported, seconds = self._tokens()
-        plan = self._plan(imported)
-        pieces = [self._training(arm, imported, plan) for arm in self.arms]
+        tokens = self._tokens()
+        plan = self._plan(tokens)
+        pieces = [self._training(arm, tokens, plan) for arm in self.arms]
         for arm, piece in zip(self.arms, pieces, strict=True):
             if not self.record.has(piece, self._model(arm)):
                 self.record.run(piece, self.bundle_root)
-        last = self._evaluating(imported, {arm: str(self._model(arm)) for arm in self.arms})
+        last = self._evaluating(tokens, {arm: str(self._model(arm)) for arm in self.arms})
         evaluation = self.record.run(last, self.bundle_root)
         found = verdict(evaluation, list(self.arms), self.compare)
-        shown = [*self._import_shown(imported, seconds), *map(self._shown, [*pieces, last])]
+        shown = [self._shown(piece) for piece in (*self._importing(tokens), *pieces, last)]
         training = self._training_told(plan, list(evaluation.pretraining_overlap))
         told = Told(_who(evaluation), [*notes, *evaluation.warnings], plan, training, shown)
         page = write_comparison(self.output_dir, found, told)
@@ -135,7 +135,7 @@ class Comparing:
             raise BundleError(f"slide_vectors are called {min(taken)!r}, as an encoder is; choose another name.")
         slides = self.slide_ids()
         parts = {} if slides is None else {"dataset": KnownSlides(slides)}
-        parser = parsed(self._evaluating(self.dataset_dir, {}), self.bundle_root, **parts)
+        parser = parsed(self._evaluating(str(self.dataset_dir), {}), self.bundle_root, **parts)
         for name in ("patient_splits", "brought_vectors"):
             parser.get_parsed_content(name)
         table = parser.get_parsed_content("table")
@@ -149,12 +149,16 @@ class Comparing:
         _log.warning("%s", note)
         return [note]
 
-    def _tokens(self) -> tuple[Any, float]:
-        """The folder of token files, and the seconds that it took to make them."""
+    def _tokens(self) -> str:
+        """The folder of token files; features are imported, which is noted as the piece that it could have been."""
         started = time.monotonic()
-        return self.token_files(), time.monotonic() - started
+        tokens = str(self.token_files())
+        for piece in self._importing(tokens):
+            if piece.name not in self.record.done:
+                self.record.note(piece, time.monotonic() - started)
+        return tokens
 
-    def _plan(self, tokens: Any) -> Plan:
+    def _plan(self, tokens: str) -> Plan:
         """What was planned, or what is now; kept, so that a second call goes on with the first one's.
 
         Raises:
@@ -189,9 +193,9 @@ class Comparing:
     def _model(self, arm: str) -> Path:
         return self.output_dir / arm / "model.pt"
 
-    def _training(self, arm: str, tokens: Any, plan: Plan) -> Piece:
+    def _training(self, arm: str, tokens: str, plan: Plan) -> Piece:
         ids = {
-            "dataset_dir": str(tokens),
+            "dataset_dir": tokens,
             "output_dir": str(self.output_dir / arm),
             "model_path": str(self._model(arm)),
             "device": str(self.device),
@@ -206,9 +210,9 @@ class Comparing:
         }
         return make_piece(f"training {arm}", "training", self.bundle_root, "train.yaml", ids)
 
-    def _evaluating(self, tokens: Any, encoders: Mapping[str, str]) -> Piece:
+    def _evaluating(self, tokens: str, encoders: Mapping[str, str]) -> Piece:
         ids = {
-            "dataset_dir": str(tokens),
+            "dataset_dir": tokens,
             "output_dir": str(self.output_dir / "evaluation"),
             "encoders": dict(encoders),
             "device": str(self.device),
@@ -217,17 +221,14 @@ class Comparing:
         }
         return make_piece("evaluating", "evaluating", self.bundle_root, "evaluate.yaml", ids)
 
-    def _import_shown(self, tokens: Any, seconds: float) -> list[Shown]:
-        """Features that were imported: how the same is done by itself."""
-        if str(tokens) == str(self.dataset_dir):
+    def _importing(self, tokens: str) -> list[Piece]:
+        """How the import is done by itself; nothing where token files were given."""
+        if tokens == str(self.dataset_dir):
             return []
         ids = {name: self.evaluation.get(name) for name in ("slide_table", "slides_dir")}
-        ids |= {"dataset_dir": str(self.dataset_dir), "tokens_dir": str(tokens)}
+        ids |= {"dataset_dir": str(self.dataset_dir), "tokens_dir": tokens}
         ids |= {"output_dir": str(Path(tokens) / "import"), "default_mpp": self.default_mpp}
-        piece = make_piece("importing", "importing", self.bundle_root, "import.yaml", ids)
-        if piece.name not in self.record.done:
-            self.record.note(piece, seconds)
-        return [self._shown(piece)]
+        return [make_piece("importing", "importing", self.bundle_root, "import.yaml", ids)]
 
     def _shown(self, piece: Piece) -> Shown:
         seconds = self.record.done.get(piece.name, {}).get("seconds")

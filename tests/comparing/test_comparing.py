@@ -104,7 +104,7 @@ def gone_on(cohort, tmp_path_factory, without_pictures):
         with pytest.raises(KeyboardInterrupt):
             compare(cohort, folder)
         assert not (folder / "comparison.html").exists()
-        assert set(json.loads((folder / "pieces.json").read_text())) == {"training DINO"}
+        assert set(json.loads((folder / "pieces.json").read_text())) == {"importing", "training DINO"}
         compare(cohort, folder)
     assert epochs[4:] == ["SLPD"], "DINO is done, and one epoch of SLPD"
     return folder
