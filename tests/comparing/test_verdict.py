@@ -116,6 +116,26 @@ def test_without_an_interval_nothing_is_claimed():
     assert found.lines[1].text == "SLPD against DINO: +1.000 AUC, no interval can be given, too few data to tell."
 
 
+def test_survival_is_judged_by_cox():
+    """Cox takes the place of the linear probe, the c-index that of the AUC."""
+    rng = np.random.default_rng(0)
+    time, split = rng.exponential(size=N), Split("test", np.arange(N // 2), np.arange(N // 2, N))
+    found = Evaluation(
+        task="survival", label="months / died", classes=[], units=[f"p{i}" for i in range(N)],
+        slides=[[f"s{i}"] for i in range(N)], targets=np.stack([time, rng.integers(0, 2, N)], 1), sites=[None] * N,
+        splits=[split], split_kind="fixed",
+    )  # fmt: skip
+    ways = {("tokens", "mean_token", "cox"): 0.0, ("tokens", "patch_tokens", "mil_survival"): 0.5,
+            ("DINO", "region_embedding", "cox"): 0.5, ("SLPD", "region_embedding", "cox"): 9.0}  # fmt: skip
+    for way, signal in ways.items():
+        risk = rng.standard_normal(N) - signal * time
+        found.predictions.append(Predictions(arm(*way), "test", split.test, risk[split.test, None], len(split.train)))
+    found.results = results(found, 200, 0)
+    said = verdict(found, ["DINO", "SLPD"], partial(compare_arms, n_bootstrap=200))
+    assert said.rows[-1].rest == "Cox on mean of regions" and "a bootstrap of the tested patients" in said.rule
+    assert "attention MIL on tokens): +" in said.lines[0].text and "c-index, SLPD is better" in said.lines[0].text
+
+
 def test_what_cannot_be_judged_is_refused():
     """Without a rival there is no verdict."""
     with pytest.raises(BundleError, match="must have mean_token, region_embedding and patch_tokens"):
