@@ -33,6 +33,7 @@ RUNNABLE = {
     "search.yaml",
     "atlas.yaml",
     "check.yaml",
+    "compare.yaml",
 }
 MIXINS = {
     "multi_gpu_train.yaml",

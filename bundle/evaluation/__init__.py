@@ -1,5 +1,6 @@
 """How good a representation is: features, protocols, metrics, the report."""
 
+from .evaluation_statistics import compare_arms
 from .features.embedding_evaluator import EmbeddingEvaluator
 from .features.region_encoders import RegionEncoders
 from .features.slide_features import SlideFeatures
@@ -52,6 +53,7 @@ __all__ = [
     "SurvivalMIL",
     "Transport",
     "bootstrap",
+    "compare_arms",
     "evaluation_dataset",
     "evaluation_features",
     "evaluation_rows",

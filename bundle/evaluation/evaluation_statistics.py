@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from .features.pooled_features import KIND_OF, POOLED
 from .findings import MAIN_METRIC, Arm, Comparison, Evaluation, Interval, Predictions, Result
 from .metrics.classification import ClassificationFigures
-from .metrics.intervals import Estimate, bootstrap, compare_bootstrap, over_folds
+from .metrics.intervals import bootstrap, compare_bootstrap, over_folds
 from .metrics.over_seeds import OverSeeds
 from .metrics.survival import SurvivalFigures
 from .protocols.inputs import Vectors
@@ -63,7 +63,7 @@ def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Com
         n_bootstrap: resamples.
         seed: of the resamples.
     """
-    predictions, metric = by_arm(evaluation), MAIN_METRIC[evaluation.task]
+    predictions = by_arm(evaluation)
     largest = max((arm.train_fraction for arm in predictions), default=1.0)
     groups: dict[tuple[str, str], list[Arm]] = {}
     for arm in predictions:
@@ -75,9 +75,20 @@ def comparisons(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Com
             arms = [*groups.get((protocol, Vectors.kind), [])[:1], *arms]
         pairs = list(combinations(arms, 2))
         for earlier, later in pairs if len(pairs) <= MAX_PAIRS else [(arms[0], arm) for arm in arms[1:]]:
-            difference, p_value = _compare(evaluation, predictions[later], predictions[earlier], n_bootstrap, seed)
-            found.append(Comparison(later, earlier, metric, difference, p_value))
+            found.append(_compare(evaluation, predictions, (later, earlier), n_bootstrap, seed))
     return found
+
+
+def compare_arms(evaluation: Evaluation, a: Arm, b: Arm, n_bootstrap: int = 2000, seed: int = 0) -> Comparison:
+    """The main figure of any two arms, a minus b, on the same patients: as :func:`comparisons`, of other pairs.
+
+    Args:
+        evaluation: has predictions of both.
+        a, b: with predictions on the same splits; features and protocol may differ.
+        n_bootstrap: resamples, of a fixed test set.
+        seed: of the resamples.
+    """
+    return _compare(evaluation, by_arm(evaluation), (a, b), n_bootstrap, seed)
 
 
 def _company(features: str) -> str:
@@ -109,14 +120,21 @@ def _per_seed(evaluation: Evaluation, predicted: Sequence[Predictions]) -> dict[
 
 
 def _compare(
-    evaluation: Evaluation, a: Sequence[Predictions], b: Sequence[Predictions], n_bootstrap: int, seed: int
-) -> Estimate:
+    evaluation: Evaluation,
+    predictions: Mapping[Arm, list[Predictions]],
+    arms: tuple[Arm, Arm],
+    n_bootstrap: int,
+    seed: int,
+) -> Comparison:
+    a, b = (predictions[arm] for arm in arms)
     figures, name = figures_of(evaluation.task), MAIN_METRIC[evaluation.task]
     if evaluation.split_kind == "fixed":
         targets = evaluation.targets[a[0].rows]
-        return compare_bootstrap(figures, targets, a[0].of_seeds, b[0].of_seeds, n_bootstrap, seed)[name]
-    of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.of_seeds)[name][0]) for p in arm] for arm in (a, b))
-    return over_folds(np.subtract(of_a, of_b), *_sizes(a))
+        found = compare_bootstrap(figures, targets, a[0].of_seeds, b[0].of_seeds, n_bootstrap, seed)[name]
+    else:
+        of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.of_seeds)[name][0]) for p in arm] for arm in (a, b))
+        found = over_folds(np.subtract(of_a, of_b), *_sizes(a))
+    return Comparison(*arms, name, *found)
 
 
 def _within_range(name: str, interval: Interval, n_classes: int) -> Interval:

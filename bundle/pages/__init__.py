@@ -1,17 +1,21 @@
 """What all pages share: frame, style, colors, texts."""
 
+from .cells import Cell, cell_of, p_text
 from .frame import RegionPicture, SlidePicture, jpeg_uri, percent, render, write_page
 from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .result_texts import csv_text, plain, write_results
 
 __all__ = [
+    "Cell",
     "LUMA",
     "NO_PROTOTYPE",
     "OKABE_ITO",
     "RegionPicture",
     "SlidePicture",
+    "cell_of",
     "csv_text",
     "jpeg_uri",
+    "p_text",
     "percent",
     "plain",
     "prototype_colors",

@@ -3,10 +3,11 @@
 from .checking.check_page import CheckPage
 from .checking.checker import SlideChecker
 from .embedding_sink import EmbeddingSink
+from .estimate.probes import probe_training
 from .exporting.exporter import FeatureExporter
 from .head_predictions import HeadPredictions
 from .importing.importer import FeatureImporter
-from .importing.on_first_use import token_files_of
+from .importing.on_first_use import slide_ids_of, token_files_of
 from .inputs import InferenceInputs
 from .pipeline import SlidePipeline
 from .progress import TokenProgressHandler
@@ -33,5 +34,7 @@ __all__ = [
     "Source",
     "TokenProgressHandler",
     "TokenSink",
+    "probe_training",
+    "slide_ids_of",
     "token_files_of",
 ]

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from ...pages import OKABE_ITO
+from ...pages import OKABE_ITO, p_text
 from ..findings import Arm, Evaluation
 from ..metrics.classification import calibration_error
 from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
-from .evaluation_rows import Pooled, arm_name, drawn_arms, p_text, per_test_set, pooled, readable, summary_text
+from .evaluation_rows import Pooled, arm_name, drawn_arms, per_test_set, pooled, readable, summary_text
 
 # Yellow is left out, too pale for a line on white.
 COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ...pages import Cell, cell_of
 from ..findings import Evaluation, Robustness
 from .evaluation_figures import COLORS, Key, Panel, new_axes, to_svg
 from .evaluation_rows import readable
-from .evaluation_tables import Cell, cell_of
 
 _MEANINGS = {
     "robustness_index": (

@@ -121,13 +121,6 @@ def share_text(arm: Arm) -> str:
     return f"{100 * arm.train_fraction:g}\N{NO-BREAK SPACE}%"
 
 
-def p_text(p: float) -> str:
-    """A p-value to three digits, a dash where there is none."""
-    if not math.isfinite(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _values(evaluation: Evaluation, name: str) -> dict[Arm, float]:
     known = {result.arm: result.summary[name].value for result in evaluation.results if name in result.summary}
     return {arm: value for arm, value in known.items() if math.isfinite(value)}

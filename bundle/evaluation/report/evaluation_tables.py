@@ -8,17 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..findings import Comparison, Evaluation, Interval
+from ...pages import Cell, cell_of, p_text
+from ..findings import Comparison, Evaluation
 from ..metrics.curves import holm
-from .evaluation_rows import arm_name, drawn_arms, metric, metric_names, p_text, pooled, readable, share_text
-
-
-class Cell(NamedTuple):
-    """A figure: ``0.873 ± 0.041`` or a dash, ``[0.791, 0.955]`` or '', whether it is apart from those of other rows."""
-
-    text: str
-    bounds: str = ""
-    is_best: bool = False
+from .evaluation_rows import arm_name, drawn_arms, metric, metric_names, pooled, readable, share_text
 
 
 class ResultRow(NamedTuple):
@@ -55,17 +48,6 @@ def result_rows(evaluation: Evaluation) -> list[ResultRow]:
         overlap = evaluation.pretraining_overlap.get(arm.encoder)
         rows.append(ResultRow(readable(arm.encoder), rest, bool(overlap), cells))
     return rows
-
-
-def cell_of(interval: Interval, signed: bool = False) -> Cell:
-    """What is not finite is left out; with a sign there is no deviation."""
-    if not math.isfinite(interval.value):
-        return Cell("–")
-    sign = "+" if signed else ""
-    spread = f" ± {interval.sd:.3f}" if math.isfinite(interval.sd) and not signed else ""
-    is_bounded = math.isfinite(interval.low) and math.isfinite(interval.high)
-    bounds = f"[{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]" if is_bounded else ""
-    return Cell(f"{interval.value:{sign}.3f}{spread}".replace("-", "−"), bounds.replace("-", "−"))
 
 
 def missing_folds(evaluation: Evaluation) -> list[tuple[str, int]]:

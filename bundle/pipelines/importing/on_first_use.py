@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,27 +50,67 @@ def token_files_of(
     if not isinstance(dataset_dir, str | Path):
         return dataset_dir
     root, folder, written = Path(dataset_dir), Path(tokens_dir), [tokens_dir, *apart_from]
-    places = Places(root, apart_from=tuple(map(Path, written)))
-    if not root.exists() or _holds_own(places) or (takes_slides and places.files(*SLIDE_SUFFIXES)):
-        return dataset_dir
     settings = {"table": table, "slides_dir": slides_dir, "default_mpp": default_mpp, "apart_from": written}
-    try:
-        layout, _ = find_features(places)
+    with _naming_the_config(root):
+        layout = _layout_of(root, written, takes_slides)
         if not layout:
             return dataset_dir
         text = "%s holds features of another tool (%s), which become token files in %s; those can be named from now on"
         logger.info(text, root, layout, folder)
         records = _imported(root, folder, settings)
-    except BundleError as error:
-        raise BundleError(
-            f"{error} {root} holds features of another tool: configs/import.yaml makes token files of them by itself, "
-            "with all settings there are (docs/importing.md)."
-        ) from error
     _insist_on_no_others(folder, root, records)
     n_failed = sum(record.status == "failed" for record in records)
     if n_failed:
         logger.warning("%d of %d slides are left out; why stands in %s", n_failed, len(records), _table_of(folder))
     return folder
+
+
+def slide_ids_of(
+    dataset_dir: str | Path,
+    tokens_dir: str | Path,
+    *,
+    table: SlideTable | None = None,
+    slides_dir: str | Path | None = None,
+    default_mpp: float | None = None,
+    apart_from: Sequence[str | Path] = (),
+) -> list[str] | None:
+    """Slides whose features :func:`token_files_of` would import; None where it would leave the folder as it is.
+
+    Args:
+        dataset_dir, tokens_dir, table, slides_dir, default_mpp, apart_from: as it takes them.
+
+    Raises:
+        BundleError: there are features of several encoders, or of one slide twice.
+    """
+    root, written = Path(dataset_dir), [tokens_dir, *apart_from]
+    settings = {"table": table, "slides_dir": slides_dir, "default_mpp": default_mpp, "apart_from": written}
+    with _naming_the_config(root):
+        if not _layout_of(root, written):
+            return None
+        return [file.slide_id for file in _importer(root, Path(tokens_dir), settings).files]
+
+
+def _layout_of(root: Path, written: Sequence[str | Path], takes_slides: bool = False) -> str:
+    """Whose features a folder holds, "" where it holds none that are to be imported."""
+    places = Places(root, apart_from=tuple(map(Path, written)))
+    if not root.exists() or _holds_own(places) or (takes_slides and places.files(*SLIDE_SUFFIXES)):
+        return ""
+    return find_features(places)[0]
+
+
+@contextmanager
+def _naming_the_config(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except BundleError as error:
+        raise BundleError(
+            f"{error} {root} holds features of another tool: configs/import.yaml makes token files of them by itself, "
+            "with all settings there are (docs/importing.md)."
+        ) from error
+
+
+def _importer(root: Path, folder: Path, settings: dict[str, Any]) -> FeatureImporter:
+    return FeatureImporter(root, folder, _table_of(folder).parent, rank=0, world_size=1, **settings)
 
 
 def _holds_own(places: Places) -> bool:
@@ -83,7 +124,7 @@ def _imported(root: Path, folder: Path, settings: dict[str, Any]) -> list[Import
     path = _table_of(folder)
     before = _stamp(path)
     with writer_lock(folder, "folder of imported tokens", "tokens_dir", waits=True):
-        importer = FeatureImporter(root, folder, path.parent, rank=0, world_size=1, **settings)
+        importer = _importer(root, folder, settings)
         is_new = _stamp(path) not in (None, before)
         if not (is_new and _is_complete(read_records(path), importer)):
             importer.run()

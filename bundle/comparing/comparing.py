@@ -1,0 +1,255 @@
+"""``comparing``: from features, slide table and label to one page that says whether SLPD is worth it there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core import BundleError, as_number, as_whole, check_folder, writer_lock
+from .comparison_page import Shown, Told, write_comparison
+from .pieces import Piece, PieceRecord, make_piece, parsed
+from .plan import FROM_REGIONS, Pace, Plan, Wish, choose_plan, kept_plan
+from .verdict import TOKENS, UNTRAINED, Compare, verdict
+
+_log = logging.getLogger(__name__)
+_PROBE_SECONDS = 1.0
+
+
+class KnownSlides:
+    """Slides by their ids before they have token files; stands for the data set where only names are asked for.
+
+    Args:
+        slide_ids: S slides.
+    """
+
+    def __init__(self, slide_ids: list[str]) -> None:
+        self.slide_ids, self.slide_paths = slide_ids, [""] * len(slide_ids)
+
+
+class Comparing:
+    """Runs the published configs as pieces, all of which anyone can run alone, and puts what they found on one page.
+
+    A finished training is kept, one that was killed goes on from its last epoch, and evaluating keeps what it has
+    predicted: the same call again ends as if nothing had happened. Whatever can be told before the work is.
+
+    Args:
+        bundle_root: folder of ``configs``.
+        dataset_dir: token files, or another tool's features.
+        tokens_dir: where these are imported to.
+        output_dir: ``comparison.html``, ``.csv``, ``.md``, ``.json``; a folder for each training and ``evaluation``.
+        token_files: gives the folder of token files, and imports features on first use.
+        slide_ids: gives the slides of features that are still to be imported; None where none are.
+        probe: a few steps of a training, see ``bundle.pipelines.probe_training``.
+        compare: the difference of two arms of an evaluation, see ``bundle.evaluation.compare_arms``.
+        arms: by name what is trained: ids of ``configs/train.yaml`` that it has apart from the others. The last is
+            judged.
+        training: ids of ``configs/train.yaml`` of all arms.
+        sizes: by name, smallest first, further ids, and ``from_regions``: the fewest regions that it is meant for.
+        evaluation: ids of ``configs/evaluate.yaml``; None: its own.
+        size: "auto" or a name.
+        time_budget: minutes for the trainings together.
+        min_epochs, max_epochs: the fewest that are worth a comparison, and the most.
+        default_mpp: um/px by which features were imported that name none, for the command on the page.
+        device: where to compute.
+        seed: of all pieces.
+
+    Raises:
+        BundleError: a number is none, a name is taken.
+    """
+
+    def __init__(
+        self,
+        bundle_root: str | Path,
+        dataset_dir: str | Path,
+        tokens_dir: str | Path,
+        output_dir: str | Path,
+        *,
+        token_files: Callable[[], Any],
+        slide_ids: Callable[[], list[str] | None],
+        probe: Callable[..., Any],
+        compare: Compare,
+        arms: Mapping[str, Mapping[str, Any]],
+        training: Mapping[str, Any],
+        sizes: Mapping[str, Mapping[str, Any]],
+        evaluation: Mapping[str, Any],
+        size: str = "auto",
+        time_budget: float = 60,
+        min_epochs: int = 10,
+        max_epochs: int = 100,
+        default_mpp: float | None = None,
+        device: Any = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.bundle_root, self.dataset_dir, self.tokens_dir = Path(bundle_root), dataset_dir, tokens_dir
+        self.output_dir, self.device, self.seed = Path(output_dir), device, as_whole(seed, "seed")
+        self.default_mpp = default_mpp
+        self.token_files, self.slide_ids, self.probe, self.compare = token_files, slide_ids, probe, compare
+        self.arms, self.training, self.sizes = arms, training, sizes
+        self.evaluation = dict(evaluation)
+        fewest = as_whole(min_epochs, "min_epochs", 1)
+        most = as_whole(max_epochs, "max_epochs", fewest)
+        self.wish = Wish(as_number(time_budget, "time_budget", 0), fewest, most, str(size), len(arms))
+        self.record = PieceRecord(self.output_dir / "pieces.json")
+
+    def run(self) -> Path:
+        """All pieces that have not been run, then the page.
+
+        Returns:
+            Where the page is.
+
+        Raises:
+            BundleError: labels, folds, slide vectors or the time cannot do; a piece was stopped by a mistake.
+        """
+        check_folder(self.output_dir, "the comparison", "output_dir")
+        with writer_lock(self.output_dir, "comparison", "output_dir"):
+            return self._run()
+
+    def _run(self) -> Path:
+        notes = self._check()
+        tokens = self._tokens()
+        plan = self._plan(tokens)
+        pieces = [self._training(arm, tokens, plan) for arm in self.arms]
+        for arm, piece in zip(self.arms, pieces, strict=True):
+            if not self.record.has(piece, self._model(arm)):
+                self.record.run(piece, self.bundle_root)
+        last = self._evaluating(tokens, {arm: str(self._model(arm)) for arm in self.arms})
+        evaluation = self.record.run(last, self.bundle_root)
+        found = verdict(evaluation, list(self.arms), self.compare)
+        shown = [self._shown(piece) for piece in (*self._importing(tokens), *pieces, last)]
+        training = self._training_told(plan, list(evaluation.pretraining_overlap))
+        told = Told(_who(evaluation), [*notes, *evaluation.warnings], plan, training, shown)
+        page = write_comparison(self.output_dir, found, told)
+        _log.info("\n%s", "\n".join(line.text for line in found.lines))
+        return page
+
+    def _check(self) -> list[str]:
+        """Whatever evaluating would refuse of labels, splits and vectors, before the work; sentences for the reader."""
+        vectors = self.evaluation.get("slide_vectors")
+        taken = {TOKENS, UNTRAINED, *self.arms} & set(vectors if isinstance(vectors, Mapping) else ())
+        if taken:
+            raise BundleError(f"slide_vectors are called {min(taken)!r}, as an encoder is; choose another name.")
+        slides = self.slide_ids()
+        parts = {} if slides is None else {"dataset": KnownSlides(slides)}
+        parser = parsed(self._evaluating(str(self.dataset_dir), {}), self.bundle_root, **parts)
+        for name in ("patient_splits", "brought_vectors"):
+            parser.get_parsed_content(name)
+        table = parser.get_parsed_content("table")
+        _, without = table.strays()
+        if not without:
+            return []
+        note = (
+            f"{len(without)} slides have no row in {table.path}, such as {', '.join(without[:3])}: encoders learn from "
+            "them, but nothing is predicted of them."
+        )
+        _log.warning("%s", note)
+        return [note]
+
+    def _tokens(self) -> str:
+        """The folder of token files; features are imported, which is noted as the piece that it could have been."""
+        started = time.monotonic()
+        tokens = str(self.token_files())
+        for piece in self._importing(tokens):
+            if piece.name not in self.record.done:
+                self.record.note(piece, time.monotonic() - started)
+        return tokens
+
+    def _plan(self, tokens: str) -> Plan:
+        """What was planned, or what is now; kept, so that a second call goes on with the first one's.
+
+        Raises:
+            BundleError: the folder holds trainings on other regions, or with other settings.
+        """
+        data = parsed(self._evaluating(tokens, {}), self.bundle_root).get_parsed_content("dataset")
+        if not data.token_dim:
+            raise BundleError(f"{tokens} holds embeddings: comparing trains encoders, so give token files or features.")
+
+        def pace_of(size: str) -> Pace:
+            _log.info("measuring some steps of size %s", size)
+            config, device = [self.bundle_root / "configs" / "train.yaml"], torch.device(self.device)
+            ids = {**self.training, **self._size(size)}
+            found = self.probe(config, ids, data.token_dim, data.region_patches, device, _PROBE_SECONDS)
+            return Pace(found.train, found.recluster)
+
+        def make() -> Plan:
+            return choose_plan(self.sizes, len(data), self.wish, pace_of)
+
+        plan = kept_plan(self.output_dir / "plan.json", self._asked(data.fingerprint), make)
+        _log.info("%s", self._training_told(plan, []))
+        return plan
+
+    def _asked(self, fingerprint: str) -> dict[str, Any]:
+        """What trainings depend on."""
+        where = {"regions": fingerprint, "device": str(self.device), "seed": self.seed}
+        return {**where, "arms": self.arms, "training": self.training, "sizes": self.sizes, **self.wish._asdict()}
+
+    def _size(self, name: str) -> dict[str, Any]:
+        return {key: value for key, value in self.sizes[name].items() if key != FROM_REGIONS}
+
+    def _model(self, arm: str) -> Path:
+        return self.output_dir / arm / "model.pt"
+
+    def _training(self, arm: str, tokens: str, plan: Plan) -> Piece:
+        ids = {
+            "dataset_dir": tokens,
+            "output_dir": str(self.output_dir / arm),
+            "model_path": str(self._model(arm)),
+            "device": str(self.device),
+            "seed": self.seed,
+            "resume": True,
+            "max_epochs": plan.max_epochs,
+            "prototype_warmup_epochs": plan.prototype_warmup_epochs,
+            "lr_warmup_epochs": plan.lr_warmup_epochs,
+            **self.training,
+            **self._size(plan.size),
+            **self.arms[arm],
+        }
+        return make_piece(f"training {arm}", "training", self.bundle_root, "train.yaml", ids)
+
+    def _evaluating(self, tokens: str, encoders: Mapping[str, str]) -> Piece:
+        ids = {
+            "dataset_dir": tokens,
+            "output_dir": str(self.output_dir / "evaluation"),
+            "encoders": dict(encoders),
+            "device": str(self.device),
+            "seed": self.seed,
+            **self.evaluation,
+        }
+        return make_piece("evaluating", "evaluating", self.bundle_root, "evaluate.yaml", ids)
+
+    def _importing(self, tokens: str) -> list[Piece]:
+        """How the import is done by itself; nothing where token files were given."""
+        if tokens == str(self.dataset_dir):
+            return []
+        ids = {name: self.evaluation.get(name) for name in ("slide_table", "slides_dir")}
+        ids |= {"dataset_dir": str(self.dataset_dir), "tokens_dir": tokens}
+        ids |= {"output_dir": str(Path(tokens) / "import"), "default_mpp": self.default_mpp}
+        return [make_piece("importing", "importing", self.bundle_root, "import.yaml", ids)]
+
+    def _shown(self, piece: Piece) -> Shown:
+        seconds = self.record.done.get(piece.name, {}).get("seconds")
+        return Shown(piece.name, "" if seconds is None else f"{seconds / 60:.1f}", piece.command)
+
+    def _training_told(self, plan: Plan, overlapping: list[str]) -> str:
+        text = (
+            f"{' and '.join(self.arms)} of size {plan.size} were each trained for {plan.max_epochs} epochs on "
+            f"{plan.n_regions:,} regions, without labels; prototypes join after {plan.prototype_warmup_epochs}. Size "
+            f"and epochs follow from steps measured on this machine and time_budget, {self.wish.time_budget:g} minutes."
+        )
+        if overlapping:
+            text += (
+                " They have seen, without labels, the slides that they are tested on; the mean token and attention MIL "
+                "have not."
+            )
+        return text
+
+
+def _who(evaluation: Any) -> str:
+    n_slides = len({slide for slides in evaluation.slides for slide in slides})
+    classes = f" ({', '.join(evaluation.classes)})" if evaluation.classes else ""
+    folds = f"{len(evaluation.splits)} folds" if evaluation.split_kind == "folds" else "a fixed split"
+    return f"{evaluation.label}{classes} of {len(evaluation.units)} patients, {n_slides} slides, {folds} by patient."

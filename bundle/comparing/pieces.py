@@ -1,0 +1,116 @@
+"""Pieces of a comparison: runs of published configs, which anyone can repeat by their commands."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from monai.bundle import ConfigParser
+
+from ..core import BundleError, user_error, write_text
+
+_log = logging.getLogger(__name__)
+
+
+class Piece(NamedTuple):
+    """A run of a config: what it is called here, the id that is run, the file in ``configs/``, and other ids than it
+    has."""
+
+    name: str
+    run_id: str
+    config: str
+    ids: dict[str, Any]
+
+    @property
+    def command(self) -> str:
+        """What a user would type in the bundle's root for the same."""
+        given = [word for name, value in self.ids.items() for word in (f"--{name}", _quoted(str(value)))]
+        return " ".join(["python -m monai.bundle run", self.run_id, "--config_file", f"configs/{self.config}", *given])
+
+
+def make_piece(name: str, run_id: str, bundle_root: Path, config: str, ids: Mapping[str, Any]) -> Piece:
+    """A piece that names only what the config has otherwise; None stands for the config's own value.
+
+    Raises:
+        BundleError: an id is none of the config's.
+    """
+    known = _read(bundle_root, config)
+    unknown = sorted(set(ids) - set(known))
+    if unknown:
+        raise BundleError(f"configs/{config} has no id {', '.join(unknown)}; its ids stand at its top.")
+    return Piece(name, run_id, config, {k: v for k, v in ids.items() if v is not None and v != known[k]})
+
+
+def parsed(piece: Piece, bundle_root: Path, **parts: Any) -> ConfigParser:
+    """The piece's config with its ids, parsed; ``parts`` take the place of what the config makes by these ids."""
+    config = _read(bundle_root, piece.config)
+    config.update(piece.ids, **parts)
+    parser = ConfigParser(config)
+    parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
+    parser.parse(True)
+    return parser
+
+
+def run_piece(piece: Piece, bundle_root: Path) -> Any:
+    """Run it in this process, and return what its last step returns.
+
+    Raises:
+        BundleError: a mistake of the user's stopped it; the message names the piece.
+    """
+    _log.info("%s: %s", piece.name, piece.command)
+    try:
+        return parsed(piece, bundle_root).get_parsed_content(piece.run_id)[-1]
+    except Exception as error:
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        raise BundleError(f"{piece.name} stopped: {mistake}") from error
+    finally:
+        gc.collect()  # networks, and tokens on a GPU, before the next piece makes its own
+
+
+class PieceRecord:
+    """What has been run to its end, and how long it took: ``pieces.json``.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def has(self, piece: Piece, result: Path) -> bool:
+        """Whether the piece, as it is asked for now, was run, and its result is still there."""
+        return self.done.get(piece.name, {}).get("command") == piece.command and result.is_file()
+
+    def run(self, piece: Piece, bundle_root: Path) -> Any:
+        """Run it, note it, and return what its last step returns."""
+        started = time.monotonic()
+        found = run_piece(piece, bundle_root)
+        self.note(piece, time.monotonic() - started)
+        return found
+
+    def note(self, piece: Piece, seconds: float) -> None:
+        """Write down that a piece is complete."""
+        self.done[piece.name] = {"command": piece.command, "seconds": round(seconds, 1)}
+        write_text(self.path, json.dumps(self.done, indent=1) + "\n")
+
+
+def _quoted(word: str) -> str:
+    """As a shell takes it for one word, lists and dictionaries in double quotes."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+def _read(bundle_root: Path, config: str) -> dict[str, Any]:
+    path = bundle_root / "configs" / config
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist: start from the bundle's root, or give --bundle_root.")
+    found: dict[str, Any] = ConfigParser.load_config_files([str(path)])
+    return found

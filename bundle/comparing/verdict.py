@@ -1,0 +1,167 @@
+"""From an evaluation to one table and its last lines: who is better than whom, or that the data are too few to tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..core import BundleError
+from ..pages import cell_of
+
+TOKENS, UNTRAINED = "tokens", "untrained"  # what evaluating calls the encoders that are always there
+_VECTOR, _BAG = ("linear", "cox"), ("mil", "mil_survival")  # of classes, of survival
+_PROTOCOLS = {"linear": "linear probe", "cox": "Cox", "mil": "attention MIL", "mil_survival": "attention MIL"}
+_FEATURES = {
+    "mean_token": "mean of all tokens",
+    "region_embedding": "mean of regions",
+    "regions": "regions",
+    "patch_tokens": "tokens",
+    "slide_vector": "slide vector",
+}
+_FIGURES = {"auc": "AUC", "quadratic_kappa": "quadratic kappa", "c_index": "c-index"}
+_RIVALS = "the best of mean token and attention MIL on tokens"
+Compare = Callable[
+    [Any, Any, Any], Any
+]  # evaluation, two of its arms -> the first minus the second, as evaluating has it
+
+
+class Row(NamedTuple):
+    """An arm of the evaluation.
+
+    Attributes:
+        name, rest: what it is called on the page.
+        arm: as evaluating has it.
+        summary: its figures by name, with their intervals.
+        difference: the judged arm minus this one, in the main figure; None for the judged one itself.
+    """
+
+    name: str
+    rest: str
+    arm: Any
+    summary: dict[str, Any]
+    difference: Any | None
+
+
+class Line(NamedTuple):
+    """A last line: against whom, the row that stands for it, and what is to be said."""
+
+    against: str
+    row: Row
+    text: str
+
+
+class Verdict(NamedTuple):
+    """The table, and what follows from it.
+
+    Attributes:
+        judged: name of the arm that is judged.
+        metric: the main figure, and ``title`` in words.
+        rows: the rivals, the untrained encoder, slide vectors, what was trained.
+        lines: the last lines.
+        rule: how intervals are made and read.
+    """
+
+    judged: str
+    metric: str
+    title: str
+    rows: list[Row]
+    lines: list[Line]
+    rule: str
+
+
+def verdict(evaluation: Any, arms: Sequence[str], compare: Compare) -> Verdict:
+    """Judge the last of ``arms`` by a linear probe (survival: Cox) on its mean region embedding.
+
+    That way was chosen before there were figures; of the two rivals the better one counts.
+
+    Args:
+        evaluation: what evaluating found.
+        arms: names of what was trained.
+        compare: the difference of two arms in the task's main figure, on the same patients.
+
+    Raises:
+        BundleError: the evaluation lacks the judged arm or both rivals.
+    """
+    largest = max(result.arm.train_fraction for result in evaluation.results)
+    found = [result for result in evaluation.results if result.arm.train_fraction == largest]
+    judged = _one(found, arms[-1], "region_embedding", _VECTOR)
+    asked = (_one(found, TOKENS, "mean_token", _VECTOR), _one(found, TOKENS, "patch_tokens", _BAG))
+    rivals = [result for result in asked if result is not None]
+    if judged is None or len(rivals) < len(asked):
+        raise BundleError(
+            "the evaluation has no mean token, attention MIL on tokens or linear probe to compare: its features must "
+            "have mean_token, region_embedding and patch_tokens, its protocols linear and mil (survival: cox and "
+            "mil_survival)."
+        )
+    rows = [
+        Row(*_words(r.arm), r.arm, r.summary, None if r is judged else compare(evaluation, judged.arm, r.arm))
+        for r in sorted(found, key=lambda result: _place(result.arm.encoder, arms))
+    ]
+    row_of = {row.arm: row for row in rows}
+    metric = next(row.difference.metric for row in rows if row.difference is not None)
+    best = max((row_of[r.arm] for r in rivals), key=lambda row: _worth(row.summary[metric].value))
+    title = _FIGURES.get(metric, metric)
+    lines = [_line(arms[-1], f"{_RIVALS} ({_called(best)})", best, title)]
+    for name in arms[:-1]:
+        other = _one(found, name, "region_embedding", _VECTOR)
+        lines += [_line(arms[-1], name, row_of[other.arm], title)] if other else []
+    return Verdict(arms[-1], metric, title, rows, lines, _rule(evaluation, row_of[judged.arm], title))
+
+
+def _one(results: Sequence[Any], encoder: str, features: str, protocols: Sequence[str]) -> Any | None:
+    own = (r for r in results if r.arm.encoder == encoder and r.arm.features == features)
+    return next((result for result in own if result.arm.protocol in protocols), None)
+
+
+def _words(arm: Any) -> tuple[str, str]:
+    how = f"{_PROTOCOLS.get(arm.protocol, arm.protocol)} on {_FEATURES.get(arm.features, arm.features)}"
+    if arm.encoder == TOKENS:
+        return ("patch tokens" if arm.features == "patch_tokens" else "mean token"), how
+    return ("untrained encoder" if arm.encoder == UNTRAINED else arm.encoder), how
+
+
+def _called(row: Row) -> str:
+    return row.name if row.arm.features == "mean_token" else row.rest
+
+
+def _place(encoder: str, arms: Sequence[str]) -> int:
+    """Rivals first, then the untrained encoder, slide vectors, what was trained."""
+    if encoder in arms:
+        return 3 + arms.index(encoder)
+    return {TOKENS: 0, UNTRAINED: 1}.get(encoder, 2)
+
+
+def _worth(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
+
+
+def _line(judged: str, against: str, row: Row, title: str) -> Line:
+    assert row.difference is not None, "only the judged arm has none"
+    interval = row.difference.difference
+    cell = cell_of(interval, signed=True)
+    said = "too few data to tell"
+    if interval.low > 0:
+        said = f"{judged} is better here"
+    elif interval.high < 0:
+        said = f"{judged} is worse here"
+    elif not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        said = "no interval can be given, too few data to tell"
+    figure = f"{cell.text} {cell.bounds}".rstrip()
+    return Line(against, row, f"{judged} against {against}: {figure} {title}, {said}.")
+
+
+def _rule(evaluation: Any, judged: Row, title: str) -> str:
+    how = (
+        f"Student's t over the {len(evaluation.splits)} folds by patient, with Nadeau and Bengio's variance for folds "
+        "that share training patients"
+        if evaluation.split_kind == "folds"
+        else "a bootstrap of the tested patients, bias-corrected and accelerated"
+    )
+    return (
+        f"{judged.name} is judged by a {judged.rest}, a way that was chosen before there were figures; of the two "
+        f"rivals the one with the higher {title} counts. Differences are paired on the same patients, their 95 % "
+        f"intervals are those of evaluating: {how}. Better or worse is said where an interval lies on one side of 0, "
+        "else that the data are too few to tell. Intervals are of patients, not of other trainings: each encoder was "
+        "trained once."
+    )

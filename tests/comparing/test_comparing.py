@@ -1,0 +1,235 @@
+"""``comparing`` from another tool's features to its page, stopped and gone on, and what it refuses before the work."""
+
+import ast
+import json
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from foreign_features import DIM, MPP, features, lattice, write_trident
+from monai.bundle import ConfigWorkflow
+from region_models import write_table
+
+from bundle.core import BundleError, user_error
+from bundle.training.handlers.history import HistoryHandler
+
+ROOT = Path(__file__).parents[2]
+N = 12
+TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2,
+        "batch_size": 16}  # fmt: skip
+ROW = ("encoder", "features", "protocol")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Twelve slides of as many patients in TRIDENT's layout, two classes, and a vector of each slide."""
+    root = tmp_path_factory.mktemp("trident")
+    rng, rows = np.random.default_rng(0), []
+    for i in range(N):
+        xy = lattice(i, columns=32, rows=16)
+        write_trident(root / "features_theirs_v1" / f"s{i}.h5", xy, features(len(xy), i) + i % 2)
+        rows.append({"slide": f"s{i}", "patient": f"p{i}", "mpp": MPP, "label": "ab"[i % 2], "one": "a"})
+    write_table(root / "table.csv", rows)
+    vectors = [{"slide": f"s{i}", **{f"v{k}": v for k, v in enumerate(rng.standard_normal(4))}} for i in range(N)]
+    write_table(root / "theirs.csv", vectors)
+    return root
+
+
+def pace(configs, ids, token_dim, region_patches, device, seconds):
+    """A machine on which two trainings of two epochs take about a minute, whatever else it does."""
+    assert (configs[0].name, ids["depth"], ids["standardize_tokens"], token_dim, region_patches) == (
+        "train.yaml",
+        1,
+        True,
+        DIM,
+        16,
+    )
+    return SimpleNamespace(train=5.0, recluster=50.0)
+
+
+def compare(cohort, output, **ids):
+    """A comparison through MONAI's workflow; the folder of its page."""
+    return workflow(cohort, output, **ids).run()[-1].parent
+
+
+def workflow(cohort, output, **ids):
+    """The config on the cohort, small."""
+    given = {
+        "bundle_root": str(ROOT),
+        "dataset_dir": str(cohort / "features_theirs_v1"),
+        "slide_table": str(cohort / "table.csv"),
+        "slide_vectors": {"theirs": str(cohort / "theirs.csv")},
+        "output_dir": str(output),
+        "n_folds": 2,
+        "mil_max_patches": 32,
+        "sizes": {"tiny": {"from_regions": 0, **TINY}},
+        "min_epochs": 1,
+        "max_epochs": 2,
+        "device": "cpu",
+        "probe": pace,
+        "comparison#evaluation#features": ["mean_token", "region_embedding", "patch_tokens"],
+        **ids,
+    }
+    made = ConfigWorkflow(
+        str(ROOT / "configs" / "compare.yaml"), workflow_type="train", run_id="comparing", logging_file=False, **given
+    )
+    made.initialize()
+    return made
+
+
+@pytest.fixture(scope="module")
+def without_pictures():
+    """Curves and reports are drawn in tests of their own; here they would take half of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bundle.training.handlers.history.plot_training", lambda *_: None)
+        patch.setattr("bundle.evaluation.EvaluationReport.__call__", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def gone_on(cohort, tmp_path_factory, without_pictures):
+    """The folder of a comparison that was killed in SLPD's second epoch, and called again."""
+    folder, write, epochs = tmp_path_factory.mktemp("comparison"), HistoryHandler.__call__, []
+
+    def note(self, engine):
+        epochs.append(Path(self.output_dir).name)
+        if epochs == ["DINO", "DINO", "SLPD", "SLPD"]:
+            raise KeyboardInterrupt
+        write(self, engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HistoryHandler, "__call__", note)
+        with pytest.raises(KeyboardInterrupt):
+            compare(cohort, folder)
+        assert not (folder / "comparison.html").exists()
+        assert set(json.loads((folder / "pieces.json").read_text())) == {"importing", "training DINO"}
+        compare(cohort, folder)
+    assert epochs[4:] == ["SLPD"], "DINO is done, and one epoch of SLPD"
+    return folder
+
+
+def records(folder):
+    """What a comparison found, with all digits."""
+    return json.loads((folder / "comparison.json").read_text())
+
+
+def test_everybody_stands_in_one_table(gone_on):
+    """Rivals, an untrained encoder, the user's vectors, DINO and SLPD; two last lines; the pieces' own files."""
+    found = records(gone_on)
+    assert [tuple(row[name] for name in ROW) for row in found["rows"]] == [
+        ("tokens", "mean_token", "linear"),
+        ("tokens", "patch_tokens", "mil"),
+        ("untrained", "region_embedding", "linear"),
+        ("theirs", "slide_vector", "linear"),
+        ("DINO", "region_embedding", "linear"),
+        ("SLPD", "region_embedding", "linear"),
+    ]
+    assert [line["text"].split(" (")[0].split(":")[0] for line in found["lines"]] == [
+        "SLPD against the best of mean token and attention MIL on tokens",
+        "SLPD against DINO",
+    ]
+    assert found["plan"]["max_epochs"] == 2 and found["plan"]["size"] == "tiny"
+    names = {path.relative_to(gone_on).as_posix() for path in gone_on.rglob("*") if path.is_file()}
+    assert {"comparison.html", "comparison.csv", "comparison.md", "DINO/model.pt", "SLPD/model.pt"} <= names
+    assert {"evaluation/results.json", "tokens/s0.h5", "tokens/import/slides.csv"} <= names
+    assert "without labels, the slides that they are tested on" in (gone_on / "comparison.html").read_text()
+
+
+def test_a_killed_one_ends_as_the_printed_commands_do(gone_on, tmp_path):
+    """The commands of the page, typed one after the other for an empty folder, give the same figures to 1e-9."""
+    for piece in json.loads((gone_on / "pieces.json").read_text()).values():
+        if "run importing" not in piece["command"]:
+            repeat(
+                piece["command"].replace(str(gone_on), str(tmp_path)).replace(f"{tmp_path}/tokens", f"{gone_on}/tokens")
+            )
+    theirs = json.loads((tmp_path / "evaluation" / "results.json").read_text())
+    own = {tuple(row[name] for name in ROW): row for row in records(gone_on)["rows"]}
+    assert len(theirs["results"]) == len(own)
+    for result in theirs["results"]:
+        same(own[tuple(result[name] for name in ROW)]["summary"], result["summary"])
+    compared = {tuple(c["b"][name] for name in ROW): c for c in theirs["comparisons"] if c["a"]["encoder"] == "SLPD"}
+    assert {encoder for encoder, *_ in compared} == {"tokens", "DINO"}
+    for other, comparison in compared.items():
+        same(own[other]["difference"]["difference"], comparison["difference"])
+
+
+def repeat(command):
+    """Run what a command says, in this process."""
+    words = shlex.split(command)
+    assert words[:4] == "python -m monai.bundle run".split() and words[5] == "--config_file"
+    ids = dict(zip((w.removeprefix("--") for w in words[7::2]), map(literal, words[8::2]), strict=True))
+    made = ConfigWorkflow(str(ROOT / words[6]), workflow_type="train", run_id=words[4], logging_file=False, **ids)
+    made.initialize()
+    made.run()
+
+
+def literal(word):
+    """A word of the command line as fire reads it."""
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError):
+        return word
+
+
+def same(one, other):
+    """Figures are equal to 1e-9, missing ones are missing in both."""
+    if isinstance(one, dict):
+        assert set(one) == set(other)
+        for name in one:
+            same(one[name], other[name])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            same(*pair)
+    else:
+        assert one == (pytest.approx(other, abs=1e-9) if isinstance(other, float) else other)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ({"label": "one"}, "all 12 labelled patients are of one class in the column 'one'"),
+        ({"n_folds": 7}, r"patients with class a: 6, too few for 7 folds"),
+        ({"label": "nothing"}, "has no column 'nothing'"),
+        ({"slide_table": "strangers.csv"}, "no slide has a value in column 'label' of .*strangers.csv"),
+        ({"slide_vectors": {"others": "others.csv"}}, "slide_vectors others: 11 of 12 slides have no vector"),
+        ({"slide_vectors": {"SLPD": "theirs.csv"}}, "slide_vectors are called 'SLPD', as an encoder is"),
+        ({"size": "huge"}, "size is 'huge'; give auto, tiny"),
+        ({"time_budget": "much"}, "time_budget is 'much'; give a number"),
+        ({"time_budget": 0.001}, "time_budget is 0.001 minutes, which holds not one epoch of 2 trainings of size tiny"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(cohort, tmp_path, ids, message):
+    """Labels, folds, slides, vectors before anything is imported; the time before anything is trained."""
+    write_table(cohort / "strangers.csv", [{"slide": f"other{i}", "label": "ab"[i % 2]} for i in range(N)])
+    write_table(cohort / "others.csv", [{"slide": f"s{i + N - 1}", "v": 0.5} for i in range(N)])
+    for name in ("slide_table", "slide_vectors"):
+        value = ids.get(name)
+        ids = ids | ({name: str(cohort / value)} if isinstance(value, str) else {})
+        ids = ids | ({name: {k: str(cohort / v) for k, v in value.items()}} if isinstance(value, dict) else {})
+    with pytest.raises(Exception, match="Failed") as caught:
+        compare(cohort, tmp_path, **ids)
+    error = user_error(caught.value)
+    assert isinstance(error, BundleError)
+    with pytest.raises(BundleError, match=message):
+        raise error
+    assert list(tmp_path.glob("tokens/*.h5")) == [] or "time_budget" in ids or "size" in ids
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_other_settings_need_another_folder(cohort, gone_on):
+    """Trainings with other settings would overwrite; another label is only evaluated."""
+    with pytest.raises(Exception, match="Failed") as caught:
+        compare(cohort, gone_on, seed=1)
+    assert "trained with other seed: give these as they were, or another output_dir" in str(user_error(caught.value))
+
+
+def test_slides_without_a_row_are_told(cohort, tmp_path):
+    """Encoders learn from them, nothing is predicted of them; the page says so."""
+    table = tmp_path / "some.csv"
+    table.write_text("".join((cohort / "table.csv").read_text().splitlines(keepends=True)[:-1]))
+    made = workflow(cohort, tmp_path / "out", slide_table=str(table))
+    notes = made.parser.get_parsed_content("comparison")._check()
+    assert len(notes) == 1 and notes[0].startswith(f"1 slides have no row in {table}, such as s11")
