@@ -14,8 +14,11 @@ from ...parallel import sum_over_ranks
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
-_LOW_LOSS = 0.15  # share of log(out_dim): what is left when each region has outputs of its own
-_SURE, _FAR = 0.95, 0.5  # accuracy; cosine
+# Planted cohorts, batches of 32: .78 of crops find their region at a loss of .19 log(out_dim) where each region has a
+# shift of its own that views keep, and the class is not learned; .25 at most where views hide it, and it is. The cosine
+# of other regions tells little: bottlenecks may all lie near .9.
+_LOW_LOSS = 0.2  # share of log(out_dim): what is left when regions have outputs of their own
+_SURE = 0.75  # accuracy
 _PATIENCE = 3  # epochs in a row
 
 
@@ -80,7 +83,7 @@ class InstanceHandler:
 
 
 class InstanceWatch:
-    """Warns, once, when for some epochs every crop has found its own region and no region is like another.
+    """Warns, once, when for some epochs most crops have found their own region at a low loss.
 
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the loss of a student that knows nothing.
@@ -93,7 +96,7 @@ class InstanceWatch:
     def __call__(self, record: Mapping[str, float]) -> None:
         """Look at an epoch's record; one without the statistics says nothing."""
         accuracy, similarity = (record.get(name, math.nan) for name in ("instance_accuracy", "other_similarity"))
-        is_one = accuracy > _SURE and similarity < _FAR and record.get("self", math.nan) < self.low_loss
+        is_one = accuracy > _SURE and record.get("self", math.nan) < self.low_loss
         self.n_epochs = self.n_epochs + 1 if is_one else 0
         if self.n_epochs < _PATIENCE or self.has_warned:
             return
