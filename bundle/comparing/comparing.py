@@ -18,9 +18,10 @@ from .verdict import TOKENS, UNTRAINED, Compare, verdict
 
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 1.0
+_DECIDED = ("dataset_dir", "output_dir", "model_path", "device", "seed", "resume", "max_epochs")  # of trainings, here
 
 
-class KnownSlides:
+class SlideNames:
     """Slides by their ids before they have token files; stands for the data set where only names are asked for.
 
     Args:
@@ -48,7 +49,7 @@ class Comparing:
         compare: the difference of two arms of an evaluation, see ``bundle.evaluation.compare_arms``.
         arms: by name what is trained: ids of ``configs/train.yaml`` that it has apart from the others. The last is
             judged.
-        training: ids of ``configs/train.yaml`` of all arms.
+        training: ids of ``configs/train.yaml`` of all arms, whatever their size says.
         sizes: by name, smallest first, further ids, and ``from_regions``: the fewest regions that it is meant for.
         evaluation: ids of ``configs/evaluate.yaml``; None: its own.
         size: "auto" or a name.
@@ -59,7 +60,7 @@ class Comparing:
         seed: of all pieces.
 
     Raises:
-        BundleError: a number is none, a name is taken.
+        BundleError: a number is none, or ids of trainings are among those that are decided here.
     """
 
     def __init__(
@@ -91,6 +92,11 @@ class Comparing:
         self.token_files, self.slide_ids, self.probe, self.compare = token_files, slide_ids, probe, compare
         self.arms, self.training, self.sizes = arms, training, sizes
         self.evaluation = dict(evaluation)
+        _refuse_decided("training", training, "prototype_warmup_epochs")
+        for name, ids in sizes.items():
+            _refuse_decided(f"size {name}", ids, "prototype_warmup_epochs")
+        for name, ids in arms.items():
+            _refuse_decided(name, ids)
         fewest = as_whole(min_epochs, "min_epochs", 1)
         most = as_whole(max_epochs, "max_epochs", fewest)
         self.wish = Wish(as_number(time_budget, "time_budget", 0), fewest, most, str(size), len(arms))
@@ -111,7 +117,11 @@ class Comparing:
 
     def _run(self) -> Path:
         notes = self._check()
+        for note in notes:
+            _log.warning("%s", note)
         tokens = self._tokens()
+        if tokens != str(self.dataset_dir):
+            notes = self._check(tokens)  # of slides that could not be imported there are no tokens
         plan = self._plan(tokens)
         pieces = [self._training(arm, tokens, plan) for arm in self.arms]
         for arm, piece in zip(self.arms, pieces, strict=True):
@@ -127,27 +137,29 @@ class Comparing:
         _log.info("\n%s", "\n".join(line.text for line in found.lines))
         return page
 
-    def _check(self) -> list[str]:
-        """Whatever evaluating would refuse of labels, splits and vectors, before the work; sentences for the reader."""
+    def _check(self, tokens: str | None = None) -> list[str]:
+        """Whatever evaluating would refuse of labels, splits and vectors, before the work; sentences for the reader.
+
+        Args:
+            tokens: folder of token files; None: features, or whatever else was given, before any is imported.
+        """
         vectors = self.evaluation.get("slide_vectors")
         taken = {TOKENS, UNTRAINED, *self.arms} & set(vectors if isinstance(vectors, Mapping) else ())
         if taken:
             raise BundleError(f"slide_vectors are called {min(taken)!r}, as an encoder is; choose another name.")
-        slides = self.slide_ids()
-        parts = {} if slides is None else {"dataset": KnownSlides(slides)}
-        parser = parsed(self._evaluating(str(self.dataset_dir), {}), self.bundle_root, **parts)
+        slides = self.slide_ids() if tokens is None else None
+        parts = {} if slides is None else {"dataset": SlideNames(slides)}
+        parser = parsed(self._evaluating(tokens or str(self.dataset_dir), {}), self.bundle_root, **parts)
         for name in ("patient_splits", "brought_vectors"):
             parser.get_parsed_content(name)
         table = parser.get_parsed_content("table")
         _, without = table.strays()
         if not without:
             return []
-        note = (
+        return [
             f"{len(without)} slides have no row in {table.path}, such as {', '.join(without[:3])}: encoders learn from "
             "them, but nothing is predicted of them."
-        )
-        _log.warning("%s", note)
-        return [note]
+        ]
 
     def _tokens(self) -> str:
         """The folder of token files; features are imported, which is noted as the piece that it could have been."""
@@ -171,7 +183,7 @@ class Comparing:
         def pace_of(size: str) -> Pace:
             _log.info("measuring some steps of size %s", size)
             config, device = [self.bundle_root / "configs" / "train.yaml"], torch.device(self.device)
-            ids = {**self.training, **self._size(size)}
+            ids = {**self._size(size), **self.training}
             found = self.probe(config, ids, data.token_dim, data.region_patches, device, _PROBE_SECONDS)
             return Pace(found.train, found.recluster)
 
@@ -204,8 +216,8 @@ class Comparing:
             "max_epochs": plan.max_epochs,
             "prototype_warmup_epochs": plan.prototype_warmup_epochs,
             "lr_warmup_epochs": plan.lr_warmup_epochs,
-            **self.training,
             **self._size(plan.size),
+            **self.training,
             **self.arms[arm],
         }
         return make_piece(f"training {arm}", "training", self.bundle_root, "train.yaml", ids)
@@ -246,6 +258,16 @@ class Comparing:
                 "have not."
             )
         return text
+
+
+def _refuse_decided(where: str, ids: Any, *others: str) -> None:
+    if not isinstance(ids, Mapping):
+        raise BundleError(f"{where} is {ids!r}; give ids of configs/train.yaml with their values, {{}} for none.")
+    found = [name for name in (*_DECIDED, *others) if name in ids]
+    if found:
+        raise BundleError(
+            f"{where} has {', '.join(found)}, which comparing decides itself for each training (docs/comparing.md)."
+        )
 
 
 def _who(evaluation: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,10 +122,8 @@ def kept_plan(path: Path, asked: Mapping[str, Any], make: Callable[[], Plan]) ->
 
 def _epochs_within(pace: Pace, n_regions: int, wish: Wish) -> int:
     """The most epochs that the time holds, up to ``max_epochs``; 0: not one."""
-    n_epochs = wish.max_epochs
-    while n_epochs and _seconds(pace, n_regions, n_epochs, wish.n_arms) > 60 * wish.time_budget:
-        n_epochs -= 1
-    return n_epochs
+    counts = range(1, wish.max_epochs + 1)
+    return bisect_right(counts, 60 * wish.time_budget, key=lambda n: _seconds(pace, n_regions, n, wish.n_arms))
 
 
 def _seconds(pace: Pace, n_regions: int, n_epochs: int, n_arms: int) -> float:

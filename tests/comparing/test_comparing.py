@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cohorts import write_cohort
 from foreign_features import DIM, MPP, features, lattice, write_trident
 from monai.bundle import ConfigWorkflow
 from region_models import write_table
 
+from bundle.comparing.plan import Plan
 from bundle.core import BundleError, user_error
 from bundle.training.handlers.history import HistoryHandler
 
@@ -197,6 +199,9 @@ def same(one, other):
         ({"slide_vectors": {"others": "others.csv"}}, "slide_vectors others: 11 of 12 slides have no vector"),
         ({"slide_vectors": {"SLPD": "theirs.csv"}}, "slide_vectors are called 'SLPD', as an encoder is"),
         ({"size": "huge"}, "size is 'huge'; give auto, tiny"),
+        ({"training": {"max_epochs": 3}}, "training has max_epochs, which comparing decides itself"),
+        ({"sizes": {"tiny": {"prototype_warmup_epochs": 1}}}, "size tiny has prototype_warmup_epochs, which comparing"),
+        ({"sizes": {"tiny": None}}, "size tiny is None; give ids of configs/train.yaml"),
         ({"time_budget": "much"}, "time_budget is 'much'; give a number"),
         ({"time_budget": 0.001}, "time_budget is 0.001 minutes, which holds not one epoch of 2 trainings of size tiny"),
     ],
@@ -233,3 +238,26 @@ def test_slides_without_a_row_are_told(cohort, tmp_path):
     made = workflow(cohort, tmp_path / "out", slide_table=str(table))
     notes = made.parser.get_parsed_content("comparison")._check()
     assert len(notes) == 1 and notes[0].startswith(f"1 slides have no row in {table}, such as s11")
+
+
+def test_slides_that_could_not_be_imported_are_missed_before_the_trainings(cohort, tmp_path):
+    """Features of six patients a class, tokens of two: three folds are refused before steps are measured."""
+    write_cohort(tmp_path / "tokens", regions=(1, 1, 1, 1))
+    rows = [{"slide": f"s{i}", "label": "ab"[i % 2]} for i in range(N)]
+    write_table(tmp_path / "table.csv", [*rows, *({"slide": f"slide_{i}", "label": "ab"[i % 2]} for i in range(4))])
+    given = {"slide_table": str(tmp_path / "table.csv"), "slide_vectors": None, "n_folds": 3}
+    made = workflow(cohort, tmp_path / "out", probe=lambda *_: pytest.fail("measured"), **given)
+    comparison = made.parser.get_parsed_content("comparison")
+    comparison._tokens = lambda: str(tmp_path / "tokens")
+    with pytest.raises(Exception, match="Failed|too few") as caught:
+        comparison.run()
+    assert "patients with class a: 2, too few for 3 folds" in str(user_error(caught.value))
+
+
+def test_what_training_says_goes_before_the_size(cohort, tmp_path):
+    """Whatever id it is; the others stay the size's."""
+    made = workflow(cohort, tmp_path, training={"batch_size": 8})
+    comparison = made.parser.get_parsed_content("comparison")
+    plan = Plan("tiny", 2, 1, 1, 24, 1.0)
+    assert comparison._training("SLPD", "tokens", plan).ids["batch_size"] == 8
+    assert comparison._training("SLPD", "tokens", plan).ids["embed_dim"] == TINY["embed_dim"]

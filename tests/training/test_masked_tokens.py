@@ -10,7 +10,7 @@ from cohorts import write_cohort
 from monai.bundle import ConfigWorkflow
 from reference_network import view_bottlenecks
 
-from bundle.core import read_history
+from bundle.core import read_history, user_error
 from bundle.networks import (
     Distiller,
     Encoder,
@@ -205,6 +205,14 @@ def test_a_run_can_be_resumed_and_its_weights_used(tmp_path):
         assert whole[part].keys() == again[part].keys()
         assert all(torch.equal(value, again[part][name]) for name, value in whole[part].items())
     assert bool(whole["student"]["mask_token"].any()) and bool(whole["loss"]["masked.center.value"].any())
+    for other, told in (
+        ({"mask_weight": 0.0}, "hidden_tokens: True then, False now"),
+        ({"n_registers": 0}, "n_registers: 3 then, False now"),
+        ({"prototype_task": "assign"}, "assigned_prototypes: False then, True now"),
+    ):
+        with pytest.raises(Exception, match="Failed|cannot be resumed") as caught:
+            _run(tokens, tmp_path / "again", resume=True, **{**ids, **other})
+        assert told in str(user_error(caught.value))
     rows = read_history(tmp_path / "whole" / "history.csv")
     assert rows[-1]["masked"] > 0 and rows[-1]["masked_outputs"] > 1
     exported = read_weights(tmp_path / "whole" / "model.pt")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bundle.core import SettingError
-from bundle.training import RandTokenCropsd, RandTokenFilld, RandTokenShiftd
+from bundle.training import RandTokenBlocksd, RandTokenCropsd, RandTokenFilld, RandTokenShiftd
 from bundle.training.transforms.token_fill import RandTokenFill, spare_tokens
 
 
@@ -105,6 +105,17 @@ def test_what_was_filled_is_shifted_as_the_rest():
     batch = tokens.batch(torch.tensor([0, 4]))
     before, after = filler(batch)["views"][0], RandTokenShiftd(filler, tokens, "region", 1.0)(batch)["views"][0]
     assert bool((before != after).any(2).all())
+
+
+def test_what_was_filled_is_neither_hidden_nor_counted():
+    """Nobody could tell from the rest which token was drawn there; a region without any has nothing hidden."""
+    tokens, regions = Tokens(), [0, 1, 2]
+    crops = RandTokenCropsd(n_global=2, global_size=6, n_local=0, mask_missing=True, seed=2)
+    masks = crops(tokens.batch(torch.tensor(regions)))["masks"][0]
+    blocks = RandTokenBlocksd(RandTokenFilld(crops, tokens, "tissue", seed=2), 1.0, ratio=0.5, share=1.0)
+    hidden = blocks(tokens.batch(torch.tensor(regions)))["hidden"]
+    assert not bool((hidden & ~masks).any()) and not bool(masks[:, 1].any())
+    assert torch.equal(hidden.flatten(2).sum(2), masks.flatten(2).sum(2) // 2) and bool(hidden.any())
 
 
 def test_filled_and_masked_exclude_each_other():

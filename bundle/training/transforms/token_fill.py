@@ -125,7 +125,8 @@ class RandTokenFill(KeyedRandomizable, Transform):
 class RandTokenFilld(Transform):
     """A view maker whose views are then filled by :class:`RandTokenFill`; ``none`` leaves them as they are.
 
-    Filled views have no ``masks`` any more, nor ``shown``: there is nothing to leave out.
+    Filled views have no ``masks`` any more: there is nothing to leave out. ``shown`` stays: what stands in a gap is
+    drawn, so that nobody can tell it from the tokens around.
 
     Args:
         view_maker: dictionary transform that adds ``views`` and, where they are to be filled, ``masks``.
@@ -165,7 +166,6 @@ class RandTokenFilld(Transform):
             tissue = hand_over(mask, tokens.device) & hand_over(batch["present"], tokens.device)
             key = batch["region_id"], int(batch["epoch"])
             batch["views"] = self.fill(batch["views"], batch.pop("masks"), tokens, tissue, *key)
-            batch.pop("shown", None)
         return batch
 
 
