@@ -182,6 +182,7 @@ def test_what_does_not_fit_is_refused_before_the_work(heads, tmp_path):
     assert "there is no head" in refused(heads, output, tmp_path / "none.safetensors")
     foreign = write_cohort(tmp_path / "foreign", (2,), encoder="another")
     assert "patch encoder test and another" in refused(heads, output, head, dataset=foreign)
+    assert "no region encoder at" in refused(heads, output, head, region_encoder_ckpt=str(tmp_path / "none.pt"))
     assert not (output / "embeddings").exists()
 
 

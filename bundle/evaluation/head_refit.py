@@ -77,7 +77,8 @@ class HeadRefit:
         self.harmonize, self.seed = harmonize, as_whole(seed, "seed")
         self.protocol = _chosen(protocol, protocols, rows.task)
         self.kind = next(_FEATURES[kind] for kind in self.protocol.takes if kind in _FEATURES)
-        for name, asked, what in ((protocol, use_protocols, "protocols"), (self.kind, use_features, "features")):
+        for name, given, what in ((protocol, use_protocols, "protocols"), (self.kind, use_features, "features")):
+            asked = [given] if isinstance(given, str) else given
             if asked is not None and name not in asked:
                 raise BundleError(
                     f"save_head is {protocol}, which takes {self.kind}, but {what} are {', '.join(asked)}: a head is "
@@ -98,8 +99,7 @@ class HeadRefit:
             return None
         inputs, n_classes = self._inputs(), len(self.rows.classes)
         tensors = self.protocol.learn(inputs, self.rows.targets, n_classes, self.seed)  # type: ignore[attr-defined]
-        targets, scores = self._held_out(found)
-        record = self._record(found, inputs, tensors, targets, scores)
+        record = self._record(found, inputs, tensors)
         head = save_head(record, tensors, self.path)
         _log.info(
             "the head %s (%s, %d patients) is saved; apply it with configs/inference.yaml --head %s",
@@ -114,21 +114,24 @@ class HeadRefit:
             features = HarmonizedFeatures(features, self.harmonize, patients.members, patients.sites, everybody)
         return features.of_patients(self.encoder, self.kind, patients.members)
 
-    def _held_out(self, found: Evaluation) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Targets and scores of patients that were not learned from, of this arm at its largest share."""
+    def _held_out(self, found: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Patients (rows) and scores when they were not learned from, of this arm at its largest share.
+
+        A patient comes as often as splits test it.
+        """
         ours = [p for p in found.predictions if p.arm[:3] == self._arm(1.0)[:3]]
         share = max(p.arm.train_fraction for p in ours)
         ours = [p for p in ours if p.arm.train_fraction == share]
-        return self.rows.targets[np.concatenate([p.rows for p in ours])], np.concatenate([p.scores for p in ours])
+        return np.concatenate([p.rows for p in ours]), np.concatenate([p.scores for p in ours])
 
     def _arm(self, share: float) -> Arm:
         assert self.protocol is not None
         return Arm(self.encoder, self.kind, self.protocol.name, share)
 
-    def _record(
-        self, found: Evaluation, inputs: Inputs, tensors: Tensors, targets: NDArray[Any], scores: NDArray[np.float64]
-    ) -> HeadRecord:
+    def _record(self, found: Evaluation, inputs: Inputs, tensors: Tensors) -> HeadRecord:
         rows, is_survival = self.rows, self.rows.task == "survival"
+        tested, scores = self._held_out(found)
+        targets = rows.targets[tested]
         threshold, temperature = None, None if is_survival else temperature_of(targets, scores)
         if len(rows.classes) == 2:
             threshold = threshold_of(targets == 1, scores[:, 1])
@@ -143,7 +146,7 @@ class HeadRefit:
             encoder=self.fingerprint,
             threshold=threshold,
             temperature=temperature,
-            held_out=len(targets),
+            held_out=len(np.unique(tested)),
             patients=sorted(map(name_key, rows.patients.units)),
             slides=sorted(name_key(slide) for group in rows.patients.slides for slide in group),
             figures=self._figures(found),

@@ -13,17 +13,17 @@ from safetensors.numpy import load, save
 
 from ..core import BundleError, write_bytes, write_text
 from .head import SCORERS, Head
-from .record import HeadRecord
+from .record import HeadRecord, is_of_a_head
 from .scorers import Tensors
 
 SUFFIX = ".safetensors"
 
 
 def save_head(record: HeadRecord, tensors: Tensors, path: str | Path) -> Head:
-    """Write both files, each under a temporary name first. The record names the hash of the numbers.
+    """Write both files, each under a temporary name first. The record, which comes first, names the numbers' hash.
 
     Raises:
-        BundleError: they cannot be written, or the path does not end in ``.safetensors``.
+        BundleError: they cannot be written, or the path is none for a head, see :func:`check_head_path`.
     """
     path = check_head_path(path)
     contents = save({name: np.ascontiguousarray(values) for name, values in tensors.items()})
@@ -31,8 +31,8 @@ def save_head(record: HeadRecord, tensors: Tensors, path: str | Path) -> Head:
     head = Head(record, tensors, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, contents, flush=True)
         write_text(path.with_suffix(".json"), json.dumps(record.as_json(), indent=1, allow_nan=False))
+        write_bytes(path, contents, flush=True)
     except OSError as error:
         raise BundleError(
             f"the head cannot be written to {path} ({error.strerror}): make room, or choose another head_path."
@@ -44,11 +44,21 @@ def check_head_path(path: str | Path) -> Path:
     """The path of a head's numbers.
 
     Raises:
-        BundleError: it is not called as such.
+        BundleError: it is not called as such, or one of its two files is there and of something else.
     """
     if Path(path).suffix != SUFFIX:
         raise BundleError(f"head_path is {path}; give a name that ends in {SUFFIX}: its .json lies beside it.")
-    return Path(path)
+    path, beside = Path(path), Path(path).with_suffix(".json")
+    if (path.exists() or beside.exists()) and not _is_of_a_head(beside):
+        raise BundleError(f"head_path is {path}, but it or {beside.name} is there and no head's: give another name.")
+    return path
+
+
+def _is_of_a_head(path: Path) -> bool:
+    try:
+        return is_of_a_head(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def load_head(path: str | Path) -> Head:

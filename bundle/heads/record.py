@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -80,16 +81,22 @@ class HeadRecord:
             ValueError: it is none of this kind, or of a later version.
             KeyError, TypeError: something is missing.
         """
-        if found.get("kind") != _KIND:
+        if not is_of_a_head(found):
             raise ValueError("it is no head that evaluating has saved")
         if int(found["head_version"]) > FORMAT:
             raise ValueError(f"it has version {found['head_version']}, this bundle reads up to {FORMAT}: update it")
         return cls(**{each.name: found[each.name] for each in fields(cls)})
 
 
+def is_of_a_head(found: Any) -> bool:
+    """Whether the contents of a JSON file are what :meth:`HeadRecord.as_json` gave, of whatever version."""
+    return isinstance(found, Mapping) and found.get("kind") == _KIND
+
+
 def name_key(name: str) -> str:
     """A patient's, or a slide's, name as a head keeps it: whether a name is among them can be asked, not read.
 
-    Who guesses names can ask as well; a head is no place to hide them.
+    Who guesses names can ask as well; a head is no place to hide them. An accent counts the same in one character or
+    two, which file systems and tables write differently.
     """
-    return hashlib.sha256(f"slide_head {name}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"slide_head {unicodedata.normalize('NFC', name)}".encode()).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import logging
@@ -13,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideOutcome, SlideTable
-from ..core import BundleError, as_bool, check_folder, encoder_key, write_text
+from ..core import BundleError, as_bool, check_folder, write_text
 from ..heads import Head, load_head
-from ..networks import Encoder, sha256_of, weights_name
+from ..networks import Encoder, weights_name
 from ..storage import SlideEmbeddings, read_embeddings, read_token_header
 from .inputs import InferenceInputs
+from .pipeline import SlidePipeline
 
 _log = logging.getLogger(__name__)
 _NAMED = 3
+_TABLES = ("predictions.csv", "patients.csv")
 MapWriter = Callable[[SlideEmbeddings, Head, Path], Path]
 
 
@@ -37,7 +40,7 @@ class HeadPredictions:
         weights: file of the region encoder that is used.
         network: that encoder.
         inputs: slides or token files of the run.
-        patch_weights: file of the patch encoder, where slides are to be tokenized.
+        tokens: makes the tokens of slides; None where there are none.
         classes: the head must tell these apart; None: whatever it does.
         has_maps: write a map of each slide into ``head_maps``.
         maps: writes one.
@@ -55,29 +58,28 @@ class HeadPredictions:
         weights: str | Path,
         network: Encoder,
         inputs: InferenceInputs,
-        patch_weights: str | Path | None = None,
+        tokens: SlidePipeline | None = None,
         classes: Sequence[str] | None = None,
         has_maps: bool = True,
         maps: MapWriter | None = None,
     ) -> None:
         self.head = None if head is None else load_head(head)
         self.output_dir, self.table, self.weights = Path(output_dir), table, Path(weights)
-        self.network, self.inputs, self.patch_weights = network, inputs, patch_weights
+        self.network, self.inputs, self.tokens = network, inputs, tokens
         self.maps = maps if as_bool(has_maps) else None
         if self.head is not None:
-            self.head.insist_on_classes(classes)
+            self.head.insist_on_classes([classes] if isinstance(classes, str) else classes)
         elif classes is not None:
             raise BundleError("classes are asked for without a head: give --head as well.")
 
     def check(self) -> None:
-        """Before the run: whether the head is one of these encoders.
+        """Before the run: whether the head is one of these encoders. Tables of an earlier run, or head, are removed.
 
         Raises:
             BundleError: it is of another encoder, resolution or length, or nothing can be written.
         """
-        if self.head is None:
+        if self.head is None or not self.weights.exists():  # without weights the run itself says what to do
             return
-        check_folder(self.output_dir, "predictions", "output_dir")
         learned = self.head.record.encoder
         found = {**learned, "region_encoder": weights_name(self.weights), **self._patches()}
         dim = self.network.state_dict()["backbone.cls_token"].shape[-1]
@@ -86,6 +88,9 @@ class HeadPredictions:
                 f"the head {self.head.path} cannot be applied: {why}. Give the encoders that it was trained with "
                 "(region_encoder_ckpt, patch_encoder_ckpt), or another --head."
             )
+        check_folder(self.output_dir, "predictions", "output_dir")
+        for name in _TABLES:
+            (self.output_dir / name).unlink(missing_ok=True)
 
     def run(self, outcomes: Sequence[SlideOutcome]) -> None:
         """After the run: apply the head to what is there.
@@ -109,19 +114,18 @@ class HeadPredictions:
             patients += [{"patient": patient, "slides": len(members), **self._said(together)[0], "seen": seen}]
             for slide in found if self.maps else []:
                 self._draw(slide)
-        self._write("predictions.csv", sorted(slides, key=lambda row: row["slide_id"]))
-        self._write("patients.csv", patients)
+        for name, rows in zip(_TABLES, (sorted(slides, key=lambda row: row["slide_id"]), patients), strict=True):
+            self._write(name, rows)
         self._warn(patients, len(slides))
 
     def _patches(self) -> dict[str, Any]:
         """What is known of the patches before they are read."""
-        if not self.inputs.are_slides:
-            header = read_token_header(self.inputs.refs[0].path)
-            return {**header.attributes, "encoder": header.encoder, "mpp": header.mpp}
-        if self.patch_weights and Path(self.patch_weights).is_file():
-            learned = str(self.head.record.encoder.get("encoder", ""))  # type: ignore[union-attr]
-            is_same = sha256_of(self.patch_weights) == encoder_key(learned)
-            return {} if is_same else {"encoder": weights_name(self.patch_weights)}
+        if self.inputs.are_slides:
+            return {} if self.tokens is None else self.tokens.sink.kind(self.tokens.source)  # type: ignore[attr-defined]
+        for ref in self.inputs.refs:
+            with contextlib.suppress(BundleError):  # a file that cannot be read is for the run to name
+                header = read_token_header(ref.path)
+                return {**header.attributes, "encoder": header.encoder, "mpp": header.mpp}
         return {}
 
     def _by_patient(self, files: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:

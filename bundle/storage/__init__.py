@@ -3,7 +3,7 @@
 from .attention import attention_on_tissue, relative_attention
 from .batches import RegionBatch, collate_regions
 from .dataset import TokenDataset
-from .embedding_files import Provenance, find_embeddings
+from .embedding_files import Provenance, embeddings_root, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
 from .embedding_store import read_embeddings, read_embeddings_header, write_embeddings, write_npz
 from .known_slides import KnownSlides
@@ -27,6 +27,7 @@ __all__ = [
     "attention_on_tissue",
     "available_memory",
     "collate_regions",
+    "embeddings_root",
     "find_embeddings",
     "read_embeddings",
     "read_embeddings_header",

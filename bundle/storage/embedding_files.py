@@ -46,6 +46,12 @@ class Provenance(NamedTuple):
         return ""
 
 
+def embeddings_root(folder: str | Path) -> Path:
+    """Where :func:`find_embeddings` looks: of inference's ``output_dir`` its ``embeddings``, else the folder itself."""
+    inside = Path(folder) / "embeddings"
+    return inside if inside.is_dir() else Path(folder)
+
+
 def find_embeddings(folder: str | Path) -> list[Path]:
     """Embedding files below a folder, sorted; a single file is allowed.
 
@@ -57,7 +63,7 @@ def find_embeddings(folder: str | Path) -> list[Path]:
     root = Path(folder)
     if root.is_file():
         return [root]
-    root = root / "embeddings" if (root / "embeddings").is_dir() else root
+    root = embeddings_root(root)
     if not root.is_dir():
         raise BundleError(f"{root} does not exist: give the folder of embeddings that configs/inference.yaml wrote.")
     found = [path for path in files_below(root, (EMBEDDING_SUFFIX,)) if path.suffix == EMBEDDING_SUFFIX]

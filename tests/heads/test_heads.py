@@ -101,6 +101,7 @@ def test_patients_are_known_without_their_names(tmp_path):
         record, {"mean": np.zeros(6), "weight": np.ones((2, 6)), "bias": np.zeros(2)}, tmp_path / "h.safetensors"
     )
     assert head.has_seen("Jane", "new") and head.has_seen("new", "S-17") and not head.has_seen("Janet", "S-1")
+    assert name_key("Mu\u0308ller") == name_key("M\u00fcller"), "one character or two"
     text = (tmp_path / "h.json").read_text() + (tmp_path / "h.safetensors").read_bytes().decode("latin1")
     assert "Jane" not in text and "S-17" not in text
     assert json.loads((tmp_path / "h.json").read_text())["patients_sha256"] == record.patients_sha256
@@ -153,6 +154,29 @@ def test_a_temperature_undoes_what_sharpens(tmp_path):
         record = replace(made_up_record("linear", ["a", "b", "c"]), temperature=temperature)
         head = Head(record, {"mean": np.zeros(6), "weight": np.zeros((3, 6)), "bias": np.zeros(3)})
         np.testing.assert_allclose(head.calibrated(scores), fair, atol=0.03)
+
+
+def test_probabilities_stay_where_nobody_is_mistaken():
+    """Patients that are all told apart do not say how sure to be: the likelihood grows without end."""
+    right = np.array([[0.8, 0.2], [0.4, 0.6], [0.7, 0.3]])
+    assert temperature_of(np.array([0, 1, 0]), right) == 1
+    assert temperature_of(np.array([0, 1, 1]), right) > 1
+
+
+def test_what_is_no_head_is_not_replaced(tmp_path):
+    """Weights with a .json beside them, or results, stay; a head is replaced, also where only its record is there."""
+    tensors = {"mean": np.zeros(6), "weight": np.ones((2, 6)), "bias": np.zeros(2)}
+    record = made_up_record("linear", ["a", "b"])
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "results.json").write_text('{"kind": "slide_level"}')
+    for name in ("model", "results"):
+        with pytest.raises(BundleError, match="no head's: give another name"):
+            save_head(record, tensors, tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
+    save_head(record, tensors, tmp_path / "head.safetensors")
+    (tmp_path / "head.safetensors").unlink()
+    save_head(record, {**tensors, "bias": np.ones(2)}, tmp_path / "head.safetensors")
+    assert load_head(tmp_path / "head.safetensors").tensors["bias"].tolist() == [1, 1]
 
 
 def test_a_threshold_is_the_best_one():

@@ -148,6 +148,18 @@ def test_anndata_has_regions_slides_and_prototypes(slides, tmp_path):
     np.testing.assert_array_equal(whole["X"], np.stack([slide.slide_embedding for slide in everything]))
 
 
+def test_no_column_of_the_table_is_lost(slides, tmp_path):
+    """Names that become one, or are taken, or look as if they were renamed: each keeps its values."""
+    own = {"a/b": "1", "a_b": "2", "_a_b": "3", "x": "4", "table_x": "5", "_region": "6", "features": "7"}
+    write_table(tmp_path / "table.csv", [{"slide": "s1", **own}])
+    export(tmp_path, ["anndata"]).run()
+    for name in ("regions", "slides"):
+        obs = h5ad(tmp_path / "out" / "anndata" / f"{name}.h5ad")["obs"]
+        said = {str(values[0]) for column, values in obs.items() if column not in ("index", "slide", "patient")}
+        assert set(own.values()) <= {obs[column][0] for column in obs if isinstance(obs[column], list)}, said
+    assert "table_features" in obs, "parquet calls vectors so"
+
+
 def test_spatialdata_tables_annotate_tiles(slides, tmp_path):
     """A table a slide whose rows name the tile that they are of, by the keys that SpatialData looks for."""
     export(tmp_path, ["spatialdata"]).run()
@@ -214,8 +226,11 @@ def test_a_folder_of_others_is_refused_before_the_work(slides, tmp_path):
     (tmp_path / "out" / "export.json").write_text(json.dumps(record))
     with pytest.raises(BundleError, match="region encoder another sha256:2 and made up sha256:1"):
         export(tmp_path, ["trident"])
-    with pytest.raises(BundleError, match="give some of trident, patho_bench, stamp"):
-        export(tmp_path, ["trident", "csv"], out="new")
+    for wrong in (["trident", "csv"], [], None, 5, [["trident"]]):
+        with pytest.raises(BundleError, match="give some of trident, patho_bench, stamp"):
+            export(tmp_path, wrong, out="new")
+    with pytest.raises(BundleError, match="where embeddings are looked for"):
+        export(tmp_path, out="embeddings/exports")
     write_table(tmp_path / "table.csv", [{"slide": "s1", "patient": "a/b"}])
     with pytest.raises(BundleError, match="'a/b' cannot name a file"):
         export(tmp_path, out="new")

@@ -21,11 +21,14 @@ def temperature_of(targets: NDArray[np.int64], scores: Floats) -> float:
         scores: probabilities [n, C] of patients that were not learned from.
 
     Returns:
-        T, from 0.05 to 20: above 1 where the probabilities are too sure of themselves.
+        T, from 0.05 to 20: above 1 where the probabilities are too sure of themselves. 1 where the most probable
+        class is everybody's own: the surer, the likelier, without end, and patients that nobody mistakes do not tell.
 
     References:
         [1] Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
     """
+    if (scores.argmax(1) == targets).all():
+        return 1.0
     logs = np.log(np.maximum(scores, _SMALLEST))
 
     def unlikely(log_temperature: float) -> float:

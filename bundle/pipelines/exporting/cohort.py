@@ -104,12 +104,16 @@ class ExportCohort:
         return means_of(regions, np.array([len(regions)], np.int64))[0].astype(np.float32)
 
     def columns(self, taken: Sequence[str]) -> dict[str, list[str]]:
-        """Columns of the slide table, a text a slide; those whose names are taken begin with ``table_``."""
+        """Columns of the slide table, a text a slide; one whose name is taken begins with ``table_``, once or more."""
         rows = [self._table.row(slide_id).values for slide_id in self.files]
         names = dict.fromkeys(name for row in rows for name in row if name not in OWN_COLUMNS)
-        return {
-            _column(f"table_{name}" if name in taken else name): [row.get(name, "") for row in rows] for name in names
-        }
+        found: dict[str, list[str]] = {}
+        for name in names:
+            column = _column(name)
+            while column in taken or column in found or (column != name and column in names):
+                column = f"table_{column}"
+            found[column] = [row.get(name, "") for row in rows]
+        return found
 
     def source(self, slide_ids: Sequence[str] | None = None) -> str:
         """Changes with the embeddings of these slides, or of all, and with what the table says of them."""

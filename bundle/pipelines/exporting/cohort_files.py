@@ -84,7 +84,7 @@ def slide_columns(cohort: ExportCohort) -> Columns:
         "n_regions": np.array(list(cohort.sizes.values())),
         "level0_mpp": np.array([float(header["level0_mpp"]) for header in cohort.headers.values()]),
     }
-    return {**own, **cohort.columns(["slide", *own])}
+    return {**own, **cohort.columns(["slide", "features", *own])}
 
 
 def write_spatial_table(cohort: ExportCohort, slide: SlideEmbeddings, path: Path) -> None:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ... import __version__
 from ...cohort import SlideTable, is_file_name
 from ...core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts, write_bytes, write_text
-from ...storage import Provenance
+from ...storage import Provenance, embeddings_root
 from ..importing.layouts.tables import required
 from . import cohort_files, slide_files
 from .cohort import ExportCohort
@@ -59,6 +59,7 @@ class FeatureExporter:
     ) -> None:
         self.formats, self.overwrite = _known(formats), as_bool(overwrite)
         self.output_dir = Path(output_dir)
+        _insist_on_two_folders(Path(dataset_dir), self.output_dir)
         if "parquet" in self.formats:
             required("pyarrow", "parquet", "an export to parquet")
         self.cohort = ExportCohort(dataset_dir, table)
@@ -187,10 +188,20 @@ FORMATS: dict[str, Callable[[ExportCohort, Path], Iterator[_File]]] = {
 
 
 def _known(formats: Sequence[str]) -> list[str]:
-    names = [formats] if isinstance(formats, str) else list(dict.fromkeys(formats))
+    given = [formats] if isinstance(formats, str) else formats if isinstance(formats, list | tuple) else []
+    names = list(dict.fromkeys(map(str, given)))
     if not names or not set(names) <= set(FORMATS):
         raise SettingError(f"formats are {formats!r}; give some of {', '.join(FORMATS)}.")
     return names
+
+
+def _insist_on_two_folders(dataset_dir: Path, output_dir: Path) -> None:
+    """Exports, which are .h5 as well, are not looked through for embeddings when exporting is called again."""
+    root = embeddings_root(dataset_dir).resolve()
+    if output_dir.resolve().is_relative_to(root):
+        raise BundleError(
+            f"output_dir {output_dir} lies in {root}, where embeddings are looked for: choose a folder beside it."
+        )
 
 
 def _insist_on_file_names(patients: dict[str, list[str]]) -> None:
