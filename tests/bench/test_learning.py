@@ -115,7 +115,7 @@ def test_every_arm_can_be_built(arm, cohort, tmp_path):
     parser = parse(cohort, tmp_path, {**TINY, **arm.ids}, arm.bank)
     bank = parser.get_parsed_content("prototypes")
     assert type(bank).__name__ == (arm.bank or "PrototypeBank").rpartition(".")[2]
-    views = parser.get_parsed_content("train#views")
+    views = parser.get_parsed_content("train#shifted")
     assert (views.shift is None) == (arm.ids.get("token_shift", "none") == "none")
 
 
