@@ -21,9 +21,8 @@ _FEATURES = {
 }
 _FIGURES = {"auc": "AUC", "quadratic_kappa": "quadratic kappa", "c_index": "c-index"}
 _RIVALS = "the best of mean token and attention MIL on tokens"
-Compare = Callable[
-    [Any, Any, Any], Any
-]  # evaluation, two of its arms -> the first minus the second, as evaluating has it
+# evaluation, two of its arms -> the first minus the second, as evaluating has it
+Compare = Callable[[Any, Any, Any], Any]
 
 
 class Row(NamedTuple):

@@ -20,18 +20,15 @@ from .h5ad import begin_h5ad, write_frame, write_notes
 from .slide_files import SOURCE
 
 Columns = dict[str, Any]
+_OF_REGIONS = ("region", "x", "y", "prototype", "tissue_share")
 TILES = "tiles"  # the name of tile shapes in wsidata's stores
 
 
 def region_columns(slide: SlideEmbeddings) -> Columns:
     """What is said of each region: its number, corner (level-0 px), prototype (from 1; 0: none), share of tissue."""
-    return {
-        "region": np.arange(len(slide)),
-        "x": slide.coords[:, 0],
-        "y": slide.coords[:, 1],
-        "prototype": slide.assignment + 1,
-        "tissue_share": slide.mask.mean((1, 2)),
-    }
+    x, y = slide.coords.T
+    values = np.arange(len(slide)), x, y, slide.assignment + 1, slide.mask.mean((1, 2))
+    return dict(zip(_OF_REGIONS, values, strict=True))
 
 
 def centers_um(slide: SlideEmbeddings) -> NDArray[np.floating]:
@@ -58,7 +55,7 @@ def write_regions_h5ad(cohort: ExportCohort, path: Path) -> None:
         sizes = list(cohort.sizes.values())
         own: Columns = {name: np.concatenate([columns[name] for columns in found]) for name in found[0]}
         of_slides = {"slide": list(cohort.files), "patient": list(map(cohort.patient, cohort.files))}
-        of_slides |= cohort.columns(["slide", "patient", *own])
+        of_slides |= cohort.columns(["slide", "patient", *_OF_REGIONS])
         own = {**{name: np.repeat(np.array(v, object), sizes) for name, v in of_slides.items()}, **own}
         write_frame(file, "obs", [f"{s}-{r}" for s, n in cohort.sizes.items() for r in range(n)], own)
         prototypes["vectors"] = np.concatenate(prototypes["vectors"])
@@ -104,7 +101,7 @@ def write_spatial_table(cohort: ExportCohort, slide: SlideEmbeddings, path: Path
 
 def write_regions_parquet(cohort: ExportCohort, path: Path) -> None:
     """``regions.parquet``: a row a region, its embedding as a list."""
-    said = cohort.columns(["slide", "patient", "features", "region", "x", "y", "prototype", "tissue_share"])
+    said = cohort.columns(["slide", "patient", "features", *_OF_REGIONS])
 
     def tables() -> Any:
         for place, slide in enumerate(cohort.slides()):

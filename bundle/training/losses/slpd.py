@@ -278,9 +278,7 @@ class SLPDLoss(nn.Module):
         if self.masked is not None and tokens is not None:
             self.masked.update_center(tokens, teacher_weight)
         own, shared = self.dino.center, self.prototype.center
-        if self.assigns:
-            self.dino.update_center(teacher, teacher_weight)
-            return
+        prototypes = None if self.assigns else prototypes
         is_one_by_one = self.prototype.update_per_loss or self.dino.balance is not None
         if prototypes is None or is_one_by_one or own.momentum != shared.momentum:
             self.dino.update_center(teacher, teacher_weight)

@@ -58,9 +58,8 @@ def _draw_pair(axis: Axes, results: Results, level: str, arm: Arm, metric: str) 
     before, after = (results.scores(level, name, metric) for name in names)
     for seed in sorted(before.keys() & after.keys()):
         axis.plot([0, 1], [before[seed], after[seed]], color="#888888", alpha=0.5, linewidth=1)
-    for place, scores in enumerate((before, after)):
-        color = list(_COLORS.values())[place]
-        axis.plot([place] * len(scores), list(scores.values()), ".", color=color, markersize=6)
+    for place, (name, scores) in enumerate((("DINO", before), ("SLPD", after))):
+        axis.plot([place] * len(scores), list(scores.values()), ".", color=_COLORS[name], markersize=6)
     found = results.difference(level, arm.name, str(arm.parent), metric)
     axis.set_title(f"{METRICS[metric]}\n{found.mean:+.3f} ± {found.half:.3f}, {found.n_seeds} seeds", fontsize=9)
     axis.set_xticks([0, 1], ["DINO", "SLPD"])
