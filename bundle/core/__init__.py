@@ -9,11 +9,13 @@ from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
+from .signals import ENDING
 
 __all__ = [
     "BundleError",
     "CONTRACT_ATTRIBUTES",
     "DAMAGED_FILE",
+    "ENDING",
     "Replacement",
     "SettingError",
     "SlideError",

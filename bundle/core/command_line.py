@@ -17,11 +17,8 @@ import torch
 
 from .errors import BundleError, SettingError
 from .settings import as_number, as_whole, check_device
+from .signals import KEPT, end_when_told
 
-_INTERRUPTED = (
-    "interrupted. Finished slides, and epochs up to the last checkpoint, are kept: the same command goes on with the "
-    "next slide, training with --resume true."
-)
 _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
 
@@ -42,6 +39,7 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
     if _is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
         sys.excepthook = _say_user_errors_plainly
         threading.excepthook = _leave_out_what_will_be_said_again
+        end_when_told()
         check_command_line(sys.argv[1:])
     check_device(device)
     torch.manual_seed(as_whole(seed, "seed"))
@@ -138,7 +136,7 @@ def user_error(error: BaseException | None) -> BundleError | None:
 def _say_user_errors_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     mistake = user_error(error)
     if issubclass(kind, KeyboardInterrupt):
-        print(f"\nStopped: {_INTERRUPTED}", file=sys.stderr, flush=True)
+        print(f"\nStopped: interrupted. {KEPT}", file=sys.stderr, flush=True)
     elif mistake is None:
         sys.__excepthook__(kind, error, trace)
     else:

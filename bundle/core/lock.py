@@ -7,8 +7,10 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from filelock import SoftFileLock, Timeout
 
 from .errors import BundleError
 
@@ -18,6 +20,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".writer.lock"
+MARKER = ".writer.marker"  # where the file system has no locks: there while somebody writes
 _NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _log = logging.getLogger(__name__)
@@ -28,7 +31,8 @@ def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "", wait
     """Be the only one who writes to a folder; readers are not hindered.
 
     The system gives the lock back when its process ends, however that happens: the file that stays behind locks
-    nothing. Its text says who had it last. Where the file system has no locks, a warning is given instead.
+    nothing. Its text says who had it last. Where the file system has no locks, a marker file stands for it, by
+    filelock: one that a process of this machine has left behind is taken over.
 
     Args:
         folder: made where it is missing.
@@ -44,13 +48,13 @@ def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "", wait
     if handle is None:
         yield
         return
-    try:
+    with ExitStack() as held:
+        held.callback(os.close, handle)
         if waits:
             _wait(handle, folder, what)
-        _lock(handle, folder, what, setting, meanwhile)
+        if not _lock(handle, folder, what, setting, meanwhile):
+            held.enter_context(_marker(folder, what, setting, meanwhile, waits))
         yield
-    finally:
-        os.close(handle)
 
 
 def _open(folder: Path, what: str, setting: str) -> int | None:
@@ -84,27 +88,54 @@ def _wait(handle: int, folder: Path, what: str) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) -> None:
+def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) -> bool:
+    """False where the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _IN_USE:
-            raise BundleError(
-                f"the {what} {folder} is being written by {_holder(handle)}: wait until it is done, or choose another "
-                f"{setting}. {meanwhile}".rstrip()
-            ) from error
+            raise _taken(what, folder, _holder(handle), setting, meanwhile) from error
         if error.errno == errno.EBADF:
             raise BundleError(
                 f"{folder / LOCK} is another user's and cannot be written to, which a lock needs on this file system: "
                 f"let its owner allow it (chmod 666 {LOCK}), or choose another {setting}."
             ) from error
-        _log.warning(
-            "the file system of %s has no locks (%s): make sure that nobody else writes to it", folder, error.strerror
-        )
-        return
+        _log.debug("the file system of %s has no locks: %s", folder, error.strerror)
+        return False
     with suppress(OSError):  # opened to read only, or a full disk: the lock holds without the text
         os.truncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return True
+
+
+@contextmanager
+def _marker(folder: Path, what: str, setting: str, meanwhile: str, waits: bool) -> Iterator[None]:
+    """Of this process, in place of a lock."""
+    marker = SoftFileLock(folder / MARKER, timeout=-1 if waits else 0)
+    try:
+        marker.acquire()
+    except Timeout as error:
+        meanwhile = f"If that does not run any more, remove {folder / MARKER}. {meanwhile}"
+        raise _taken(what, folder, _owner(folder / MARKER), setting, meanwhile) from error
+    try:
+        yield
+    finally:
+        marker.release()
+
+
+def _owner(marker: Path) -> str:
+    """Of a marker: its first lines are a process and its host."""
+    with suppress(OSError, ValueError):
+        number, host, *_ = marker.read_text().split()
+        return f"process {number} on {host}"
+    return "another process"
+
+
+def _taken(what: str, folder: Path, holder: str, setting: str, meanwhile: str) -> BundleError:
+    return BundleError(
+        f"the {what} {folder} is being written by {holder}: wait until it is done, or choose another {setting}. "
+        f"{meanwhile}".rstrip()
+    )
 
 
 def _holder(handle: int) -> str:

@@ -54,7 +54,7 @@ class RegionBatchSampler(Sampler[list[int]]):
         self.n_items, self.batch_size = len(self.items), as_whole(batch_size, "batch_size", 1)
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.epoch = 0
+        self.epoch = self.n_done = 0
         self.slides_per_batch = as_whole(slides_per_batch, "slides_per_batch")
         if self.slides_per_batch > self.batch_size or (self.slides_per_batch and slide_index is None):
             raise BundleError(
@@ -76,9 +76,9 @@ class RegionBatchSampler(Sampler[list[int]]):
                 self.batch_size,
             )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = int(epoch)
+    def set_epoch(self, epoch: int, n_done: int = 0) -> None:
+        """Choose the epoch whose order comes next, and how many of its batches have been trained on before."""
+        self.epoch, self.n_done = int(epoch), int(n_done)
 
     def __len__(self) -> int:
         return len(self._bounds())
@@ -90,7 +90,7 @@ class RegionBatchSampler(Sampler[list[int]]):
             order = order[draws.permutation(self.n_items)]
             if self.slides_per_batch and self._slides is not None:
                 order = _in_runs(order, self._slides, -(-self.batch_size // self.slides_per_batch), draws)
-        for start, stop in self._bounds():
+        for start, stop in self._bounds()[self.n_done :]:
             yield order[start + self.rank : stop : self.world_size].tolist()
 
     def _bounds(self) -> list[tuple[int, int]]:

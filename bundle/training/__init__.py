@@ -11,6 +11,7 @@ from .handlers.ramp import PrototypeRampHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
 from .handlers.schedule import ScheduleHandler, warmup_cosine
+from .handlers.stop import StopHandler
 from .handlers.teacher import TeacherUpdateHandler
 from .handlers.tensorboard import TensorBoardHandler
 from .losses.assignment import assignment_losses
@@ -65,6 +66,7 @@ __all__ = [
     "ScheduleHandler",
     "Sinkhorn",
     "SlpdTrainer",
+    "StopHandler",
     "TeacherUpdateHandler",
     "TensorBoardHandler",
     "TokenImaged",

@@ -150,10 +150,10 @@ class _Hidden(NamedTuple):
 
 
 def _start_epoch(engine: SlpdTrainer) -> None:
-    """Hand the epoch to the sampler: its order is a function of seed and epoch alone."""
+    """Hand the epoch to the sampler, and where in it: its order is a function of seed and epoch alone."""
     set_epoch = getattr(getattr(engine.data_loader, "batch_sampler", None), "set_epoch", None)
     if set_epoch is not None:
-        set_epoch(engine.state.epoch)
+        set_epoch(engine.state.epoch, engine.state.iteration % engine.state.epoch_length)
 
 
 def _spread(bottlenecks: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from slide_embeddings import made_up_slide
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
-from bundle.core.lock import LOCK, writer_lock
+from bundle.core.lock import LOCK, MARKER, writer_lock
 from bundle.explore import Indexer, Searcher, SearchIndex
 from bundle.storage import tissue_shares, typical_regions, write_embeddings
 
@@ -359,16 +360,29 @@ def test_an_update_that_fails_gives_the_lock_back(tmp_path):
     assert update(tmp_path).added == ["s0"]
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
-    """As some network file systems are: the work is done, with a warning."""
+def test_a_file_system_without_locks_has_markers(tmp_path, monkeypatch):
+    """As some network file systems are. The second writer is told who writes, and what to do if that is long dead; a
+    marker of a process of this machine that is no more is taken over, one of another machine is not."""
     write_slides(tmp_path / "embeddings", range(2))
 
     def no_locks(handle, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
+    marker = tmp_path / "index" / MARKER
+    with writer_lock(tmp_path / "index", "search index", "index_dir"):
+        assert marker.exists()
+        with pytest.raises(BundleError, match=f"process {os.getpid()} on .*: wait until .* remove {marker}"):
+            update(tmp_path)
     assert len(update(tmp_path).added) == 2
-    assert "has no locks (No locks available): make sure that nobody else writes" in caplog.text
+    assert not marker.exists()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    marker.write_text(f"{gone.pid}\n{socket.gethostname()}\n")
+    assert update(tmp_path).unchanged == 2
+    marker.write_text(f"{gone.pid}\nanother-machine\n")
+    with pytest.raises(BundleError, match=f"process {gone.pid} on another-machine"):
+        update(tmp_path)
 
 
 def test_another_users_lock_file_is_enough(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import logging
 from ignite.engine import Engine, Events
 
 from ...core import BundleError, as_bool, as_whole
+from .ending import when_over
 from .run_state import RunState
 from .turn import Turn
 
@@ -46,6 +47,8 @@ class CheckpointHandler:
 class ResumeHandler:
     """At the start of a run: goes on from ``last.pt`` if asked to, and otherwise refuses to write over a run.
 
+    Until the run is over nobody else can write to its folder.
+
     Args:
         run_state: what is read.
         resume: go on from ``last.pt``; without such a file the run starts from its beginning.
@@ -63,9 +66,12 @@ class ResumeHandler:
 
     def __call__(self, engine: Engine) -> None:
         self.run_state.check_writable()
-        self.run_state.check_ranks()
+        self.run_state.lock()
+        when_over(engine, self.run_state.unlock)
         path = self.run_state.last
-        if not path.exists():
+        has_run = path.exists()  # seen by every rank before the first one can write
+        self.run_state.check_ranks()
+        if not has_run:
             if self.resume:
                 _log.info("nothing to resume in %s: starting from the beginning", self.run_state.output_dir)
             return
@@ -74,5 +80,8 @@ class ResumeHandler:
                 f"{path} holds a run: pass --resume true to go on with it, or another --output_dir to start a new one."
             )
         self.run_state.load(engine)
-        done = "finished" if engine.state.epoch >= engine.state.max_epochs else "resumed"
-        _log.info("%s %s: epoch %d of %d is done", done, path, engine.state.epoch, engine.state.max_epochs)
+        state = engine.state
+        done = "finished" if state.epoch >= state.max_epochs else "resumed"
+        begun = state.iteration - state.epoch * (state.epoch_length or 0)
+        more = f", and {begun} of {state.epoch_length} iterations of the next one" if begun > 0 else ""
+        _log.info("%s %s: epoch %d of %d is done%s", done, path, state.epoch, state.max_epochs, more)

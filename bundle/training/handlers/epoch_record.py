@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from .midway import gather, is_midway
 from .turn import Turn
 
 _LARGEST_EXPONENT = 700.0  # e to it is still a double
@@ -17,7 +18,7 @@ class EpochRecordHandler:
 
     Beside each ``x_entropy`` of targets stands ``x_outputs`` = exp(entropy), the number of outputs that they use.
 
-    Sums stay on the device, so that iterations cost no host synchronization.
+    Sums stay on the device, so that iterations cost no host synchronization. ``seconds`` are those of the last sitting.
 
     Args:
         evaluator: validation engine whose metrics are added when it ran in this epoch.
@@ -27,8 +28,7 @@ class EpochRecordHandler:
 
     def __init__(self, evaluator: Engine | None = None) -> None:
         self.evaluator = evaluator
-        self._sums: dict[str, torch.Tensor] = {}
-        self._n_iterations = 0
+        self._gathered: dict[str, Any] = {}
         self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -40,7 +40,7 @@ class EpochRecordHandler:
 
     def _measure_untrained(self, engine: Engine) -> None:
         """Record the evaluator's metrics before the first iteration, as epoch 0: what training has to beat."""
-        if self.evaluator is None or engine.state.epoch > 0:
+        if self.evaluator is None or engine.state.epoch > 0 or is_midway(engine):
             return
         self.evaluator.run()
         engine.state.record = {"epoch": 0, **_numbers(self.evaluator.state.metrics)}
@@ -48,19 +48,19 @@ class EpochRecordHandler:
         state.epoch, state.best_metric, state.best_metric_epoch = 0, -1, -1  # it has not validated an epoch yet
 
     def _start(self, engine: Engine) -> None:
-        self._sums, self._n_iterations, self._started = {}, 0, time.perf_counter()
+        self._gathered, self._started = gather(engine, "record", sums={}, n=0), time.perf_counter()
 
     def _add(self, engine: Engine) -> None:
-        output = engine.state.output
-        known = [name for name in output if name in self._sums]
+        output, sums = engine.state.output, self._gathered["sums"]
+        known = [name for name in output if name in sums]
         if known:
-            torch._foreach_add_([self._sums[name] for name in known], [output[name] for name in known])
-        self._sums |= {name: value.clone() for name, value in output.items() if name not in self._sums}
-        self._n_iterations += 1
+            torch._foreach_add_([sums[name] for name in known], [output[name] for name in known])
+        sums |= {name: value.clone() for name, value in output.items() if name not in sums}
+        self._gathered["n"] += 1
 
     def __call__(self, engine: Engine) -> None:
         record: dict[str, Any] = {"epoch": engine.state.epoch}
-        record |= {name: float(total) / self._n_iterations for name, total in self._sums.items()}
+        record |= {name: float(total) / self._gathered["n"] for name, total in self._gathered["sums"].items()}
         record |= {_outputs(name): _exp(value) for name, value in record.items() if name.endswith("_entropy")}
         record |= getattr(engine.state, "schedules", {})
         record |= _numbers(getattr(engine.state, "prototype_stats", {}))

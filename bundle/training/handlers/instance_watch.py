@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ...parallel import sum_over_ranks
+from .midway import gather
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
@@ -59,8 +61,7 @@ class InstanceHandler:
 
     def __init__(self, every: int = 8) -> None:
         self.every = int(every)
-        self._looks: list[Tensor] = []
-        self._n_steps = 0
+        self._gathered: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
@@ -68,16 +69,16 @@ class InstanceHandler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def _start(self, engine: Engine) -> None:
-        self._looks, self._n_steps = [], 0
+        self._gathered = gather(engine, "instance", looks=[], n_steps=0)
 
     def _look(self, engine: Engine) -> None:
-        if self._n_steps % self.every == 0:
-            self._looks.append(instance_statistics(*engine.state.bottlenecks))
-        self._n_steps += 1
+        if self._gathered["n_steps"] % self.every == 0:
+            look = instance_statistics(*engine.state.bottlenecks)
+            self._gathered["looks"].append(sum_over_ranks(torch.cat([look, look.new_ones(1)])))
+        self._gathered["n_steps"] += 1
 
     def __call__(self, engine: Engine) -> None:
-        looks = torch.stack(self._looks)
-        totals = sum_over_ranks(torch.cat([looks.sum(0), looks.new_full((1,), len(looks))]))
+        totals = torch.stack(self._gathered["looks"]).sum(0)
         accuracy, similarity = (totals[:2] / totals[2]).tolist()
         engine.state.measured = {"instance_accuracy": accuracy, "other_similarity": similarity}
 

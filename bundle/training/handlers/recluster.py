@@ -9,11 +9,12 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from ...prototypes import PrototypeBank
+from .midway import is_midway
 from .turn import Turn
 
 
 class _AfterWarmup(ABC):
-    """Fires at the start of every epoch after ``warmup_epochs`` (epochs count from 1)."""
+    """Fires at the start of every epoch after ``warmup_epochs`` (epochs count from 1), once: not where it is gone on with."""
 
     clock: str
 
@@ -27,7 +28,7 @@ class _AfterWarmup(ABC):
         engine.add_event_handler(Events.EPOCH_STARTED(event_filter=self._is_due), self)
 
     def _is_due(self, engine: Engine, epoch: int) -> bool:
-        return epoch > self.warmup_epochs
+        return epoch > self.warmup_epochs and not is_midway(engine)
 
     def __call__(self, engine: Engine) -> None:
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-from ...core import BundleError, check_folder, link_atomically, save_atomically
+from ...core import BundleError, check_folder, link_atomically, save_atomically, writer_lock
 from ...networks import read_weights
 from ...parallel import on_first_rank
+from .midway import midway_state, restore_midway
 
 
 class RunState:
@@ -35,10 +37,11 @@ class RunState:
         self.objects = dict(objects)
         self.identity = dict(identity)
         self.evaluator = evaluator
+        self._held = ExitStack()
 
     @property
     def last(self) -> Path:
-        """The file of the last complete epoch."""
+        """The file of the last complete epoch, or of a later moment at which the run was told to stop."""
         return self.output_dir / "last.pt"
 
     def check_writable(self) -> None:
@@ -48,6 +51,18 @@ class RunState:
             BundleError: they cannot; on every rank.
         """
         on_first_rank(partial(check_folder, self.output_dir, "checkpoints", "output_dir"))
+
+    def lock(self) -> None:
+        """Be the only run in the folder until :meth:`unlock`, or until this process ends; rank 0 is for all.
+
+        Raises:
+            BundleError: another process writes there; on every rank.
+        """
+        on_first_rank(lambda: self._held.enter_context(writer_lock(self.output_dir, "run", "output_dir")))
+
+    def unlock(self) -> None:
+        """Let others write to the folder."""
+        self._held.close()
 
     def check_ranks(self) -> None:
         """Make sure that all processes have the same identity: a rank that could not read a file has other regions.
@@ -82,12 +97,13 @@ class RunState:
             link_atomically(paths[0], path)
 
     def _contents(self, engine: Engine) -> dict[str, Any]:
-        best = {}
+        best, iteration = {}, engine.state.iteration
         if self.evaluator is not None:
             state = self.evaluator.state
             best = {"metric": float(state.best_metric), "epoch": int(state.best_metric_epoch)}
         return {
-            "trainer": {"epoch": engine.state.epoch, "iteration": engine.state.iteration},
+            "trainer": {"epoch": iteration // engine.state.epoch_length, "iteration": iteration},
+            "midway": midway_state(engine),
             "identity": self.identity,
             "best": best,
             **{name: thing.state_dict() for name, thing in self.objects.items()},
@@ -111,6 +127,7 @@ class RunState:
                 ) from error
         engine.state.epoch = saved["trainer"]["epoch"]
         engine.state.iteration = saved["trainer"]["iteration"]
+        restore_midway(engine, saved.get("midway", {}))  # older checkpoints are of complete epochs
         if self.evaluator is not None and saved["best"]:
             self.evaluator.state.best_metric = saved["best"]["metric"]
             self.evaluator.state.best_metric_epoch = saved["best"]["epoch"]

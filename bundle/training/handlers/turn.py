@@ -23,6 +23,7 @@ class Turn(IntEnum):
     JUDGE = auto()  # stops a run that is lost, before it is saved
     SAVE = auto()  # the epoch, with all of the above
     EXPORT = auto()  # the weights of a complete run
+    STOP = auto()  # a run that was told to, when everybody else is done
 
 
 def in_turn(handlers: Iterable[Any]) -> list[Any]:

@@ -1,0 +1,17 @@
+"""Processes that read for another one."""
+
+import signal
+
+from ..core import ENDING
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """``worker_init_fn`` of a ``DataLoader``: the process that trains hears SIGTERM, too, and needs its workers until then.
+
+    Slurm sends the signal to all processes of a job. A worker ends with its parent in any case.
+
+    Args:
+        worker: its number, which makes no difference.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,161 @@
+"""A run that is told to stop, or killed, within an epoch: what it was is what it becomes."""
+
+import csv
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from cohorts import write_cohort
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+
+from bundle.core import BundleError, as_number
+from bundle.core.lock import writer_lock
+from bundle.training import RunState, StopHandler
+
+ROOT = Path(__file__).parents[2]
+N_STEPS = 3  # an epoch: 15 regions in batches of 5
+IDS = {
+    "bundle_root": str(ROOT),
+    "embed_dim": 12,
+    "depth": 1,
+    "n_heads": 3,
+    "out_dim": 16,
+    "hidden_dim": 8,
+    "bottleneck_dim": 8,
+    "n_local": 1,
+    "batch_size": 5,
+    "max_epochs": 2,
+    "lr": 0.01,
+    "lr_warmup_epochs": 1,
+    "prototype_warmup_epochs": 1,
+    "n_prototypes": 2,
+    "checkpoint_interval": 0,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("tokens"), regions=(4, 3, 5, 3))
+
+
+def train(tokens, output, config="train.yaml", at=None, do=None, **ids):
+    """Train to the end, or to where ``do`` is done: at the start of iteration ``at``."""
+    paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
+    ids = {
+        **IDS,
+        **{name: str(path) for name, path in paths.items()},
+        "slide_table": str(tokens / "slide_table.csv"),
+        **ids,
+    }
+    workflow = ConfigWorkflow(str(ROOT / "configs" / config), workflow_type="train", logging_file=False, **ids)
+    workflow.initialize()
+    workflow.parser.get_parsed_content("begin")  # seeds, before there are weights
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    if do is not None:
+        trainer.add_event_handler(Events.ITERATION_STARTED(once=at), do)
+    trainer.run()
+
+
+def end_of(output):
+    """What the run left, but for clocks."""
+    with (output / "history.csv").open() as file:
+        rows = [{k: v and float(v) for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+    return torch.load(output / "last.pt", weights_only=True), rows
+
+
+def differences(a, b, path=""):
+    """Where nested dictionaries and lists differ by a bit."""
+    if torch.is_tensor(a):
+        return [] if torch.equal(a, b) else [path]
+    if isinstance(a, dict) and a.keys() == b.keys():
+        return [found for k in a for found in differences(a[k], b[k], f"{path}/{k}")]
+    if isinstance(a, list | tuple) and len(a) == len(b):
+        return [found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{path}/{i}")]
+    return [] if a == b else [path]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tokens, tmp_path_factory):
+    output = tmp_path_factory.mktemp("unbroken")
+    train(tokens, output)
+    return end_of(output)
+
+
+def told(number):
+    """What a handler does to tell its own process."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "at", "n_epochs"),
+    [(signal.SIGTERM, 2, 0), (signal.SIGUSR1, 3, 1), (signal.SIGTERM, 4, 1)],
+    ids=["first epoch", "last step of an epoch", "first step with prototypes"],
+)
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(tokens, unbroken, tmp_path, number, at, n_epochs, caplog):
+    """Weights, optimizer, centers, prototypes and every row of the history are the same to the bit; the process ends
+    with the signal's status, and the signal is the process's own again."""
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as stop:
+        train(tokens, tmp_path, at=at, do=told(number))
+    assert stop.value.code == 128 + number
+    assert signal.getsignal(number) == before
+    assert not (tmp_path / "model.pt").exists()
+    assert f"stopped by {number.name} after iteration {at - n_epochs * N_STEPS or N_STEPS} of 3" in caplog.text
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert saved["trainer"] == {"epoch": n_epochs, "iteration": at}
+    train(tokens, tmp_path, resume=True)
+    state, rows = end_of(tmp_path)
+    assert differences((state, rows), unbroken) == []
+    assert (tmp_path / "model.pt").exists()
+
+
+def test_a_run_told_in_its_last_step_is_complete(tokens, unbroken, tmp_path):
+    """It has nothing to go on with, so its weights are exported first."""
+    train(tokens, tmp_path, at=6, do=told(signal.SIGTERM))
+    assert (tmp_path / "model.pt").exists()
+    assert differences(end_of(tmp_path), unbroken) == []
+
+
+def test_minutes_write_a_run_down_within_an_epoch(tokens, unbroken, tmp_path):
+    """A failure in the second epoch costs the steps since then, not the epoch."""
+
+    def fail():
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(tokens, tmp_path, at=6, do=fail, checkpoint_minutes=1e-9)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 5
+    train(tokens, tmp_path, resume=True)
+    state, rows = end_of(tmp_path)
+    assert differences((state, rows), unbroken) == []
+
+
+def test_a_second_run_in_the_folder_is_refused_while_the_first_one_runs(tokens, tmp_path):
+    """It is told who writes there; afterwards the folder is free, after a failure, too."""
+    said = []
+
+    def intrude():
+        with pytest.raises(BundleError) as error:
+            train(tokens, tmp_path, resume=True)
+        said.append(str(error.value))
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        train(tokens, tmp_path, at=4, do=intrude)
+    assert f"the run {tmp_path} is being written by process {os.getpid()} on " in said[0]
+    with writer_lock(tmp_path, "run", "output_dir"):
+        pass
+    train(tokens, tmp_path, resume=True)
+
+
+def test_without_minutes_nothing_is_written_within_an_epoch(tmp_path):
+    """0 is for those who do not want it."""
+    engine = Engine(lambda engine, batch: batch)
+    state = RunState(tmp_path, {}, {})
+    StopHandler(state, as_number(0, "checkpoint_minutes")).attach(engine)
+    engine.run([1, 2], max_epochs=1)
+    assert not state.last.exists()
