@@ -79,8 +79,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
         _check_number(name, value, default)
         if name in _WEIGHTS and default is not None and value in NOT_GIVEN:
             raise SettingError(
-                f"--{name} is {value!r}, and nothing can be done without: give a file, or leave --{name} out for the usual "
-                "one."
+                f"--{name} is {value!r}, and nothing can be done without: give a file, or leave --{name} out for the "
+                "usual one."
             )
 
 
