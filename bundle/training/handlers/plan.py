@@ -59,7 +59,9 @@ class PlanHandler:
             _log.warning("%s", mistake)
         else:
             _log.info("%s", self.plan(max_epochs))
-        needed, free = self.disk_bytes(max_epochs), shutil.disk_usage(self.run_state.output_dir).free
+        folder = self.run_state.output_dir.absolute()
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        needed, free = self.disk_bytes(max_epochs), shutil.disk_usage(there).free
         say = _log.warning if needed > free else _log.info
         said = (needed / 1e9, self.run_state.output_dir, free / 1e9)
         say("checkpoints will take up to %.2f GB in %s, where %.1f GB are free", *said)
