@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
-from ..core import BundleError, user_error, write_text
+from ..core import KIND_OF, BundleError, put_value, user_error, write_text
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ def parsed(piece: Piece, bundle_root: Path, **parts: Any) -> ConfigParser:
     parser = ConfigParser(config)
     parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
     parser.parse(True)
+    for name in KIND_OF.keys() & piece.ids.keys():  # paths and names as they are: MONAI's parser takes # for its own
+        put_value(parser, name, piece.ids[name])
     return parser
 
 

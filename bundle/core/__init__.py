@@ -1,9 +1,11 @@
 """Errors, settings, the command line, files and locks: what every room stands on."""
 
+from .as_typed import put_value
 from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
+from .kinds import KIND_OF
 from .lock import writer_lock
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
@@ -16,6 +18,7 @@ __all__ = [
     "CONTRACT_ATTRIBUTES",
     "DAMAGED_FILE",
     "ENDING",
+    "KIND_OF",
     "Replacement",
     "SettingError",
     "SlideError",
@@ -31,6 +34,7 @@ __all__ = [
     "is_alive",
     "link_atomically",
     "plain_value",
+    "put_value",
     "quietly",
     "read_history",
     "readable",

@@ -9,20 +9,22 @@ import re
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 
+from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
+from .kinds import NOT_GIVEN
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
 
+_WEIGHTS = {"patch_encoder_ckpt", "second_encoder_ckpt", "region_encoder_ckpt"}
 _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
 
-def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
+def begin(seed: int = 0, device: torch.device | str | int = "cpu", typed: Values | None = None) -> None:
     """Start a run: seed torch; on MONAI's command line refuse unknown ids, and print user errors as one message.
 
     MONAI takes an unknown flat id silently, so that a typing error would change nothing and say nothing.
@@ -30,17 +32,20 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu") -> None:
     Args:
         seed: seed of torch's generators; the networks' first weights come from it.
         device: where the run will compute.
+        typed: what was found when the ids took the values that were given for them (:mod:`bundle.core.as_typed`).
 
     Raises:
-        BundleError: the command line names an id that no config file has, or gives a word for a number; there is no
-            such device.
+        BundleError: the command line names an id that no config file has, or a value is none of the id's kind; there is
+            no such device.
     """
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
-    if _is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
+    if is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
         sys.excepthook = _say_user_errors_plainly
         threading.excepthook = _leave_out_what_will_be_said_again
         end_when_told()
         check_command_line(sys.argv[1:])
+    if typed is not None and typed.mistake:
+        raise SettingError(typed.mistake)
     check_device(device)
     torch.manual_seed(as_whole(seed, "seed"))
 
@@ -68,7 +73,13 @@ def check_command_line(arguments: Sequence[str]) -> None:
             continue
         if top not in known:
             raise BundleError(f"--{top} is no id of {files}; {_hint(top, known)}")
-        _check_number(name, value, _default(config[top], top, below))
+        default = _default(config[top], top, below)
+        _check_number(name, value, default)
+        if name in _WEIGHTS and default is not None and value in NOT_GIVEN:
+            raise SettingError(
+                f"--{name} is {value!r}, and nothing can be done without: give a file, or leave --{name} out for the "
+                "usual one."
+            )
 
 
 def _default(node: Any, path: str, below: Sequence[str]) -> Any:
@@ -147,10 +158,6 @@ def _leave_out_what_will_be_said_again(error: threading.ExceptHookArgs) -> None:
     """A thread that keeps its exception (TensorBoard's writer on a full disk) has an owner who raises it once more."""
     if error.exc_value is None or getattr(error.thread, "exception", None) is not error.exc_value:
         threading.__excepthook__(error)
-
-
-def _is_bundle_command(argv: Sequence[str]) -> bool:
-    return Path(argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from .kmeans import Clusters, batched_kmeans, slide_prototypes
 from .matching import matched_similarity
 from .merging import MergedSets, merge_sets
 from .neighbors import Neighbors, nearest_slides
+from .outlook import PLAIN_DINO, Outlook, never_begins
 from .set_search import nearest_sets
 from .sketches import SetSketch
 from .targets import PrototypeChoices, PrototypeTargets
@@ -13,6 +14,8 @@ __all__ = [
     "Clusters",
     "MergedSets",
     "Neighbors",
+    "Outlook",
+    "PLAIN_DINO",
     "PrototypeBank",
     "PrototypeChoices",
     "PrototypeTargets",
@@ -22,5 +25,6 @@ __all__ = [
     "merge_sets",
     "nearest_sets",
     "nearest_slides",
+    "never_begins",
     "slide_prototypes",
 ]

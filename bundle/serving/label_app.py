@@ -18,6 +18,8 @@ from ..core import BundleError
 from .answers import QUESTIONS
 from .head_answers import head_questions
 from .label_datastore import StudiesDatastore
+from .label_requests import SlideRequest, read_request
+from .label_routes import put_doors
 from .label_settings import LabelSettings
 from .label_tasks import PretrainingTask, SlideTask
 from .slide_service import SlideService
@@ -72,6 +74,13 @@ class PathologySlpd(MONAILabelApp):
         self.linked.refresh(is_forced=True)
         return StudiesDatastore(folder)
 
+    def on_init_complete(self) -> None:
+        """Called once, by a server that begins: its requests are checked from now on."""
+        from monailabel.app import app  # type: ignore[import-not-found]  # the server: there is none without it
+
+        super().on_init_complete()
+        put_doors(app)
+
     def info(self) -> dict[str, Any]:
         """What clients list; slides that were added meanwhile are found here."""
         if self.linked is not None:
@@ -93,6 +102,10 @@ class PathologySlpd(MONAILabelApp):
         model, image = request.get("model"), request.get("image")
         if self._is_foreign(model):
             return super().infer(request, datastore)
+        try:
+            request = {**request, **read_request(SlideRequest, request).model_dump(exclude_unset=True)}
+        except BundleError as error:
+            raise HTTPException(422, str(error)) from error
         self._insist_on_model(model, self._infers)
         slide = self._locate(image, datastore or self.datastore())
         try:
@@ -122,7 +135,7 @@ class PathologySlpd(MONAILabelApp):
 
     def _is_foreign(self, model: Any) -> bool:
         """A task that a subclass has added: MONAI Label deals with it as ever."""
-        return model in self._infers and not isinstance(self._infers[model], SlideTask)
+        return isinstance(model, str) and model in self._infers and not isinstance(self._infers[model], SlideTask)
 
     def _locate(self, image: Any, datastore: Any) -> SlideRef:
         """The slide of a client's name; its id is the datastore's, which tells slides of one file name apart."""

@@ -12,8 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from ..core import BundleError, as_bool, as_number, as_whole, write_text
 from ..networks import read_weights
+from ..prototypes import never_begins
 from ..slides import find_slides
 from .label_settings import LabelSettings
 from .studies import follow
@@ -24,13 +27,13 @@ _TOKEN_IDS = (
     "encoders_file", "device", "amp", "num_workers",
 )  # fmt: skip
 _TRAIN_IDS = ("slide_table", "device", "amp", "n_prototypes", "min_regions", "seed")
-_LEAST = {
-    "max_epochs": 1,
-    "batch_size": 1,
-    "n_prototypes": 1,
-    "min_regions": 1,
-    "prototype_warmup_epochs": 0,
-    "seed": 0,
+_RANGES = {
+    "max_epochs": (1, 100_000),
+    "batch_size": (1, 1_000_000),
+    "n_prototypes": (1, 10_000),
+    "min_regions": (1, 1_000_000_000),
+    "prototype_warmup_epochs": (0, 1_000_000),
+    "seed": (0, 2**53),
 }
 _TOKENS = "tokens"  # in a run's folder: links to the token files that it trains on
 _LAST_WORDS = 12
@@ -69,8 +72,11 @@ class PretrainingRun:
         commands = {"tokenizing": self.tokenizing(run), "training": self.training(request, run, resumes)}
         run.mkdir(parents=True, exist_ok=True)
         note: dict[str, Any] = {}
+        warning = self.warning(request)
+        if warning:
+            print(f"slpd: {warning}", flush=True)
         for state, command in commands.items():
-            note = {"state": state, "max_epochs": request.get("max_epochs")}
+            note = {"state": state, "max_epochs": request.get("max_epochs")} | ({"warning": warning} if warning else {})
             self._note(run, note)
             print(f"slpd: {state} ({run.name})", flush=True)
             try:
@@ -124,6 +130,11 @@ class PretrainingRun:
                 **asked,
             },
         )
+
+    def warning(self, request: Mapping[str, Any]) -> str:
+        """Why the run will be plain DINO, as a viewer's few epochs make it; empty: it will not be."""
+        ids = ConfigParser.load_config_files([str(path) for path in self.settings.train_configs]) | _numbers(request)
+        return never_begins(ids["max_epochs"], ids["prototype_warmup_epochs"])
 
     def _choose_tokens(self, run: Path) -> None:
         """Link the token files of the slides that are in the studies now; uploads and former slides have some, too.
@@ -199,9 +210,13 @@ def _as_begun(checkpoint: Path) -> dict[str, Any]:
 def _numbers(request: Mapping[str, Any]) -> dict[str, Any]:
     """Ids of training in a request, as numbers: text would reach MONAI, which evaluates what begins with ``$``."""
     given = {name: value for name, value in request.items() if value not in (None, "")}
-    numbers: dict[str, Any] = {name: as_whole(given[name], name, low) for name, low in _LEAST.items() if name in given}
+    numbers: dict[str, Any] = {}
+    for name, (low, high) in _RANGES.items():
+        if name in given:
+            numbers[name] = as_whole(given[name], name, low)
+            as_number(numbers[name], name, low, high)
     if "lr" in given:
-        numbers["lr"] = as_number(given["lr"], "lr", 0)
+        numbers["lr"] = as_number(given["lr"], "lr", 0, 1000)
     return numbers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..core import BundleError
+from ..core import BundleError, as_number
 
 Corners = tuple[float, float, float, float]
 
@@ -58,7 +58,7 @@ def _pair(value: Any, name: str) -> tuple[float, float]:
     if value is None:
         return 0.0, 0.0
     try:
-        first, second = (float(number) for number in value)
+        first, second = (as_number(number, name) for number in value)
     except (TypeError, ValueError) as error:
         raise BundleError(f"the request's {name} is {value!r}; give two numbers in level-0 px.") from error
     return first, second

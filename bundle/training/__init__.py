@@ -7,6 +7,7 @@ from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
 from .handlers.history import HistoryHandler
 from .handlers.instance_watch import InstanceHandler
+from .handlers.plan import PlanHandler
 from .handlers.ramp import PrototypeRampHandler
 from .handlers.recluster import CrossSlideHandler, ReclusterHandler
 from .handlers.run_state import RunState
@@ -51,6 +52,7 @@ __all__ = [
     "InstanceHandler",
     "MaskedTokenLoss",
     "MaskedTokens",
+    "PlanHandler",
     "PrototypeLoss",
     "PrototypeRampHandler",
     "RandImageCropsd",

@@ -11,7 +11,7 @@ from bundle.core.command_line import _say_user_errors_plainly, check_command_lin
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "train.yaml"
-    path.write_text("batch_size: 4\ntrain:\n  trainer: 1\n")
+    path.write_text("batch_size: 4\nregion_encoder_ckpt: model.pt\ntrain:\n  trainer: 1\n")
     return str(path)
 
 
@@ -30,12 +30,19 @@ def test_an_unknown_id_is_refused_with_the_nearest_known_one(config):
         check_command_line(["training", "--config_file", config, "--batchsize", "3"])
 
 
+def test_weights_are_not_left_open_where_a_config_needs_them(config):
+    """`--region_encoder_ckpt null` used to be a file called null; without weights inference has nothing to do."""
+    with pytest.raises(BundleError, match="--region_encoder_ckpt is 'null', and nothing can be done without"):
+        check_command_line(["--config_file", config, "--region_encoder_ckpt", "null"])
+    assert check_command_line(["--config_file", config, "--region_encoder_ckpt", "x.pt"]) is None
+
+
 def test_ids_of_mixins_count(config, tmp_path):
     """A list of config files, as Fire reads it, is one set of ids."""
     mixin = tmp_path / "mixin.yaml"
     mixin.write_text("rank: 0\n")
     assert check_command_line([f"--config_file=['{config}','{mixin}']", "--rank", "1"]) is None
-    with pytest.raises(BundleError, match="known ids: batch_size, rank, train"):
+    with pytest.raises(BundleError, match="known ids: batch_size, rank, region_encoder_ckpt, train"):
         check_command_line([f"--config_file=['{config}','{mixin}']", "--zzz", "1"])
 
 

@@ -176,6 +176,9 @@ def test_small_polygons_are_left_out():
         ({"location": [10**7, 0], "size": [10, 10]}, "beside the slide"),
         ({"location": "here", "size": [10, 10]}, "location"),
         ({"location": [0, 0], "size": [10]}, "size"),
+        ({"location": [float("nan"), 0], "size": [9, 9]}, "location"),
+        ({"location": [0, 0], "size": [float("inf"), 10]}, "size"),
+        ({"location": [10**400, 0], "size": [9, 9]}, "location"),
     ],
 )
 def test_boxes_that_are_none(request_, message):

@@ -1,7 +1,11 @@
 """Real requests to a real MONAI Label server."""
 
 import json
+import re
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -205,3 +209,89 @@ def test_clients_write_to_the_stores_folder_only(server, folder):
     assert server.infer("prototype_map", "mine", **WHOLE)[0] == 404
     assert [path.read_bytes() for path in (model, *slides)] == before
     assert [path for path in folder.rglob("outside*") if ".tif" in path.name or path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"max_epochs": 1e30}, "max_epochs"),
+        ({"max_epochs": -1}, "max_epochs"),
+        ({"max_epochs": [3]}, "max_epochs"),
+        ({"max_epochs": "$1+1"}, "max_epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"lr": "much"}, "lr"),
+        ({"seed": 0.5, "resume": {}}, "seed: .*; resume: "),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_at_once(server, body, field):
+    """Each of these used to be answered with "submitted", and failed, or ran for ever, where nobody looked."""
+    status, text = server.post("/train/slpd?enqueue=true", body)
+    assert status == 422 and re.search(field, json.loads(text)["detail"]), text
+    assert server.ask("GET", "/train/")[0] == 404, "nothing waits"
+
+
+def test_training_inside_the_server_is_refused(server):
+    """`run_sync` used to leave the server without an answer for as long as the training took."""
+    status, text = server.post("/train/slpd?run_sync=true", {})
+    assert status == 422 and "run_sync" in text
+    status, text = server.post("/train/nobody", {})
+    assert status == 404 and "slpd" in text
+
+
+@pytest.mark.parametrize(
+    ("wsi", "field"),
+    [
+        ("[]", "wsi"),
+        ("{", "wsi"),
+        ("null", "wsi"),
+        ("NaN", "wsi"),
+        ("[" * 100_000, "wsi"),
+        ('{"location":"here"}', "location"),
+        ('{"location":[1e400,0]}', "location"),
+        ('{"location":[0]}', "location"),
+        ('{"size":{"a":1}}', "size"),
+        ('{"params":[1]}', "params"),
+        ('{"params":{"model":[]}}', "model"),
+        ('{"params":{"image":[]}}', "image"),
+        ('{"params":{"location":[NaN,0]}}', "location"),
+        ('{"params":{"head":[1]}}', "head"),
+        ('{"params":{"n_similar":1e30}}', "n_similar"),
+        ('{"params":{"output":{}}}', "output"),
+    ],
+)
+def test_odd_questions_are_the_clients_mistakes(server, wsi, field):
+    """Each of these used to be a 500; the detail names the field."""
+    data, kind = urllib.parse.urlencode({"wsi": wsi}).encode(), "application/x-www-form-urlencoded"
+    status, text = server.ask("POST", "/infer/wsi_v2/prototype_map?image=a&output=json", data, kind)
+    assert status == 422 and field in json.loads(text)["detail"], text
+    data = urllib.parse.urlencode({"params": "[1]"}).encode()
+    status, text = server.ask("POST", "/infer/prototype_map?image=a", data, kind)
+    assert status == 422 and "params" in json.loads(text)["detail"], text
+
+
+def test_pages_of_other_sites_are_refused(server):
+    """Any origin used to be told that it may ask, with credentials; what is no browser names none, and may."""
+    for origin, status in (("http://evil.example", 403), ("null", 403), (f"http://127.0.0.1:{server.port}", 200)):
+        for method in ("GET", "OPTIONS"):
+            request = urllib.request.Request(f"http://127.0.0.1:{server.port}/info/", method=method)
+            request.add_header("Origin", origin)
+            request.add_header("Access-Control-Request-Method", "GET")
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    found = response.status, response.headers
+            except urllib.error.HTTPError as error:
+                found = error.code, error.headers
+            assert found[0] == status, (origin, method)
+            assert status == 200 or "Access-Control-Allow-Origin" not in found[1]
+    assert server.ask("GET", "/info/")[0] == 200
+
+
+def test_no_more_trainings_wait_than_may(server):
+    """Hundreds could be sent; each was kept, and run."""
+    said = [server.post("/train/slpd?enqueue=true", {"max_epochs": 1})[0] for _ in range(6)]
+    assert said == [200] * 4 + [429] * 2
+    deadline = time.monotonic() + 240
+    while any(task["status"] in ("SUBMITTED", "RUNNING") for task in server.get("/train/?all=true")):
+        server.ask("DELETE", "/train/")
+        time.sleep(0.2)
+        assert time.monotonic() < deadline

@@ -169,6 +169,28 @@ def test_no_text_of_a_request_reaches_the_command(weights, tmp_path, name, value
     assert not run.folder.exists()
 
 
+@pytest.mark.parametrize(
+    "asked", [{"max_epochs": 1e30}, {"max_epochs": 0}, {"batch_size": 10**9}, {"lr": 1e9}, {"seed": -1}]
+)
+def test_numbers_beyond_reason_are_refused(weights, tmp_path, asked):
+    """1e30 epochs used to be begun."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    with pytest.raises(BundleError, match=next(iter(asked))):
+        run.start(asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({"max_epochs": 5}, True), ({"max_epochs": 5, "prototype_warmup_epochs": 4}, False), ({}, False)],
+)
+def test_a_viewer_s_few_epochs_are_told_to_be_plain_dino(weights, tmp_path, capsys, asked, says):
+    """All epochs of the warm-up: SLPD never begins, and nothing said so."""
+    run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
+    run._follow, run._choose_tokens = (lambda command: None), (lambda run: None)
+    assert ("SLPD never begins" in run.start(asked).get("warning", "")) == says
+    assert ("SLPD never begins" in capsys.readouterr().out) == says
+
+
 def test_numbers_of_a_request_are_written_as_numbers(weights, tmp_path):
     """Text that is a number is one; names that no config of training has never reach the command."""
     run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
