@@ -6,9 +6,9 @@ from ..core import ENDING
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """``worker_init_fn`` of a ``DataLoader``: the process that trains hears SIGTERM, too, and needs its workers until then.
+    """``worker_init_fn`` of a ``DataLoader``: the process that trains decides when to stop, and needs workers until then.
 
-    Slurm sends the signal to all processes of a job. A worker ends with its parent in any case.
+    Slurm sends SIGTERM to all processes of a job. A worker ends with its parent in any case.
 
     Args:
         worker: its number, which makes no difference.

@@ -1,4 +1,4 @@
-"""What an unfinished epoch has gathered lies in the engine's state, so that a run can stop and go on within an epoch."""
+"""What an unfinished epoch has gathered: it lies in the engine's state, so that a run can go on within an epoch."""
 
 from __future__ import annotations
 
