@@ -6,7 +6,7 @@ from ..core import ENDING
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """``worker_init_fn`` of a ``DataLoader``: the process that trains decides when to stop, and needs workers until then.
+    """``worker_init_fn`` of a ``DataLoader``: its parent decides when to stop, and needs workers until then.
 
     Slurm sends SIGTERM to all processes of a job. A worker ends with its parent in any case.
 

@@ -14,7 +14,7 @@ from .turn import Turn
 
 
 class _AfterWarmup(ABC):
-    """Fires at the start of every epoch after ``warmup_epochs`` (epochs count from 1); not where a run goes on midway."""
+    """Fires at the start of every epoch after ``warmup_epochs`` (they count from 1); not where a run goes on midway."""
 
     clock: str
 
