@@ -30,7 +30,7 @@ def python() -> str:
     return f"{_running[0][1].name}/python"
 
 
-def run_python(command, cwd=None, env=None, timeout=300):
+def run_python(command, cwd=None, env=None, timeout=600):
     """Run ``[sys.executable, ...]`` to its end, as ``subprocess.run`` does with its output captured as text.
 
     What runs is ``python()``, and so are the processes that torchrun starts for it.
