@@ -87,5 +87,5 @@ def pretended(environment, tmp_path_factory):
 def test_what_needs_a_gpu_works_on_a_pretended_one(pretended, name):
     """The tests beside this one pass there, and none is skipped."""
     cases, said = pretended
-    own = [case for case in cases if case.get("classname").split(".")[-1] == Path(name).stem]
+    own = [case for case in cases if case.get("classname", "").endswith(Path(name).stem)]
     assert own and not any(case.findall("*") for case in own), said
