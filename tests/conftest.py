@@ -1,6 +1,10 @@
 """What several folders of tests share."""
 
+import multiprocessing
 import os
+import sys
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -36,6 +40,17 @@ def demo_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo_slides")
     make_demo_slides(folder, n_slides=4, seed=1, mpp=4.0, regions=2)
     return folder
+
+
+@pytest.fixture
+def warm_spawn() -> Iterator[None]:
+    """What multiprocessing spawns is quick to start, as warm.py says."""
+    from warm import python
+
+    resource_tracker.ensure_running()  # itself started by what comes next
+    multiprocessing.set_executable(python())
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from warm import run_bundle
+from warm import run_python
 
 from bundle.networks import contract_of, load_region_encoder
 from bundle.storage import TokenDataset, read_embeddings, read_token_header
@@ -22,7 +22,7 @@ def run(task, configs, **ids):
     config = files[0] if len(files) == 1 else str(files)
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", config, *words]
-    done = run_bundle(command, cwd=ROOT, env=ENVIRONMENT)
+    done = run_python(command, cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -11,7 +11,7 @@ from cohorts import write_cohort
 from inferences import inference
 from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
-from warm import run_bundle
+from warm import run_python
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "evaluate.yaml")
@@ -53,7 +53,7 @@ def run(cohort, output, **ids):
     }
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", CONFIG, *words]
-    return run_bundle(command, cwd=output, env=ENVIRONMENT)
+    return run_python(command, cwd=output, env=ENVIRONMENT)
 
 
 def test_an_evaluation_leaves_what_was_promised(cohort, tmp_path):

@@ -12,7 +12,7 @@ from cohorts import write_cohort
 from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
-from warm import run_bundle
+from warm import run_python
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
@@ -100,7 +100,7 @@ def test_the_command_of_the_documents(models, tmp_path):
     }
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", CONFIG, *words]
-    done = run_bundle(command, cwd=ROOT, env=ENVIRONMENT)
+    done = run_python(command, cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0 and "4 done" in done.stdout, done.stderr
     assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from cohorts import write_cohort
-from warm import run_bundle
+from warm import run_python
 
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "configs" / "train.yaml")
@@ -51,10 +51,8 @@ def command(tokens, output, *launcher, config=TRAIN, **ids):
 
 
 def run(words, cwd=ROOT):
-    """Run a command to its end."""
-    if words[1:3] == ["-m", "monai.bundle"]:
-        return run_bundle(words, cwd=cwd, env=ENVIRONMENT)
-    return subprocess.run(words, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    """Run a command to its end, also one that starts others."""
+    return run_python(words, cwd=cwd, env=ENVIRONMENT)
 
 
 def losses(output):

@@ -2,12 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from warm import run_python
 
 from scripts.bench.measure import Case, Variant, measure
 from scripts.bench.report import markdown, picture
@@ -78,11 +78,10 @@ def test_command_writes_its_files(tmp_path):
     """`python -m scripts.bench.epoch` writes table and numbers; a wrong group is refused by name."""
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     call = [sys.executable, "-m", "scripts.bench.epoch", "--slides", "4", "--regions", "8", "--output", str(tmp_path)]
-    subprocess.run(call, check=True, env=environment, capture_output=True)
+    done = run_python(call, env=environment)
+    assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "raw" / "epoch.json").read_text())
     assert found["regions"] == 32 and 0 < found["K-means"] < found["epoch"]
     assert "whole re-clustering" in (tmp_path / "epoch.md").read_text()
-    refused = subprocess.run(
-        [sys.executable, "-m", "scripts.bench", "los"], env=environment, capture_output=True, text=True, check=False
-    )
+    refused = run_python([sys.executable, "-m", "scripts.bench", "los"], env=environment)
     assert refused.returncode == 2 and "no group los" in refused.stderr

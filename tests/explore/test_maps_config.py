@@ -11,7 +11,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 from slide_embeddings import made_up_slide
 from tiny_slides import MPP, write_slide
-from warm import run_bundle
+from warm import run_python
 
 from bundle.core.command_line import user_error
 from bundle.storage import write_embeddings
@@ -85,7 +85,7 @@ def test_lists_and_numbers_from_the_command_line(cohort, tmp_path):
     words = [f"--{name}={value}" for name, value in ids(cohort, tmp_path).items()]
     words += ["--formats", "['geojson']", "--prototype", "2"]
     command = [sys.executable, "-m", "monai.bundle", "run", "run", "--config_file", CONFIG, *words]
-    done = run_bundle(command, cwd=tmp_path)
+    done = run_python(command, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in (tmp_path / "a").glob("a.*")] == ["a.geojson"]
     tile = json.loads((tmp_path / "a" / "a.geojson").read_text())["features"][-1]["properties"]

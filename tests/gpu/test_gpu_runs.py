@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cohorts import write_cohort
-from warm import run_bundle
+from warm import run_python
 
 from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy, read_weights
 from bundle.prototypes import PrototypeBank, PrototypeTargets
@@ -48,7 +48,7 @@ def run(config, folder, **ids):
     ids = {"bundle_root": ROOT, "output_dir": folder, **ids}
     words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
     call = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / config), *words]
-    done = run_bundle(call, cwd=ROOT)
+    done = run_python(call, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

@@ -5,11 +5,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm import run_python
 
 ROOT = Path(__file__).parents[2]
 # One process starts MONAI's command line for all of them: importing it takes longer than most commands.
@@ -77,12 +77,12 @@ def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
     assert len(exports) >= 3 and len(runs) >= 7, "the page has lost commands"
     (folder / "commands.json").write_text(json.dumps([*exports, *runs]))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 600}
-    done = subprocess.run([sys.executable, "-c", STARTER], **options)
+    options = {"cwd": folder, "env": environment, "timeout": 600}
+    done = run_python([sys.executable, "-c", STARTER], **options)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("DONE:") == len(exports) + len(runs)
     several = [words for words in commands if words[0] == "torchrun"]
     assert len(several) == 1
     words = [re.sub(r"^--nproc_per_node=\d+", "--nproc_per_node=2", word) for word in several[0][1:]]
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], **options)
+    done = run_python([sys.executable, "-m", "torch.distributed.run", *words], **options)
     assert done.returncode == 0, done.stderr[-4000:]

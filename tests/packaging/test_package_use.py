@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from cohorts import write_cohort
+from warm import run_python
 
 from bundle.networks import sha256_of
 
@@ -59,7 +59,7 @@ def address(package):
 def run(*call, cwd):
     """A process that knows nothing of this checkout; what it said, where it failed."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, *call], cwd=cwd, env=environment, capture_output=True, text=True)
+    done = run_python([sys.executable, *call], cwd=cwd, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -101,7 +101,7 @@ def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, t
     dist = tmp_path / "dist"
     call = ["-m", "scripts.zoo", "--model", str(weights / "model.pt"), "--output_dir", str(dist)]
     call += ["--patch_encoder", str(weights / "patch_encoder.pt")]
-    done = subprocess.run([sys.executable, *call], cwd=ROOT, capture_output=True, text=True)
+    done = run_python([sys.executable, *call], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     outcomes = dict(match[::-1] for match in re.findall(r"^  (passed|skipped|FAILED) +(.+?)  ", done.stdout, re.M))
     assert outcomes.pop("verify_metadata") in {"passed", "skipped"}
@@ -117,6 +117,6 @@ def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, t
 def test_scripts_package_without_a_model(tmp_path):
     """It stops with one sentence, and an exit status."""
     call = ["-m", "scripts.zoo", "--model", str(tmp_path / "none.pt"), "--output_dir", str(tmp_path / "dist")]
-    done = subprocess.run([sys.executable, *call], cwd=ROOT, capture_output=True, text=True)
+    done = run_python([sys.executable, *call], cwd=ROOT)
     assert done.returncode == 1 and done.stderr.startswith("Stopped: there is no trained model at")
     assert not (tmp_path / "dist").exists()

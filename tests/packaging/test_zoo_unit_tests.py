@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm import run_python
 
 ZOO_TESTS = Path(__file__).parents[1] / "zoo"
 
@@ -21,6 +21,6 @@ def test_unit_tests_of_the_model_zoo(package, tmp_path):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     call = [sys.executable, "-m", "unittest", "test_pathology_slpd", "test_pathology_slpd_dist"]
-    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = run_python(call, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Ran 3 tests" in done.stderr and "skipped" not in done.stderr

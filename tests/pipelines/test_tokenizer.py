@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -15,6 +14,7 @@ import pytest
 import torch
 from tiny_slides import PATCH, damage_tiles, write_slide
 from torch import nn
+from warm import python
 
 from bundle.cohort import TOKENIZED, SlideTable, find_slides
 from bundle.core import BundleError
@@ -326,8 +326,7 @@ def test_two_processes_share_the_slides(slides, tmp_path):
     paths = [str(ROOT), str(ROOT / "tests"), str(slides), str(tmp_path)]
     environment = {**os.environ, "WORLD_SIZE": "2", "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([sys.executable, "-c", SHARE, *paths], env={**environment, "RANK": str(rank)})
-        for rank in (0, 1)
+        subprocess.Popen([python(), "-c", SHARE, *paths], env={**environment, "RANK": str(rank)}) for rank in (0, 1)
     ]
     assert [process.wait(120) for process in processes] == [0, 0]
     for rank, names in ((0, ["a", "c"]), (1, ["b"])):

@@ -8,11 +8,10 @@ on the CPU. Indexing by a Python list, which goes around dispatch modes, fails h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
@@ -63,10 +62,30 @@ class _Mode(TorchDispatchMode):
     """Where a GPU is asked for, a pretended tensor is made."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        leaves = pytree.tree_leaves((args, kwargs or {}))
+        leaves = _leaves((args, kwargs or {}))
         if any(isinstance(leaf, PretendTensor) or _is_gpu(leaf) for leaf in leaves):
             return _compute(func, args, kwargs or {})
         return func(*args, **_unpinned(kwargs or {}))
+
+
+def _leaves(x: Any) -> Iterator[Any]:
+    """What tuples, lists and dictionaries hold; torch's own way around them took half the time of a step."""
+    if isinstance(x, tuple | list):
+        for item in x:
+            yield from _leaves(item)
+    elif isinstance(x, dict):
+        yield from _leaves(list(x.values()))
+    else:
+        yield x
+
+
+def _map(function: Callable[[Any], Any], x: Any) -> Any:
+    """The same tuples, lists and dictionaries with what ``function`` makes of what they hold."""
+    if isinstance(x, tuple | list):
+        return type(x)([_map(function, item) for item in x])
+    if isinstance(x, dict):
+        return {key: _map(function, item) for key, item in x.items()}
+    return function(x)
 
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -74,7 +93,7 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func._schema.name
     if name == "aten::_has_compatible_shallow_copy_type":
         return False  # a parameter that moves is replaced, not refilled
-    leaves = pytree.tree_leaves((args, kwargs))
+    leaves = list(_leaves((args, kwargs)))
     ours = [leaf for leaf in leaves if isinstance(leaf, PretendTensor)]
     others = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not isinstance(leaf, PretendTensor)]
     _check(func, leaves, ours, others)
@@ -88,13 +107,13 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     stays = bool(ours) if device is None else _is_gpu(device)
     if name == "aten::_to_copy" and stays != bool(ours) and not (stays and kwargs.get("non_blocking")):
         _wait(f"{name} to {device}")
-    found = func(*pytree.tree_map(_real, args), **pytree.tree_map(_real, _unpinned(kwargs)))
+    found = func(*_map(_real, args), **_map(_real, _unpinned(kwargs)))
     if any(own.shape != own.held.shape for own in ours):
         raise NotImplementedError(f"{func} changed a tensor's shape in place, which is not pretended")
     if not stays:
         return found
     known = {} if func.is_view or name == "aten::detach" else {id(own.held): own for own in ours}  # in place
-    return pytree.tree_map(lambda x: _on_the_gpu(x, known), found)
+    return _map(lambda x: _on_the_gpu(x, known), found)
 
 
 def _on_the_gpu(x: Any, known: dict[int, PretendTensor]) -> Any:

@@ -27,7 +27,7 @@ def _work(rank, meeting, results):
     dist.destroy_process_group()
 
 
-def test_two_processes_cluster_and_match_as_one(tmp_path):
+def test_two_processes_cluster_and_match_as_one(tmp_path, warm_spawn):
     """What two ranks cluster and match is, put together, that of one process, on both ranks, as are the numbers."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     state, stats = _fit()

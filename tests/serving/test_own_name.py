@@ -1,10 +1,11 @@
 """The bundle under another name: what lets it live beside another bundle whose package is called `bundle`."""
 
 import ast
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
+
+from warm import run_python
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "bundle"
@@ -40,7 +41,5 @@ def test_every_package_can_be_imported_under_another_name(tmp_path):
             importlib.import_module(f"another.{{path.parent.name}}")
         assert [m for m in sys.modules if m.startswith("bundle.")] == []
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    done = run_python([sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -74,7 +74,7 @@ def test_patches_per_slide_draws_without_replacement(slides):
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_read_the_same(slides, patches, context):
+def test_workers_read_the_same(slides, patches, context, warm_spawn):
     """A DataLoader's processes give what this one gives, even after this one has read."""
     few = PatchDataset(slides, **READ, patches_per_slide=10)
     expected = [few[index]["image"] for index in range(len(few))]

@@ -1,6 +1,5 @@
 """Embedding files: what is written is read, what is damaged says so."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from slide_embeddings import made_up_slide
+from warm import run_python
 
 from bundle.core import BundleError
 from bundle.storage import read_embeddings, read_embeddings_header, write_embeddings
@@ -81,7 +81,7 @@ except BundleError as error:
 def test_a_full_disk_leaves_nothing_and_no_crash(tmp_path):
     """A message; no file; and the process ends in peace, which HDF5 writing to that disk would not let it."""
     words = [sys.executable, "-c", FULL_DISK, str(ROOT), str(ROOT / "tests"), str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = run_python(words)
     assert done.returncode == 0, done.stderr
     assert "SAID embeddings cannot be written to" in done.stdout and list(tmp_path.iterdir()) == []
 

@@ -103,7 +103,7 @@ def _first_sum(data, queue):
 
 
 @pytest.mark.parametrize("cache", ["memory", "device"])
-def test_a_spawned_process_reads(cohort, cache):
+def test_a_spawned_process_reads(cohort, cache, warm_spawn):
     """A data set with open handles can be sent to a spawned process, which reads without the shared memory."""
     folder, tokens = cohort
     data = TokenDataset(folder, cache=cache)

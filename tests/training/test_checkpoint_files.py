@@ -93,7 +93,7 @@ def _train_twice(rank, folder, said):
     dist.destroy_process_group()
 
 
-def test_all_processes_learn_that_the_first_cannot_write(tmp_path):
+def test_all_processes_learn_that_the_first_cannot_write(tmp_path, warm_spawn):
     """The others used to wait for process 0 until they were ended."""
     (tmp_path / "file").touch()
     said = mp.get_context("spawn").SimpleQueue()

@@ -94,7 +94,7 @@ def _work(rank, meeting, results):
     dist.destroy_process_group()
 
 
-def test_two_processes_equal_one(tmp_path):
+def test_two_processes_equal_one(tmp_path, warm_spawn):
     """Ranks with 1 and 4, 0 and 5, 2 and 3 regions report the loss, average to the gradients and hold the centers of
     one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature,
     KoLeo, assignment and hidden tokens, to 1e-10. A network of which a rank hides nothing has one

@@ -25,7 +25,7 @@ def run(folder, regions):
     return [said.get(), said.get()]
 
 
-def test_processes_with_other_input_stop_on_every_rank(tmp_path):
+def test_processes_with_other_input_stop_on_every_rank(tmp_path, warm_spawn):
     """A file that one machine could not read used to end in a hang, or in mixed region ids."""
     assert run(tmp_path / "same", (5, 5)) == ["alike", "alike"]
     assert all("has other input or settings than process" in text for text in run(tmp_path / "other", (5, 4)))
