@@ -2,6 +2,7 @@
 
 from .attention import attention_on_tissue, relative_attention
 from .batches import RegionBatch, collate_regions
+from .checksums import checked_verify
 from .dataset import TokenDataset
 from .embedding_files import Provenance, embeddings_root, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
@@ -26,6 +27,7 @@ __all__ = [
     "TokenHeader",
     "attention_on_tissue",
     "available_memory",
+    "checked_verify",
     "collate_regions",
     "embeddings_root",
     "find_embeddings",

@@ -55,12 +55,13 @@ def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) ->
     return default
 
 
-def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[TokenFile]:
+def open_token_files(paths: Sequence[Path], is_centered: bool = False, verify: str = "first") -> list[TokenFile]:
     """Open what can be read; warn about the rest.
 
     Args:
         paths: of the files.
         is_centered: see :class:`TokenFile`; every file is read once for its center, here and not in each worker.
+        verify: see :class:`TokenFile`.
 
     Raises:
         BundleError: nothing can be read.
@@ -69,7 +70,7 @@ def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[T
     problems: list[str] = []
     for path in paths:
         try:
-            file = TokenFile(path, is_centered)
+            file = TokenFile(path, is_centered, verify)
             if is_centered:
                 _ = file.center
             files.append(file)

@@ -140,15 +140,19 @@ class StoredFeatures(PooledFeatures):
         return self._fingerprints
 
 
-def evaluation_dataset(dataset_dir: str | Path) -> TokenDataset | EmbeddingFiles:
+def evaluation_dataset(dataset_dir: str | Path, verify: str = "first") -> TokenDataset | EmbeddingFiles:
     """Token files or embedding files, by what the first readable file is.
+
+    Args:
+        dataset_dir: the folder.
+        verify: when token files are compared with their checksums, see :class:`TokenDataset`; embeddings always are.
 
     Raises:
         BundleError: there is neither.
     """
     if _holds_embeddings(Path(dataset_dir)):
         return EmbeddingFiles(dataset_dir)
-    return TokenDataset(dataset_dir, cache="none")
+    return TokenDataset(dataset_dir, cache="none", verify=verify)
 
 
 def _holds_embeddings(folder: Path) -> bool:
