@@ -75,11 +75,16 @@ class SlideJob:
         Raises:
             SlideError: it is another one by now; what was read may be of both.
         """
-        if self.version and _version(self.source) != self.version:
+        if self.is_another:
             raise SlideError(
                 f"slide {self.slide_id}: {self.source.name} was overwritten, or has gone, while it was read; nothing "
                 "of it is kept. Run again when it is complete."
             )
+
+    @property
+    def is_another(self) -> bool:
+        """The file is not the one that was opened."""
+        return bool(self.version) and _version(self.source) != self.version
 
     def start(self) -> None:
         """The network gets to the slide; ``seconds`` count from the first time."""
@@ -103,7 +108,10 @@ class SlideJob:
         if self.status == "failed":
             return
         is_plain = isinstance(error, BundleError | str)
-        self.status, self.error = "failed", readable(str(error) if is_plain else f"{type(error).__name__}: {error}")
+        reason = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        if self.is_another and "overwritten" not in reason:
+            reason = f"{self.source.name} was overwritten while it was read. {reason}"
+        self.status, self.error = "failed", readable(reason)
         self._stop_clock()
         logger.warning("slide %s failed: %s", self.slide_id, self.error)
 

@@ -10,7 +10,7 @@ from .embedding_store import read_embeddings, read_embeddings_header, write_embe
 from .known_slides import KnownSlides
 from .resident import available_memory
 from .sampler import RegionBatchSampler
-from .token_files import token_width
+from .token_files import token_width, without_listed
 from .token_store import TokenFile, TokenHeader, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
 
@@ -38,6 +38,7 @@ __all__ = [
     "tissue_shares",
     "token_width",
     "typical_regions",
+    "without_listed",
     "write_embeddings",
     "write_npz",
 ]

@@ -16,7 +16,7 @@ from ..core import BundleError
 from .batches import BatchMaker
 from .checksums import checked_verify
 from .resident import DeviceCache, make_cache
-from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
+from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files, without_listed
 from .token_store import TokenHeader
 
 _READ_TOGETHER = 64  # regions, when statistics are taken
@@ -35,6 +35,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         dataset_dir: folder of token files (searched in depth), one file, or a list of files.
         transform: called on each item.
         slides: keep only these slide ids.
+        exclude: file of slides to leave out, see :func:`bundle.cohort.without_excluded`; None: all are kept.
         center_tokens: "slide": tokens come less the mean tissue token of their slide, for which each file is read once
             more; None: as they are stored.
         cache: ``device`` keeps all regions on ``device``, batches are gathered there, and workers, which cannot reach
@@ -63,6 +64,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         *,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         slides: Iterable[str] | None = None,
+        exclude: str | Path | None = None,
         center_tokens: str | None = None,
         cache: str = "auto",
         memory_share: float = 0.5,
@@ -71,7 +73,9 @@ class TokenDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self.transform, self.verify = transform, checked_verify(verify)
         self.center_tokens = center_tokens
-        files = open_token_files(find_token_files(dataset_dir), centers_slides(center_tokens), verify)
+        base = dataset_dir if isinstance(dataset_dir, str | Path) else "."
+        paths = without_listed(find_token_files(dataset_dir), exclude, base)
+        files = open_token_files(paths, centers_slides(center_tokens), verify)
         if slides is not None:
             files = choose_slides(files, slides)
         self.headers: list[TokenHeader] = [file.header for file in files]

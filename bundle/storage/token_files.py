@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cohort import SlideRef, without_excluded
 from ..core import BundleError, contract_difference, encoder_key, files_below
 from .token_store import TokenFile, TokenHeader, read_token_header
 
@@ -41,6 +42,23 @@ def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Pat
             "(docs/importing.md)."
         )
     return files
+
+
+def without_listed(paths: Sequence[Path], exclude: str | Path | None, base: str | Path) -> list[Path]:
+    """Files of slides that a list does not name, see :func:`bundle.cohort.without_excluded`; None: all.
+
+    Args:
+        paths: token files or embeddings, ``<slide_id>.h5``.
+        exclude: the list.
+        base: the folder from which paths in it count.
+
+    Raises:
+        BundleError: the list cannot be read, or leaves nothing.
+    """
+    if exclude is None:
+        return list(paths)
+    refs = [SlideRef(path.stem, path, path.name) for path in paths]
+    return [ref.path for ref in without_excluded(refs, exclude, Path(base))]
 
 
 def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) -> int:
