@@ -38,7 +38,8 @@ def checked_verify(verify: str) -> str:
 
 def checksum(values: NDArray[Any]) -> int:
     """CRC-32 of an array's bytes, in C order."""
-    return int(imagecodecs.deflate_crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8)))
+    octets = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return int(imagecodecs.deflate_crc32(octets))  # type: ignore[arg-type]  # it takes any buffer
 
 
 def header_checksum(recorded: Mapping[str, Any], *arrays: NDArray[Any]) -> int:
