@@ -5,10 +5,10 @@ import json
 import shutil
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from edited_files import edited
 from inferences import inference
 from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
@@ -41,7 +41,7 @@ def cohorts(tmp_path_factory):
         for folder in ("tokens", f"{name[0]}_tokens"):
             (root / folder).mkdir(exist_ok=True)
             shutil.copy(root / "all" / f"slide_{number}.h5", root / folder / f"{name}.h5")
-            with h5py.File(root / folder / f"{name}.h5", "r+") as file:
+            with edited(root / folder / f"{name}.h5") as file:
                 file.attrs.update({"slide_id": name, "slide_path": f"{name}.tif"})
     write_table(root / "table.csv", rows)
     inference(root / "tokens", root / "both", root / "model.pt").run()

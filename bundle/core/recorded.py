@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-DAMAGED_FILE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # h5py answers damage with any of these
+DAMAGED_FILE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    OverflowError,
+)  # h5py answers damage with any
 
 
 def encoder_key(encoder: str) -> str:

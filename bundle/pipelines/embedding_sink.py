@@ -106,6 +106,7 @@ class EmbeddingSink(Sink[list[Rows]]):
         job.n_written += piece.n
         if job.n_written < job.n_regions:
             return
+        job.insist_on_same()
         slide = self.recorder.make(job, {name: np.concatenate([part[name] for part in parts]) for name in rows})
         try:
             if self.has_npz:

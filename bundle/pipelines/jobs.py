@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideRef, SlideRow
-from ..core import BundleError, readable
+from ..core import BundleError, SlideError, readable
 from ..slides import SlideReading
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ class SlideJob:
     """One slide. ``status``: waiting, done, skipped (its file was there, and up to date) or failed.
 
     ``source`` is what is read: the slide, or the token file that was made of it; ``file`` what is written.
+    ``version`` tells a file that was overwritten since it was opened from one that was not.
     ``coords`` [R, 2], ``mask`` bool [R, P, P] (which patches hold tissue), ``encoded`` (which of them have tokens) and
     ``attributes`` are known once the slide is open, and forgotten when it is finished.
     """
@@ -31,6 +32,7 @@ class SlideJob:
     source: Path
     file: Path
     default_mpp: float | None = None
+    version: tuple[tuple[int, int], ...] = ()
     status: str = "waiting"
     error: str = ""
     change: str = ""
@@ -63,6 +65,27 @@ class SlideJob:
         """What is read was made from the slide by this bundle."""
         return self.source != self.ref.path
 
+    def look(self) -> None:
+        """Remember what the file is like; the slide is about to be opened."""
+        self.version = _version(self.source)
+
+    def insist_on_same(self) -> None:
+        """The file that was opened is still there, as it was.
+
+        Raises:
+            SlideError: it is another one by now; what was read may be of both.
+        """
+        if self.is_another:
+            raise SlideError(
+                f"slide {self.slide_id}: {self.source.name} was overwritten, or has gone, while it was read; nothing "
+                "of it is kept. Run again when it is complete."
+            )
+
+    @property
+    def is_another(self) -> bool:
+        """The file is not the one that was opened."""
+        return bool(self.version) and _version(self.source) != self.version
+
     def start(self) -> None:
         """The network gets to the slide; ``seconds`` count from the first time."""
         self.started_s = self.started_s or time.monotonic()
@@ -85,7 +108,10 @@ class SlideJob:
         if self.status == "failed":
             return
         is_plain = isinstance(error, BundleError | str)
-        self.status, self.error = "failed", readable(str(error) if is_plain else f"{type(error).__name__}: {error}")
+        reason = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        if self.is_another and "overwritten" not in reason:
+            reason = f"{self.source.name} was overwritten while it was read. {reason}"
+        self.status, self.error = "failed", readable(reason)
         self._stop_clock()
         logger.warning("slide %s failed: %s", self.slide_id, self.error)
 
@@ -96,6 +122,16 @@ class SlideJob:
     def _forget(self) -> None:
         """Nothing of a slide's regions stays in memory: a cohort may have 10^5 slides."""
         self.coords, self.mask, self.encoded, self.attributes = self.coords[:0], self.mask[:0], self.encoded[:0], {}
+
+
+def _version(path: Path) -> tuple[tuple[int, int], ...]:
+    """Bytes and time (ns) of a slide's file, and of those in the folder that MIRAX keeps beside it."""
+    beside = path.with_suffix("")
+    try:
+        files = [path, *(sorted(beside.iterdir()) if path.suffix.lower() == ".mrxs" and beside.is_dir() else [])]
+        return tuple((found.st_size, found.st_mtime_ns) for found in map(Path.stat, files))
+    except OSError:
+        return ((0, 0),)
 
 
 class Piece(NamedTuple):

@@ -156,7 +156,11 @@ class Source:
             yield from self._arrived(reads.popleft())
 
     def _open_ahead(self, waiting: Iterator[SlideJob], n: int) -> None:
-        self._plans.extend((job, self._submit(self.open, job)) for job in islice(waiting, n))
+        self._plans.extend((job, self._submit(self._look_and_open, job)) for job in islice(waiting, n))
+
+    def _look_and_open(self, job: SlideJob) -> Any:
+        job.look()
+        return self.open(job)
 
     def _take(self, job: SlideJob, plan: Future) -> int:
         """A slide comes into use; how many parts are read of it: none where it is not wanted, or not well."""

@@ -24,7 +24,7 @@ from ..core import (
     encoder_key,
 )
 from ..networks import EncoderContract, weights_file, weights_name
-from ..storage import NoRoomError, TokenFileWriter, TokenHeader, read_token_header
+from ..storage import NoRoomError, TokenFile, TokenFileWriter, TokenHeader, checked_verify
 from .jobs import Piece, SlideJob
 from .pipeline import SlidePipeline
 from .sink import Rows, Sink
@@ -52,6 +52,8 @@ class TokenSink(Sink[_OpenFile]):
         overwrite: make files that are already there anew.
         weights: file of an encoder that is made only when a slide needs it, by which files are compared before.
         contract: gives that encoder's contract, for the same purpose; it is asked for where there are weights.
+        verify: ``always`` reads files that are there whole, and makes damaged ones anew; ``first`` looks at their
+            headers, ``never`` believes them.
     """
 
     table, done = TOKENIZED, "tokenized"
@@ -63,13 +65,14 @@ class TokenSink(Sink[_OpenFile]):
         overwrite: bool = False,
         weights: str | Path | None = None,
         contract: Callable[[], EncoderContract] | None = None,
+        verify: str = "first",
     ) -> None:
         super().__init__()
         if dtype not in ("float16", "float32"):
             raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
         self.dtype, self.overwrite = dtype, as_bool(overwrite)
         self.weights = None if weights is None else Path(weights)
-        self.contract = contract
+        self.contract, self.verify = contract, checked_verify(verify)
         self._attributes: dict[str, Any] = {}
         self._dim = 0
 
@@ -115,6 +118,7 @@ class TokenSink(Sink[_OpenFile]):
             begun = self._begun.get(job) or self._begin(job)
             self._put(begun, piece, rows["pred"])
             if begun.writer.is_complete:
+                job.insist_on_same()
                 begun.writer.commit()
                 del self._begun[job]
                 job.finish(f"{job.n_patches} patches")
@@ -198,13 +202,15 @@ class TokenSink(Sink[_OpenFile]):
             if job is not None and self.overwrite:
                 continue
             try:
-                header = read_token_header(path)
+                file = TokenFile(path, verify=self.verify)
+                if self.verify == "always" and job is not None:
+                    file.verify()
             except BundleError as error:
                 logger.warning("%s%s", error, "" if job is None else " It is made anew.")
                 continue
-            _check_kind(header, kind)
+            _check_kind(file.header, kind)
             if job is not None:
-                _skip_if_same(job, header, source.how.tissue)
+                _skip_if_same(job, file.header, source.how.tissue)
 
 
 def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any]) -> None:

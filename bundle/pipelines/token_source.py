@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..cohort import SlideTable
 from ..networks import Encoder
-from ..storage import TokenFile
+from ..storage import TokenFile, checked_verify
 from .embedding_sink import EmbeddingSink
 from .inputs import InferenceInputs
 from .jobs import Piece, SlideJob
@@ -38,6 +38,7 @@ class RegionStream(Source):
         transform: of one region, a dictionary with ``features`` [P, P, D] and ``mask`` [P, P]; makes ``image``.
         batch_size: regions in a batch.
         num_workers: see :class:`Source`.
+        verify: when token files are compared with their checksums, see :class:`TokenFile`.
     """
 
     unit, others = "regions", ("present",)
@@ -54,9 +55,10 @@ class RegionStream(Source):
         transform: Transform | None = None,
         batch_size: int = 64,
         num_workers: int = 2,
+        verify: str = "first",
     ) -> None:
         self.tokens, self.transform = tokens if inputs.are_slides else None, transform
-        self._encoder = encoder
+        self._encoder, self._verify = encoder, checked_verify(verify)
         super().__init__(
             inputs.refs,
             Path(output_dir) / "embeddings",
@@ -90,7 +92,8 @@ class RegionStream(Source):
 
     def open(self, job: SlideJob) -> TokenFile:
         """Look at its token file."""
-        file = TokenFile(job.source, is_centered=self._encoder is not None and self._encoder.takes_centered)
+        is_centered = self._encoder is not None and self._encoder.takes_centered
+        file = TokenFile(job.source, is_centered, self._verify)
         job.n_regions, job.coords, job.mask = len(file), file.coords, file.mask
         return file
 

@@ -2,6 +2,7 @@
 
 from .attention import attention_on_tissue, relative_attention
 from .batches import RegionBatch, collate_regions
+from .checksums import checked_verify
 from .dataset import TokenDataset
 from .embedding_files import Provenance, embeddings_root, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
@@ -9,7 +10,7 @@ from .embedding_store import read_embeddings, read_embeddings_header, write_embe
 from .known_slides import KnownSlides
 from .resident import available_memory
 from .sampler import RegionBatchSampler
-from .token_files import token_width
+from .token_files import token_width, without_listed
 from .token_store import TokenFile, TokenHeader, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
 
@@ -26,6 +27,7 @@ __all__ = [
     "TokenHeader",
     "attention_on_tissue",
     "available_memory",
+    "checked_verify",
     "collate_regions",
     "embeddings_root",
     "find_embeddings",
@@ -36,6 +38,7 @@ __all__ = [
     "tissue_shares",
     "token_width",
     "typical_regions",
+    "without_listed",
     "write_embeddings",
     "write_npz",
 ]

@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from ..cohort import centers_slides
 from ..core import BundleError
 from .batches import BatchMaker
+from .checksums import checked_verify
 from .resident import DeviceCache, make_cache
-from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files
+from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files, without_listed
 from .token_store import TokenHeader
 
 _READ_TOGETHER = 64  # regions, when statistics are taken
@@ -34,6 +35,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         dataset_dir: folder of token files (searched in depth), one file, or a list of files.
         transform: called on each item.
         slides: keep only these slide ids.
+        exclude: file of slides to leave out, see :func:`bundle.cohort.without_excluded`; None: all are kept.
         center_tokens: "slide": tokens come less the mean tissue token of their slide, for which each file is read once
             more; None: as they are stored.
         cache: ``device`` keeps all regions on ``device``, batches are gathered there, and workers, which cannot reach
@@ -42,6 +44,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
             is free there, else ``memory`` where they fit into that share of the machine's memory, else ``none``.
         memory_share: share of the free memory that ``auto`` may fill; the machine's is divided among its processes.
         device: where batches are going. Features that do not lie there are read into pinned memory, where it is a GPU.
+        verify: when files are compared with their checksums and looked through for NaN, see :class:`TokenFile`.
 
     Attributes:
         slide_ids: one a file, in the order of ``slide``.
@@ -61,14 +64,18 @@ class TokenDataset(Dataset[dict[str, Any]]):
         *,
         transform: Callable[[dict[str, Any]], Any] | None = None,
         slides: Iterable[str] | None = None,
+        exclude: str | Path | None = None,
         center_tokens: str | None = None,
         cache: str = "auto",
         memory_share: float = 0.5,
         device: torch.device | str = "cpu",
+        verify: str = "first",
     ) -> None:
-        self.transform = transform
+        self.transform, self.verify = transform, checked_verify(verify)
         self.center_tokens = center_tokens
-        files = open_token_files(find_token_files(dataset_dir), centers_slides(center_tokens))
+        base = dataset_dir if isinstance(dataset_dir, str | Path) else "."
+        paths = without_listed(find_token_files(dataset_dir), exclude, base)
+        files = open_token_files(paths, centers_slides(center_tokens), verify)
         if slides is not None:
             files = choose_slides(files, slides)
         self.headers: list[TokenHeader] = [file.header for file in files]
@@ -95,7 +102,8 @@ class TokenDataset(Dataset[dict[str, Any]]):
     def centered(self) -> "TokenDataset":
         """The same regions with tokens less the mean of their slide; nothing is kept in memory."""
         paths = [header.path for header in self.headers]
-        return TokenDataset(paths, transform=self.transform, center_tokens="slide", cache="none", device=self.device)
+        how: dict[str, Any] = {"transform": self.transform, "device": self.device, "verify": self.verify}
+        return TokenDataset(paths, center_tokens="slide", cache="none", **how)
 
     @property
     def fingerprint(self) -> str:
@@ -164,6 +172,12 @@ class TokenDataset(Dataset[dict[str, Any]]):
         out = self._batches(len(indices))
         self._reader.read_into(indices, out.numpy(), np.arange(len(indices)))
         return out
+
+    def region_names(self, indices: Iterable[int]) -> list[str]:
+        """Slide and number within it of each region, in words: ``slide_3 region 5``."""
+        first = torch.searchsorted(self.slide_index, torch.arange(len(self.slide_ids)))
+        slides = [(index, int(self.slide_index[index])) for index in indices]
+        return [f"{self.slide_ids[slide]} region {index - int(first[slide])}" for index, slide in slides]
 
     def statistics(self, max_regions: int = 1024) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [D] of each value over the tokens that are there, float32.

@@ -11,17 +11,22 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__
 from ..cohort import is_file_name
 from ..core import DAMAGED_FILE, BundleError, plain_value, write_bytes
+from .checksums import HEADER, damaged_header, header_checksum, is_finite
 from .embedding_record import SlideEmbeddings
+from .hdf5 import insist_on_size, own_dataset
 
 EMBEDDING_SUFFIX = ".h5"
 _FORMAT = 1
 _KIND = "slide_embeddings"
 _REQUIRED = ("features", "projection", "coords", "mask", "slide_embedding", "prototypes", "assignment")
 _ARRAYS = (*_REQUIRED, "attention")
+_CHECKSUMS = "array_checksums"
+_ANEW = "Remove the file and run inference again."
 
 
 def write_embeddings(slide: SlideEmbeddings, path: str | Path) -> None:
@@ -68,19 +73,24 @@ def _told(path: Path) -> Iterator[None]:
 def _file_contents(slide: SlideEmbeddings) -> bytes:
     """The file, made in memory: HDF5 does not recover from a full disk and would crash when the process ends."""
     with h5py.File(slide.slide_id, "w", driver="core", backing_store=False) as file:
+        checksums = {}
         for name in _ARRAYS:
             values = getattr(slide, name)
             if values is not None:
                 squeezes = name in ("mask", "attention") and values.size
                 file.create_dataset(name, data=values, compression="gzip" if squeezes else None)
+                checksums[name] = header_checksum({}, np.asarray(values))
         own = {"kind": _KIND, "embeddings_version": _FORMAT, "bundle_version": __version__}
+        own[_CHECKSUMS] = json.dumps(checksums)
         file.attrs.update({**slide.attributes, **own, "slide_id": slide.slide_id})
+        recorded = {name: plain_value(value) for name, value in file.attrs.items()}
+        file.attrs[HEADER] = np.uint32(header_checksum(recorded))
         file.flush()
         return file.id.get_file_image()
 
 
 def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddings:
-    """The slide that :func:`write_embeddings` wrote.
+    """The slide that :func:`write_embeddings` wrote, each array compared with its checksum where the file has them.
 
     Args:
         path: the file.
@@ -89,9 +99,25 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
     Raises:
         BundleError: the file is missing, damaged, or none of this kind.
     """
-    with _opened(Path(path)) as (file, attributes):
-        arrays = {name: file[name][:] for name in (_ARRAYS if attention else _REQUIRED) if name in file}
+    path = Path(path)
+    with _opened(path) as (file, attributes, checksums):
+        arrays = {}
+        for name in _ARRAYS if attention else _REQUIRED:
+            if name in file:
+                arrays[name] = _read_array(file, name, path, checksums.get(name))
     return SlideEmbeddings(slide_id=str(attributes.pop("slide_id")), attributes=attributes, **arrays)
+
+
+def _read_array(file: h5py.File, name: str, path: Path, checksum: int | None) -> NDArray[Any]:
+    """One array, which must be what was written and finite."""
+    dataset = own_dataset(file, name, path, "biuf")
+    insist_on_size(path, name, dataset.shape, dataset.dtype.itemsize)
+    values = dataset[:]
+    if checksum is not None and header_checksum({}, values) != checksum:
+        raise BundleError(f"{path} is damaged: its {name} is not what was written (the checksum differs). {_ANEW}")
+    if values.dtype.kind == "f" and not is_finite(values):
+        raise BundleError(f"{path} holds NaN or infinite values in its {name}. {_ANEW}")
+    return values
 
 
 def read_embeddings_header(path: str | Path) -> dict[str, Any]:
@@ -100,20 +126,23 @@ def read_embeddings_header(path: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: as :func:`read_embeddings`.
     """
-    with _opened(Path(path)) as (_, attributes):
+    with _opened(Path(path)) as (_, attributes, _):
         return attributes
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
-    """The file, open to read, and its attributes."""
+def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any], dict[str, int]]]:
+    """The file, open to read, its attributes, and the checksums of its arrays; none in a file of before."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            yield file, _attributes(file, path)
+            attributes = _attributes(file, path)
+            stored, found = attributes.pop(HEADER, None), header_checksum(attributes)
+            checksums = attributes.pop(_CHECKSUMS, None)
+            if stored != found and not (stored is None and checksums is None):  # neither: a file of before
+                raise damaged_header(path, _ANEW)
+            yield file, attributes, json.loads(checksums or "{}")
     except DAMAGED_FILE as error:
-        raise BundleError(
-            f"embeddings {path} cannot be read ({error}); remove the file and run inference again."
-        ) from error
+        raise BundleError(f"embeddings {path} cannot be read ({error}). {_ANEW}") from error
 
 
 def _attributes(file: h5py.File, path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cohort import SlideRef, without_excluded
 from ..core import BundleError, contract_difference, encoder_key, files_below
 from .token_store import TokenFile, TokenHeader, read_token_header
 
@@ -43,6 +44,23 @@ def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Pat
     return files
 
 
+def without_listed(paths: Sequence[Path], exclude: str | Path | None, base: str | Path) -> list[Path]:
+    """Files of slides that a list does not name, see :func:`bundle.cohort.without_excluded`; None: all.
+
+    Args:
+        paths: token files or embeddings, ``<slide_id>.h5``.
+        exclude: the list.
+        base: the folder from which paths in it count.
+
+    Raises:
+        BundleError: the list cannot be read, or leaves nothing.
+    """
+    if exclude is None:
+        return list(paths)
+    refs = [SlideRef(path.stem, path, path.name) for path in paths]
+    return [ref.path for ref in without_excluded(refs, exclude, Path(base))]
+
+
 def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) -> int:
     """Length D of the tokens in a folder; ``default`` where there are none, or none that can be read."""
     try:
@@ -55,12 +73,13 @@ def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) ->
     return default
 
 
-def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[TokenFile]:
+def open_token_files(paths: Sequence[Path], is_centered: bool = False, verify: str = "first") -> list[TokenFile]:
     """Open what can be read; warn about the rest.
 
     Args:
         paths: of the files.
         is_centered: see :class:`TokenFile`; every file is read once for its center, here and not in each worker.
+        verify: see :class:`TokenFile`.
 
     Raises:
         BundleError: nothing can be read.
@@ -69,7 +88,7 @@ def open_token_files(paths: Sequence[Path], is_centered: bool = False) -> list[T
     problems: list[str] = []
     for path in paths:
         try:
-            file = TokenFile(path, is_centered)
+            file = TokenFile(path, is_centered, verify)
             if is_centered:
                 _ = file.center
             files.append(file)

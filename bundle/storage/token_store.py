@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from ..cohort import is_file_name
 from ..core import DAMAGED_FILE, BundleError, plain_value
+from .checksums import HEADER, RegionChecks, checked_verify, damaged_header, header_checksum
+from .hdf5 import insist_on_size, own_dataset
 
 FORMAT_VERSION = 1
+REGION_CHECKSUMS = "region_checksums"
 _AT_ONCE = 64  # regions
 REQUIRED_ATTRIBUTES = ("encoder", "format_version", "mpp", "slide_id")
 _NO_WAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux
@@ -44,6 +47,9 @@ class TokenFile:
         path: a ``.h5`` file in the layout that :class:`TokenFileWriter` writes; other layouts of the same datasets
             (contiguous, compressed) are read too, more slowly.
         is_centered: tokens are read less :attr:`center`; missing ones stay as they are stored, zeros.
+        verify: when what is read is compared with its checksum, and looked through for NaN: ``first``, the header now
+            and each region when this process reads it first; ``always``, at each read; ``never``. Files of before
+            there were checksums are read as well.
 
     Attributes:
         header: see :class:`TokenHeader`.
@@ -51,11 +57,12 @@ class TokenFile:
         mask: bool [R, P, P], the patch holds tissue.
 
     Raises:
-        BundleError: the file is missing, cut short, or not a token file.
+        BundleError: the file is missing, cut short, damaged, or not a token file; reading regions raises it for one
+            that is damaged.
     """
 
-    def __init__(self, path: str | Path, is_centered: bool = False) -> None:
-        self.path, self.is_centered = Path(path), is_centered
+    def __init__(self, path: str | Path, is_centered: bool = False, verify: str = "first") -> None:
+        self.path, self.is_centered, verify = Path(path), is_centered, checked_verify(verify)
         if not self.path.is_file():
             raise BundleError(f"token file {self.path} does not exist.")
         try:
@@ -65,6 +72,7 @@ class TokenFile:
                 self.coords: NDArray[np.int64] = file["coords"][:].astype(np.int64)
                 self.mask: NDArray[np.bool_] = file["mask"][:].astype(bool)
                 self._offsets = _region_offsets(file["features"], self._version[0])
+                self._checks = self._read_checksums(file, verify)
         except DAMAGED_FILE as error:
             raise BundleError(
                 f"token file {self.path} cannot be read ({error}); it is damaged or was copied only in part. "
@@ -73,6 +81,33 @@ class TokenFile:
 
     def __len__(self) -> int:
         return self.header.n_regions
+
+    def verify(self) -> None:
+        """Read every region and compare it with its checksum.
+
+        Raises:
+            BundleError: one is damaged, or cannot be read.
+        """
+        side, dim = self.header.region_patches, self.header.dim
+        grid, handle = np.empty((1, side, side, dim), self.header.dtype), None if self._offsets is None else self.open()
+        for region in range(len(self)):
+            self._copy_into([region], grid, [0], handle)
+
+    def _read_checksums(self, file: h5py.File, verify: str) -> RegionChecks:
+        """Compare the header with its checksum, and get those of the regions ready."""
+        stored = self.header.attributes.pop(HEADER, None)
+        if verify == "never":
+            return RegionChecks(self.path, None, len(self), verify)
+        checksums = own_dataset(file, REGION_CHECKSUMS, self.path, "u")[:] if REGION_CHECKSUMS in file else None
+        if stored is not None or checksums is not None:
+            # copies that other tools make of what they know are good; a name with a changed letter is not
+            is_copy = checksums is None and set(file) == {"features", "coords", "mask"}
+            is_whole = is_copy or (checksums is not None and checksums.shape == (len(self),))
+            if not is_whole or stored != token_header_checksum(
+                self.header.attributes, file["features"], self.coords, self.mask
+            ):
+                raise damaged_header(self.path)
+        return RegionChecks(self.path, checksums, len(self), verify)
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -139,10 +174,12 @@ class TokenFile:
         if out.dtype == self.header.dtype:
             for region, row in zip(regions, rows, strict=True):
                 self._pread(handle, out[row], region)
+                self._checks(region, out[row])
             return
         buffer = np.empty(out.shape[1:], self.header.dtype)
         for region, row in zip(regions, rows, strict=True):
             self._pread(handle, buffer, region)
+            self._checks(region, buffer)
             out[row] = buffer
 
     def read(self, regions: Sequence[int] | None = None) -> NDArray[Any]:
@@ -168,19 +205,22 @@ class TokenFile:
     def _read_through_hdf5(self, regions: Sequence[int], out: NDArray[Any], rows: Sequence[int]) -> None:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
+                features = own_dataset(file, "features", self.path, "f")
                 for region, row in zip(regions, rows, strict=True):
-                    out[row] = file["features"][int(region)]
+                    stored = features[int(region)].astype(self.header.dtype.newbyteorder("="), copy=False)
+                    self._checks(region, stored)
+                    out[row] = stored
         except DAMAGED_FILE as error:
             raise BundleError(f"regions of token file {self.path} cannot be read: {error}.") from error
 
 
-def read_token_header(path: str | Path) -> TokenHeader:
-    """The header of one token file.
+def read_token_header(path: str | Path, verify: str = "first") -> TokenHeader:
+    """The header of one token file, compared with its checksum unless ``verify`` is ``never``.
 
     Raises:
         BundleError: the file is missing, cut short, or not a token file.
     """
-    return TokenFile(path).header
+    return TokenFile(path, verify=verify).header
 
 
 def _read_header(file: h5py.File, path: Path) -> TokenHeader:
@@ -198,15 +238,27 @@ def _read_header(file: h5py.File, path: Path) -> TokenHeader:
         raise BundleError(
             f"{path} calls its slide {attributes['slide_id']!r}, which cannot name a file; it is refused."
         )
-    shape, dtype = file["features"].shape, file["features"].dtype
-    fits = len(shape) == 4 and shape[1] == shape[2] and shape[0] > 0 and dtype.kind == "f"
-    if not fits or file["mask"].shape != shape[:3] or file["coords"].shape != (shape[0], 2):
+    features, coords, mask = (
+        own_dataset(file, name, path, kinds) for name, kinds in (("features", "f"), ("coords", "iuf"), ("mask", "biu"))
+    )
+    shape, dtype = features.shape, features.dtype
+    fits = len(shape) == 4 and shape[1] == shape[2] and min(shape) > 0
+    if not fits or mask.shape != shape[:3] or coords.shape != (shape[0], 2):
         raise BundleError(
-            f"{path} is not a token file of this bundle: features {shape} {dtype}, mask {file['mask'].shape}, coords "
-            f"{file['coords'].shape}; expected [R, P, P, D] float, [R, P, P] and [R, 2] with R > 0."
+            f"{path} is not a token file of this bundle: features {shape} {dtype}, mask {mask.shape}, coords "
+            f"{coords.shape}; expected [R, P, P, D] float, [R, P, P] and [R, 2], none of them empty."
         )
+    insist_on_size(path, "mask", (shape[0], *shape[1:3]), np.dtype(np.int64).itemsize)
+    insist_on_size(path, "features", shape[1:], dtype.itemsize)
     slide_id, encoder, mpp = str(attributes["slide_id"]), str(attributes["encoder"]), float(attributes["mpp"])
     return TokenHeader(path, slide_id, shape[0], shape[1], shape[3], dtype, encoder, mpp, attributes)
+
+
+def token_header_checksum(
+    attributes: dict[str, Any], features: h5py.Dataset, coords: NDArray[np.int64], mask: NDArray[np.bool_]
+) -> int:
+    """CRC-32 of all but the tokens: attributes as plain values, shape and kind of tokens, coordinates, masks."""
+    return header_checksum({**attributes, "features": [list(features.shape), features.dtype.str]}, coords, mask)
 
 
 def _region_offsets(features: h5py.Dataset, file_size: int) -> NDArray[np.int64] | None:

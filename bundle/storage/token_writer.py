@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..core import BundleError, Replacement, remove_stale_parts
-from .token_store import FORMAT_VERSION, REQUIRED_ATTRIBUTES, _region_offsets
+from ..core import BundleError, Replacement, plain_value, remove_stale_parts
+from .checksums import HEADER, checksum
+from .token_store import FORMAT_VERSION, REGION_CHECKSUMS, REQUIRED_ATTRIBUTES, _region_offsets, token_header_checksum
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_RESERVE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -73,6 +74,7 @@ class TokenFileWriter:
             raise ValueError(f"attributes lack {', '.join(missing)}.")
         self._replacement = Replacement(self.path, flush=True)
         self._is_written = np.zeros(n_regions, dtype=bool)
+        self._checksums = np.zeros(n_regions, np.uint32)
         self._file: Any = None
 
     def __enter__(self) -> "TokenFileWriter":
@@ -105,6 +107,7 @@ class TokenFileWriter:
             self._pwrite(stored.data.cast("B"), int(self._offsets[region]))
         except OSError as error:
             raise self._as_bundle_error(error) from error
+        self._checksums[region] = checksum(stored)
         self._is_written[region] = True
 
     @property
@@ -118,6 +121,7 @@ class TokenFileWriter:
             self.abort()
             raise ValueError(f"{int((~self._is_written).sum())} regions of {self.path.name} were never written.")
         try:
+            self._pwrite(self._checksums.data.cast("B"), self._checksums_at)
             self._file.close()
             self._replacement.commit()
         except OSError as error:
@@ -139,7 +143,7 @@ class TokenFileWriter:
             self.abort()
 
     def _lay_out(self) -> NDArray[np.int64]:
-        """Write everything except the tokens; give each region its byte offset."""
+        """Write everything except the tokens and their checksums; give each region its byte offset."""
         self._check_room()
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_chunk((1, *self._shape[1:]))
@@ -152,13 +156,22 @@ class TokenFileWriter:
             kind, space = h5py.h5t.py_create(self.dtype), h5py.h5s.create_simple(self._shape)
             features = h5py.Dataset(h5py.h5d.create(file.id, b"features", kind, space, dcpl=properties))
             offsets = _region_offsets(features, 1 << 62)
+            checksums = file.create_dataset(REGION_CHECKSUMS, data=self._checksums)
+            self._checksums_at = checksums.id.get_offset()
+            recorded = {name: plain_value(value) for name, value in file.attrs.items()}
+            file.attrs[HEADER] = np.uint32(token_header_checksum(recorded, features, self._coords, self._mask))
         if offsets is None:
             raise RuntimeError("HDF5 did not place the regions")
         return offsets
 
     def _check_room(self) -> None:
         # HDF5 does not recover from a full disk, so it is not let run into one
-        needed = int(np.prod(self._shape)) * self.dtype.itemsize + self._mask.nbytes + self._coords.nbytes
+        needed = (
+            int(np.prod(self._shape)) * self.dtype.itemsize
+            + self._mask.nbytes
+            + self._coords.nbytes
+            + self._checksums.nbytes
+        )
         if shutil.disk_usage(self.path.parent).free < needed + (1 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with self._replacement.part.open("wb") as file:  # a quota shows only when the space is asked for

@@ -2,10 +2,10 @@
 
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from edited_files import edited
 from figures import c_index
 from region_models import write_encoder, write_table
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
@@ -280,7 +280,7 @@ def test_copies_on_both_sides_are_an_error(tmp_path):
     """The same tokens under two patients: both slides are named. With one patient it is a warning."""
     tokens = write_cohort(tmp_path / "tokens", (2,) * 8)
     shutil.copy(tokens / "slide_0.h5", tokens / "copy.h5")
-    with h5py.File(tokens / "copy.h5", "a") as file:
+    with edited(tokens / "copy.h5") as file:
         file.attrs["slide_id"] = "copy"
     rows = [{"slide": f"slide_{i}", "label": "ab"[i % 2], "patient": f"p{i}"} for i in range(8)]
     for name in "ab":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
+from edited_files import edited
 from region_models import write_encoder
 from sklearn.cluster import KMeans
 
@@ -188,10 +189,9 @@ def test_other_tokens_are_embedded_anew(dataset, paths, tmp_path, passes):
 def test_copies_have_the_same_fingerprint(tmp_path):
     """A slide under two names is told from all others."""
     tokens = write_cohort(tmp_path / "tokens", (3, 4, 3))
-    import h5py
 
     shutil.copy(tokens / "slide_1.h5", tokens / "copy.h5")
-    with h5py.File(tokens / "copy.h5", "a") as file:
+    with edited(tokens / "copy.h5") as file:
         file.attrs["slide_id"] = "copy"
     data = TokenDataset(tokens, cache="none")
     prints = features(data, {}, tmp_path).fingerprints()

@@ -4,12 +4,12 @@ import os
 import resource
 from pathlib import Path
 
-import h5py
 import hipt_files
 import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
+from edited_files import edited
 from inferences import found, inference, statuses
 from region_models import write_encoder
 from sklearn.cluster import KMeans
@@ -241,7 +241,7 @@ def test_what_a_killed_run_left_is_removed(tokens, tmp_path):
 def test_a_token_file_without_places_is_refused(tmp_path):
     """Files of another maker may lack what maps need: named, with what to do."""
     tokens = write_cohort(tmp_path / "tokens", (2,))
-    with h5py.File(tokens / "slide_0.h5", "r+") as file:
+    with edited(tokens / "slide_0.h5") as file:
         del file.attrs["level0_mpp"]
     with pytest.raises(BundleError, match="does not record level0_mpp; tokenize"):
         inference(tokens, tmp_path / "out").run()

@@ -7,10 +7,10 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from edited_files import edited
 from inferences import found, inference, statuses
 from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
@@ -166,7 +166,7 @@ def test_it_is_said_why_a_slide_is_embedded_anew(slides, tmp_path, caplog):
     assert said(weights=weights[0]) == []
     assert said(weights=weights[1])[2] == "slide c is embedded anew: another region encoder made it"
     assert said(weights=weights[1], n_prototypes=2)[0].endswith(": n_prototypes_wanted was 4 and is 2")
-    with h5py.File(tmp_path / "out" / "tokens" / "b.h5", "r+") as file:
+    with edited(tmp_path / "out" / "tokens" / "b.h5") as file:
         file["features"][:] = 0
     assert said(weights=weights[1], n_prototypes=2) == ["slide b is embedded anew: its tokens are others"]
 

@@ -2,10 +2,10 @@
 
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from edited_files import edited
 from inferences import found, inference
 from region_models import write_encoder
 
@@ -22,7 +22,7 @@ def cohorts(tmp_path_factory):
     zeros = write_cohort(folder / "zeros", REGIONS)
     others = shutil.copytree(zeros, folder / "others")
     for path in others.glob("*.h5"):
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file["features"][...] = np.where(file["mask"][...][..., None], file["features"][...], 1e4)
     return zeros, others
 
@@ -60,7 +60,7 @@ def test_encoded_background_is_there(cohorts, tmp_path):
     """Where all patches were encoded, no token is missing, tissue or not."""
     dense = shutil.copytree(cohorts[0], tmp_path / "dense")
     for path in dense.glob("*.h5"):
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file.attrs["encode_background"] = True
         assert TokenFile(path).present.all() and not TokenFile(path).mask.all()
     assert not TokenDataset(dense).has_missing and TokenDataset(cohorts[0]).has_missing

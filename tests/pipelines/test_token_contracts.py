@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
+from edited_files import edited
 from tiny_slides import PATCH, write_slide
 from torch import nn
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 def make_older(folder: Path, name: str, keep=("normalization_mean", "normalization_std")):
     """A file as it was before contracts were recorded."""
-    with h5py.File(folder / "tokens" / f"{name}.h5", "r+") as file:
+    with edited(folder / "tokens" / f"{name}.h5") as file:
         for attribute in list(file.attrs):
             if attribute in CONTRACT_ATTRIBUTES or (attribute.startswith("normalization_") and attribute not in keep):
                 del file.attrs[attribute]

@@ -186,6 +186,40 @@ def test_damaged_token_files_are_made_again(slides, tmp_path):
     assert len(TokenDataset(tmp_path / "tokens").slide_ids) == 3
 
 
+def test_a_damaged_region_is_made_again_where_files_are_read_whole(slides, tmp_path):
+    """Its header is good: only ``verify`` always looks further."""
+    tokenizer(slides, tmp_path).run()
+    path = tmp_path / "tokens" / "a.h5"
+    before, whole, offset = TokenFile(path).read(), path.read_bytes(), TokenFile(path).offset(1)
+    path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
+    for verify, status in (("first", "skipped"), ("always", "done")):
+        engine = tokenizer(slides, tmp_path)
+        engine.sink.verify = verify
+        engine.run()
+        said = [record.status for record in TOKENIZED.read(tmp_path / "slides.csv")]
+        assert said == [status, "skipped", "skipped"]
+    np.testing.assert_array_equal(TokenFile(path).read(), before)
+
+
+@pytest.mark.parametrize("name", ["a", "c"])
+def test_a_slide_that_is_overwritten_while_it_is_read_is_not_done(slides, tmp_path, name):
+    """By itself or by another: its tokens may be half of one and half of the other; the next run makes them."""
+    folder = shutil.copytree(slides, tmp_path / "slides")
+
+    class Overwriting(MeanColors):
+        def forward(self, image):
+            if len(image) > 1:  # not the first, blank patch
+                shutil.copy(slides / f"{name}.tif", folder / "a.tif")
+            return super().forward(image)
+
+    tokenizer(folder, tmp_path, Overwriting(), num_workers=1).run()
+    record = TOKENIZED.read(tmp_path / "slides.csv")[0]
+    assert record.status == "failed" and "a.tif was overwritten" in record.error
+    assert not (tmp_path / "tokens" / "a.h5").exists()
+    tokenizer(folder, tmp_path).run()
+    assert len(TokenFile(tmp_path / "tokens" / "a.h5")) == len(TokenFile(tmp_path / "tokens" / f"{name}.h5"))
+
+
 @pytest.mark.parametrize(
     ("change", "message"), [({"mpp": 4.0}, "mpp 2.0, this run would use 4.0"), ({}, "encoder mean")]
 )

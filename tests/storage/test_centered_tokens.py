@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
+from edited_files import edited
 from torch.utils.data import DataLoader
 
 from bundle.core import BundleError
@@ -52,7 +53,7 @@ def test_workers_read_what_the_process_reads(folder):
 def test_encoded_background_is_centered_by_the_tissue(folder, tmp_path):
     """It is there, so it moves with the rest; the mean is that of the tissue alone."""
     path = write_cohort(tmp_path, (4,), dim=5) / "slide_0.h5"
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["encode_background"] = True
         file["features"][:, :, :2] = 3
     np.testing.assert_allclose(TokenFile(path, True).read(), centered_by_hand(path), atol=4e-3)
@@ -61,7 +62,7 @@ def test_encoded_background_is_centered_by_the_tissue(folder, tmp_path):
 def test_a_slide_without_tissue_stays(tmp_path):
     """There is no mean to subtract."""
     path = write_cohort(tmp_path, (2,), dim=5) / "slide_0.h5"
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["mask"][...] = False
     file = TokenFile(path, is_centered=True)
     np.testing.assert_array_equal(file.center, np.zeros(5))
@@ -81,7 +82,7 @@ def test_centered_is_another_data_set_of_the_same_regions(folder):
 def test_a_slide_whose_tokens_are_damaged_is_left_out(tmp_path, caplog):
     """Its header can be read, its tokens, which its mean needs, cannot: the others go on without it."""
     made = write_cohort(tmp_path / "tokens", (2, 2), dim=5)
-    with h5py.File(made / "slide_0.h5", "r+") as file:
+    with edited(made / "slide_0.h5") as file:
         tokens = file["features"][:]
         del file["features"]
         damaged = file.create_dataset("features", data=tokens, chunks=(1, *tokens.shape[1:]), compression="gzip")

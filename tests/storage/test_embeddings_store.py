@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited_files import edited
 from slide_embeddings import made_up_slide
 from warm import run_python
 
@@ -49,7 +49,7 @@ def test_a_bad_file_is_named(tmp_path, damage):
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:600])
     else:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file.attrs["kind" if damage == "other" else "embeddings_version"] = "tokens" if damage == "other" else 99
     with pytest.raises(BundleError, match="bad.h5"):
         read_embeddings(path)
@@ -91,7 +91,7 @@ def test_an_id_that_leads_out_of_a_folder_is_refused(tmp_path, slide_id):
     """Ids become file names of maps and pages: one with a folder in it once wrote outside of the output."""
     path = tmp_path / "bad.h5"
     write_embeddings(made_up_slide(), path)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["slide_id"] = slide_id
     with pytest.raises(BundleError, match="bad.h5"):
         read_embeddings_header(path)

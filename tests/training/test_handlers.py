@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from cohorts import write_cohort
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from reference import warmup_cosine as slow_schedule
 from torch import nn
 
 from bundle.core import BundleError
+from bundle.storage import TokenDataset
 from bundle.training import (
     CheckpointHandler,
     CrossSlideHandler,
@@ -178,6 +180,15 @@ def test_a_run_that_went_wrong_stops_and_says_what_to_try(output, message):
     with pytest.raises(BundleError, match=message) as error:
         engine.run([0], max_epochs=5)
     assert "Try a lower --lr" in str(error.value)
+
+
+def test_a_loss_that_is_nan_names_the_regions_of_its_batch(tmp_path):
+    """What was in it is where to look first."""
+    dataset = TokenDataset(write_cohort(tmp_path, (2, 3)), cache="none")
+    handlers = [EpochRecordHandler(), DivergenceHandler(out_dim=100, dataset=dataset)]
+    engine = make_engine(lambda e, b: outputs(loss=float("nan")), handlers)
+    with pytest.raises(BundleError, match=r"noticed with the batch of slide_1 region 2, slide_0 region 1\. Try"):
+        engine.run([{"region_id": torch.tensor([4, 1])}])
 
 
 def test_a_healthy_run_is_left_alone():

@@ -3,10 +3,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-import h5py
 import pytest
 import torch
 from cohorts import write_cohort
+from edited_files import edited
 from monai.bundle import ConfigParser
 
 from bundle.core import BundleError, SettingError, read_history
@@ -39,7 +39,7 @@ def test_a_run_with_all_options(tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.training.handlers.history.plot_training", lambda rows, path: None)
     tokens = write_cohort(tmp_path / "tokens", regions=(5, 4, 4, 4))
     for name in ("slide_1", "slide_2"):
-        with h5py.File(tokens / f"{name}.h5", "r+") as file:
+        with edited(tokens / f"{name}.h5") as file:
             for column in ("mask", "present"):
                 if column in file:
                     file[column][1, 4:] = False

@@ -21,6 +21,7 @@ from ...storage import (
     read_embeddings,
     read_embeddings_header,
     read_token_header,
+    without_listed,
 )
 from .brought_features import BroughtFeatures
 from .pooled_features import PooledFeatures, RegionVectors
@@ -36,6 +37,7 @@ class EmbeddingFiles:
 
     Args:
         folder: what inference wrote: ``output_dir``, or ``embeddings`` in it.
+        exclude: file of slides to leave out; None: all are kept.
 
     Attributes:
         slide_ids: in the order of the files.
@@ -51,13 +53,13 @@ class EmbeddingFiles:
 
     token_dim = 0
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, exclude: str | Path | None = None) -> None:
         self._paths: list[Path] = []
         self.slide_ids: list[str] = []
         self.slide_paths: list[str] = []
         first: dict[str, Any] = {}
         problems = []
-        for path in find_embeddings(folder):
+        for path in without_listed(find_embeddings(folder), exclude, folder):
             try:
                 header = read_embeddings_header(path)
             except BundleError as error:
@@ -140,15 +142,22 @@ class StoredFeatures(PooledFeatures):
         return self._fingerprints
 
 
-def evaluation_dataset(dataset_dir: str | Path) -> TokenDataset | EmbeddingFiles:
+def evaluation_dataset(
+    dataset_dir: str | Path, verify: str = "first", exclude: str | Path | None = None
+) -> TokenDataset | EmbeddingFiles:
     """Token files or embedding files, by what the first readable file is.
+
+    Args:
+        dataset_dir: the folder.
+        verify: when token files are compared with their checksums, see :class:`TokenDataset`; embeddings always are.
+        exclude: file of slides to leave out, see :func:`bundle.cohort.without_excluded`; None: all are kept.
 
     Raises:
         BundleError: there is neither.
     """
     if _holds_embeddings(Path(dataset_dir)):
-        return EmbeddingFiles(dataset_dir)
-    return TokenDataset(dataset_dir, cache="none")
+        return EmbeddingFiles(dataset_dir, exclude)
+    return TokenDataset(dataset_dir, cache="none", verify=verify, exclude=exclude)
 
 
 def _holds_embeddings(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from .cohort_look import compare_slides
 from .deep_look import DeepLook
 from .look import Look, look_at, side_by_side
 from .look_files import LookFile
+from .stored_look import look_at_stored, stored_refs
 from .table_look import TableLook, look_at_tables
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -66,7 +67,8 @@ class SlideChecker:
     """Look at every slide of a folder and at its tables: ``checks.csv``, ``quarantine.txt``, a page.
 
     Args:
-        dataset_dir: folder of slides, searched in depth, or one slide.
+        dataset_dir: folder of slides, searched in depth, or one slide; or of token files or embeddings, all of which
+            are read and compared with their checksums.
         output_dir: made where it is missing.
         page: is given the :class:`Checks` and writes a page; None: none is written.
         slide_table: None: there is none.
@@ -117,11 +119,12 @@ class SlideChecker:
         """
         started = time.monotonic()
         check_folder(self.output_dir, "what is found", "output_dir")
-        refs = find_slides(self.dataset_dir)
+        stored = stored_refs(self.dataset_dir)
+        refs = stored or find_slides(self.dataset_dir)
         _log.info("%d slides in %s: looking at %d at a time", len(refs), self.dataset_dir, self.num_workers)
         base = self.dataset_dir.parent if self.dataset_dir.is_file() else self.dataset_dir
         table, tables = look_at_tables(self.slide_table, self.splits, refs, base, self.labels)
-        looks, n_kept = self._look_at_all(refs, table)
+        looks, n_kept = (look_at_stored(stored, self.num_workers), 0) if stored else self._look_at_all(refs, table)
         compare_slides(looks, lambda look: look.ref.slide_id in tables.with_row)
         for look in looks:
             if look.ref.slide_id in tables.without_row:

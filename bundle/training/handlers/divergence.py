@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -16,6 +17,7 @@ _PATIENCE = 3  # collapsed epochs in a row before the run is stopped
 _MIN_SPREAD = 1e-5  # in [0, 1]; below it is collapse
 _MIN_ENTROPY, _MAX_ENTROPY = 1e-4, 0.99999  # shares of a uniform teacher's; outside is collapse
 _EVERY = 50  # iterations between looks at the loss on a GPU: each look waits for the device
+_MOST_NAMED = 16  # regions of a batch
 _TRY = (
     "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
     "holds what it should. last.pt is of the epoch before; after a collapse, epoch_NNNN.pt may be healthier."
@@ -32,12 +34,13 @@ class DivergenceHandler:
     Args:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
         network: its weights are looked at after every epoch, before they are saved.
+        dataset: its ``region_names`` tell whose regions were in the batch; None: they are not named.
     """
 
     turn = Turn.JUDGE
 
-    def __init__(self, out_dim: int, network: nn.Module | None = None) -> None:
-        self.network = network
+    def __init__(self, out_dim: int, network: nn.Module | None = None, dataset: Any = None) -> None:
+        self.network, self.dataset = network, dataset
         self.out_dim = int(out_dim)
         self.collapsed_epochs = 0
         # warn of what does not stop a run
@@ -55,8 +58,16 @@ class DivergenceHandler:
         if not math.isfinite(float(engine.state.output["loss"])):
             raise BundleError(
                 f"the loss is {float(engine.state.output['loss'])} at iteration {engine.state.iteration} "
-                f"(epoch {engine.state.epoch}). {_TRY}"
+                f"(epoch {engine.state.epoch}){self._whose(engine.state.batch)}. {_TRY}"
             )
+
+    def _whose(self, batch: Any) -> str:
+        """The regions of a batch, in words."""
+        if self.dataset is None or not isinstance(batch, Mapping) or "region_id" not in batch:
+            return ""
+        names = self.dataset.region_names(batch["region_id"].tolist())
+        others = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
+        return f", noticed with the batch of {', '.join(names[:_MOST_NAMED])}{others}"
 
     def __call__(self, engine: Engine) -> None:
         record = engine.state.record
