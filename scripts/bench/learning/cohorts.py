@@ -25,6 +25,7 @@ LEVELS: dict[str, dict[str, Any]] = {
     "region28": {"proportion": 0.0, "region_shift": 0.28},  # medium, and each region has a shift of its own
     "region85": {"proportion": 0.0, "region_shift": 0.85},
     "shares": {"proportion": 1.0, "widths": (_FINE, _FINE), "slide_shift": 0.5},  # the class is in the mean token alone
+    "order": {"proportion": 0.0, "cells": 1},  # medium, but tokens are not mixed: a bag of them does not know the class
 }
 
 
