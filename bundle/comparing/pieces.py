@@ -87,14 +87,11 @@ def read_record(path: Path, advice: str) -> dict[str, dict[str, Any]]:
         BundleError: the file cannot be read, or is none of a comparison.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        damage = (
-            "" if isinstance(found, dict) and all(isinstance(v, dict) for v in found.values()) else "other contents"
-        )
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+            raise ValueError("other contents")
     except (OSError, ValueError) as error:
-        found, damage = {}, str(error)
-    if damage:
-        raise BundleError(f"{path} is damaged ({damage}). {advice}")
+        raise BundleError(f"{path} is damaged ({error}). {advice}") from error
     return found
 
 
