@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigExpression, ConfigWorkflow
 
 from bundle.networks import load_region_encoder, read_about
 from bundle.storage import read_embeddings
@@ -141,3 +141,11 @@ def test_documented_ids_exist_everywhere():
         knobs = [line for line in head.splitlines() if line and not line.startswith(("#", " ")) and ":" in line]
         bare = [line for line in knobs if "#" not in line]
         assert len(bare) <= len(knobs) / 3, f"{name}: {bare}"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_no_expression_is_taken_for_an_import(path):
+    """MONAI reads an expression with "import" in it as a statement before references are filled in: a folder of that
+    name ended every import that did not name another."""
+    for value in names(path).values():
+        ConfigExpression.is_import_statement(value)

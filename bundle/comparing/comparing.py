@@ -51,7 +51,7 @@ class Comparing:
             judged.
         training: ids of ``configs/train.yaml`` of all arms, whatever their size says.
         sizes: by name, smallest first, further ids, and ``from_regions``: the fewest regions that it is meant for.
-        evaluation: ids of ``configs/evaluate.yaml``; None: its own.
+        evaluation: ids of ``configs/evaluate.yaml``.
         size: "auto" or a name.
         time_budget: minutes for the trainings together.
         min_epochs, max_epochs: the fewest that are worth a comparison, and the most.
@@ -116,13 +116,13 @@ class Comparing:
             return self._run()
 
     def _run(self) -> Path:
-        notes = self._check()
+        notes, data = self._check()
         for note in notes:
             _log.warning("%s", note)
         tokens = self._tokens()
         if tokens != str(self.dataset_dir):
-            notes = self._check(tokens)  # of slides that could not be imported there are no tokens
-        plan = self._plan(tokens)
+            notes, data = self._check(tokens)  # of slides that could not be imported there are no tokens
+        plan = self._plan(tokens, data)
         pieces = [self._training(arm, tokens, plan) for arm in self.arms]
         for arm, piece in zip(self.arms, pieces, strict=True):
             if not self.record.has(piece, self._model(arm)):
@@ -137,11 +137,14 @@ class Comparing:
         _log.info("\n%s", "\n".join(line.text for line in found.lines))
         return page
 
-    def _check(self, tokens: str | None = None) -> list[str]:
-        """Whatever evaluating would refuse of labels, splits and vectors, before the work; sentences for the reader.
+    def _check(self, tokens: str | None = None) -> tuple[list[str], Any]:
+        """Whatever evaluating would refuse of labels, splits and vectors, before the work.
 
         Args:
             tokens: folder of token files; None: features, or whatever else was given, before any is imported.
+
+        Returns:
+            Sentences for the reader, and the data set of token files, or :class:`SlideNames` before an import.
         """
         vectors = self.evaluation.get("slide_vectors")
         taken = {TOKENS, UNTRAINED, *self.arms} & set(vectors if isinstance(vectors, Mapping) else ())
@@ -152,14 +155,15 @@ class Comparing:
         parser = parsed(self._evaluating(tokens or str(self.dataset_dir), {}), self.bundle_root, **parts)
         for name in ("patient_splits", "brought_vectors"):
             parser.get_parsed_content(name)
-        table = parser.get_parsed_content("table")
+        table, data = (parser.get_parsed_content(name) for name in ("table", "dataset"))
         _, without = table.strays()
         if not without:
-            return []
-        return [
+            return [], data
+        note = (
             f"{len(without)} slides have no row in {table.path}, such as {', '.join(without[:3])}: encoders learn from "
             "them, but nothing is predicted of them."
-        ]
+        )
+        return [note], data
 
     def _tokens(self) -> str:
         """The folder of token files; features are imported, which is noted as the piece that it could have been."""
@@ -170,13 +174,16 @@ class Comparing:
                 self.record.note(piece, time.monotonic() - started)
         return tokens
 
-    def _plan(self, tokens: str) -> Plan:
+    def _plan(self, tokens: str, data: Any) -> Plan:
         """What was planned, or what is now; kept, so that a second call goes on with the first one's.
+
+        Args:
+            tokens: folder of token files.
+            data: what is in it.
 
         Raises:
             BundleError: the folder holds trainings on other regions, or with other settings.
         """
-        data = parsed(self._evaluating(tokens, {}), self.bundle_root).get_parsed_content("dataset")
         if not data.token_dim:
             raise BundleError(f"{tokens} holds embeddings: comparing trains encoders, so give token files or features.")
 

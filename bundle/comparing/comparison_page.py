@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..pages import cell_of, csv_text, p_text, plain, render, write_page, write_results
+from ..pages import Cell, cell_of, csv_text, p_text, plain, render, write_page, write_results
 from .plan import Plan
 from .verdict import Row, Verdict
 
@@ -58,7 +58,7 @@ def write_comparison(output_dir: Path, found: Verdict, told: Told) -> Path:
         "comparison.json": json.dumps(plain(_records(found, told)), indent=1, allow_nan=False) + "\n",
     }
     write_results(output_dir, texts)
-    rows = [(row.name, row.rest, [cell_of(row.summary[m]) for m in metrics], *_difference(row)) for row in found.rows]
+    rows = [(row.name, row.rest, _figures(found, row, metrics), *_difference(found, row)) for row in found.rows]
     page = render(
         Path(__file__).parent,
         "comparison.html",
@@ -77,10 +77,15 @@ def _metrics(found: Verdict) -> dict[str, str]:
     return {found.metric: found.title, **others}
 
 
-def _difference(row: Row) -> tuple[Any, str]:
+def _figures(found: Verdict, row: Row, metrics: Mapping[str, str]) -> list[Cell]:
+    return [cell_of(row.summary[name], digits=found.digits) for name in metrics]
+
+
+def _difference(found: Verdict, row: Row) -> tuple[Cell | None, str]:
     if row.difference is None:
         return None, ""
-    return cell_of(row.difference.difference, signed=True), p_text(row.difference.p_value)
+    interval = row.difference.difference
+    return cell_of(interval, signed=True, digits=found.digits), p_text(row.difference.p_value)
 
 
 def _table(found: Verdict, metrics: Mapping[str, str]) -> str:
@@ -116,13 +121,13 @@ def _markdown(found: Verdict, told: Told, metrics: Mapping[str, str]) -> str:
     lines += [f"- {note}" for note in told.notes] + [""] * bool(told.notes)
     lines += [_cells(head), _cells(["---"] * len(head))]
     for row in found.rows:
-        cells = [_words(cell_of(row.summary[name])) for name in metrics]
-        difference, _ = _difference(row)
+        cells = [_words(cell) for cell in _figures(found, row, metrics)]
+        difference, _ = _difference(found, row)
         lines.append(_cells([f"{row.name}, {row.rest}", *cells, _words(difference)]))
     return "\n".join([*lines, "", found.rule, "", *(f"{line.text}  " for line in found.lines)]).rstrip() + "\n"
 
 
-def _words(cell: Any) -> str:
+def _words(cell: Cell | None) -> str:
     return "" if cell is None else f"{cell.text} {cell.bounds}".rstrip()
 
 

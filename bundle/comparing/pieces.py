@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 from ..core import KIND_OF, BundleError, put_value, user_error, write_text
 
 _log = logging.getLogger(__name__)
+_REMOVE = "Remove it: finished trainings are known by their checkpoints."
 
 
 class Piece(NamedTuple):
@@ -35,7 +36,7 @@ class Piece(NamedTuple):
 
 
 def make_piece(name: str, run_id: str, bundle_root: Path, config: str, ids: Mapping[str, Any]) -> Piece:
-    """A piece that names only what the config has otherwise; None stands for the config's own value.
+    """A piece that names only what the config has otherwise.
 
     Raises:
         BundleError: an id is none of the config's.
@@ -44,7 +45,7 @@ def make_piece(name: str, run_id: str, bundle_root: Path, config: str, ids: Mapp
     unknown = sorted(set(ids) - set(known))
     if unknown:
         raise BundleError(f"configs/{config} has no id {', '.join(unknown)}; its ids stand at its top.")
-    return Piece(name, run_id, config, {k: v for k, v in ids.items() if v is not None and v != known[k]})
+    return Piece(name, run_id, config, {k: v for k, v in ids.items() if v != known[k]})
 
 
 def parsed(piece: Piece, bundle_root: Path, **parts: Any) -> ConfigParser:
@@ -77,6 +78,25 @@ def run_piece(piece: Piece, bundle_root: Path) -> Any:
         gc.collect()  # networks, and tokens on a GPU, before the next piece makes its own
 
 
+def read_record(path: Path, advice: str) -> dict[str, dict[str, Any]]:
+    """What an earlier call wrote down.
+
+    Args:
+        path: of the JSON file.
+        advice: a sentence on what to do where it is damaged.
+
+    Raises:
+        BundleError: the file cannot be read, or is none of a comparison.
+    """
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+            raise ValueError("other contents")
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged ({error}). {advice}") from error
+    return found
+
+
 class PieceRecord:
     """What has been run to its end, and how long it took: ``pieces.json``.
 
@@ -86,7 +106,7 @@ class PieceRecord:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.done: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.done: dict[str, dict[str, Any]] = read_record(path, _REMOVE) if path.is_file() else {}
 
     def has(self, piece: Piece, result: Path) -> bool:
         """Whether the piece, as it is asked for now, was run, and its result is still there."""

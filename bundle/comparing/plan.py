@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core import BundleError, write_text
+from .pieces import read_record
 
 FROM_REGIONS = "from_regions"
 _WARMUP_SHARE = 0.4  # of the epochs without prototypes: 8 of 20 in docs/evidence.md, 20 of 100 in the paper
 _LR_WARMUP_SHARE = 0.1
 _MARGIN = 1.25  # times what steps alone take: logs, clustering, other work of the machine
+_START_AGAIN = (
+    "How encoders in {} were to be trained is not known any more: remove that folder, or give another output_dir."
+)
 _EPOCH_S = 1.5  # of an epoch's pictures, tables and checkpoint, on a laptop
 
 
@@ -103,14 +107,16 @@ def kept_plan(path: Path, asked: Mapping[str, Any], make: Callable[[], Plan]) ->
         make: a plan.
 
     Raises:
-        BundleError: the file's plan was made for something else.
+        BundleError: the file's plan was made for something else, or the file is damaged.
     """
     asked = json.loads(json.dumps(asked))
     if not path.is_file():
         plan = make()
         write_text(path, json.dumps({"asked": asked, "plan": plan._asdict()}, indent=1) + "\n")
         return plan
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = read_record(path, advice := _START_AGAIN.format(path.parent))
+    if not {"asked", "plan"} <= set(kept) or set(kept["plan"]) != set(Plan._fields):
+        raise BundleError(f"{path} is damaged (it holds no plan). {advice}")
     changed = sorted(name for name, value in asked.items() if kept["asked"].get(name) != value)
     if changed:
         raise BundleError(

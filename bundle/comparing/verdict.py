@@ -20,6 +20,7 @@ _FEATURES = {
     "slide_vector": "slide vector",
 }
 _FIGURES = {"auc": "AUC", "quadratic_kappa": "quadratic kappa", "c_index": "c-index"}
+_MANY = 200  # patients
 _RIVALS = "the best of mean token and attention MIL on tokens"
 # evaluation, two of its arms -> the first minus the second, as evaluating has it
 Compare = Callable[[Any, Any, Any], Any]
@@ -59,6 +60,7 @@ class Verdict(NamedTuple):
         rows: the rivals, the untrained encoder, slide vectors, what was trained.
         lines: the last lines.
         rule: how intervals are made and read.
+        digits: behind the point that so many patients carry.
     """
 
     judged: str
@@ -67,6 +69,7 @@ class Verdict(NamedTuple):
     rows: list[Row]
     lines: list[Line]
     rule: str
+    digits: int
 
 
 def verdict(evaluation: Any, arms: Sequence[str], compare: Compare) -> Verdict:
@@ -101,11 +104,13 @@ def verdict(evaluation: Any, arms: Sequence[str], compare: Compare) -> Verdict:
     metric = next(row.difference.metric for row in rows if row.difference is not None)
     best = max((row_of[r.arm] for r in rivals), key=lambda row: _worth(row.summary[metric].value))
     title = _FIGURES.get(metric, metric)
-    lines = [_line(arms[-1], f"{_RIVALS} ({_called(best)})", best, title)]
+    others = {f"{_RIVALS} ({_called(best)})": best}
     for name in arms[:-1]:
         other = _one(found, name, "region_embedding", _VECTOR)
-        lines += [_line(arms[-1], name, row_of[other.arm], title)] if other else []
-    return Verdict(arms[-1], metric, title, rows, lines, _rule(evaluation, row_of[judged.arm], title))
+        others |= {name: row_of[other.arm]} if other else {}
+    digits = _digits(len(evaluation.units), list(others.values()))
+    lines = [_line(arms[-1], against, row, title, digits) for against, row in others.items()]
+    return Verdict(arms[-1], metric, title, rows, lines, _rule(evaluation, row_of[judged.arm], title), digits)
 
 
 def _one(results: Sequence[Any], encoder: str, features: str, protocols: Sequence[str]) -> Any | None:
@@ -135,10 +140,16 @@ def _worth(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _line(judged: str, against: str, row: Row, title: str) -> Line:
+def _digits(n_patients: int, rows: Sequence[Row]) -> int:
+    """Two of fewer patients than 200, whose third digit says nothing, unless a bound would look like 0."""
+    bounds = [bound for row in rows if row.difference is not None for bound in row.difference.difference[1:3]]
+    return 2 if n_patients < _MANY and all(not abs(bound) < 0.005 for bound in bounds) else 3
+
+
+def _line(judged: str, against: str, row: Row, title: str, digits: int) -> Line:
     assert row.difference is not None, "only the judged arm has none"
     interval = row.difference.difference
-    cell = cell_of(interval, signed=True)
+    cell = cell_of(interval, signed=True, digits=digits)
     said = "too few data to tell"
     if interval.low > 0:
         said = f"{judged} is better here"

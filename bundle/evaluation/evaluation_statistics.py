@@ -45,7 +45,7 @@ def results(evaluation: Evaluation, n_bootstrap: int, seed: int) -> list[Result]
             for name in figures.biased:
                 summary[name] = summary[name]._replace(low=np.nan, high=np.nan)
             summary = {
-                name: _within_range(name, interval, len(evaluation.classes)) for name, interval in summary.items()
+                name: _within(interval, *_range(name, len(evaluation.classes))) for name, interval in summary.items()
             }
         found.append(Result(arm, per_split, summary, _per_seed(evaluation, predicted)))
     return found
@@ -134,12 +134,18 @@ def _compare(
     else:
         of_a, of_b = ([float(figures(evaluation.targets[p.rows], p.of_seeds)[name][0]) for p in arm] for arm in (a, b))
         found = over_folds(np.subtract(of_a, of_b), *_sizes(a))
+        low, high = _range(name, len(evaluation.classes))
+        found = found._replace(interval=_within(found.interval, low - high, high - low))
     return Comparison(*arms, name, *found)
 
 
-def _within_range(name: str, interval: Interval, n_classes: int) -> Interval:
+def _range(name: str, n_classes: int) -> tuple[float, float]:
+    """The least and the largest value that a figure can have."""
+    return _RANGE.get(name, (0.0, 2.0 if name == "brier" and n_classes > 2 else 1.0))
+
+
+def _within(interval: Interval, low: float, high: float) -> Interval:
     """A t interval without values that the figure cannot have, which does not change how often it holds the truth."""
-    low, high = _RANGE.get(name, (0.0, 2.0 if name == "brier" and n_classes > 2 else 1.0))
     return interval._replace(low=float(np.clip(interval.low, low, high)), high=float(np.clip(interval.high, low, high)))
 
 

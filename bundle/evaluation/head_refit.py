@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,14 @@ from ..storage import TokenDataset
 from .features.harmonized_features import BY_SITE, HarmonizedFeatures
 from .features.pooled_features import PooledFeatures
 from .features.stored_features import EmbeddingFiles
-from .findings import MAIN_METRIC, Arm, Evaluation
+from .findings import MAIN_METRIC, Arm, Evaluation, Predictions, Result
 from .metrics.calibration import temperature_of, threshold_of
 from .patient_rows import EvaluationRows
 from .protocols.inputs import Bags, Inputs, Vectors
 from .slide_evaluation import SlideProtocol
 
 _log = logging.getLogger(__name__)
+_OfAnArm = TypeVar("_OfAnArm", Predictions, Result)
 _FEATURES = {Vectors.kind: "region_embedding", Bags.kind: "regions"}
 _OF_THE_ENCODER = ("region_encoder", "encoder", "mpp", "region_size_px", "patch_size_px", *CONTRACT_ATTRIBUTES)
 
@@ -119,10 +120,14 @@ class HeadRefit:
 
         A patient comes as often as splits test it.
         """
-        ours = [p for p in found.predictions if p.arm[:3] == self._arm(1.0)[:3]]
-        share = max(p.arm.train_fraction for p in ours)
-        ours = [p for p in ours if p.arm.train_fraction == share]
+        ours = self._at_its_largest_share(found.predictions)
         return np.concatenate([p.rows for p in ours]), np.concatenate([p.scores for p in ours])
+
+    def _at_its_largest_share(self, found: Sequence[_OfAnArm]) -> list[_OfAnArm]:
+        """Of results or predictions those of this arm, with the most training patients."""
+        ours = [each for each in found if each.arm[:3] == self._arm(1.0)[:3]]
+        share = max(each.arm.train_fraction for each in ours)
+        return [each for each in ours if each.arm.train_fraction == share]
 
     def _arm(self, share: float) -> Arm:
         assert self.protocol is not None
@@ -163,10 +168,8 @@ class HeadRefit:
 
     def _figures(self, found: Evaluation) -> dict[str, list[float | None]]:
         """The main figure of the arm, at the largest share, with its interval."""
-        ours = [result for result in found.results if result.arm[:3] == self._arm(1.0)[:3]]
-        best = max(ours, key=lambda result: result.arm.train_fraction)
-        metric = MAIN_METRIC[self.rows.task]
-        return {metric: [None if math.isnan(value) else value for value in best.summary[metric][:3]]}
+        result, metric = self._at_its_largest_share(found.results)[0], MAIN_METRIC[self.rows.task]
+        return {metric: [None if math.isnan(value) else value for value in result.summary[metric][:3]]}
 
 
 def _chosen(name: str, protocols: Sequence[SlideProtocol], task: str) -> SlideProtocol:

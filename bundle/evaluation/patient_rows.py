@@ -48,7 +48,7 @@ def evaluation_rows(
     ordered: bool = False,
     time: str | None = None,
     event: str | None = None,
-    site: str = "site",
+    site: str | None = "site",
     slide_paths: Sequence[str] = (),
 ) -> EvaluationRows:
     """Pool slides to patients and read what is to be predicted.
@@ -64,7 +64,8 @@ def evaluation_rows(
         ordered: classes are grades or stages.
         time: column of the time to the event or to the end of observation.
         event: column that says whether the event was seen.
-        site: column of the hospital, or of whatever else is to make no difference: the scanner, the stain.
+        site: column of the hospital, or of whatever else is to make no difference: the scanner, the stain;
+            None: sites are not looked at.
         slide_paths: names of the slides' own files, by which the table may know them.
 
     Raises:
@@ -72,7 +73,7 @@ def evaluation_rows(
     """
     task = _task(task, as_bool(ordered), time, event)
     table.match(slide_ids, slide_paths)
-    sites = table.sites(slide_ids) if site == "site" else table.labels(slide_ids, site)
+    sites = _sites(table, slide_ids, site)
     if task == "survival":
         assert time is not None and event is not None, "the task needs both, as was checked"
         outcomes = table.survival(slide_ids, time, event)
@@ -80,6 +81,12 @@ def evaluation_rows(
         label = f"{time} / {event}"
         return EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
     return _class_rows(slide_ids, table, label, task, classes, sites)
+
+
+def _sites(table: SlideTable, slide_ids: Sequence[str], site: str | None) -> list[str | None]:
+    if site is None:
+        return [None] * len(slide_ids)
+    return table.sites(slide_ids) if site == "site" else table.labels(slide_ids, site)
 
 
 def evaluation_splits(

@@ -34,15 +34,15 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
-def cell_of(interval: Uncertain, signed: bool = False) -> Cell:
-    """What is not finite is left out; with a sign there is no deviation."""
+def cell_of(interval: Uncertain, signed: bool = False, digits: int = 3) -> Cell:
+    """What is not finite is left out; with a sign there is no deviation; ``digits`` behind the point."""
     if not math.isfinite(interval.value):
         return Cell("–")
-    sign = "+" if signed else ""
-    spread = f" ± {interval.sd:.3f}" if math.isfinite(interval.sd) and not signed else ""
+    form = f"{'+' if signed else ''}.{digits}f"
+    spread = f" ± {interval.sd:.{digits}f}" if math.isfinite(interval.sd) and not signed else ""
     is_bounded = math.isfinite(interval.low) and math.isfinite(interval.high)
-    bounds = f"[{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]" if is_bounded else ""
-    return Cell(f"{interval.value:{sign}.3f}{spread}".replace("-", "−"), bounds.replace("-", "−"))
+    bounds = f"[{interval.low:{form}}, {interval.high:{form}}]" if is_bounded else ""
+    return Cell(f"{interval.value:{form}}{spread}".replace("-", "−"), bounds.replace("-", "−"))
 
 
 def p_text(p: float) -> str:

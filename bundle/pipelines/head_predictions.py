@@ -24,6 +24,7 @@ from .pipeline import SlidePipeline
 _log = logging.getLogger(__name__)
 _NAMED = 3
 _TABLES = ("predictions.csv", "patients.csv")
+_MAPS = "head_maps"
 MapWriter = Callable[[SlideEmbeddings, Head, Path], Path]
 
 
@@ -73,7 +74,7 @@ class HeadPredictions:
             raise BundleError("classes are asked for without a head: give --head as well.")
 
     def check(self) -> None:
-        """Before the run: whether the head is one of these encoders. Tables of an earlier run, or head, are removed.
+        """Before the run: whether the head is one of these encoders. Tables and maps of an earlier one are removed.
 
         Raises:
             BundleError: it is of another encoder, resolution or length, or nothing can be written.
@@ -89,8 +90,8 @@ class HeadPredictions:
                 "(region_encoder_ckpt, patch_encoder_ckpt), or another --head."
             )
         check_folder(self.output_dir, "predictions", "output_dir")
-        for name in _TABLES:
-            (self.output_dir / name).unlink(missing_ok=True)
+        for path in (*map(self.output_dir.joinpath, _TABLES), *(self.output_dir / _MAPS).glob("*.geojson")):
+            path.unlink(missing_ok=True)
 
     def run(self, outcomes: Sequence[SlideOutcome]) -> None:
         """After the run: apply the head to what is there.
@@ -169,7 +170,7 @@ class HeadPredictions:
 
     def _draw(self, slide: SlideEmbeddings) -> None:
         assert self.head is not None and self.maps is not None
-        folder = check_folder(self.output_dir / "head_maps", "maps", "output_dir")
+        folder = check_folder(self.output_dir / _MAPS, "maps", "output_dir")
         try:
             self.maps(slide, self.head, folder)
         except OSError as error:

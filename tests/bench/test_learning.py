@@ -9,10 +9,13 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from bundle.core import BundleError
+from bundle.pipelines import FeatureImporter
+from bundle.storage import TokenFile
+from scripts.bench.learning import planted_trident
 from scripts.bench.learning.__main__ import main
 from scripts.bench.learning.arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
-from scripts.bench.learning.cohorts import Size, make_cohort
+from scripts.bench.learning.cohorts import Size, make_cohort, plant
 from scripts.bench.learning.demo_runs import learning_table
 from scripts.bench.learning.probes import outline, probe
 from scripts.bench.learning.results import Results
@@ -34,6 +37,21 @@ def test_levels_are_what_they_say():
         scores = [make_cohort(level, seed, Size(60, (10, 14))) for seed in (1, 2)]
         assert np.mean([probe(data.oracle(), data)["knn_accuracy"] for data in scores]) > 0.9
         assert low <= np.mean([probe(data.mean_tokens(), data)["knn_accuracy"] for data in scores]) <= high
+
+
+def test_features_of_a_cohort_are_its_tokens_again(tmp_path):
+    """Written as TRIDENT would and imported by regions of 8, they are what was planted; two slides a patient."""
+    words = ["--level", "region28", "--seed", "4", "--slides", "4", "--regions", "9", "11", "--patients", "2"]
+    assert planted_trident.main(["--output", str(tmp_path), *words]) == 0
+    features = tmp_path / "features_planted"
+    FeatureImporter(features, tmp_path / "tokens", tmp_path / "out", default_mpp=0.25, region_patches=8).run()
+    for slide in plant("region28", 4, 4, (9, 11)).slides:
+        found = TokenFile(tmp_path / "tokens" / f"{slide.slide_id}.h5")
+        np.testing.assert_array_equal(found.coords, 8 * 512 // 4096 * slide.coords)
+        np.testing.assert_array_equal(found.mask, slide.mask)
+        np.testing.assert_array_equal(found.read(), slide.features)
+    rows = [line.split(",")[1:3] for line in (tmp_path / "slides.csv").read_text().splitlines()[1:]]
+    assert rows == [["patient_000", "coarse"], ["patient_001", "fine"]] * 2
 
 
 def test_held_out_slides_are_others_of_the_same_kind():

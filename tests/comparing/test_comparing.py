@@ -236,7 +236,8 @@ def test_slides_without_a_row_are_told(cohort, tmp_path):
     table = tmp_path / "some.csv"
     table.write_text("".join((cohort / "table.csv").read_text().splitlines(keepends=True)[:-1]))
     made = workflow(cohort, tmp_path / "out", slide_table=str(table))
-    notes = made.parser.get_parsed_content("comparison")._check()
+    notes, data = made.parser.get_parsed_content("comparison")._check()
+    assert len(data.slide_ids) == N
     assert len(notes) == 1 and notes[0].startswith(f"1 slides have no row in {table}, such as s11")
 
 
@@ -252,6 +253,14 @@ def test_slides_that_could_not_be_imported_are_missed_before_the_trainings(cohor
     with pytest.raises(Exception, match="Failed|too few") as caught:
         comparison.run()
     assert "patients with class a: 2, too few for 3 folds" in str(user_error(caught.value))
+
+
+def test_without_sites(cohort, tmp_path):
+    """``--site null`` is said to evaluating, whose own value is another; it used to be left out."""
+    made = workflow(cohort, tmp_path, site=None)
+    piece = made.parser.get_parsed_content("comparison")._evaluating("tokens", {})
+    assert piece.ids["site"] is None and "--site None" in piece.command
+    assert "--time" not in piece.command
 
 
 def test_what_training_says_goes_before_the_size(cohort, tmp_path):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from bundle.comparing.pieces import PieceRecord
 from bundle.comparing.plan import Pace, Plan, Wish, choose_plan, kept_plan
 from bundle.core import BundleError
 
@@ -82,3 +83,17 @@ def test_a_plan_is_made_once(tmp_path):
     assert kept_plan(path, {"seed": 0, "sizes": SIZES}, lambda: 1 / 0) == first
     with pytest.raises(BundleError, match="trained with other seed: give these as they were"):
         kept_plan(path, {"seed": 1, "sizes": SIZES}, lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", '{"asked": {}}', '{"asked": {}, "plan": {"size": "small"}}', '{"plan": 1}']
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    """What an earlier call wrote and can no longer be read: which file, and what to do; it ended in a traceback."""
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(BundleError, match="plan.json is damaged .* remove that folder, or give another output_dir"):
+        kept_plan(path, {}, lambda: 1 / 0)
+    if "asked" not in text:
+        with pytest.raises(BundleError, match="plan.json is damaged .* known by their checkpoints"):
+            PieceRecord(path)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from browser import probes
 from bundle.cohort import Split
 from bundle.comparing.comparison_page import Shown, Told, write_comparison
 from bundle.comparing.plan import Plan
-from bundle.comparing.verdict import verdict
+from bundle.comparing.verdict import _digits, verdict
 from bundle.core import BundleError
 from bundle.evaluation import Arm, compare_arms
 from bundle.evaluation.evaluation_statistics import comparisons, results
@@ -33,10 +35,10 @@ DINO, SLPD = arm("DINO", "region_embedding", "linear"), arm("SLPD", "region_embe
 BAGS = arm("SLPD", "regions", "mil")
 
 
-def evaluated(signals, kind="folds"):
+def evaluated(signals, kind="folds", n_folds=N_FOLDS):
     """An evaluation of two classes whose arms see the class as clearly as ``signals`` say, with noise of their own."""
     targets = np.arange(N) % 2
-    rows = np.split(np.arange(N), N_FOLDS)
+    rows = np.split(np.arange(N), n_folds)
     rows = rows if kind == "folds" else rows[:1]
     splits = [Split(f"fold {i + 1}", np.setdiff1d(np.arange(N), r), r) for i, r in enumerate(rows)]
     found = Evaluation(
@@ -106,6 +108,29 @@ def test_the_last_lines(change, rival, first, second):
         value, low, high, *_ = line.row.difference.difference
         assert f"{value:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−") in line.text
         assert ("better" in line.text, "worse" in line.text) == (low > 0, high < 0)
+
+
+def test_few_patients_carry_two_digits(monkeypatch):
+    """Of fewer than 200, unless a bound of a last line would then read as 0."""
+    monkeypatch.setattr(sys.modules[__name__], "N", 60)
+    found = judged(USUAL)
+    assert found.digits == 2 and re.search(r": [+−]0\.\d\d \[[+−]0\.\d\d, [+−]0\.\d\d\] AUC", found.lines[0].text)
+    row = found.lines[0].row
+    near = row.difference._replace(difference=row.difference.difference._replace(low=0.004))
+    assert [_digits(n, [row._replace(difference=near)]) for n in (60, 200)] == [3, 3]
+    assert [_digits(n, [row]) for n in (199, 200)] == [2, 3]
+
+
+def test_no_difference_goes_beyond_what_there_is():
+    """Two folds that disagree have a wide t interval; a difference of two AUCs lies within -1 and 1."""
+    found = evaluated({MEAN: NONE, SLPD: SURE}, n_folds=2)
+    for predicted in found.predictions:
+        if predicted.arm == MEAN:
+            right = found.targets[predicted.rows] == 1
+            sure = np.where(right == (predicted.split == "fold 1"), 0.9, 0.1)
+            predicted.scores = np.stack([1 - sure, sure], 1)
+    difference = compare_arms(found, SLPD, MEAN).difference
+    assert (difference.low, difference.high) == (-1.0, 1.0) and 0 < difference.value < 1
 
 
 def test_without_an_interval_nothing_is_claimed():

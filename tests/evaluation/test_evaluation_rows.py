@@ -107,5 +107,6 @@ def test_sites_may_stand_in_any_column(tmp_path):
     made = table(tmp_path, ["a", "b", "a"], site=["x", "x", "x"], scanner=["P", "L", "NA"])
     assert evaluation_rows(slides(3), made, site="scanner").patients.sites == ["P", "L", None]
     assert evaluation_rows(slides(3), made).patients.sites == ["x"] * 3
+    assert evaluation_rows(slides(3), made, site=None).patients.sites == [None] * 3
     with pytest.raises(BundleError, match="'stain'"):
         evaluation_rows(slides(3), made, site="stain")

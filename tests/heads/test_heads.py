@@ -190,6 +190,7 @@ def test_a_threshold_is_the_best_one():
         balanced = lambda cut: ((scores >= cut)[second].mean() + (scores < cut)[~second].mean()) / 2  # noqa: E731, B023
         assert balanced(best) == pytest.approx(max(balanced(cut) for cut in np.linspace(0, 1.01, 400))), seed
     assert threshold_of(np.ones(3, bool), np.array([0.2, 0.3, 0.4])) == 0.5
+    assert threshold_of(np.array([False, True]), np.array([0.2, 0.4])) == pytest.approx(0.3), "halfway between the two"
     head = Head(
         replace(made_up_record("linear", ["a", "b"]), threshold=0.3),
         {"mean": np.zeros(6), "weight": np.zeros((2, 6)), "bias": np.zeros(2)},

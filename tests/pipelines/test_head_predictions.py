@@ -54,11 +54,12 @@ def test_a_damaged_token_file_is_for_the_run_to_name(predictions, tmp_path):
 
 def test_tables_of_another_head_do_not_stay(predictions, tmp_path):
     """A run that is stopped leaves no predictions of the run before; a head that is refused leaves them alone."""
-    (tmp_path / "out").mkdir()
-    for name in ("predictions.csv", "patients.csv", "slides.csv"):
+    (tmp_path / "out" / "head_maps").mkdir(parents=True)
+    for name in ("predictions.csv", "patients.csv", "slides.csv", "head_maps/a.geojson", "head_maps/my notes.txt"):
         (tmp_path / "out" / name).write_text("before")
     with pytest.raises(BundleError):
         predictions(mpp=1.0).check()
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
     predictions().check()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["slides.csv"]
+    left = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert left == ["my notes.txt", "slides.csv"]

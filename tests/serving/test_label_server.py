@@ -10,13 +10,16 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from fitted_heads import made_up_record
 from label_server import READING, LabelServer, link_app, write_models
-from tiny_slides import write_slide
+from tiny_slides import PATCH, write_slide
 
+from bundle.heads import load_head, save_head
+from bundle.networks import weights_name
 from bundle.storage import read_embeddings
 
 pytestmark = pytest.mark.label
-MODELS = ["attention_map", "prototype_map", "region_embedding", "similar_regions"]
+MODELS = ["attention_map", "head_prediction", "prototype_map", "region_embedding", "similar_regions"]
 WHOLE = {"location": [0, 0], "size": [0, 0]}
 WIDTH = 700  # of slide "a": three regions of 256 px on a side, the last one beyond the edge
 BOXES = [WHOLE, {"location": [100, 130], "size": [300, 200]}, {"location": [500, 400], "size": [4000, 4000]}]
@@ -29,14 +32,26 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    """Two slides, one of them in a folder of its own, and a broken one."""
+    """Two slides, one of them in a folder of its own, and a broken one; a head of their encoder."""
     write_slide(folder / "studies" / "a.tif", WIDTH)
     write_slide(folder / "studies" / "deep" / "b.tif", 320, seed=1)
     (folder / "studies" / "broken.tif").write_bytes(b"II*\0 this is no slide")
     conf = {**write_models(folder / "models"), **READING, "work_dir": str(folder / "work"), "zoo_source": "local"}
+    conf["head"] = str(write_head(folder / "head.safetensors", conf))
     server = LabelServer(link_app(folder / "app"), folder / "studies", conf)
     yield server
     server.stop()
+
+
+def write_head(path, conf):
+    """A head of two classes on the 32 values of the server's encoders."""
+    coefficients = np.random.default_rng(0).standard_normal((2, 32))
+    encoder = {name: weights_name(conf[f"{kind}_encoder_ckpt"])
+               for name, kind in (("region_encoder", "region"), ("encoder", "patch"))}  # fmt: skip
+    encoder |= {"mpp": float(READING["mpp"]), "region_size_px": 16 * PATCH}
+    record = made_up_record("linear", ["benign", "malignant"], 32, encoder=encoder)
+    save_head(record, {"mean": np.zeros(32), "weight": coefficients, "bias": np.zeros(2)}, path)
+    return path
 
 
 def polygons(text, output):
@@ -85,6 +100,18 @@ def test_embeddings_are_those_of_inference(server, folder):
     row = slide.coords.tolist().index([0, 0])
     assert len(answer["embedding"]) == slide.features.shape[1] == 32
     np.testing.assert_allclose(answer["embedding"], slide.features[row], rtol=1e-6)
+
+
+def test_a_head_says_of_a_slide_what_inference_says(server, folder):
+    """`--conf head FILE`: probabilities of the slide and of each region are those of the head on the embedding file."""
+    _, text = server.infer("head_prediction", "a", **WHOLE)
+    answer = json.loads(text)["annotations"][0]
+    slide = read_embeddings(folder / "work" / "inference" / "embeddings" / "a.h5")
+    head = load_head(folder / "head.safetensors")
+    expected = dict(zip(["benign", "malignant"], head.scores([slide]).tolist(), strict=True))
+    assert answer["probabilities"] == pytest.approx(expected, abs=1e-5)
+    assert answer["prediction"] == max(expected, key=expected.get) and answer["seen_in_training"] is False
+    assert len(answer["regions"]) == len(slide.features)
 
 
 def test_qupath_asks_in_its_own_way(server):

@@ -16,6 +16,7 @@ from ..cohort import MadeUpTokens
 _PLANTED: dict[str, Any] = {"dim": 32, "in_turn": True, "region_patches": 8, "cells": 3, "slide_shift": 0.1}
 _NUISANCE = {"slide_shift": 0.5, "slide_gain": 0.1, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
 _CENTERED = "is_centered"
+_FINE = 0.45  # blobs of a region, in tokens
 LEVELS: dict[str, dict[str, Any]] = {
     "easy": {"proportion": 1.0},  # the shares of token types differ between the classes
     "medium": {"proportion": 0.0},  # only how finely types are mixed does
@@ -23,6 +24,8 @@ LEVELS: dict[str, dict[str, Any]] = {
     "harmonized": {"proportion": 0.0, "noise": 2.4, **_NUISANCE, _CENTERED: True},  # hard, less each slide's mean
     "region28": {"proportion": 0.0, "region_shift": 0.28},  # medium, and each region has a shift of its own
     "region85": {"proportion": 0.0, "region_shift": 0.85},
+    "shares": {"proportion": 1.0, "widths": (_FINE, _FINE), "slide_shift": 0.5},  # the class is in the mean token alone
+    "order": {"proportion": 0.0, "cells": 1},  # medium, but tokens are not mixed: a bag of them does not know the class
 }
 
 
@@ -86,13 +89,17 @@ class PlantedTokens(MadeUpTokens):
 def make_cohort(level: str, seed: int, size: Size) -> PlantedTokens:
     """The slides of a seed at a level; other levels of the seed are the same slides, planted otherwise."""
     n_slides, n_all = size.n_slides, size.n_slides + size.n_held_out
-    planted = {**_PLANTED, **LEVELS[level]}
-    is_centered = planted.pop(_CENTERED, False)
-    cohort = planted_tokens(n_all, size.regions, seed=seed, **planted)
-    if is_centered:
-        cohort = cohort._replace(slides=[_centered(slide) for slide in cohort.slides])
+    cohort = plant(level, seed, n_all, size.regions)
     rest = PlantedTokens(cohort._replace(slides=cohort.slides[n_slides:])) if size.n_held_out else None
     return PlantedTokens(cohort._replace(slides=cohort.slides[:n_slides]), rest)
+
+
+def plant(level: str, seed: int, n_slides: int, regions: tuple[int, int]) -> PlantedCohort:
+    """Slides of a seed at a level."""
+    planted = {**_PLANTED, **LEVELS[level]}
+    is_centered = planted.pop(_CENTERED, False)
+    cohort = planted_tokens(n_slides, regions, seed=seed, **planted)
+    return cohort._replace(slides=[_centered(slide) for slide in cohort.slides]) if is_centered else cohort
 
 
 def _centered(slide: PlantedSlide) -> PlantedSlide:
