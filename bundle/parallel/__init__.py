@@ -5,7 +5,6 @@ from .full_precision import full_precision
 from .gathering import log_sum_exp_over_ranks, rows_of_ranks
 from .keyed_random import keyed_uniform, keyed_uniforms
 from .sharing import leave_process_group, on_first_rank, own_slides, sum_over_ranks
-from .workers import leave_signals_to_parent
 
 __all__ = [
     "full_precision",
@@ -13,7 +12,6 @@ __all__ = [
     "keyed_uniform",
     "keyed_uniforms",
     "leave_process_group",
-    "leave_signals_to_parent",
     "log_sum_exp_over_ranks",
     "on_first_rank",
     "own_device",

@@ -9,7 +9,6 @@ from tqdm.auto import tqdm
 
 from ..core import as_bool
 from ..networks import Encoder
-from ..parallel import leave_signals_to_parent
 from ..storage import collate_regions
 from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop
 
@@ -62,11 +61,7 @@ class RegionFeatures:
 
     def _embed(self, dataset: Dataset) -> Tensor:
         loader = DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            collate_fn=collate_regions,
-            worker_init_fn=leave_signals_to_parent,
+            dataset, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=collate_regions
         )
         features = []
         quiet = len(loader) < 50 or idist.get_rank() != 0

@@ -42,8 +42,8 @@ def tokens(tmp_path_factory):
     return write_cohort(tmp_path_factory.mktemp("tokens"), regions=(4, 3, 5, 3))
 
 
-def train(tokens, output, config="train.yaml", at=None, do=None, **ids):
-    """Train to the end, or to where ``do`` is done: at the start of iteration ``at``."""
+def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **ids):
+    """Train to the end, or to where ``do`` is done: at an event the ``at``-th time."""
     paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
     ids = {
         **IDS,
@@ -51,12 +51,12 @@ def train(tokens, output, config="train.yaml", at=None, do=None, **ids):
         "slide_table": str(tokens / "slide_table.csv"),
         **ids,
     }
-    workflow = ConfigWorkflow(str(ROOT / "configs" / config), workflow_type="train", logging_file=False, **ids)
+    workflow = ConfigWorkflow(str(ROOT / "configs" / "train.yaml"), workflow_type="train", logging_file=False, **ids)
     workflow.initialize()
     workflow.parser.get_parsed_content("begin")  # seeds, before there are weights
     trainer = workflow.parser.get_parsed_content("train#trainer")
     if do is not None:
-        trainer.add_event_handler(Events.ITERATION_STARTED(once=at), do)
+        trainer.add_event_handler(event(once=at), do)
     trainer.run()
 
 
@@ -111,6 +111,20 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(tokens, unbroken, tmp_path
     state, rows = end_of(tmp_path)
     assert differences((state, rows), unbroken) == []
     assert (tmp_path / "model.pt").exists()
+
+
+def test_a_batch_that_ended_workers_owe_is_no_failure(tokens, unbroken, tmp_path):
+    """Slurm tells reading processes as well: the signal is heard while the next batch is waited for, in vain."""
+
+    def end_workers(engine):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    with pytest.raises(SystemExit):
+        train(tokens, tmp_path, event=Events.GET_BATCH_STARTED, at=2, do=end_workers)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
+    train(tokens, tmp_path, resume=True)
+    assert differences(end_of(tmp_path), unbroken) == []
 
 
 def test_a_run_told_in_its_last_step_is_complete(tokens, unbroken, tmp_path):

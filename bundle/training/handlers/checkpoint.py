@@ -67,7 +67,7 @@ class ResumeHandler:
     def __call__(self, engine: Engine) -> None:
         self.run_state.check_writable()
         self.run_state.lock()
-        when_over(engine, self.run_state.unlock)
+        when_over(engine, lambda error: self.run_state.unlock())
         path = self.run_state.last
         has_run = path.exists()  # seen by every rank before the first one can write
         self.run_state.check_ranks()

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -29,7 +30,9 @@ class StopHandler:
 
     On SIGTERM or SIGUSR1 (what Slurm and Kubernetes send before they kill) the run is saved after the iteration that is
     under way and the process ends with status 128 + signal; with several processes after at most 10 iterations, on
-    whichever of them it came. The last epoch's end is no place to stop: the weights are exported first.
+    whichever of them it came. Where reading workers were told as well, one process saves what it has done without the
+    batch that they owe; several go on from the last checkpoint. The last epoch's end is no place to stop: the weights
+    are exported first.
 
     Args:
         run_state: what is written.
@@ -73,18 +76,24 @@ class StopHandler:
         told, due = sum_over_ranks(wishes).tolist()
         return told > 0, due > 0
 
+    def _end(self, engine: Engine, error: BaseException | None) -> None:
+        """The system tells reading workers, too, which end at once: the batch that does not come is no failure."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+        is_owed = isinstance(error, Exception) and engine.state.batch is None
+        if self.signal and is_owed and idist.get_world_size() == 1:
+            if is_midway(engine):
+                self.run_state.save(engine, self.run_state.last.name)
+            self._stop(engine)
+
     def _start(self, engine: Engine) -> None:
         self.signal, self._saved_at = 0, time.monotonic()
         if threading.current_thread() is threading.main_thread():  # no other may listen
             self._before = {number: signal.signal(number, self._hear) for number in ENDING}
-            when_over(engine, self._listen_no_more)
+            when_over(engine, partial(self._end, engine))
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-
-    def _listen_no_more(self) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
 
     def _end_epoch(self, engine: Engine) -> None:
         """It has been written down, and every process is here."""
