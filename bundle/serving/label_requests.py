@@ -21,7 +21,7 @@ Pair = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
 Whole = Annotated[int | None, BeforeValidator(_or_none)]
 
 
-class _Request(BaseModel):  # type: ignore[misc]
+class _Request(BaseModel):
     """Other keys, which other apps know, do not matter; text that is a number is one."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
