@@ -51,7 +51,7 @@ def typed_words(words: Sequence[str]) -> dict[str, str | None]:
     Args:
         words: of a command after ``python -m monai.bundle``.
     """
-    import fire
+    import fire  # type: ignore[import-untyped]
     from monai.bundle import scripts
 
     found: dict[str, str] = {}
@@ -90,7 +90,7 @@ def _kept_item() -> type:
     """An item of a config that is what it is: to the parser an expression, whose value is not computed."""
     from monai.bundle import ConfigExpression
 
-    class KeptItem(ConfigExpression):  # type: ignore[misc]
+    class KeptItem(ConfigExpression):
         def update_config(self, config: Any) -> None:
             pass
 

@@ -18,10 +18,10 @@ def _or_none(value: Any) -> Any:
 
 
 Pair = Annotated[list[FiniteFloat], Field(min_length=2, max_length=2)]
-Whole = Annotated[int | None, BeforeValidator(_or_none)]
+_MAY_BE_EMPTY = BeforeValidator(_or_none)
 
 
-class _Request(BaseModel):  # type: ignore[misc]
+class _Request(BaseModel):
     """Other keys, which other apps know, do not matter; text that is a number is one."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -30,13 +30,13 @@ class _Request(BaseModel):  # type: ignore[misc]
 class TrainRequest(_Request):
     """Of ``POST /train/slpd``: numbers of ``configs/train.yaml``, and how the run begins."""
 
-    max_epochs: Annotated[Whole, Field(ge=1, le=100_000)] = None
-    batch_size: Annotated[Whole, Field(ge=1, le=1_000_000)] = None
-    n_prototypes: Annotated[Whole, Field(ge=1, le=10_000)] = None
-    min_regions: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = None
-    prototype_warmup_epochs: Annotated[Whole, Field(ge=0, le=1_000_000)] = None
-    seed: Annotated[Whole, Field(ge=0, le=2**53)] = None
-    lr: Annotated[FiniteFloat | None, BeforeValidator(_or_none), Field(ge=0, le=1000)] = None
+    max_epochs: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, _MAY_BE_EMPTY] = None
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, _MAY_BE_EMPTY] = None
+    n_prototypes: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _MAY_BE_EMPTY] = None
+    min_regions: Annotated[Annotated[int, Field(ge=1, le=1_000_000_000)] | None, _MAY_BE_EMPTY] = None
+    prototype_warmup_epochs: Annotated[Annotated[int, Field(ge=0, le=1_000_000)] | None, _MAY_BE_EMPTY] = None
+    seed: Annotated[Annotated[int, Field(ge=0, le=2**53)] | None, _MAY_BE_EMPTY] = None
+    lr: Annotated[Annotated[float, Field(ge=0, le=1000)] | None, _MAY_BE_EMPTY] = None
     pretrained: bool = False
     resume: bool = False
 
@@ -45,13 +45,13 @@ class SlideRequest(_Request):
     """A question about a slide, as a task is handed it: the box in level-0 px, and what single questions take."""
 
     model: str
-    image: str = ""
+    image: str | None = ""
     location: Pair | None = None
     size: Pair | None = None
     output: Literal["json", "dsa", "asap"] | None = None
-    min_poly_area: Annotated[FiniteFloat | None, BeforeValidator(_or_none), Field(ge=0)] = None
-    head: Annotated[Whole, Field(ge=1, le=10_000)] = None
-    n_similar: Annotated[Whole, Field(ge=1, le=1_000_000)] = None
+    min_poly_area: Annotated[Annotated[FiniteFloat, Field(ge=0)] | None, _MAY_BE_EMPTY] = None
+    head: Annotated[Annotated[int, Field(ge=1, le=10_000)] | None, _MAY_BE_EMPTY] = None
+    n_similar: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, _MAY_BE_EMPTY] = None
 
 
 def read_request(model: type[Model], values: Any) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from inspect import signature
 from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Form, HTTPException, UploadFile  # type: ignore[import-not-found]
@@ -21,6 +22,7 @@ from .label_tasks import PretrainingTask
 MOST_WAITING = 4  # trainings, and runs over all slides, with the one that is at work
 _USER = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 _ADMIN = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
+_BATCH = signature(batch_infer.api_run).parameters["params"].default  # Label's own
 _doors = APIRouter()
 
 
@@ -70,7 +72,7 @@ async def ask_training(
     model: str, params: dict[str, Any] | None = None, run_sync: bool = False, enqueue: bool = False, user: Any = _ADMIN
 ) -> Any:
     """``POST /train/slpd``: what is not a run's is refused before it waits for its turn."""
-    trainers = app_instance().trainers()
+    trainers = app_instance()._trainers
     if model not in trainers:
         raise HTTPException(404, f"there is no trainer {model!r}; choose one of {', '.join(trainers)}.")
     if isinstance(trainers[model], PretrainingTask):
@@ -84,7 +86,7 @@ async def ask_training(
 @_doors.post("/train/", include_in_schema=False)
 async def ask_all_training(params: dict[str, Any] | None = None, run_sync: bool = False, user: Any = _ADMIN) -> Any:
     """``POST /train/``: every trainer, each with its own request under its name."""
-    for model in app_instance().trainers():
+    for model in app_instance()._trainers:
         asked = (params or {}).get(model) or {}
         await ask_training(model, asked, run_sync, enqueue=True)
     return {}
@@ -94,13 +96,13 @@ async def ask_all_training(params: dict[str, Any] | None = None, run_sync: bool 
 async def ask_all_slides(
     model: str,
     images: batch_infer.BatchInferImageType = batch_infer.BatchInferImageType.IMAGES_ALL,
-    params: dict[str, Any] | None = None,
+    params: dict[str, Any] | None = _BATCH,
     run_sync: bool = False,
     user: Any = _ADMIN,
 ) -> Any:
     """``POST /batch/infer/MODEL``: no more of them than may wait."""
     _insist_on_room("batch_infer")
-    return batch_infer.run(model, images, params or {}, run_sync)
+    return batch_infer.run(model, images, params, run_sync)
 
 
 @_doors.post("/infer/wsi_v2/{model}", include_in_schema=False)
