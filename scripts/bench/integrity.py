@@ -39,8 +39,8 @@ def write_tokens(folder: Path, n_slides: int, n_regions: int) -> None:
         }
         mask = np.ones((n_regions, _SIDE, _SIDE), bool)
         coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions)], 1)
-        path, how = folder / f"slide_{slide}.h5", {"region_patches": _SIDE, "dim": _DIM}
-        with TokenFileWriter(path, **how, coords=coords, mask=mask, attributes=recorded) as writer:
+        path, grids = folder / f"slide_{slide}.h5", {"coords": coords, "mask": mask, "attributes": recorded}
+        with TokenFileWriter(path, region_patches=_SIDE, dim=_DIM, **grids) as writer:  # type: ignore[arg-type]
             for region in range(n_regions):
                 writer.write(region, random.standard_normal((_SIDE, _SIDE, _DIM), np.float32))
 
