@@ -154,8 +154,8 @@ def load_region_encoder(
 
     Args:
         path: ``models/model.pt``, a checkpoint of this bundle, or HIPT's ``vit4k_xs_dino.pth``.
-        n_heads: attention heads, which shapes do not tell; None: as the ``.json`` beside the file says, else one per 32
-            values, as published.
+        n_heads: attention heads, which shapes do not tell; None: as the ``.json`` beside the file says, or the file,
+            else one per 32 values, as published.
         device: where it goes.
         takes_centered: who asks looks at the encoder's ``takes_centered``, and centers tokens where it is true.
 
@@ -163,8 +163,10 @@ def load_region_encoder(
         BundleError: the file is missing or broken, or holds no region encoder; it takes centered tokens, and who asks
             has none.
     """
-    parts = select_backbone(read_weights(path), source=path)
+    contents = read_weights(path)
+    parts = select_backbone(contents, source=path)
     found = infer_vit_architecture(parts.backbone, source=path)
+    own = contents.get("architecture")
     if found.pop("kind") != "region":
         raise BundleError(
             f"{path} holds a patch encoder (pixels to tokens), not a region encoder (tokens to embeddings). "
@@ -177,6 +179,8 @@ def load_region_encoder(
             "tokens as they are."
         )
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
+    if stated is None and isinstance(own, dict):
+        stated = own.get("n_heads")
     backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
     backbone.has_standard_of(parts.backbone)
     load_into(backbone, parts.backbone, source=path)

@@ -24,6 +24,7 @@ from .learning.training import parse
 
 _DIM, _SIDE = 384, 16
 _IDS = yaml.safe_load(Path(__file__).with_name("epoch.yaml").read_text(encoding="utf-8"))
+_TRIES = 3
 _OUTER = 1  # of ten pairs in order, the second and the ninth bound the median with 98 %
 
 
@@ -38,8 +39,8 @@ def write_tokens(folder: Path, n_slides: int, n_regions: int) -> None:
         }
         mask = np.ones((n_regions, _SIDE, _SIDE), bool)
         coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions)], 1)
-        path, how = folder / f"slide_{slide}.h5", {"region_patches": _SIDE, "dim": _DIM}
-        with TokenFileWriter(path, **how, coords=coords, mask=mask, attributes=recorded) as writer:
+        path, grids = folder / f"slide_{slide}.h5", {"coords": coords, "mask": mask, "attributes": recorded}
+        with TokenFileWriter(path, region_patches=_SIDE, dim=_DIM, **grids) as writer:  # type: ignore[arg-type]
             for region in range(n_regions):
                 writer.write(region, random.standard_normal((_SIDE, _SIDE, _DIM), np.float32))
 
@@ -76,9 +77,13 @@ def price(run: Callable[[str], None], n_pairs: int) -> tuple[float, float, float
 
 
 def _cost(run: Callable[[str], None], verify: str) -> float:
-    started = time.process_time()
-    run(verify)
-    return time.process_time() - started
+    """The least of a few runs: others on the machine only ever add to it."""
+    seconds = []
+    for _ in range(_TRIES):
+        started = time.process_time()
+        run(verify)
+        seconds.append(time.process_time() - started)
+    return min(seconds)
 
 
 def main() -> None:

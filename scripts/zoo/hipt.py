@@ -23,8 +23,12 @@ _PUBLISHED = {
 
 
 def export_region_encoder(model: RegionModel, folder: Path) -> Path:
-    """Write a checkpoint with ``backbone.*`` and ``head.mlp.*`` under ``teacher``, and read it back."""
-    return _export({"teacher": model.state}, folder / REGION_FILE)
+    """Write a checkpoint with ``backbone.*`` and ``head.mlp.*`` under ``teacher``, and read it back.
+
+    Beside it stands how many attention heads there are, which HIPT's scripts do not read and shapes do not tell.
+    """
+    heads = {"n_heads": model.knobs["n_heads"]}
+    return _export({"teacher": model.state, "architecture": heads}, folder / REGION_FILE)
 
 
 def export_patch_encoder(contents: Mapping[str, Any], folder: Path) -> Path:

@@ -16,6 +16,9 @@ from safetensors.torch import load_file
 
 from bundle.core import BundleError
 from bundle.networks import (
+    Encoder,
+    ProjectionHead,
+    RegionViT,
     load_patch_encoder,
     load_region_encoder,
     read_about,
@@ -27,7 +30,7 @@ from bundle.networks import (
 from scripts.zoo import large_files
 from scripts.zoo.build import build_package
 from scripts.zoo.hipt import differences_from_published, export_region_encoder
-from scripts.zoo.model import read_model, untrained_model
+from scripts.zoo.model import RegionModel, read_model, untrained_model
 from scripts.zoo.rules import broken_rules
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +147,15 @@ def test_hipts_scripts_find_their_names(tmp_path, weights):
     assert [habit.split(" (")[0] for habit in habits] == ["tokens standardized", "missing tokens left out"]
     ours = select_backbone(read_weights(weights / "patch_encoder.pt")).backbone
     assert ours.keys() == patch_backbone(dim=12, depth=1).keys()
+
+
+def test_other_heads_than_hipt_s_are_said_and_kept(tmp_path):
+    """Shapes do not tell them: three heads were packaged without a word, and loaded as six."""
+    model = RegionModel(Encoder(RegionViT(in_dim=384, dim=192, depth=6, n_heads=3), ProjectionHead(192)).eval())
+    path = export_region_encoder(model, tmp_path)
+    assert differences_from_published(path) == ["n_heads 3 (HIPT: 6)"]
+    tokens = torch.randn(1, 384, 16, 16)
+    assert torch.equal(load_region_encoder(path)(tokens), model.encoder(tokens))
 
 
 def test_hub_layout(package, metadata):
