@@ -70,11 +70,11 @@ class PretrainingRun:
         resumes = as_bool(request.get("resume"))
         run = self._run_folder(resumes)
         commands = {"tokenizing": self.tokenizing(run), "training": self.training(request, run, resumes)}
-        run.mkdir(parents=True, exist_ok=True)
-        note: dict[str, Any] = {}
-        warning = self.warning(request)
+        warning = self.warning(request)  # before the run has a folder: from then on clients see its state
         if warning:
             print(f"slpd: {warning}", flush=True)
+        run.mkdir(parents=True, exist_ok=True)
+        note: dict[str, Any] = {}
         for state, command in commands.items():
             note = {"state": state, "max_epochs": request.get("max_epochs")} | ({"warning": warning} if warning else {})
             self._note(run, note)
