@@ -13,7 +13,7 @@ from scripts.bench.learning.__main__ import main
 from scripts.bench.learning.arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
 from scripts.bench.learning.cohorts import Size, make_cohort
-from scripts.bench.learning.demo_runs import learning_table
+from scripts.bench.learning.demo_runs import differences_table, learning_table, seeds_table
 from scripts.bench.learning.probes import outline, probe
 from scripts.bench.learning.results import Results
 from scripts.bench.learning.training import parse, train
@@ -181,6 +181,26 @@ def test_the_learning_table_has_mean_and_spread():
     assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
     assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
     assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
+
+
+def test_demo_runs_are_paired_over_seeds():
+    """A row an embedding, a column a seed; differences of the same seed, with the t interval of their mean."""
+
+    def history(mean_token, untrained, trained):
+        return [{"knn_auc": untrained, "mean_token_knn_auc": mean_token}, {"knn_auc": trained}]
+
+    runs = {
+        "DINO alone": {1: history(0.5, 0.4, 0.7), 2: history(0.6, 0.5, 0.9)},
+        "SLPD": {1: history(0.5, 0.4, 0.8), 2: history(0.6, 0.5, 0.7)},
+    }
+    assert "| mean patch token | 0.500 | 0.600 |" in seeds_table(runs) and "| SLPD | 0.800 | 0.700 |" in seeds_table(
+        runs
+    )
+    gains = differences_table(runs)
+    interval = stats.ttest_1samp([0.4, 0.2], 0)
+    half = (interval.confidence_interval().high - interval.confidence_interval().low) / 2
+    assert f"| SLPD − untrained region encoder | +0.300 ± {half:.3f} | {interval.statistic:.1f} | 2 of 2 |" in gains
+    assert "| SLPD − DINO alone | -0.050 ±" in gains and "| 1 of 2 |" in gains
 
 
 def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):

@@ -1,0 +1,50 @@
+"""The demo's patch encoder: the file that comes along, and the script that makes such a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from bundle.networks import load_patch_encoder
+from scripts.bench.learning.demo_encoder import MPP, PATCH_PX, draw_patches, teach, tokens, varied, write
+
+FILE = Path(__file__).parents[2] / "models" / "demo_patch_encoder.pt"
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """Of four small slides of each task."""
+    return draw_patches(8, 70, regions=1)
+
+
+def test_it_tells_tissues_apart(patches):
+    """The file is small, describes itself, and its tokens give the commonest tissue of a patch away."""
+    assert FILE.stat().st_size < 2e6
+    encoder = load_patch_encoder(FILE, PATCH_PX, mpp=MPP)
+    found = encoder(patches.pixels).numpy()
+    truth, half = np.asarray(patches.shares[:, 1:].argmax(1)), len(found) // 2
+    linear = LogisticRegression(C=0.1, max_iter=300).fit(found[:half], truth[:half])
+    commonest = np.bincount(truth[half:]).max() / (len(truth) - half)
+    assert linear.score(found[half:], truth[half:]) > commonest + 0.15
+
+
+def test_the_script_writes_what_loads(patches, tmp_path):
+    """A ViT that saw a few patches goes into a file, and gives the same tokens from there, but for float16."""
+    few = patches._replace(pixels=patches.pixels[:64], shares=patches.shares[:64])
+    backbone = teach(few, epochs=1, batch_size=32).half().float()
+    write(backbone, tmp_path / "encoder.pt")
+    torch.testing.assert_close(
+        load_patch_encoder(tmp_path / "encoder.pt", PATCH_PX, mpp=MPP)(few.pixels).numpy(), tokens(backbone, few)
+    )
+
+
+def test_stains_vary_and_shapes_stay(patches):
+    """Views differ from the patch in color, each by itself; white stays white."""
+    white = torch.full((2, 3, PATCH_PX, PATCH_PX), 255, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(varied(white, generator), white.float())
+    gray = torch.full((2, 3, PATCH_PX, PATCH_PX), 128, dtype=torch.uint8)
+    view = varied(gray, generator)
+    assert view.shape == gray.shape and not torch.equal(view[0], view[1]) and not torch.equal(view[0], gray[0].float())
