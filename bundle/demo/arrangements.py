@@ -1,4 +1,4 @@
-"""How tissues are arranged in plots of the size of a region: the two tasks, their patterns, the scores of tissues."""
+"""How tissues are arranged in plots: the two tasks, their patterns, the scores of tissues."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,11 +21,13 @@ class Task(NamedTuple):
         patterns: names of the arrangements of a plot.
         diagnoses: expected share of each pattern in the plots of a slide, by diagnosis.
         concentration: of the Dirichlet distribution of a slide's shares, in units of the expected ones.
+        plot_um: side of a plot.
     """
 
     patterns: tuple[str, ...]
     diagnoses: dict[str, tuple[float, ...]]
     concentration: float
+    plot_um: float
 
 
 TASKS = {
@@ -33,11 +35,13 @@ TASKS = {
         ("solid", "glandular", "cords", "follicular", "fatty"),
         {"nested": (0.48, 0.16, 0.06, 0.15, 0.15), "infiltrating": (0.06, 0.16, 0.48, 0.15, 0.15)},
         40.0,
+        2048.0,
     ),
     "neighbors": Task(
         ("tumor", "lymphoid", "fat", "glands"),
         {"segregated": (0.25, 0.25, 0.25, 0.25), "mingled": (0.25, 0.25, 0.25, 0.25)},
         20.0,
+        1024.0,
     ),
 }
 """``mixture``: diagnoses differ in how often a plot is arranged how, and so in shares of tissues, too. Its patterns:

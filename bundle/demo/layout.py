@@ -75,18 +75,19 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], share: float) -> 
 
 
 def _pattern_map(rng: np.random.Generator, shape: tuple[int, int], diagnosis: str, tissue: Floats) -> NDArray[np.uint8]:
-    """A pattern for each region-sized plot of tissue; plots have bent borders."""
-    n_rows, n_columns = (-(-n // REGION_CELLS) for n in shape)
-    padded = np.zeros((n_rows * REGION_CELLS, n_columns * REGION_CELLS), dtype=bool)
-    padded[: shape[0], : shape[1]] = tissue > 0
-    covered = padded.reshape(n_rows, REGION_CELLS, n_columns, REGION_CELLS).mean(axis=(1, 3)) > 0.15
+    """A pattern for each plot of tissue; plots have bent borders."""
     task = TASKS[DIAGNOSES[diagnosis]]
+    plot = int(task.plot_um / CELL_UM)
+    n_rows, n_columns = (-(-n // plot) for n in shape)
+    padded = np.zeros((n_rows * plot, n_columns * plot), dtype=bool)
+    padded[: shape[0], : shape[1]] = tissue > 0
+    covered = padded.reshape(n_rows, plot, n_columns, plot).mean(axis=(1, 3)) > 0.15
     kinds, shares = np.arange(len(task.patterns)), task.diagnoses[diagnosis]
     plots = rng.choice(kinds, size=(n_rows, n_columns), p=shares).astype(np.uint8)
     plots[covered] = rng.permutation(np.repeat(kinds, pattern_counts(rng, diagnosis, int(covered.sum()))))
     rows, columns = np.indices(shape)
-    rows = np.clip((rows + 18 * smooth_noise(rng, shape, 45)) / REGION_CELLS, 0, n_rows - 1).astype(np.int64)
-    columns = np.clip((columns + 18 * smooth_noise(rng, shape, 45)) / REGION_CELLS, 0, n_columns - 1).astype(np.int64)
+    rows = np.clip((rows + 18 * smooth_noise(rng, shape, 45)) / plot, 0, n_rows - 1).astype(np.int64)
+    columns = np.clip((columns + 18 * smooth_noise(rng, shape, 45)) / plot, 0, n_columns - 1).astype(np.int64)
     return plots[rows, columns]
 
 

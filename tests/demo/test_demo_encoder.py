@@ -33,7 +33,7 @@ def test_it_tells_tissues_apart(patches):
 def test_the_script_writes_what_loads(patches, tmp_path):
     """A ViT that saw a few patches goes into a file, and gives the same tokens from there, but for float16."""
     few = patches._replace(pixels=patches.pixels[:64], shares=patches.shares[:64])
-    backbone = teach(few, epochs=1, batch_size=32).half().float()
+    backbone = teach(few, n_steps=2, batch_size=32).half().float()
     write(backbone, tmp_path / "encoder.pt")
     torch.testing.assert_close(
         load_patch_encoder(tmp_path / "encoder.pt", PATCH_PX, mpp=MPP)(few.pixels).numpy(), tokens(backbone, few)
@@ -41,10 +41,10 @@ def test_the_script_writes_what_loads(patches, tmp_path):
 
 
 def test_stains_vary_and_shapes_stay(patches):
-    """Views differ from the patch in color, each by itself; white stays white."""
-    white = torch.full((2, 3, PATCH_PX, PATCH_PX), 255, dtype=torch.uint8)
+    """Views differ from the patch in color, each by itself; glass stays glass."""
     generator = torch.Generator().manual_seed(0)
-    assert torch.equal(varied(white, generator), white.float())
+    white = torch.full((32, 3, PATCH_PX, PATCH_PX), 255, dtype=torch.uint8)
+    assert varied(white, generator).mean((1, 2, 3)).min() > 225
     gray = torch.full((2, 3, PATCH_PX, PATCH_PX), 128, dtype=torch.uint8)
     view = varied(gray, generator)
     assert view.shape == gray.shape and not torch.equal(view[0], view[1]) and not torch.equal(view[0], gray[0].float())

@@ -1,6 +1,6 @@
 """The demo's patch encoder, taught by the drawing program which tissue a patch shows.
 
-    python -m scripts.bench.learning.demo_encoder models/demo_patch_encoder.pt      about a minute on two cores
+    python -m scripts.bench.learning.demo_encoder models/demo_patch_encoder.pt      two minutes on two cores
 
 It stands in for a foundation model of pathology in a demo that may download nothing: a small ViT that gives a patch's
 tissues away whatever the stain. Slides are drawn from seeds that no demo and no test uses; diagnoses are not looked at.
@@ -32,8 +32,9 @@ FIRST_SEED, HELD_OUT_SEED = 1000, 2000
 MEAN, STD = (0.70, 0.55, 0.70), (0.20, 0.25, 0.20)
 _CELLS = round(PATCH_PX * MPP / CELL_UM)  # on a patch's side
 _LEAST_TISSUE = 0.1
-STRENGTH_SPREAD, CROSS_TALK = 0.2, 0.04  # of the stains that patches are given
-ALIKE_WEIGHT = 1.0
+STRENGTH_SPREAD, CROSS_TALK = 0.25, 0.06  # of the stains that patches are given
+GLASS_SPREAD, MOST_NOISE, MOST_BLUR = 0.03, 2.0, 0.3  # of the scanners; noise in gray levels
+PLAIN_WEIGHT = 1.0
 _ARCHITECTURE = {"image_size": PATCH_PX, "patch_size": 8, "dim": 96, "depth": 3, "n_heads": 3, "mlp_ratio": 2.0}
 
 
@@ -73,35 +74,48 @@ def normalized(pixels: Tensor) -> Tensor:
 
 
 def varied(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Patches turned, flipped and stained otherwise: optical densities go through a matrix near the identity."""
+    """Patches turned, flipped, stained and scanned otherwise, each by itself, by more than slides differ.
+
+    Optical densities go through a matrix near the identity; then brightness of the glass, noise and blur follow.
+    """
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
     pixels = pixels.rot90(int(torch.randint(4, (), generator=generator)), (2, 3))
     if torch.rand((), generator=generator) < 0.5:
         pixels = pixels.flip(3)
-    strength = torch.exp(STRENGTH_SPREAD * torch.randn(len(pixels), 3, generator=generator)).diag_embed()
-    matrix = strength + CROSS_TALK * torch.randn(len(pixels), 3, 3, generator=generator)
+    n = len(pixels)
+    strength = torch.exp(STRENGTH_SPREAD * (drawn(n, 1) + 0.7 * drawn(n, 3))).diag_embed()
+    matrix = strength + CROSS_TALK * drawn(n, 3, 3)
     density = -(pixels.float().clamp(min=1) / 255).log()
-    return 255 * torch.exp(-torch.einsum("bij,bjhw->bihw", matrix, density)).clamp(max=1)
+    light = 255 * torch.exp(-torch.einsum("bij,bjhw->bihw", matrix, density))
+    light = light * torch.exp(GLASS_SPREAD * drawn(n, 3, 1, 1))
+    light = light + MOST_NOISE * torch.rand(n, 1, 1, 1, generator=generator) * drawn(*light.shape)
+    weight = MOST_BLUR * torch.rand(n, 1, 1, 1, generator=generator)
+    blurred = F.avg_pool2d(F.pad(light, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return (light * (1 - weight) + weight * blurred).clamp(0, 255)
 
 
-def teach(patches: Patches, epochs: int, batch_size: int = 96, seed: int = 0) -> PatchViT:
-    """A ViT whose class token tells the shares of tissues by a linear layer, which is thrown away afterwards.
+def teach(patches: Patches, n_steps: int, batch_size: int = 128, seed: int = 0) -> PatchViT:
+    """A ViT whose class token tells the shares of tissues by a linear layer, and by little else.
 
-    Two views of a patch, stained otherwise, are to give the same token, so that tokens do not tell the slide.
+    A second linear layer says the token from the shares, and the token is drawn to what it says: what shares cannot
+    tell, such as the slide's stain, fades from it. Both layers are thrown away afterwards.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     backbone = PatchViT(**_ARCHITECTURE, drop_path=0.0)  # type: ignore[arg-type]
-    head = nn.Linear(backbone.dim, patches.shares.shape[1])
-    weights = [*backbone.parameters(), *head.parameters()]
+    told = nn.Linear(backbone.dim, patches.shares.shape[1])
+    expected = nn.Linear(patches.shares.shape[1], backbone.dim)
+    weights = [*backbone.parameters(), *told.parameters(), *expected.parameters()]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.02)
-    n_steps = epochs * (len(patches.pixels) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.002, n_steps, pct_start=0.15)
     started, losses = time.perf_counter(), []
     for step in range(n_steps):
         rows = torch.randint(len(patches.pixels), (batch_size,), generator=generator)
-        views = [backbone(normalized(varied(patches.pixels[rows], generator))) for _ in range(2)]
-        told = sum(F.cross_entropy(head(view), patches.shares[rows]) for view in views) / 2
-        loss = told + ALIKE_WEIGHT * F.mse_loss(*views)
+        token, shares = backbone(normalized(varied(patches.pixels[rows], generator))), patches.shares[rows]
+        loss = F.cross_entropy(told(token), shares) + PLAIN_WEIGHT * F.mse_loss(token, expected(shares))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -141,11 +155,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="file to write")
     parser.add_argument("--slides", type=int, default=60, help="drawn slides to learn from (60)")
-    parser.add_argument("--epochs", type=int, default=3, help="times that each patch is seen (3)")
+    parser.add_argument("--steps", type=int, default=900, help="steps of 128 patches (900)")
     options = parser.parse_args()
     seen, held_out = draw_patches(options.slides, FIRST_SEED), draw_patches(20, HELD_OUT_SEED)
     print(f"{len(seen.pixels)} patches to learn from, {len(held_out.pixels)} held out")
-    backbone = teach(seen, options.epochs).half().float()
+    backbone = teach(seen, options.steps).half().float()
     accuracy, commonest = probe(backbone, seen, held_out)
     print(f"tissue of a patch on held-out slides, linear probe: {accuracy:.3f} (commonest tissue: {commonest:.3f})")
     write(backbone, options.output)
