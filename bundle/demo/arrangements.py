@@ -53,7 +53,7 @@ stroma.
 glands. On slides of the second diagnosis the islands then change places by chance, so that all is the same but which
 are neighbors."""
 
-DIAGNOSES = {name: task for task, (_, diagnoses, _) in TASKS.items() for name in diagnoses}
+DIAGNOSES = {name: key for key, task in TASKS.items() for name in task.diagnoses}
 """Task of each diagnosis."""
 
 
