@@ -24,10 +24,11 @@ def test_it_tells_tissues_apart(patches):
     assert FILE.stat().st_size < 2e6
     encoder = load_patch_encoder(FILE, PATCH_PX, mpp=MPP)
     found = encoder(patches.pixels).numpy()
-    truth, half = np.asarray(patches.shares[:, 1:].argmax(1)), len(found) // 2
-    linear = LogisticRegression(C=0.1, max_iter=300).fit(found[:half], truth[:half])
-    commonest = np.bincount(truth[half:]).max() / (len(truth) - half)
-    assert linear.score(found[half:], truth[half:]) > commonest + 0.15
+    truth = np.asarray(patches.shares[:, 1:].argmax(1))
+    seen = np.arange(len(found)) * 4 // len(found) % 2 == 0  # of each task some slides, and not the others
+    linear = LogisticRegression(C=0.1, max_iter=300).fit(found[seen], truth[seen])
+    commonest = np.bincount(truth[~seen]).max() / (~seen).sum()
+    assert linear.score(found[~seen], truth[~seen]) > commonest + 0.15
 
 
 def test_the_script_writes_what_loads(patches, tmp_path):
