@@ -66,16 +66,15 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
         prototype_warmup_epochs=1,
         min_regions=2,
         batch_size=4,
-        mask_missing="auto",  # the demo itself trains without masks
     )
-    data = TokenDataset(tokens)
+    data = TokenDataset(tokens, center_tokens="slide")  # as the demo has it
     recorded = [read_token_header(path).attributes["encoder_contract"] for path in tokens.glob("*.h5")]
     assert recorded == [contract.at(32).fingerprint] * 4
     assert len(data.slide_ids) == 4 and data.token_dim == 24
     features = torch.stack([data[i]["features"] for i in range(len(data))]).float().permute(0, 3, 1, 2)
-    assert data.has_missing and load_region_encoder(model).mask_missing
-    embeddings = load_region_encoder(model)(features, data.present)
-    assert embeddings.shape == (len(data), 96) and bool(embeddings.isfinite().all())
+    assert data.has_missing and load_region_encoder(model, takes_centered=True).mask_missing
+    embeddings = load_region_encoder(model, takes_centered=True)(features, data.present)
+    assert embeddings.shape == (len(data), 64) and bool(embeddings.isfinite().all())
     said = run(
         "inferring",
         ["inference"],
@@ -89,7 +88,9 @@ def test_slides_become_a_region_encoder(demo_slides, tmp_path):
     assert "4 slides: 4 skipped" in said and "0 failed, 0 waiting, 4 done" in said and "was trained on" not in said
     rows = [read_embeddings(path) for path in sorted((tmp_path / "inference" / "embeddings").iterdir())]
     with torch.inference_mode():
-        expected = load_region_encoder(model)(features[: len(rows[0])], data.present[: len(rows[0])]).numpy()
+        expected = load_region_encoder(model, takes_centered=True)(
+            features[: len(rows[0])], data.present[: len(rows[0])]
+        ).numpy()
     np.testing.assert_allclose(rows[0].features, expected, atol=1e-4)
     assert {"history.csv", "training.png", "prototypes.png", "last.pt"} <= {
         p.name for p in (tmp_path / "slpd").iterdir()

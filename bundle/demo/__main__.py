@@ -4,6 +4,7 @@ import argparse
 import logging
 
 from ..core import BundleError
+from .arrangements import TASKS
 from .demo_slides import make_demo_slides
 
 
@@ -22,6 +23,13 @@ def main() -> None:
     parser.add_argument("--mpp", type=float, default=2.0, help="um per pixel, 0.25 to 4 (default: %(default)s)")
     parser.add_argument(
         "--regions", type=int, default=10, help="about how many 2 mm regions a slide (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        default="mixture",
+        help="what tells the diagnoses apart. mixture: how often tissue is arranged how; neighbors: which tissues lie "
+        "together, in the same amounts (default: %(default)s)",
     )
     parser.add_argument("--n_workers", type=int, default=None, help="processes (default: one for each core)")
     arguments = vars(parser.parse_args())

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import BundleError
+from .arrangements import CELL_UM, TASKS
 from .fields import Floats, smooth_noise
-from .layout import CELL_UM, DIAGNOSES, REGION_UM, Layout, draw_layout
+from .layout import REGION_UM, Layout, draw_layout
 from .nuclei import place_nuclei
 from .pyramid import write_pyramid
 from .render import Drawing, draw_block
@@ -47,6 +48,7 @@ def make_demo_slides(
     mpp: float = 2.0,
     regions: int = 10,
     *,
+    task: str = "mixture",
     n_workers: int | None = None,
 ) -> Path:
     """Draws a cohort of slides and writes it with its `slide_table.csv` (slide, label, patient, site).
@@ -60,6 +62,7 @@ def make_demo_slides(
         seed: of everything random.
         mpp: um per px of the drawn slides, 0.25 to 4. A slide takes about 0.5 GB of memory at 0.5.
         regions: about how many regions of 2048 um a slide has, at least 1.
+        task: how the labels differ, a key of `arrangements.TASKS`.
         n_workers: processes; None takes one for each core.
 
     Returns:
@@ -68,9 +71,9 @@ def make_demo_slides(
     Raises:
         BundleError: an argument is out of range, or the folder cannot be written.
     """
-    _check(n_slides, mpp, regions)
+    _check(n_slides, mpp, regions, task)
     folder = Path(output_dir)
-    cohort = plan_demo_cohort(n_slides, seed, regions)
+    cohort = plan_demo_cohort(n_slides, seed, regions, task)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _draw_all([(folder, slide, mpp) for slide in cohort], n_workers or _n_cores())
@@ -88,14 +91,14 @@ def make_demo_slides(
     return folder
 
 
-def plan_demo_cohort(n_slides: int, seed: int, regions: int) -> list[DemoSlide]:
+def plan_demo_cohort(n_slides: int, seed: int, regions: int, task: str = "mixture") -> list[DemoSlide]:
     """Who the slides belong to: labels in equal numbers; names and their order say nothing about the label.
 
     In each label every fourth patient has two slides, the sites take turns, and one patient in five is marked with ink.
     """
     rng = np.random.default_rng([seed, 0])
     owners: list[tuple[str, int, int]] = []  # of each slide: label, patient, patient counted within the label
-    for label, n_own in zip(DIAGNOSES, (n_slides - n_slides // 2, n_slides // 2), strict=True):
+    for label, n_own in zip(TASKS[task].diagnoses, (n_slides - n_slides // 2, n_slides // 2), strict=True):
         wanted, in_label = len(owners) + n_own, 0
         while len(owners) < wanted:
             owner = (label, owners[-1][1] + 1 if owners else 0, in_label)
@@ -165,7 +168,9 @@ def _n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check(n_slides: int, mpp: float, regions: int) -> None:
+def _check(n_slides: int, mpp: float, regions: int, task: str) -> None:
+    if task not in TASKS:
+        raise BundleError(f"demo slides cannot be drawn: task is {task!r}; give one of {', '.join(TASKS)}.")
     for name, value, low, high in (
         ("n_slides", n_slides, 2, 10000),
         ("mpp", mpp, 0.25, 4.0),

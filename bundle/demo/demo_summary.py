@@ -1,47 +1,41 @@
 """What the demo has made, where it is, and what to run next."""
 
 import argparse
+import csv
 from pathlib import Path
-
-from ..core import read_history
 
 _MADE = (
     ("slides/", "demo slides and their slide_table.csv"),
-    ("patch_encoder/training.png", "stage one: how the patch encoder learned"),
     ("tokenize/slides.csv", "one row a slide: regions, patches, seconds, reader, error"),
     ("tokens/", "token files, one .h5 a slide"),
     ("slpd/training.png", "SLPD: losses, collapse dashboard, kNN"),
-    ("slpd/prototypes.png", "slides colored by prototype"),
+    ("slpd/prototypes.png", "what was learned: slides colored by prototype"),
     ("slpd/history.csv", "every number of every epoch"),
+    ("evaluation/report.html", "the diagnosis by nearest neighbors, with intervals: open it in a browser"),
     ("inference/embeddings/", "embeddings and prototypes, one .h5 a slide"),
-    ("atlas/atlas.html", "the cohort on one page: open it in a browser"),
+    ("atlas/atlas.html", "prototypes on every slide, the cohort on one page: open it in a browser"),
 )
+_RIVALS = {"tokens": "mean patch token", "untrained": "untrained region encoder", "SLPD": "SLPD"}
 
 
 def demo_summary(demo: Path, models: Path) -> str:
-    """A text for the console: what lies where, the kNN result, next steps.
+    """A text for the console: what lies where, what was measured, next steps.
 
     Args:
         demo: the folder that ``scripts/demo`` filled.
         models: the bundle's folder of weights.
     """
-    rows = read_history(demo / "slpd" / "history.csv")
-    untrained, trained = rows[0], rows[-1]
     lines = ["", "Made:"]
     lines += [f"  {demo / name!s:<38} {text}" for name, text in _MADE if (demo / name).exists()]
     lines += [
         f"  {models / name!s:<38} {text}"
-        for name, text in (("patch_encoder.pt", "the patch encoder"), ("model.pt", "the region encoder"))
+        for name, text in (
+            ("demo_patch_encoder.pt", "the patch encoder, which came along"),
+            ("model.pt", "the region encoder"),
+        )
     ]
-    lines += ["", "Slide-level kNN on the two tissue architectures (accuracy, AUC; leave one patient out):"]
-    for title, row, prefix in (
-        ("mean patch token", untrained, "mean_token_"),
-        ("untrained region encoder", untrained, ""),
-        ("SLPD", trained, ""),
-    ):
-        lines.append(f"  {title:<26} {row[prefix + 'knn_accuracy']:.2f}  {row[prefix + 'knn_auc']:.2f}")
     lines += [
-        "  24 slides and minutes of training: all parts work, nothing is learned yet to speak of (docs/learning.md).",
+        *_measured(demo),
         "",
         "Next:",
         f"  .venv/bin/tensorboard --logdir {demo}",
@@ -49,6 +43,21 @@ def demo_summary(demo: Path, models: Path) -> str:
         "  your own slides: the steps in README.md",
     ]
     return "\n".join(lines)
+
+
+def _measured(demo: Path) -> list[str]:
+    """The AUC of each encoder with its interval."""
+    table = demo / "evaluation" / "results.csv"
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = {row["encoder"]: row for row in csv.DictReader(file) if row["metric"] == "auc"}
+    lines = ["", "Which of two diagnoses, by the 5 nearest patients: AUC, chance is .5 [95 % interval over folds]"]
+    for name, title in _RIVALS.items():
+        if name in rows:
+            value, low, high = (float(rows[name][column] or "nan") for column in ("value", "low", "high"))
+            lines.append(f"  {title:<26} {value:.2f}  [{low:.2f}, {high:.2f}]")
+    return [*lines, "  Synthetic slides of one seed; over seeds: docs/learning.md."]
 
 
 def main() -> None:

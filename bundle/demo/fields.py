@@ -39,10 +39,12 @@ def resize(field: Floats, box: tuple[float, float, float, float], shape: tuple[i
 
 
 class Voronoi(NamedTuple):
-    """Distances to the nearest seed and to the border between seeds, both [height, width] in cells."""
+    """Seeds [n, 2] (row, column), and for each cell [height, width] its nearest seed and distances in cells."""
 
-    center: Floats
-    border: Floats
+    center: Floats  # to the nearest seed
+    border: Floats  # to the border between seeds
+    nearest: NDArray[np.int64]  # index of the nearest seed
+    seeds: NDArray[np.float64]
 
 
 def voronoi(
@@ -62,8 +64,10 @@ def voronoi(
         tree, where = cKDTree(np.mod(seeds, shape), boxsize=shape), np.mod(where, shape)
     else:
         tree = cKDTree(seeds)
-    distance = tree.query(where, k=2)[0].astype(np.float32)
-    return Voronoi(distance[:, 0].reshape(shape), (distance[:, 1] - distance[:, 0]).reshape(shape) / 2)
+    distance, index = tree.query(where, k=2)
+    distance = distance.astype(np.float32)
+    border = (distance[:, 1] - distance[:, 0]).reshape(shape) / 2
+    return Voronoi(distance[:, 0].reshape(shape), border, index[:, 0].reshape(shape), seeds)
 
 
 def jittered_points(

@@ -1,32 +1,20 @@
-"""Where which tissue lies on a slide: five ways to arrange the same tissues, mixed by diagnosis.
+"""Where which tissue lies on a slide: patterns of tissues in plots, mixed by diagnosis.
 
 A layout is drawn on cells of 16 um. Scores are signed distances in um: a tissue is where its score is positive.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .fields import Floats, smooth_noise, voronoi
+from .arrangements import CELL_UM, DIAGNOSES, TASKS, arrange, pattern_counts
+from .fields import Floats, smooth_noise
 from .tissue import Scores
 
-CELL_UM = 16.0
 REGION_UM = 2048.0
 REGION_CELLS = int(REGION_UM / CELL_UM)
-
-PATTERNS = ("solid", "glandular", "cords", "follicular", "fatty")
-"""Arrangements of a region. solid: large nests parted by septa, necrotic in the middle; glandular: rings around a
-lumen in stroma; cords: thin strands threaded through stroma; follicular: lymphoid follicles beside small nests; fatty:
-fat cells with strands of stroma."""
-
-DIAGNOSES: dict[str, tuple[float, ...]] = {
-    "nested": (0.48, 0.16, 0.06, 0.15, 0.15),
-    "infiltrating": (0.06, 0.16, 0.48, 0.15, 0.15),
-}
-"""Expected share of each pattern in the regions of a slide, by diagnosis."""
 
 
 class Layout(NamedTuple):
@@ -36,16 +24,7 @@ class Layout(NamedTuple):
     infiltrate: Floats  # density of single lymphocytes in stroma, 0 to 1
     fiber: Floats  # collagen runs along the contours of this field, um
     thickness: Floats  # of the section, 1 on average; folds are thicker
-    pattern: NDArray[np.uint8]  # index into PATTERNS
-
-
-def pattern_counts(rng: np.random.Generator, diagnosis: str, n_regions: int) -> NDArray[np.int64]:
-    """How many regions of each pattern a slide gets: the diagnosis's shares, scattered from slide to slide."""
-    shares = rng.dirichlet(40 * np.asarray(DIAGNOSES[diagnosis]))
-    counts = np.floor(shares * n_regions).astype(np.int64)
-    rest = np.argsort(shares * n_regions - counts)[::-1][: n_regions - int(counts.sum())]
-    counts[rest] += 1
-    return counts
+    pattern: NDArray[np.uint8]  # index into the task's patterns
 
 
 def draw_layout(rng: np.random.Generator, shape: tuple[int, int], diagnosis: str, tissue_share: float) -> Layout:
@@ -54,41 +33,25 @@ def draw_layout(rng: np.random.Generator, shape: tuple[int, int], diagnosis: str
     Args:
         rng: source of every random number.
         shape: (height, width) in cells of 16 um.
-        diagnosis: a key of `DIAGNOSES`.
+        diagnosis: a key of `arrangements.DIAGNOSES`.
         tissue_share: share of the slide that tissue covers, in (0, 1).
     """
     tissue = _outline(rng, shape, tissue_share)
     pattern = _pattern_map(rng, shape, diagnosis, tissue)
-    blend = [ndimage.gaussian_filter((pattern == p).astype(np.float32), 5.0) for p in range(len(PATTERNS))]
-
-    def mixed(scores: Sequence[Floats | float]) -> Floats:
-        return np.sum([w * s for w, s in zip(blend, scores, strict=True)], axis=0, dtype=np.float32)
-
-    nests = voronoi(rng, shape, 560 / CELL_UM, warp=3.5)
-    glands = voronoi(rng, shape, 300 / CELL_UM, warp=2.2)
-    solid = CELL_UM * nests.border - 40 - 10 * smooth_noise(rng, shape, 12)
-    glandular = 118 - CELL_UM * glands.center + 14 * smooth_noise(rng, shape, 9)
-    cords = 45 - 105 * np.abs(smooth_noise(rng, shape, 13)) + 12 * smooth_noise(rng, shape, 30)
-    small_nests = 70 * (smooth_noise(rng, shape, 11) - 0.75)
-    tumor = mixed([solid, glandular, cords, small_nests, small_nests - 75])
-    follicles = 95 * smooth_noise(rng, shape, 19)
-    lymphoid = mixed([follicles - 150, follicles - 165, follicles - 185, follicles - 42, follicles - 185])
-    fat = mixed([-150, -150, -150, -120, 90 * (smooth_noise(rng, shape, 26) + 0.65)])
-    fat = np.minimum(fat, -tumor - 25)
-    infiltrate = np.clip(mixed([0.14, 0.14, 0.34, 0.3, 0.06]) * (1 + 0.8 * smooth_noise(rng, shape, 16)), 0.02, 0.7)
+    found = arrange(rng, pattern, tissue > 0, diagnosis)
     scores = Scores(
         tissue=tissue,
-        tumor=tumor,
-        lumen=mixed([-200, glandular - 62, -200, -200, -200]),
-        lymphoid=lymphoid,
-        fat=fat.astype(np.float32),
-        necrosis=mixed([solid - 120 + 45 * smooth_noise(rng, shape, 22), -200, -200, -200, -200]),
-        vessel=_vessels(rng, shape, tumor),
+        tumor=found.tumor,
+        lumen=found.lumen,
+        lymphoid=found.lymphoid,
+        fat=found.fat,
+        necrosis=found.necrosis,
+        vessel=_vessels(rng, shape, found.tumor),
     )
     return Layout(
         scores=scores,
-        infiltrate=infiltrate.astype(np.float32),
-        fiber=_fibers(rng, shape, tumor),
+        infiltrate=found.infiltrate,
+        fiber=_fibers(rng, shape, found.tumor),
         thickness=_thickness(rng, shape),
         pattern=pattern,
     )
@@ -112,17 +75,19 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], share: float) -> 
 
 
 def _pattern_map(rng: np.random.Generator, shape: tuple[int, int], diagnosis: str, tissue: Floats) -> NDArray[np.uint8]:
-    """A pattern for each region-sized plot of tissue; plots have bent borders."""
-    n_rows, n_columns = (-(-n // REGION_CELLS) for n in shape)
-    padded = np.zeros((n_rows * REGION_CELLS, n_columns * REGION_CELLS), dtype=bool)
+    """A pattern for each plot of tissue; plots have bent borders."""
+    task = TASKS[DIAGNOSES[diagnosis]]
+    plot = int(task.plot_um / CELL_UM)
+    n_rows, n_columns = (-(-n // plot) for n in shape)
+    padded = np.zeros((n_rows * plot, n_columns * plot), dtype=bool)
     padded[: shape[0], : shape[1]] = tissue > 0
-    covered = padded.reshape(n_rows, REGION_CELLS, n_columns, REGION_CELLS).mean(axis=(1, 3)) > 0.15
-    plots = rng.choice(len(PATTERNS), size=(n_rows, n_columns), p=DIAGNOSES[diagnosis]).astype(np.uint8)
-    counts = pattern_counts(rng, diagnosis, int(covered.sum()))
-    plots[covered] = rng.permutation(np.repeat(np.arange(len(PATTERNS)), counts))
+    covered = padded.reshape(n_rows, plot, n_columns, plot).mean(axis=(1, 3)) > 0.15
+    kinds, shares = np.arange(len(task.patterns)), task.diagnoses[diagnosis]
+    plots = rng.choice(kinds, size=(n_rows, n_columns), p=shares).astype(np.uint8)
+    plots[covered] = rng.permutation(np.repeat(kinds, pattern_counts(rng, diagnosis, int(covered.sum()))))
     rows, columns = np.indices(shape)
-    rows = np.clip((rows + 18 * smooth_noise(rng, shape, 45)) / REGION_CELLS, 0, n_rows - 1).astype(np.int64)
-    columns = np.clip((columns + 18 * smooth_noise(rng, shape, 45)) / REGION_CELLS, 0, n_columns - 1).astype(np.int64)
+    rows = np.clip((rows + 18 * smooth_noise(rng, shape, 45)) / plot, 0, n_rows - 1).astype(np.int64)
+    columns = np.clip((columns + 18 * smooth_noise(rng, shape, 45)) / plot, 0, n_columns - 1).astype(np.int64)
     return plots[rows, columns]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 FOLDERS = (*("bundle", "configs", "docs"), *("scripts/deploy_app", "scripts/monailabel_app"))
 FILES = (
-    *("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml", "models/README.md"),
+    *("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml"),
+    *("models/README.md", "models/demo_patch_encoder.pt"),
     # What measures, tests and packages needs the repository, and stays there.
     *("scripts/check_slides", "scripts/demo", "scripts/estimate", "scripts/label", "scripts/search", "scripts/setup"),
 )

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from cohorts import write_cohort
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
@@ -16,7 +18,13 @@ from scripts.bench.learning.__main__ import main
 from scripts.bench.learning.arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
 from scripts.bench.learning.cohorts import Size, make_cohort, plant
-from scripts.bench.learning.demo_runs import learning_table
+from scripts.bench.learning.demo_runs import (
+    aucs_of,
+    differences_table,
+    learning_table,
+    rivals_without_encoder,
+    seeds_table,
+)
 from scripts.bench.learning.probes import outline, probe
 from scripts.bench.learning.results import Results
 from scripts.bench.learning.training import parse, train
@@ -196,9 +204,44 @@ def test_the_learning_table_has_mean_and_spread():
     start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
     runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
     table = learning_table(runs)
-    assert "| mean patch token | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
+    assert "| mean patch token, centered | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
     assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
     assert "| SLPD | 0.850 ± 0.071 | 0.850 ± 0.071 |" in table
+
+
+def test_demo_runs_are_paired_over_seeds():
+    """A row an embedding, a column a seed; differences of the same seed, with the t interval of their mean."""
+
+    def history(mean_token, untrained, trained):
+        return [{"knn_auc": untrained, "mean_token_knn_auc": mean_token}, {"knn_auc": trained}]
+
+    runs = {
+        "DINO alone": {1: history(0.5, 0.4, 0.7), 2: history(0.6, 0.5, 0.9)},
+        "SLPD": {1: history(0.5, 0.4, 0.8), 2: history(0.6, 0.5, 0.7)},
+    }
+    aucs = aucs_of(runs, {1: {"mean color": 0.3}, 2: {"mean color": 0.4}})
+    for row in ("mean color | 0.300 | 0.400", "mean patch token, centered | 0.500 | 0.600", "SLPD | 0.800 | 0.700"):
+        assert f"| {row} |" in seeds_table(aucs)
+    gains = differences_table(aucs)
+    interval = stats.ttest_1samp([0.4, 0.2], 0)
+    half = (interval.confidence_interval().high - interval.confidence_interval().low) / 2
+    assert f"| SLPD − untrained region encoder | +0.300 ± {half:.3f} | {interval.statistic:.1f} | 2 of 2 |" in gains
+    assert "| SLPD − DINO alone | -0.050 ±" in gains and "| 1 of 2 |" in gains
+
+
+def test_rivals_without_an_encoder(tmp_path):
+    """The mean token of what tells the classes, the mean color of tissue that does; glass does not count."""
+    write_cohort(tmp_path / "tokens", regions=(2,) * 12)
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (tmp_path / "tokens" / "slide_table.csv").rename(slides / "slide_table.csv")
+    for by_class in (False, True):
+        for i in range(12):
+            picture = np.full((256, 256, 3), 240, dtype=np.uint8)
+            picture[: 20 + 10 * (i // 2)] = (180 + 20 * (i % 2) if by_class else 180 + i // 2, 90, 150)
+            tifffile.imwrite(slides / f"slide_{i}.tif", picture, photometric="rgb")
+        aucs = rivals_without_encoder(tmp_path)
+        assert aucs["mean patch token"] == 1.0 and (aucs["mean color"] == 1.0 if by_class else aucs["mean color"] < 0.6)
 
 
 def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -17,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 
 from bundle.core import BundleError
 from bundle.demo.demo_slides import TISSUE_SHARE, compose_slide, draw_slide, make_demo_slides, plan_demo_cohort
-from bundle.demo.layout import PATTERNS
 from bundle.demo.render import draw_block
 from bundle.demo.tissue import Tissue, classify
 
@@ -134,14 +134,54 @@ def test_arrangement_gives_the_label_away():
     for slide in plan_demo_cohort(24, 0, 10):
         _, _, layout = compose_slide(slide)
         tissue = classify(layout.scores)
-        patterns.append(np.bincount(layout.pattern[tissue > 0], minlength=len(PATTERNS)) / (tissue > 0).sum())
+        patterns.append(np.bincount(layout.pattern[tissue > 0], minlength=5) / (tissue > 0).sum())
         tissues.append(np.bincount(tissue[tissue > 0], minlength=len(Tissue)) / (tissue > 0).sum())
         labels.append(slide.label)
     assert min(_accuracies(np.asarray(patterns), labels)) >= 0.9
     assert min(_accuracies(np.asarray(tissues), labels)) >= 0.85
 
 
-@pytest.mark.parametrize("wish", [{"n_slides": 1}, {"mpp": 0.1}, {"regions": 0}])
+def _tissues_of(layout) -> np.ndarray:
+    """Where tumor, lymphoid tissue, fat and glands are, [4, height, width]."""
+    kinds = [[Tissue.TUMOR], [Tissue.LYMPHOID], [Tissue.FAT], [Tissue.EPITHELIUM, Tissue.LUMEN]]
+    return np.stack([np.isin(classify(layout.scores), kind) for kind in kinds])
+
+
+def test_neighbors_give_the_label_away_and_amounts_do_not():
+    """Task "neighbors": true shares of tissues are near chance, how many of them a plot holds together tells."""
+    labels, shares, mixed = [], [], []
+    for slide in plan_demo_cohort(32, 3, 4, "neighbors"):
+        found = _tissues_of(compose_slide(slide)[2])
+        rows, columns = (max(1, n // 64) for n in found.shape[1:])
+        plots = np.array(
+            [p.mean((1, 2)) for r in np.array_split(found, rows, 1) for p in np.array_split(r, columns, 2)]
+        )
+        shares.append(found.mean((1, 2)) / found.mean((1, 2)).sum())
+        mixed.append([(plots > 0.03).sum(1)[plots.max(1) > 0.03].mean()])
+        labels.append(slide.label)
+    assert Counter(labels) == {"segregated": 16, "mingled": 16}
+    assert max(_accuracies(np.asarray(shares), labels)) <= 0.7
+    assert min(_accuracies(np.asarray(mixed), labels)) >= 0.9
+
+
+def test_both_labels_have_the_same_islands():
+    """Task "neighbors": with the other label a slide has its islands where they were, of tissues in about the same
+    amounts; between islands of two tissues lies stroma, so that no patch of theirs gives the label away."""
+    slide = next(s for s in plan_demo_cohort(4, 1, 6, "neighbors") if max(s.cells) > 128)
+    segregated, mingled = (
+        _tissues_of(compose_slide(slide._replace(label=label))[2]) for label in ("segregated", "mingled")
+    )
+    for found in (segregated, mingled):
+        near = [ndimage.binary_dilation(tissue, iterations=2) for tissue in found]
+        assert found.any((1, 2)).all()
+        assert not any((near[i] & found[j]).any() for i in range(4) for j in range(4) if i != j)
+    shares = [found.sum((1, 2)) / found.sum() for found in (segregated, mingled)]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.06)
+    moved = (segregated != mingled).any(0).mean() / segregated.any(0).mean()
+    assert moved > 0.3
+
+
+@pytest.mark.parametrize("wish", [{"n_slides": 1}, {"mpp": 0.1}, {"regions": 0}, {"task": "luck"}])
 def test_impossible_wishes_are_refused(tmp_path, wish):
     """An argument out of range is an error that names it and the range."""
     with pytest.raises(BundleError, match=next(iter(wish))):

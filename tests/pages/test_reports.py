@@ -74,15 +74,19 @@ def test_a_run_is_plotted(tmp_path):
 
 
 def test_the_demo_says_what_it_made_and_what_comes_next(tmp_path):
-    """Only what is there is named; the kNN of mean tokens, of the untrained encoder and of the last epoch."""
-    (tmp_path / "slpd").mkdir()
-    columns = "epoch,knn_accuracy,knn_auc,mean_token_knn_accuracy,mean_token_knn_auc"
-    (tmp_path / "slpd" / "history.csv").write_text(f"{columns}\n0,0.5,0.4,0.6,0.7\n1,0.9,0.8,0.6,0.7\n")
+    """Only what is there is named; the AUC of mean tokens, of the untrained encoder and of SLPD, with intervals."""
+    assert "AUC" not in demo_summary(tmp_path, tmp_path / "models")
+    for folder in ("slpd", "evaluation"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "slpd" / "prototypes.png").touch()
+    rows = ["tokens,auc,0.5,0.3,0.7", "untrained,auc,0.55,0.35,0.75", "SLPD,accuracy,0.8,0.7,0.9", "SLPD,auc,0.9,,"]
+    table = "\n".join(["encoder,metric,value,low,high", *rows])
+    (tmp_path / "evaluation" / "results.csv").write_text(table)
     text = demo_summary(tmp_path, tmp_path / "models")
-    assert "history.csv" in text and "prototypes.png" not in text
-    for title, numbers in (("mean patch token", "0.60  0.70"), ("untrained region encoder", "0.50  0.40")):
+    assert "prototypes.png" in text and "history.csv" not in text
+    said = {"mean patch token": "0.50  [0.30, 0.70]", "untrained region encoder": "0.55  [0.35, 0.75]"}
+    for title, numbers in {**said, "  SLPD": "0.90  [nan, nan]"}.items():
         assert any(title in line and numbers in line for line in text.splitlines())
-    assert any("SLPD" in line and "0.90  0.80" in line for line in text.splitlines())
     assert "tensorboard --logdir" in text
 
 
