@@ -66,6 +66,8 @@ def test_every_import_is_a_required_package():
         "triton",  # comes with torch for GPUs
         "fastapi",  # of MONAI Label's server, which has an environment of its own (scripts/label)
         "monailabel",
+        "pydantic",
+        "starlette",
     }
     distributions = {"PIL": "pillow", "ignite": "pytorch-ignite", "openslide": "openslide-python"}
     distributions |= {"jinja2": "Jinja2", "sklearn": "scikit-learn", "yaml": "PyYAML"}

@@ -170,8 +170,8 @@ def n_threads(wanted):
 files, ids = json.loads(sys.argv[1])
 workflow = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, **ids)
 workflow.initialize()
-before = n_threads(lambda n: n > 0)
 workflow.run()
+before = n_threads(lambda n: n > 0)
 workflow.finalize()
 print("THREADS", before, n_threads(lambda n: n == 0))
 '''
@@ -206,7 +206,7 @@ def test_it_runs_from_another_folder(tokens, tmp_path):
         ({"batchsize": 3}, "--batchsize is no id of"),
         ({"slide_table": "no_table.csv"}, "no_table.csv"),
         ({"region_encoder_ckpt": "no_weights.pt"}, "no_weights.pt"),
-        ({"resume": "perhaps"}, "'perhaps' is no yes-or-no value"),
+        ({"resume": "perhaps"}, "--resume is 'perhaps'; give true or false."),
     ],
 )
 def test_a_user_s_mistake_is_one_message(tokens, tmp_path, ids, message):

@@ -10,6 +10,7 @@ from .settings import as_bool, as_number
 TEXT, NUMBER, FLAG, WORD = "text", "number", "flag", "word"
 TEXTS, NUMBERS, NAMED_TEXTS = "texts", "numbers", "named texts"
 NOT_GIVEN = {"", "null", "None", "none"}
+_NAMES_A_SLIDE = {"query"}  # which may be called None
 
 # Each id once, with the same meaning in all configs. After the bar: ids that may be left open (null).
 _IDS = {
@@ -48,7 +49,7 @@ def read_word(name: str, word: str, shown: str = "") -> Any:
     """What a word that was given for an id stands for. Nothing is evaluated, and no reference is followed.
 
     A text is the word itself, whatever it looks like. ``null``, ``None``, ``none`` and an empty word leave an id open
-    that may be.
+    that may be, but for the name of a slide.
 
     Args:
         name: an id of :data:`KIND_OF`.
@@ -59,7 +60,7 @@ def read_word(name: str, word: str, shown: str = "") -> Any:
         SettingError: the word is nothing of the kind; the message has id, word, and the form that works.
     """
     kind = KIND_OF[name]
-    if name in MAY_BE_OPEN and word in NOT_GIVEN:
+    if name in MAY_BE_OPEN and word in NOT_GIVEN and not (word and name in _NAMES_A_SLIDE):
         return None
     try:
         return _READERS[kind](word)

@@ -54,6 +54,7 @@ def tops():
             "network",
             "network_def",
             "rank",
+            "run",
             "world_size",
             "sizes",
             "training",
@@ -92,8 +93,8 @@ def test_a_text_arrives_as_it_was_typed(start, word):
 @pytest.mark.parametrize("word", ["null", "None", "none", ""])
 def test_an_open_id_stays_open(start, word):
     """`--model_path null` wrote files called null and null.json; a folder called null is given as ./null."""
-    got = start("--slide_table", word, "--query", word)
-    assert got["slide_table"] is None and got["query"] is None
+    got = start("--slide_table", word, "--label", word)
+    assert got["slide_table"] is None and got["label"] is None
     assert start("--slide_table", "./null")["slide_table"] == "./null"
     if word:
         assert start("--dataset_dir", word)["dataset_dir"] == word, "this id is never open"
@@ -288,3 +289,9 @@ def test_a_word_is_read_by_its_kind_alone():
     for name, word in (("seed", "9" * 5000), ("classes", "[" * 500), ("encoders", "{" * 500)):
         with pytest.raises(BundleError, match=f"^--{name} is "):
             read_word(name, word)
+
+
+def test_a_slide_may_be_called_none(start):
+    """An id is left open by the word, a slide of that name is still found."""
+    got = start("--query=None", "--label=None")
+    assert (got["query"], got["label"]) == ("None", None)
