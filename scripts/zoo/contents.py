@@ -11,6 +11,7 @@ FOLDERS = (*("bundle", "configs", "docs"), *("scripts/deploy_app", "scripts/mona
 FILES = (
     *("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml"),
     *("models/README.md", "models/demo_patch_encoder.pt"),
+    *("models/tissue_region_encoder.pt", "models/tissue_region_encoder.json"),
     # What measures, tests and packages needs the repository, and stays there.
     *("scripts/check_slides", "scripts/demo", "scripts/estimate", "scripts/label", "scripts/search", "scripts/setup"),
 )
