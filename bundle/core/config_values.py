@@ -48,7 +48,8 @@ def _is_plain(node: ast.AST, joins_texts: bool) -> bool:
     if isinstance(node, ast.Pow | ast.LShift):
         return False
     if isinstance(node, ast.Call):
-        return ast.unparse(node.func) in _CALLED and all(_is_plain(argument, False) for argument in node.args)
+        is_known = ast.unparse(node.func) in _CALLED and not node.keywords
+        return is_known and all(_is_plain(argument, False) for argument in node.args)
     if isinstance(node, ast.Attribute):
         return node.attr == "type" and _is_plain(node.value, False)
     if isinstance(node, ast.Subscript):

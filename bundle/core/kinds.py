@@ -114,7 +114,10 @@ def _named_texts(word: str) -> dict[str, str] | str:
     body = _body(word)
     if not isinstance(body, ast.Dict) or None in body.keys:
         raise ValueError
-    return {_written(key, word): _written(item, word) for key, item in zip(body.keys, body.values, strict=True) if key}
+    names = [_written(key, word) for key in body.keys if key]
+    if len(set(names)) < len(names):
+        raise _WordError("a name stands there twice; give each its own.")
+    return dict(zip(names, (_written(item, word) for item in body.values), strict=True))
 
 
 def _numbers(word: str) -> list[int | float] | int | float:

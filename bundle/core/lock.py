@@ -23,7 +23,9 @@ LOCK = ".writer.lock"
 MARKER = ".writer.marker"  # where the file system has no locks: there while somebody writes
 _NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_AS_IT_IS = getattr(os, "O_NOFOLLOW", 0)  # never what a link of somebody else's leads to
 _log = logging.getLogger(__name__)
+_held: set[int] = set()  # handles; a forked process closes its copies, or it would hold the locks for longer
 
 
 @contextmanager
@@ -49,7 +51,8 @@ def writer_lock(folder: Path, what: str, setting: str, meanwhile: str = "", wait
         yield
         return
     with ExitStack() as held:
-        held.callback(os.close, handle)
+        _held.add(handle)
+        held.callback(_close, handle)
         if waits:
             _wait(handle, folder, what)
         if not _lock(handle, folder, what, setting, meanwhile):
@@ -64,18 +67,35 @@ def _open(folder: Path, what: str, setting: str) -> int | None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
         with suppress(OSError):  # another user's, who may have closed it to others
             os.fchmod(handle, 0o666)
         return handle
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BundleError(f"{folder / LOCK} is a link, which no lock of ours is: remove it.") from error
         if error.errno not in _NOT_OURS_TO_WRITE:
             raise BundleError(
                 f"the {what} cannot be written to {folder} ({error.strerror}): make room, or choose another {setting}."
             ) from error
     with suppress(OSError):
-        return os.open(folder / LOCK, os.O_RDONLY)
+        return os.open(folder / LOCK, os.O_RDONLY | _AS_IT_IS)
     return None
+
+
+def _close(handle: int) -> None:
+    if handle in _held:
+        _held.remove(handle)
+        os.close(handle)
+
+
+def _close_copies() -> None:
+    for handle in list(_held):
+        _close(handle)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_copies)
 
 
 def _wait(handle: int, folder: Path, what: str) -> None:

@@ -110,7 +110,7 @@ class SlideJob:
         is_plain = isinstance(error, BundleError | str)
         reason = str(error) if is_plain else f"{type(error).__name__}: {error}"
         if self.is_another and "overwritten" not in reason:
-            reason = f"{self.source.name} was overwritten while it was read. {reason}"
+            reason = f"{self.source.name} was overwritten, or has gone, while it was read. {reason}"
         self.status, self.error = "failed", readable(reason)
         self._stop_clock()
         logger.warning("slide %s failed: %s", self.slide_id, self.error)

@@ -125,8 +125,8 @@ class LabelSettings:
         for path, name in weights:
             if not path.is_file():
                 raise BundleError(
-                    f"there are no weights at {path}. Give others (--conf {name} FILE), or make some: scripts/demo on "
-                    "synthetic slides, or the five steps of README.md on your own."
+                    f"there are no weights at {path}. Give others (--conf {name} FILE), or make some of your own "
+                    "slides by the steps of README.md."
                 )
         for path in self.train_configs:
             if not path.is_file():

@@ -98,11 +98,16 @@ class TokenFile:
         stored = self.header.attributes.pop(HEADER, None)
         if verify == "never":
             return RegionChecks(self.path, None, len(self), verify)
-        checksums = own_dataset(file, REGION_CHECKSUMS, self.path, "u")[:] if REGION_CHECKSUMS in file else None
+        checksums = None
+        if REGION_CHECKSUMS in file:
+            dataset = own_dataset(file, REGION_CHECKSUMS, self.path, "u")
+            if dataset.shape != (len(self),):  # before memory is taken for it
+                raise damaged_header(self.path)
+            checksums = dataset[:]
         if stored is not None or checksums is not None:
             # copies that other tools make of what they know are good; a name with a changed letter is not
             is_copy = checksums is None and set(file) == {"features", "coords", "mask"}
-            is_whole = is_copy or (checksums is not None and checksums.shape == (len(self),))
+            is_whole = is_copy or checksums is not None
             if not is_whole or stored != token_header_checksum(
                 self.header.attributes, file["features"], self.coords, self.mask
             ):

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from ..core import as_bool
 from ..networks import Encoder
+from ..parallel import outlive_signals
 from ..storage import collate_regions
 from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop
 
@@ -61,7 +62,11 @@ class RegionFeatures:
 
     def _embed(self, dataset: Dataset) -> Tensor:
         loader = DataLoader(
-            dataset, batch_size=self.batch_size, num_workers=self.num_workers, collate_fn=collate_regions
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            collate_fn=collate_regions,
+            worker_init_fn=outlive_signals,
         )
         features = []
         quiet = len(loader) < 50 or idist.get_rank() != 0

@@ -135,6 +135,7 @@ def test_other_kinds_are_what_they_say(start, words, got):
         (["--dataset_dir", "%seed"], r"--dataset_dir is '%seed'.* give a path as \./%seed"),
         (["--classes", "[a b]"], r"--classes is '\[a b\]'; give a list with its items in quotes: \"\['one','two'\]\""),
         (["--classes", "a,b#c"], "give a list with its items in quotes"),
+        (["--encoders", "{'a':'x','a':'y'}"], "a name stands there twice"),
         (["--encoders#SLPD", "@x"], "--encoders#SLPD is '@x'; give the whole of --encoders, its items in quotes"),
     ],
 )  # fmt: skip
@@ -212,6 +213,8 @@ def test_python_s_users_are_as_safe(config, tmp_path):
         "amp"
     ] is True
     assert "seed is" in refused(python, config, seed=code) and "give a number" in refused(python, config, seed=code)
+    for hidden in (f"$int(x={code[1:]})", f"$int(**{code[1:]})"):
+        assert "seed is" in refused(python, config, seed=hidden)
     assert "give it as a text" in refused(python, config, label=2001)
     assert "pathlib.Path" in refused(python, config, dataset_dir="a#b")
     assert not (tmp_path / "ran").exists()

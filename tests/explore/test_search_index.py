@@ -385,6 +385,37 @@ def test_a_file_system_without_locks_has_markers(tmp_path, monkeypatch):
         update(tmp_path)
 
 
+def test_a_forked_process_does_not_hold_the_lock(tmp_path):
+    """Workers that outlive the writer would keep everybody out of the folder; a child that ends gives nothing back."""
+    with writer_lock(tmp_path, "test", "folder"):
+        waits, ready = os.pipe()
+        here, there = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(ready)
+            os.write(there, b"x")
+            os.read(waits, 1)
+            os._exit(0)
+        os.read(here, 1)
+        with pytest.raises(BundleError, match="is being written"), writer_lock(tmp_path, "test", "folder"):
+            pass
+    with writer_lock(tmp_path, "test", "folder"):
+        pass
+    os.close(ready)
+    os.waitpid(child, 0)
+    for end in (waits, here, there):
+        os.close(end)
+
+
+def test_a_link_in_the_lock_s_place_is_refused(tmp_path):
+    """What it leads to would be emptied."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(BundleError, match="is a link"), writer_lock(tmp_path, "test", "folder"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_another_users_lock_file_is_enough(tmp_path, monkeypatch):
     """It can be read only: the lock is taken all the same. A folder in which none can be made holds up nobody who has
     nothing to write."""

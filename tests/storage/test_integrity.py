@@ -225,3 +225,12 @@ def test_masks_beyond_measure_take_no_memory(path):
         file.create_dataset("mask", (1 << 40, 16, 16), "?", chunks=(64, 16, 16))
     with pytest.raises(BundleError, match="slide_0.h5 is refused: its 'mask' says"):
         TokenFile(path)
+
+
+def test_checksums_beyond_measure_take_no_memory(path):
+    """A sparse data set of 2^40 numbers in a file of some kB; the rest of a folder is read all the same."""
+    with h5py.File(path, "a") as file:
+        del file["region_checksums"]
+        file.create_dataset("region_checksums", (1 << 40,), "u4", chunks=(1024,))
+    with pytest.raises(BundleError, match="slide_0.h5 is damaged"):
+        TokenFile(path)

@@ -1,8 +1,10 @@
 """A run that is told to stop, or killed, within an epoch: what it was is what it becomes."""
 
 import csv
+import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -113,18 +115,41 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(tokens, unbroken, tmp_path
     assert (tmp_path / "model.pt").exists()
 
 
-def test_a_batch_that_ended_workers_owe_is_no_failure(tokens, unbroken, tmp_path):
-    """Slurm tells reading processes as well: the signal is heard while the next batch is waited for, in vain."""
+def test_reading_processes_are_told_too_and_stay(tokens, unbroken, tmp_path):
+    """Slurm tells every process of a job, in the middle of a step as well; workers that end would end the run."""
+    started = []
 
-    def end_workers(engine):
+    def tell_all(engine):
+        started.extend(multiprocessing.active_children())
+        for process in started:
+            os.kill(process.pid, signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
-        raise RuntimeError("DataLoader worker exited unexpectedly")
+        time.sleep(0.3)  # they would be gone by now
 
     with pytest.raises(SystemExit):
-        train(tokens, tmp_path, event=Events.GET_BATCH_STARTED, at=2, do=end_workers)
+        train(tokens, tmp_path, at=2, do=tell_all, num_workers=2)
+    assert len(started) == 2
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 2
+    for process in started:  # the run wants them no more
+        process.terminate()
+        process.join(10)
+        assert process.exitcode is not None
     train(tokens, tmp_path, resume=True)
     assert differences(end_of(tmp_path), unbroken) == []
+
+
+def test_what_is_not_finite_is_not_written(tokens, tmp_path):
+    """The file of before stays: from a checkpoint of NaN no run could go on."""
+
+    def spoil(engine):
+        with torch.no_grad():
+            next(engine.network.parameters()).fill_(torch.nan)
+
+    with pytest.raises(Exception, match="loss is nan"):
+        train(tokens, tmp_path, at=5, do=spoil, checkpoint_minutes=1e-9)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert saved["trainer"]["iteration"] == 4
+    assert all(bool(value.isfinite().all()) for value in saved["student"].values())
 
 
 def test_a_run_told_in_its_last_step_is_complete(tokens, unbroken, tmp_path):

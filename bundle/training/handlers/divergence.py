@@ -20,7 +20,7 @@ _EVERY = 50  # iterations between looks at the loss on a GPU: each look waits fo
 _MOST_NAMED = 16  # regions of a batch
 _TRY = (
     "Try a lower --lr, a longer --lr_warmup_epochs, a larger --batch_size; if it persists, look whether the input "
-    "holds what it should. last.pt is of the epoch before; after a collapse, epoch_NNNN.pt may be healthier."
+    "holds what it should. last.pt is of before; after a collapse, epoch_NNNN.pt may be healthier."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -13,9 +14,10 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from torch import nn
 
 from ...core import ENDING, as_number
-from ...parallel import sum_over_ranks
+from ...parallel import sum_over_ranks, want_workers
 from .ending import when_over
 from .midway import is_midway
 from .run_state import RunState
@@ -30,9 +32,8 @@ class StopHandler:
 
     On SIGTERM or SIGUSR1 (what Slurm and Kubernetes send before they kill) the run is saved after the iteration that is
     under way and the process ends with status 128 + signal; with several processes after at most 10 iterations, on
-    whichever of them it came. Where reading workers were told as well, one process saves what it has done without the
-    batch that they owe; several go on from the last checkpoint. The last epoch's end is no place to stop: the weights
-    are exported first.
+    whichever of them it came. What is not finite is not written. The last epoch's end is no place to stop: the weights
+    are exported first, and whoever listened before hears the signal then.
 
     Args:
         run_state: what is written.
@@ -61,7 +62,7 @@ class StopHandler:
         if not is_midway(engine) or (not is_alone and engine.state.iteration % _EVERY):
             return
         told, is_due = self._agreed(engine)
-        if told or is_due:
+        if (told or is_due) and self._is_sound(engine):
             self.run_state.save(engine, self.run_state.last.name)
             self._saved_at = time.monotonic()
         if told:
@@ -76,21 +77,26 @@ class StopHandler:
         told, due = sum_over_ranks(wishes).tolist()
         return told > 0, due > 0
 
+    def _is_sound(self, engine: Engine) -> bool:
+        """The same on all ranks: loss and weights are."""
+        networks = [thing for thing in self.run_state.objects.values() if isinstance(thing, nn.Module)]
+        weights = [parameter for network in networks for parameter in network.parameters()]
+        return math.isfinite(float(engine.state.output["loss"])) and all(bool(w.isfinite().all()) for w in weights)
+
     def _end(self, engine: Engine, error: BaseException | None) -> None:
-        """The system tells reading workers, too, which end at once: the batch that does not come is no failure."""
+        want_workers(False)
+        listeners = dict(self._before)
         while self._before:
             signal.signal(*self._before.popitem())
-        is_owed = isinstance(error, Exception) and engine.state.batch is None
-        if self.signal and is_owed and idist.get_world_size() == 1:
-            if is_midway(engine):
-                self.run_state.save(engine, self.run_state.last.name)
-            self._stop(engine)
+        if error is None and self.signal and callable(listeners.get(self.signal)):
+            signal.raise_signal(self.signal)
 
     def _start(self, engine: Engine) -> None:
         self.signal, self._saved_at = 0, time.monotonic()
         if threading.current_thread() is threading.main_thread():  # no other may listen
             self._before = {number: signal.signal(number, self._hear) for number in ENDING}
             when_over(engine, partial(self._end, engine))
+            want_workers(True)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
@@ -104,14 +110,16 @@ class StopHandler:
     def _stop(self, engine: Engine) -> None:
         number = self.signal or signal.SIGTERM
         done = engine.state.iteration - engine.state.epoch_length * (engine.state.epoch - 1)
+        last = self.run_state.last
         _log.warning(
-            "stopped by %s after iteration %d of %d in epoch %d of %d, all of which is in %s: the same command goes on "
-            "with --resume true.",
+            "stopped by %s after iteration %d of %d in epoch %d of %d. %s",
             signal.Signals(number).name,
             done,
             engine.state.epoch_length,
             engine.state.epoch,
             engine.state.max_epochs,
-            self.run_state.last,
+            f"{last} is there to go on from: the same command, training with --resume true."
+            if last.exists()
+            else "Nothing had been written down yet.",
         )
         raise SystemExit(128 + number)

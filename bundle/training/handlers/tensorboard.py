@@ -66,7 +66,8 @@ class TensorBoardHandler:
             self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=30)
         except OSError as error:
             self._give_up(error)
-        self._write_record(engine)  # epoch 0: the untrained encoder
+        if engine.state.iteration == 0:  # the untrained encoder; a resumed run has told it
+            self._write_record(engine)
 
     def _write_losses(self, engine: Engine) -> None:
         for name, value in engine.state.output.items():

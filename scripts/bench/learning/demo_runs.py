@@ -142,14 +142,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    cohorts = {int(path.name.removeprefix("cohort_")): path for path in sorted(folder.glob("cohort_*"))}
     runs: dict[str, dict[int, History]] = {}
     for path in sorted(folder.glob("*-*/history.csv")):
         kind, _, seed = path.parent.name.rpartition("-")
-        runs.setdefault(kind, {})[int(seed)] = read_history(path)
+        if int(seed) in cohorts:  # runs of other slides may lie there
+            runs.setdefault(kind, {})[int(seed)] = read_history(path)
     if not runs:
         raise SystemExit(f"no <kind>-<seed>/history.csv in {folder}")
     print(learning_table({kind: list(histories.values()) for kind, histories in runs.items()}))
-    cohorts = {int(path.name.removeprefix("cohort_")): path for path in sorted(folder.glob("cohort_*"))}
     aucs = aucs_of(runs, {seed: rivals_without_encoder(path) for seed, path in cohorts.items()})
     print(seeds_table(aucs))
     if "SLPD" in runs:
