@@ -13,7 +13,7 @@ from cohorts import write_cohort
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from bundle.core import BundleError, as_number
+from bundle.core import ENDING, BundleError, as_number
 from bundle.core.lock import writer_lock
 from bundle.training import RunState, StopHandler
 
@@ -78,6 +78,15 @@ def differences(a, b, path=""):
     if isinstance(a, list | tuple) and len(a) == len(b):
         return [found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{path}/{i}")]
     return [] if a == b else [path]
+
+
+@pytest.fixture(autouse=True)
+def listeners():
+    """Of before and afterwards; in between nobody listens, as when a run begins."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    yield
+    for number, listener in before.items():
+        signal.signal(number, listener)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +162,11 @@ def test_what_is_not_finite_is_not_written(tokens, tmp_path):
 
 
 def test_a_run_told_in_its_last_step_is_complete(tokens, unbroken, tmp_path):
-    """It has nothing to go on with, so its weights are exported first."""
+    """It has nothing to go on with, so its weights are exported first; whoever listened before is told then."""
+    heard = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append((number, (tmp_path / "model.pt").exists())))
     train(tokens, tmp_path, at=6, do=told(signal.SIGTERM))
+    assert heard == [(signal.SIGTERM, True)]
     assert (tmp_path / "model.pt").exists()
     assert differences(end_of(tmp_path), unbroken) == []
 
