@@ -51,44 +51,41 @@ def cohorts(tmp_path_factory):
     return root
 
 
-def evaluated(cohorts, dataset, output, **ids):
-    """`evaluating` to its end."""
+def run(config, cohorts, dataset, **ids):
+    """A config to its end."""
     made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "evaluate.yaml"),
+        config_file=str(ROOT / "configs" / config),
         workflow_type="infer",
         logging_file=False,
         bundle_root=str(ROOT),
         dataset_dir=str(cohorts / dataset),
+        device="cpu",
+        **ids,
+    )
+    made.initialize()
+    made.run()
+
+
+def evaluated(cohorts, dataset, output, **ids):
+    """`evaluating` to its end."""
+    run(
+        "evaluate.yaml",
+        cohorts,
+        dataset,
         slide_table=str(cohorts / "table.csv"),
         output_dir=str(output),
         encoders={"SLPD": str(cohorts / "model.pt")},
         train_fractions=[1.0],
         n_bootstrap=100,
         n_folds=3,
-        device="cpu",
         **ids,
     )
-    made.initialize()
-    made.run()
 
 
 def inferred(cohorts, output, head, dataset="b_tokens", **ids):
     """`inferring` with a head, to its end: rows of predictions.csv."""
     ids = {"region_encoder_ckpt": str(cohorts / "model.pt"), "slide_table": str(cohorts / "table.csv"), **ids}
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "inference.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(cohorts / dataset),
-        output_dir=str(output),
-        head=str(head),
-        attention=False,
-        device="cpu",
-        **ids,
-    )
-    made.initialize()
-    made.run()
+    run("inference.yaml", cohorts, dataset, output_dir=str(output), head=str(head), attention=False, **ids)
     return read(output / "predictions.csv")
 
 

@@ -24,6 +24,11 @@ _TRY = (
 )
 
 
+def has_finite_weights(network: nn.Module) -> bool:
+    """No parameter is NaN or infinite; waits for the device."""
+    return all(bool(parameter.isfinite().all()) for parameter in network.parameters())
+
+
 class DivergenceHandler:
     """Raises when the loss is not finite, or when the teacher has collapsed for some epochs in a row.
 
@@ -73,7 +78,7 @@ class DivergenceHandler:
         record = engine.state.record
         if not math.isfinite(record["loss"]):
             raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
-        if self.network is not None and not all(bool(p.isfinite().all()) for p in self.network.parameters()):
+        if self.network is not None and not has_finite_weights(self.network):
             raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
         for watch in self.watches:
             watch(record)

@@ -18,6 +18,7 @@ from torch import nn
 
 from ...core import ENDING, as_number
 from ...parallel import sum_over_ranks, want_workers
+from .divergence import has_finite_weights
 from .ending import when_over
 from .midway import is_midway
 from .run_state import RunState
@@ -80,15 +81,13 @@ class StopHandler:
     def _is_sound(self, engine: Engine) -> bool:
         """The same on all ranks: loss and weights are."""
         networks = [thing for thing in self.run_state.objects.values() if isinstance(thing, nn.Module)]
-        weights = [parameter for network in networks for parameter in network.parameters()]
-        return math.isfinite(float(engine.state.output["loss"])) and all(bool(w.isfinite().all()) for w in weights)
+        return math.isfinite(float(engine.state.output["loss"])) and all(map(has_finite_weights, networks))
 
     def _end(self, engine: Engine, error: BaseException | None) -> None:
         want_workers(False)
-        listeners = dict(self._before)
         while self._before:
             signal.signal(*self._before.popitem())
-        if error is None and self.signal and callable(listeners.get(self.signal)):
+        if error is None and self.signal and callable(signal.getsignal(self.signal)):
             signal.raise_signal(self.signal)
 
     def _start(self, engine: Engine) -> None:
