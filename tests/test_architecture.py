@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "bottom": ("cohort", "core", "pages", "parallel"),
     "middle": ("heads", "networks", "prototypes", "slides", "storage"),
-    "top": ("comparing", "demo", "evaluation", "explore", "pipelines", "serving", "training"),
+    "top": ("comparing", "console", "demo", "evaluation", "explore", "pipelines", "serving", "training"),
 }
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS.values()) for room in rooms}
 TOP = len(FLOORS) - 1

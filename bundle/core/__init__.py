@@ -7,6 +7,7 @@ from .errors import BundleError, SettingError, SlideError
 from .history import read_history
 from .kinds import KIND_OF
 from .lock import writer_lock
+from .progress import Progress
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .searching import files_below, readable, tells_no_names_apart
@@ -19,6 +20,7 @@ __all__ = [
     "DAMAGED_FILE",
     "ENDING",
     "KIND_OF",
+    "Progress",
     "Replacement",
     "SettingError",
     "SlideError",

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-
 from .errors import BundleError
 
 _HOST = socket.gethostname().replace(".", "_")  # one word of a temporary name, so that no other machine's ends with it
@@ -116,6 +114,8 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     Raises:
         BundleError: the file cannot be written (disk full, no permission); the temporary file is gone then.
     """
+    import torch  # takes seconds, which a command that is mistyped need not wait
+
     with _lasting(Path(path)) as part, part.open("wb") as file:
         torch.save(obj, file)
 

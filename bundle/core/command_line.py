@@ -1,5 +1,7 @@
 """What happens first in every run: the command line is checked, errors are made readable, numbers are seeded."""
 
+from __future__ import annotations
+
 import ast
 import difflib
 import inspect
@@ -10,15 +12,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
 from .kinds import NOT_GIVEN
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
+
+if TYPE_CHECKING:
+    import torch
 
 _WEIGHTS = {"patch_encoder_ckpt", "second_encoder_ckpt", "region_encoder_ckpt"}
 _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
@@ -47,6 +50,8 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu", typed: Values
     if typed is not None and typed.mistake:
         raise SettingError(typed.mistake)
     check_device(device)
+    import torch
+
     torch.manual_seed(as_whole(seed, "seed"))
 
 

@@ -1,13 +1,16 @@
 """Settings as they arrive from a command line or a YAML file: flags, numbers, devices, folders to write to."""
 
+from __future__ import annotations
+
 import math
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .errors import BundleError, SettingError
+
+if TYPE_CHECKING:
+    import torch
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0", "none", ""}
@@ -67,6 +70,8 @@ def check_device(device: torch.device | str | int) -> None:
     Raises:
         BundleError: there is no such kind of device, or none of it on this machine.
     """
+    import torch  # takes seconds, which a command that is mistyped need not wait
+
     try:
         wanted = torch.device(device)
     except (RuntimeError, TypeError) as error:

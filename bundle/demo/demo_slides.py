@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError
+from ..core import BundleError, Progress
 from .arrangements import CELL_UM, TASKS
 from .fields import Floats, smooth_noise
 from .layout import REGION_UM, Layout, draw_layout
@@ -155,13 +155,15 @@ def _draw_and_write(job: tuple[Path, DemoSlide, float]) -> None:
 def _draw_all(jobs: list[tuple[Path, DemoSlide, float]], n_workers: int) -> None:
     n_workers = min(n_workers, len(jobs))
     if n_workers <= 1:
-        for job in jobs:
+        for job in Progress(jobs, "drawing", unit="slide"):
             _draw_and_write(job)
         return
     # Forked workers need no importable __main__ (notebooks, `python -`), and only numpy, scipy and Pillow run in them.
     context = get_context("fork" if "fork" in get_all_start_methods() else None)
     with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
-        list(pool.map(_draw_and_write, jobs))  # the first error is raised here
+        list(
+            Progress(pool.map(_draw_and_write, jobs), "drawing", len(jobs), unit="slide")
+        )  # the first error is raised here
 
 
 def _n_cores() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cohort import PatientRows, SlideTable, SplitFile, check_splits, patient_folds, pool_patients, read_splits
+from ..cohort import PatientRows, SlideTable, Split, SplitFile, check_splits, patient_folds, pool_patients, read_splits
 from ..core import BundleError, as_bool, as_whole
 
 TASKS = ("auto", "classification", "ordinal", "survival")
@@ -91,7 +91,7 @@ def _sites(table: SlideTable, slide_ids: Sequence[str], site: str | None) -> lis
 
 def evaluation_splits(
     rows: EvaluationRows,
-    n_folds: int = 10,
+    n_folds: int | str = 10,
     splits: str | Path | None = None,
     preserve_sites: bool = False,
     seed: int = 0,
@@ -100,7 +100,7 @@ def evaluation_splits(
 
     Args:
         rows: patients and targets.
-        n_folds: at least 2; not used where there is a file.
+        n_folds: at least 2; ``auto``: 10, or as many as the patients allow; not used where there is a file.
         splits: CSV, see :func:`bundle.cohort.read_splits`; None: folds.
         preserve_sites: no site on both sides of a fold.
         seed: of the folds.
@@ -116,10 +116,28 @@ def evaluation_splits(
         if keeps_sites and not any(patients.sites):
             raise BundleError("preserve_sites is true, but no slide has a site: fill the slide table's column site.")
         sites = patients.sites if keeps_sites else None
-        n_folds = as_whole(n_folds, "n_folds", 2)
-        found = SplitFile(patient_folds(rows.targets, n_folds, as_whole(seed, "seed"), sites, names), "folds")
+        most = 10 if n_folds == "auto" else as_whole(n_folds, "n_folds", 2)
+        fewest = 2 if n_folds == "auto" else most
+        found = SplitFile(_folds(rows.targets, most, fewest, as_whole(seed, "seed"), sites, names), "folds")
     notes = check_splits(found.splits, rows.targets, names, patients.sites)
     return SplitFile(found.splits, found.kind, [*found.notes, *notes])
+
+
+def _folds(
+    targets: NDArray[Any],
+    most: int,
+    fewest: int,
+    seed: int,
+    sites: Sequence[str | None] | None,
+    names: Sequence[str] | None,
+) -> list[Split]:
+    """The most folds that the patients allow."""
+    try:
+        return patient_folds(targets, most, seed, sites, names)
+    except BundleError:
+        if most == fewest:
+            raise
+        return _folds(targets, most - 1, fewest, seed, sites, names)
 
 
 def _class_rows(

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
-from ..core import BundleError, as_number, as_whole, check_folder
+from ..core import BundleError, Progress, as_number, as_whole, check_folder
 from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
 from .features.split_features import SplitFeatures, vectors_of
@@ -223,7 +222,7 @@ class SlideEvaluation:
         found = []
         total = len(self._ways) * len(self.train_fractions) * len(self.splits.splits)
         # thousands of small fits, in which threads wait for one another: several times the time on two busy cores
-        with threadpool_limits(1), tqdm(total=total, desc="protocols", unit="fit", disable=None) as bar:
+        with threadpool_limits(1), Progress(total=total, desc="protocols", unit="fit") as bar:
             for way in self._ways:
                 of_way = []
                 for inputs, splits in self._for_splits.inputs(way.encoder, way.features):

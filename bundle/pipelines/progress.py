@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from ignite.engine import Engine, Events
-from tqdm.auto import tqdm
+
+from ..core import Progress
 
 
 class TokenProgressHandler:
@@ -13,10 +14,10 @@ class TokenProgressHandler:
     Args:
         what: what is being done, for the bar.
         unit: what is counted, in words.
-        disable: True hides the bar, False shows it always, None shows it on a terminal only.
+        disable: True hides the bar; else it is one on a terminal, and a line now and then elsewhere.
     """
 
-    def __init__(self, what: str = "tokenizing", unit: str = "patches", disable: bool | None = None) -> None:
+    def __init__(self, what: str = "tokenizing", unit: str = "patches", disable: bool = False) -> None:
         self.what, self.unit, self.disable = what, unit, disable
         self._bar: Any = None
         self._started_s = 0.0
@@ -36,7 +37,7 @@ class TokenProgressHandler:
 
     def _start(self, engine: Any) -> None:
         self._started_s = time.monotonic()
-        self._bar = tqdm(
+        self._bar = Progress(
             total=engine.progress.total,
             desc=self.what,
             disable=self.disable,

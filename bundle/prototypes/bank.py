@@ -9,9 +9,8 @@ import ignite.distributed as idist
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
-from tqdm.auto import tqdm
 
-from ..core import BundleError
+from ..core import BundleError, Progress
 from ..parallel import hand_over, own_slides, sum_over_ranks
 from .faiss_clusters import faiss_kmeans
 from .kmeans import Clusters, batched_kmeans
@@ -175,7 +174,7 @@ class PrototypeBank:
             match=self.matching,
             share=share,
             progress=partial(
-                tqdm, desc="matching slides", delay=_PROGRESS_AFTER, leave=False, disable=share[0] > 0 or None
+                Progress, desc="matching slides", delay=_PROGRESS_AFTER, leave=False, disable=share[0] > 0 or None
             ),
         )
         self.neighbors = merged_neighbors(Neighbors(*(idist.all_gather(each[None].contiguous()) for each in found)))

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from ..cohort import SlideRef, SlideTable
-from ..core import BundleError, SlideError, as_bool, as_whole
+from ..core import BundleError, Progress, SlideError, as_bool, as_whole
 from .regions import SlideRegions, read_patches
 from .settings import ReadSettings
 from .slide import Slide
@@ -60,7 +59,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         self._table = SlideTable({}) if table is None else table
         self._slides: list[SlideRef] = []
         places, reasons = [], []
-        for ref in tqdm(slides, desc="tissue", unit="slide", leave=False, disable=None):
+        for ref in Progress(slides, desc="tissue", unit="slide", leave=False):
             try:
                 found = self._places_in(ref, n_patches, seed)
             except BundleError as error:
@@ -125,7 +124,7 @@ class PatchDataset(Dataset[dict[str, Any]]):
         starts = np.flatnonzero((np.diff(self._places[:, :3], axis=0, prepend=-(2**40)) != 0).any(1))
         kept = np.ones(len(self), bool)
         groups = np.split(np.arange(len(self)), starts[1:])
-        for group in tqdm(groups, desc="patches", unit="region", leave=False, disable=None):
+        for group in Progress(groups, desc="patches", unit="region", leave=False):
             try:
                 cache[group] = self._patches(group, torch.get_num_threads())
             except SlideError as error:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from ..core import BundleError
+from ..core import BundleError, Progress
 
 logger = logging.getLogger(__name__)
 _CHOICES = ("auto", "device", "memory", "none")
@@ -88,7 +87,7 @@ class DeviceCache:
     def _fill(self) -> None:
         is_quiet = True if os.environ.get("RANK", "0") != "0" else None  # None: shown on a terminal only
         n = len(self._tokens)
-        with tqdm(total=n, desc=f"tokens to {self._tokens.device}", unit="region", disable=is_quiet) as bar:
+        with Progress(total=n, desc=f"tokens to {self._tokens.device}", unit="region", disable=is_quiet) as bar:
             for start in range(0, n, _FILL_STEP):
                 regions = np.arange(start, min(start + _FILL_STEP, n))
                 part = self._make_batch(len(regions))

@@ -2,6 +2,7 @@
 
 from .handlers.checkpoint import CheckpointHandler, ResumeHandler
 from .handlers.divergence import DivergenceHandler
+from .handlers.epoch_bar import EpochBar
 from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
@@ -43,6 +44,7 @@ __all__ = [
     "DINOLoss",
     "Distillation",
     "DivergenceHandler",
+    "EpochBar",
     "EpochRecordHandler",
     "ExportHandler",
     "FreezeHandler",

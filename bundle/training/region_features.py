@@ -5,9 +5,8 @@ import torch
 from monai.networks.utils import eval_mode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm.auto import tqdm
 
-from ..core import as_bool
+from ..core import Progress, as_bool
 from ..networks import Encoder
 from ..parallel import outlive_signals
 from ..storage import collate_regions
@@ -71,7 +70,7 @@ class RegionFeatures:
         features = []
         quiet = len(loader) < 50 or idist.get_rank() != 0
         with eval_mode(self.encoder):
-            for batch in tqdm(loader, desc="teacher features", unit="batch", leave=False, disable=quiet):
+            for batch in Progress(loader, desc="teacher features", unit="batch", leave=False, disable=quiet):
                 tokens, mask = self._crop(batch)
                 with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
                     features.append(self.encoder.project(tokens.float(), mask).float())

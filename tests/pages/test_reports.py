@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from bundle.core import BundleError, read_history
-from bundle.demo.demo_summary import demo_summary
 from bundle.explore import PrototypePictures
 from bundle.explore.atlas import atlas_page, atlas_pictures
 from bundle.explore.atlas.atlas_pictures import kind_color
@@ -71,23 +70,6 @@ def test_a_run_is_plotted(tmp_path):
     rows = [{"epoch": 0, "knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
     plot_training(rows, tmp_path / "training.png")
     assert np.asarray(Image.open(tmp_path / "training.png")).std() > 5
-
-
-def test_the_demo_says_what_it_made_and_what_comes_next(tmp_path):
-    """Only what is there is named; the AUC of mean tokens, of the untrained encoder and of SLPD, with intervals."""
-    assert "AUC" not in demo_summary(tmp_path, tmp_path / "models")
-    for folder in ("slpd", "evaluation"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "slpd" / "prototypes.png").touch()
-    rows = ["tokens,auc,0.5,0.3,0.7", "untrained,auc,0.55,0.35,0.75", "SLPD,accuracy,0.8,0.7,0.9", "SLPD,auc,0.9,,"]
-    table = "\n".join(["encoder,metric,value,low,high", *rows])
-    (tmp_path / "evaluation" / "results.csv").write_text(table)
-    text = demo_summary(tmp_path, tmp_path / "models")
-    assert "prototypes.png" in text and "history.csv" not in text
-    said = {"mean patch token": "0.50  [0.30, 0.70]", "untrained region encoder": "0.55  [0.35, 0.75]"}
-    for title, numbers in {**said, "  SLPD": "0.90  [nan, nan]"}.items():
-        assert any(title in line and numbers in line for line in text.splitlines())
-    assert "tensorboard --logdir" in text
 
 
 def test_a_missing_history_is_named(tmp_path):

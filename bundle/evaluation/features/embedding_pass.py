@@ -11,8 +11,8 @@ from monai.inferers import Inferer
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, Subset
-from tqdm.auto import tqdm
 
+from ...core import Progress
 from ...storage import TokenDataset, collate_regions
 from .embedding_evaluator import EmbeddingEvaluator
 from .region_encoders import TOKENS, RegionEncoders
@@ -47,7 +47,7 @@ def embed_regions(
         For each part ``embedding`` and ``projection`` (L2-normalized) of its regions by encoder, float32.
     """
     total = sum(len(regions) for regions, _ in parts)
-    with tqdm(total=total, desc="embedding regions", unit="region", disable=None) as bar:
+    with Progress(total=total, desc="embedding regions", unit="region") as bar:
         for regions, names in parts:
             network = encoders.only([name for name in names if name != TOKENS])
             loader = DataLoader(

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ...cohort import SlideTable
-from ...core import BundleError, as_bool, as_whole
+from ...core import BundleError, Progress, as_bool, as_whole
 from ...prototypes import MergedSets, merge_sets
 from ...storage import Provenance, find_embeddings, read_embeddings
 from ..search.answer import RegionPlace
@@ -87,7 +86,7 @@ class CohortAtlas:
         vectors = merged.vectors[torch.from_numpy(order.copy())].numpy()
         kinds = [
             self._kind(number, _most_typical(number, vector, found, member, self.n_examples), slides, groups, tissue)
-            for number, vector in enumerate(tqdm(vectors, desc="kinds of tissue", leave=False, disable=None))
+            for number, vector in enumerate(Progress(vectors, desc="kinds of tissue", leave=False))
         ]
         cohesion = float(merged.similarity.nanmean())
         atlas = Atlas(kinds, slides, self.group_by if groups else "", cohesion, failed)
@@ -100,7 +99,7 @@ class CohortAtlas:
         failed: dict[str, str] = {}
         provenance: Provenance | None = None
         paths = find_embeddings(self.dataset_dir)
-        for path in tqdm(paths, desc="reading embeddings", leave=False, disable=None):
+        for path in Progress(paths, desc="reading embeddings", leave=False):
             try:
                 slide = read_embeddings(path, attention=False)
                 own = Provenance.of(slide.attributes)

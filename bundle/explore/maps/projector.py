@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
 from ...cohort import SlideTable
-from ...core import BundleError, Replacement, SettingError, as_whole, check_folder, remove_stale_parts
+from ...core import BundleError, Progress, Replacement, SettingError, as_whole, check_folder, remove_stale_parts
 from ...pages import RegionPicture
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 
@@ -85,7 +84,7 @@ class RegionProjector:
             chosen = np.random.default_rng(self.seed).choice(len(files), self.n_regions, replace=False)
             files = [files[i] for i in sorted(chosen)]
         points, per_slide = _Points(), max(1, self.n_regions // len(files))
-        for path in tqdm(files, desc="reading regions", unit="slide", disable=None):
+        for path in Progress(files, desc="reading regions", unit="slide"):
             try:
                 self._add(points, read_embeddings(path), per_slide)
             except BundleError as error:

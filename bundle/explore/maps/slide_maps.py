@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from ...cohort import MAPPED, SlideOutcome
-from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, write_text
+from ...core import BundleError, Progress, SettingError, as_bool, as_whole, check_folder, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_request import MapRequest, Thumbnail
@@ -84,7 +82,7 @@ class SlideMaps:
         """
         check_folder(self.output_dir, "maps", "output_dir")
         with self._workers() as drawn:
-            records = list(tqdm(drawn, "drawing maps", len(self.files), unit="slide", disable=None))
+            records = list(Progress(drawn, "drawing maps", len(self.files), unit="slide"))
         MAPPED.write(records, self.output_dir / "maps.csv", keeps_others=True)
         failed = [record for record in records if record.status == "failed"]
         if len(failed) == len(records):

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ...cohort import SlideTable
-from ...core import BundleError, as_bool, as_whole, writer_lock
+from ...core import BundleError, Progress, as_bool, as_whole, writer_lock
 from ...storage import Provenance, SlideEmbeddings, find_embeddings, read_embeddings
 from .catalog import Entry
 from .index import SearchIndex
@@ -117,7 +115,7 @@ class Indexer:
         entries: list[Entry] = []
         stems = {path.stem for path in stamps}
         file_of = {e.slide_id: e.file for e in index.catalog.entries if e is not None and e.file in stems}
-        for path in tqdm(paths, desc="indexing slides", leave=False, disable=None):
+        for path in Progress(paths, desc="indexing slides", leave=False):
             try:
                 slide = read_embeddings(path, attention=False)
                 index.check(slide)

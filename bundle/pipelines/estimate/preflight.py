@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ...cohort import SlideRef, SlideRow, SlideTable
+from ...core import Progress
 from ...slides import ReadSettings, Slide
 from ..checking.deep_look import find_regions
 from ..checking.look import Look, look_at, side_by_side
@@ -52,7 +52,5 @@ def look_at_slides(
 
 def _shown(looks: Iterator[Look], what: str, total: int) -> Iterator[Look]:
     """A bar on a terminal, a line every so often elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    if not is_terminal:
-        print(f"{what} of {total} slides ...", file=sys.stderr, flush=True)
-    yield from tqdm(looks, total=total, desc=what, unit="slide", leave=False, disable=not is_terminal)
+    print(f"{what} of {total} slides ...", file=sys.stderr, flush=True)
+    yield from Progress(looks, total=total, desc=what, unit="slide", leave=False)

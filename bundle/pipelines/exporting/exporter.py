@@ -9,11 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm.auto import tqdm
-
 from ... import __version__
 from ...cohort import SlideTable, is_file_name
-from ...core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts, write_bytes, write_text
+from ...core import (
+    BundleError,
+    Progress,
+    SettingError,
+    as_bool,
+    check_folder,
+    remove_stale_parts,
+    write_bytes,
+    write_text,
+)
 from ...storage import Provenance, embeddings_root
 from ..importing.layouts.tables import required
 from . import cohort_files, slide_files
@@ -82,7 +89,7 @@ class FeatureExporter:
         for folder in {file.path.parent for file in files}:
             remove_stale_parts(check_folder(folder, "exports", "output_dir"))
         made = []
-        for file in tqdm(files, "exporting", unit="file", disable=None):
+        for file in Progress(files, "exporting", unit="file"):
             if not self.overwrite and cohort_files.source_of(file.path) == file.source:
                 continue
             try:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from ...cohort import SlideTable
-from ...core import BundleError, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
+from ...core import BundleError, Progress, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
 from ...slides import find_slides
 from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
@@ -127,7 +126,7 @@ class FeatureImporter:
         try:
             looks = self._look_at_all()
             kinds = self._settle(looks)
-            for file in tqdm(own, desc="importing", unit="slide", disable=None):
+            for file in Progress(own, desc="importing", unit="slide"):
                 if file.slide_id in looks:
                     self._try(file, looks[file.slide_id], kinds)
         finally:

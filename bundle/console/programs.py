@@ -1,0 +1,34 @@
+"""Subcommands that are no config's: the estimate, and what serves slides to viewers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from ..core.errors import BundleError
+from .commands import ROOT
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """``slpd estimate``, ``slpd label``."""
+    return {"estimate": _estimate, "label": _label}[name](words)
+
+
+def _estimate(words: Sequence[str]) -> int:
+    import runpy
+
+    sys.argv = ["slpd estimate", *words]
+    try:
+        runpy.run_module("bundle.pipelines.estimate", run_name="__main__", alter_sys=False)
+    except SystemExit as told:
+        return told.code if isinstance(told.code, int) else int(told.code is not None)
+    return 0
+
+
+def _label(words: Sequence[str]) -> int:
+    """The start script, with this Python; this process becomes it."""
+    script = ROOT / "scripts" / "label"
+    if not script.is_file():
+        raise BundleError(f"there is no {script}: MONAI Label starts from a clone, or from a wheel, of the bundle.")
+    os.execvpe("bash", ["bash", str(script), *words], {**os.environ, "SLPD_PYTHON": sys.executable})

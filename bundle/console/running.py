@@ -1,0 +1,102 @@
+"""A subcommand's run: three lines before, the run, where things are and what comes next."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .commands import SUMMARIES, Command
+from .starting import equal_command, made_places, monai_words, run_here, run_shared
+from .talking import duration, quiet_run
+from .words import Words
+
+_SLIDES = {"check", "encoder", "tokenize"}
+_MOST_SHOWN = 20
+
+
+def run(command: Command, read: Words, values: Mapping[str, str], typed: Sequence[str], is_step: bool = False) -> int:
+    """Run a subcommand whose words are in order.
+
+    Args:
+        command: the subcommand.
+        read: its words; ``--dry_run`` only says what would be done.
+        values: ids with the words that they get.
+        typed: the words as they were typed.
+        is_step: of a chain, which says itself where things are.
+    """
+    words = monai_words(command, read, values)
+    if read.dry_run:
+        print("\n".join(_planned(command, read, values, words)))
+        return 0
+    if read.processes > 1 and "RANK" not in os.environ:
+        run_shared(command.name, typed, read.processes)
+    if is_step or os.environ.get("RANK", "0") != "0":
+        _run_at(words, read.verbose)
+        return 0
+    started = time.monotonic()
+    print("\n".join(_first_words(command, values)), flush=True)
+    _run_at(words, read.verbose)
+    print("\n".join(_last_words(command, values, time.monotonic() - started)), flush=True)
+    return 0
+
+
+def _run_at(words: Sequence[str], is_verbose: bool) -> None:
+    with quiet_run(is_verbose):
+        run_here(words if is_verbose else [*words, "--logging_file=False"])
+
+
+def _first_words(command: Command, values: Mapping[str, str]) -> list[str]:
+    source = values.get(command.first) or values.get("dataset_dir", "")
+    return [
+        f"slpd {command.name}: {SUMMARIES[command.name]}",
+        f"  from  {source}{_how_many(command, values)}",
+        f"  to    {', '.join(map(str, made_places(command, values)))}",
+    ]
+
+
+def _how_many(command: Command, values: Mapping[str, str]) -> str:
+    if command.name not in _SLIDES:
+        return ""
+    from ..slides import find_slides
+
+    n_slides = len(find_slides(values["dataset_dir"]))
+    return f" ({n_slides} slide{'s' * (n_slides != 1)})"
+
+
+def _last_words(command: Command, values: Mapping[str, str], seconds: float) -> list[str]:
+    lines = [f"done in {duration(seconds)}"]
+    lines += [f"  {place}" for place in made_places(command, values) if place.exists()]
+    shown = {
+        "SLIDES": values.get("slides_dir") or values.get("dataset_dir", "SLIDES"),
+        "TOKENS": values.get("tokens_dir") if "tokens_dir" in command.made else values.get("dataset_dir", "TOKENS"),
+    }
+    for number, step in enumerate(command.next):
+        line = " ".join(str(shown.get(word, word)) for word in step.split())
+        lines.append(f"{'next' if number == 0 else '    '}  {line}")
+    return lines
+
+
+def _planned(command: Command, read: Words, values: Mapping[str, str], words: Sequence[str]) -> list[str]:
+    """What would be read, made and overwritten, and the same run as MONAI's command."""
+    made = made_places(command, values)
+    lines = [f"slpd {command.name} would run", f"  {equal_command(words, read.processes)}", "read"]
+    for name, word in values.items():
+        if Path(word) not in made and Path(word).exists():
+            lines.append(f"  --{name} {word}{_how_many(command, values) if name == 'dataset_dir' else ''}")
+    lines.append("made, or gone on with")
+    for place in made:
+        lines.append(f"  {place}{_state(place)}")
+    return lines
+
+
+def _state(place: Path) -> str:
+    if not place.exists():
+        return " (new)"
+    if place.is_file():
+        return " (is there)"
+    n_files = sum(1 for _ in zip(range(_MOST_SHOWN + 1), place.rglob("*"), strict=False))
+    if not n_files:
+        return " (empty)"
+    return f" (is there, with {'more than ' * (n_files > _MOST_SHOWN)}{min(n_files, _MOST_SHOWN)} files)"

@@ -1,0 +1,92 @@
+"""Steps of a chain, each in a process of its own, forked from one that has imported MONAI already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from .commands import COMMANDS
+from .drawing import draw
+from .running import run
+from .talking import duration
+from .words import check_inputs, read_words, with_places
+
+Steps = Sequence[tuple[str, str, Sequence[str]]]  # subcommand, title, words
+
+
+def run_steps(steps: Steps, is_verbose: bool) -> int:
+    """Run steps until one fails.
+
+    Args:
+        steps: subcommand, what is said of it, its words.
+        is_verbose: whether each says all that it has to say.
+
+    Returns:
+        0, or the status of the step that failed; what the steps before it have made stays.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monai.bundle"])
+    for number, (command, title, words) in enumerate(steps, 1):
+        print(f"[{number}/{len(steps)}] {title}", flush=True)
+        started = time.monotonic()
+        process = context.Process(target=_step, args=(command, list(words), is_verbose), name=f"slpd {command}")
+        with _handing_on(process):
+            process.start()
+            process.join()
+        status = process.exitcode or 0
+        if status:
+            rest = "the same command goes on from here" if number > 1 else "nothing was made by later steps"
+            print(f"slpd: step {number}, {command}, ended with status {abs(status)}; {rest}.", file=sys.stderr)
+            return 128 - status if status < 0 else status
+        print(f"      {duration(time.monotonic() - started)}", flush=True)
+    return 0
+
+
+def _step(command: str, words: list[str], is_verbose: bool) -> None:
+    """A step in its own process; ends it with the step's status."""
+    try:
+        status = _run(command, words, is_verbose)
+    except SystemExit as told:
+        status = told.code if isinstance(told.code, int) else int(told.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # a run's own: it makes errors of users one message
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status:
+        sys.exit(status)
+
+
+def _run(name: str, words: list[str], is_verbose: bool) -> int:
+    if name == "draw":
+        return draw(words[0])
+    command = COMMANDS[name]
+    read = read_words(command, [*words, f"--verbose={str(is_verbose).lower()}"])
+    values = with_places(command, read)
+    check_inputs(command, read, values)
+    return run(command, read, values, words, is_step=True)
+
+
+@contextmanager
+def _handing_on(process: Any) -> Iterator[None]:
+    """SIGTERM and SIGUSR1 go on to the step, which saves and ends; an interrupt reaches it by itself."""
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if process.pid:
+            os.kill(process.pid, number)
+
+    told = [signal.SIGTERM, signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [signal.SIGTERM]
+    before = {number: signal.signal(number, hand_on) for number in told}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,96 @@
+"""Chains of subcommands: which steps, with which words; what is wrong is said before the first one runs."""
+
+import pytest
+
+from bundle.console.chains import demo_steps, run_steps
+from bundle.console.scores import score_lines
+from bundle.core import BundleError
+
+
+@pytest.fixture
+def slides(tmp_path, request):
+    """A folder with one file that is called like a slide; chains look no further."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    (folder / "a.svs").write_bytes(b"no slide")
+    (tmp_path / "table.csv").write_text("slide,kind\na,x\n")
+    (tmp_path / "encoder.pt").touch()
+    return folder
+
+
+def _by_name(steps):
+    return {step.command: step.words for step in steps}
+
+
+def test_slides_with_an_encoder_go_all_the_way(slides, tmp_path):
+    """Tokens, training, evaluation, embeddings, atlas: each gets the ids that it has, and the same folder of work."""
+    ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "mpp": "1", "train.batch_size": "8"}
+    steps = run_steps(str(slides), tmp_path, ids | {"patch_encoder_ckpt": str(tmp_path / "encoder.pt")})
+    words = _by_name(steps)
+    assert list(words) == ["tokenize", "train", "evaluate", "infer", "atlas"]
+    assert "--mpp=1" in words["tokenize"] and "--mpp=1" in words["infer"] and "--mpp=1" not in words["train"]
+    assert "--batch_size=8" in words["train"] and not any("batch_size" in word for word in words["evaluate"])
+    assert words["train"][0] == words["evaluate"][0] == words["infer"][0] == str(tmp_path / "tokens")
+    assert all(f"--work_dir={tmp_path}" in each for each in words.values())
+    assert "--label=kind" in words["evaluate"] and f"--slides_dir={slides}" in words["atlas"]
+
+
+def test_tokens_are_not_made_twice_and_nothing_is_evaluated_without_a_label(tmp_path):
+    """A folder without slides holds tokens or features, which training takes as they are."""
+    words = _by_name(run_steps(str(tmp_path), tmp_path, {}))
+    assert list(words) == ["train", "infer", "atlas"] and words["train"][0] == str(tmp_path)
+
+
+def test_quick_trains_a_small_patch_encoder_first(slides, tmp_path):
+    """Stage one, tokenizing and inferring read at the same coarse scale."""
+    words = _by_name(run_steps(str(slides), tmp_path, {"quick": "true"}))
+    assert list(words) == ["encoder", "tokenize", "train", "infer", "atlas"]
+    assert all(
+        "--mpp=2.0" in words[name] and "--patch_size=64" in words[name] for name in ("encoder", "tokenize", "infer")
+    )
+    assert "--with=demo_train" in words["train"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ({}, "--quick"),
+        ({"quick": "true", "label": "kind"}, "--slide_table"),
+        ({"quick": "true", "batch_size": "8"}, "--train.batch_size"),
+        ({"quick": "true", "nonsense": "8"}, "no step"),
+        ({"quick": "true", "maps.seed": "8"}, "no step maps"),
+        ({"quick": "true", "slide_table": "missing.csv"}, "missing.csv"),
+        ({"quick": "true", "train.max_epochs": "many"}, "max_epochs"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_first_step(slides, tmp_path, ids, said):
+    """Each with what to do."""
+    with pytest.raises(BundleError, match=said):
+        run_steps(str(slides), tmp_path, ids)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(BundleError, match="slpd run SLIDES"):
+        run_steps(str(tmp_path / "none"), tmp_path, {})
+
+
+def test_the_demo_lives_in_its_folder(tmp_path):
+    """Nothing is written beside it, and no default place is left."""
+    for step in demo_steps(tmp_path / "demo"):
+        assert step.command == "draw" or f"--work_dir={tmp_path / 'demo'}" in step.words
+        places = [word for word in step.words if str(tmp_path) in word]
+        assert all(str(tmp_path / "demo") in word for word in places)
+
+
+def test_scores_of_an_evaluation(tmp_path):
+    """A line a method, best first; of a task that has no AUC its own metric; nothing where there is no table."""
+    assert score_lines(tmp_path, "kind") == []
+    head = "encoder,features,protocol,train_fraction,metric,value,low,high\n"
+    rows = ["tokens,mean_token,knn,1,auc,0.5,0.3,0.7", "SLPD,region_embedding,knn,1,auc,0.9,,"]
+    rows += ["SLPD,region_embedding,knn,0.25,auc,0.95,0.9,1", "SLPD,region_embedding,knn,1,accuracy,1,1,1"]
+    (tmp_path / "results.csv").write_text(head + "\n".join(rows))
+    lines = score_lines(tmp_path, "kind")
+    assert lines[0].startswith("auc of kind") and len(lines) == 3
+    assert "SLPD" in lines[1] and "0.90  [nan, nan]" in lines[1] and "mean patch token" in lines[2]
+    (tmp_path / "results.csv").write_text(head + "SLPD,regions,cox,1,c_index,0.6,0.5,0.7\n")
+    assert score_lines(tmp_path, "survival")[0].startswith("c_index of survival")
