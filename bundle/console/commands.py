@@ -23,6 +23,7 @@ class Command:
         made: ids of places that the run writes to.
         next: what people run afterwards.
         without_first: what is run where the first id is not given; empty: the same.
+        without_data: what is run where ``dataset_dir`` is not given and its default is not there; empty: the same.
         several: whether several processes share the work.
     """
 
@@ -35,6 +36,7 @@ class Command:
     made: tuple[str, ...] = ("output_dir",)
     next: tuple[str, ...] = ()
     without_first: str = ""
+    without_data: str = ""
     several: bool = field(default=False)
 
     @property
@@ -183,6 +185,7 @@ COMMANDS: dict[str, Command] = {
             ),
             made=("index_dir", "output_dir"),
             without_first="indexing",
+            without_data="querying",
         ),
         Command(
             "export",

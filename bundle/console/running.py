@@ -69,7 +69,7 @@ def _last_words(command: Command, values: Mapping[str, str], seconds: float) -> 
     lines = [f"done in {duration(seconds)}"]
     lines += [f"  {place}" for place in made_places(command, values) if place.exists()]
     shown = {
-        "SLIDES": values.get("slides_dir") or values.get("dataset_dir", "SLIDES"),
+        "SLIDES": values.get("dataset_dir" if command.name in _SLIDES else "slides_dir", "SLIDES"),
         "TOKENS": values.get("tokens_dir") if "tokens_dir" in command.made else values.get("dataset_dir", "TOKENS"),
     }
     for number, step in enumerate(command.next):

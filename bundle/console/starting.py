@@ -18,7 +18,11 @@ _SEVERAL = "multi_gpu_train.yaml"  # what training needs besides torchrun
 
 def monai_words(command: Command, read: Words, values: Mapping[str, str]) -> list[str]:
     """The words behind ``python -m monai.bundle`` that stand for a subcommand."""
-    run_id = command.without_first if command.without_first and command.first not in values else command.run_id
+    run_id = command.run_id
+    if command.without_first and command.first not in values:
+        run_id = command.without_first
+    elif command.without_data and "dataset_dir" not in read.values and not Path(values["dataset_dir"]).exists():
+        run_id = command.without_data
     configs = [command.path, *([CONFIGS / _SEVERAL] if _is_shared_training(command, read) else []), *read.mixins]
     shown = str(configs[0]) if len(configs) == 1 else str([str(path) for path in configs])
     ids = [f"--{name}={word}" for name, word in values.items()]

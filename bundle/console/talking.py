@@ -15,11 +15,11 @@ from .commands import ROOT
 
 SILENCE_S = 30.0  # after which a line says that the run is at work, where there is no terminal
 _TOLD = (  # whose ordinary words are shown; everybody's warnings are
-    "bundle.training.handlers.plan",
-    "bundle.training.handlers.export",
-    "bundle.evaluation.slide_evaluation",
-    "bundle.explore.search",
+    *("bundle.cohort", "bundle.comparing", "bundle.evaluation", "bundle.explore"),
+    *("bundle.pipelines.checking", "bundle.pipelines.exporting", "bundle.pipelines.head_predictions"),
+    *("bundle.training.handlers.checkpoint", "bundle.training.handlers.export", "bundle.training.handlers.plan"),
 )
+_IN_SHORT = "bundle.pipelines.pipeline"  # whose tables have a row a slide
 _NOW_AND_THEN = "bundle.training.handlers.history"  # a line an epoch
 
 
@@ -62,6 +62,8 @@ def _show_own(message: Warning | str, category: type[Warning], filename: str, *p
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage().strip("\n")
+        if record.name == _IN_SHORT:
+            text = text.partition("\n")[0]
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
@@ -73,7 +75,7 @@ class _Choice(logging.Filter):
         self._last_s = -SILENCE_S
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING or record.name.startswith(_TOLD):
+        if record.levelno >= logging.WARNING or record.name.startswith((*_TOLD, _IN_SHORT)):
             return True
         if record.name != _NOW_AND_THEN or time.monotonic() - self._last_s < SILENCE_S:
             return False

@@ -103,6 +103,8 @@ def split_options(words: Sequence[str], flags: Iterable[str]) -> tuple[dict[str,
     plain, flags, rest = [], set(flags), list(words)
     while rest:
         word = rest.pop(0)
+        if word == "-k":
+            word = "--k_neighbors"
         if word in ("-h", "--help"):
             options["help"] = "true"
         elif not word.startswith("--") or word == "--":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
@@ -26,8 +27,7 @@ class Progress(tqdm):  # type: ignore[misc]
         is_other = os.environ.get("RANK", "0") != "0"  # of several processes one tells
         options["disable"] = bool(options.get("disable")) or is_other
         if not options["disable"] and not _is_terminal(file):
-            options |= {"file": _Lines(file), "mininterval": LINE_EVERY_S, "maxinterval": LINE_EVERY_S}
-            options |= {"delay": max(LINE_EVERY_S, options.get("delay", 0)), "leave": False}
+            options |= {"file": _Lines(file), "mininterval": 1.0, "leave": False}
             options.setdefault("bar_format", _LINE)
             options["bar_format"] = re.sub(r"\|\{bar\}\|?", " ", options["bar_format"])
         super().__init__(*arguments, **options)
@@ -38,13 +38,15 @@ def _is_terminal(file: TextIO) -> bool:
 
 
 class _Lines:
-    """A stream on which nothing is written over: each state of a bar is a line."""
+    """A stream on which nothing is written over: now and then the state of a bar, as a line."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file = file
+        self.file, self._last_s = file, time.monotonic()
 
     def write(self, text: str) -> None:
-        if said := text.strip("\r\n ").replace("\x1b[A", ""):
+        said = text.replace("\x1b[A", "").strip("\r\n ")
+        if said and time.monotonic() - self._last_s >= LINE_EVERY_S:
+            self._last_s = time.monotonic()
             self.file.write(f"{said}\n")
 
     def flush(self) -> None:

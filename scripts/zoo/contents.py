@@ -13,7 +13,7 @@ FILES = (
     *("models/README.md", "models/demo_patch_encoder.pt"),
     *("models/tissue_region_encoder.pt", "models/tissue_region_encoder.json"),
     # What measures, tests and packages needs the repository, and stays there.
-    *("scripts/check_slides", "scripts/demo", "scripts/estimate", "scripts/label", "scripts/search", "scripts/setup"),
+    *("scripts/demo", "scripts/label", "scripts/setup", "scripts/slpd"),
 )
 _NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
 

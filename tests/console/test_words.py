@@ -99,8 +99,10 @@ def test_it_is_monais_command(tmp_path):
     assert words == ["run", "training", f"--config_file={files}", f"--bundle_root={ROOT}", "--dataset_dir=tokens"]
     assert "torchrun --standalone --nproc_per_node=2 -m monai.bundle run training" in equal_command(words, 2)
     search = COMMANDS["search"]
-    assert monai_words(search, read_words(search, []), {})[1] == "indexing"
-    assert monai_words(search, read_words(search, ["a"]), {"query": "a"})[1] == "searching"
+    for typed, run_id in (([], "indexing"), (["a", "--dataset_dir", "e", "-k", "3"], "searching"), (["a"], "querying")):
+        read = read_words(search, [*typed, "--work_dir", str(tmp_path)])
+        assert monai_words(search, read, with_places(search, read))[1] == run_id
+    assert read_words(search, ["a", "-k", "3"]).values == {"query": "a", "k_neighbors": "3"}
 
 
 def test_missing_inputs_are_named_before_the_run(tmp_path):

@@ -82,7 +82,7 @@ class Indexer:
                 cannot be read or written.
         """
         paths = find_embeddings(self.dataset_dir)
-        meanwhile = "It can be searched meanwhile (scripts/search query)."
+        meanwhile = "It can be searched meanwhile (slpd search SLIDE)."
         with writer_lock(self.index_dir, "search index", "index_dir", meanwhile):
             return self._update(paths)
 

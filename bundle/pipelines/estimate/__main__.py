@@ -169,7 +169,7 @@ def _machine(device: torch.device) -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="scripts/estimate",
+        prog="slpd estimate",
         description="Before a long run: which slides are bad, how many regions there are, and what disk and time the "
         "way from slides to a trained encoder and embeddings takes on this machine. Nothing is written.",
     )
