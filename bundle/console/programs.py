@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from ..core.errors import BundleError
+from . import doctor
 from .commands import ROOT
 
 
 def run(name: str, words: Sequence[str]) -> int:
-    """``slpd estimate``, ``slpd label``."""
-    return {"estimate": _estimate, "label": _label}[name](words)
+    """``slpd doctor``, ``slpd estimate``, ``slpd label``."""
+    return {"doctor": doctor.main, "estimate": _estimate, "label": _label}[name](words)
 
 
 def _estimate(words: Sequence[str]) -> int:

@@ -107,7 +107,7 @@ def _signs_of_life() -> Iterator[None]:
             if time.monotonic() - max(out.last_s, err.last_s) >= SILENCE_S:
                 print(f"... still at work, {duration(time.monotonic() - started)}", file=err, flush=True)
 
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     thread = threading.Thread(target=watch, name="signs of life", daemon=True)
     thread.start()
     try:

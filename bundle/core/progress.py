@@ -14,7 +14,7 @@ LINE_EVERY_S = 30.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} gone, {remaining} left"
 
 
-class Progress(tqdm):  # type: ignore[misc]
+class Progress(tqdm):
     """``tqdm``, which writes a line every 30 s where its stream is no terminal, and nothing of what takes less.
 
     Args:
