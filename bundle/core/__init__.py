@@ -11,6 +11,7 @@ from .atomic import (
     write_bytes,
     write_text,
 )
+from .claims import Claims, sole_run
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
@@ -25,6 +26,7 @@ from .signals import ENDING
 __all__ = [
     "BundleError",
     "CONTRACT_ATTRIBUTES",
+    "Claims",
     "DAMAGED_FILE",
     "ENDING",
     "KIND_OF",
@@ -50,6 +52,7 @@ __all__ = [
     "remove_stale_parts",
     "save_atomically",
     "scratch_folder",
+    "sole_run",
     "tells_no_names_apart",
     "user_error",
     "write_bytes",
