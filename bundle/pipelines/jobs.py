@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideRef, SlideRow
-from ..core import BundleError, SlideError, readable
+from ..core import BundleError, SlideError, ran_out, readable
 from ..slides import SlideReading
 
 logger = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class SlideJob:
         """Give the slide up; the first reason counts."""
         if self.status == "failed":
             return
-        is_plain = isinstance(error, BundleError | str)
-        reason = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        plain = error if isinstance(error, BundleError | str) else ran_out(error)
+        reason = f"{type(error).__name__}: {error}" if plain is None else str(plain)
         if self.is_another and "overwritten" not in reason:
             reason = f"{self.source.name} was overwritten, or has gone, while it was read. {reason}"
         self.status, self.error = "failed", readable(reason)

@@ -17,7 +17,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from ..cohort import SlideOutcome, twin_key
-from ..core import BundleError, check_folder, tells_no_names_apart
+from ..core import BundleError, check_folder, ran_out, tells_no_names_apart
 from ..parallel import own_device
 from ..storage import NoRoomError
 from .jobs import Piece, SlideJob
@@ -137,7 +137,9 @@ class SlidePipeline(Evaluator):
         image = batchdata["image"]
         try:
             engine.state.output = self.encode(image, *(batchdata[name] for name in self.source.others))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error) is None:
+                raise
             raise BundleError(
                 f"a batch of {len(image)} {self.source.unit} does not fit into the memory of {engine.state.device}; "
                 "lower batch_size."
