@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cohort import MAPPED, SlideOutcome
-from ...core import BundleError, Progress, SettingError, as_bool, as_whole, check_folder, write_text
+from ...core import BundleError, Progress, SettingError, as_bool, as_whole, check_folder, sole_run, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_request import MapRequest, Thumbnail
@@ -78,9 +78,13 @@ class SlideMaps:
             A record a slide, as in ``maps.csv``.
 
         Raises:
-            BundleError: nothing can be written, or no slide worked.
+            BundleError: nothing can be written, another run writes there, or no slide worked.
         """
         check_folder(self.output_dir, "maps", "output_dir")
+        with sole_run(self.output_dir, "maps", "output_dir"):
+            return self._draw()
+
+    def _draw(self) -> list[SlideOutcome]:
         with self._workers() as drawn:
             records = list(Progress(drawn, "drawing maps", len(self.files), unit="slide"))
         MAPPED.write(records, self.output_dir / "maps.csv", keeps_others=True)
