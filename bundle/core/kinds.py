@@ -26,13 +26,14 @@ _IDS = {
     "teacher_temperature_warmup_epochs teacher_momentum center_momentum token_shift_strength min_region_tissue "
     "n_prototypes n_neighbors min_regions prototype_warmup_epochs intra_weight inter_weight kmeans_restarts "
     "kmeans_iterations prototype_ramp_epochs sinkhorn_iterations sinkhorn_queue koleo_weight slides_per_batch "
-    "mask_weight mask_share max_enlarge region_patches min_tissue min_tissue_patches mpp_tolerance snap "
+    "mask_weight mask_share max_enlarge min_tissue min_tissue_patches mpp_tolerance snap "
     "patch_batch_size n_folds mil_max_patches n_cohort_prototypes n_bootstrap n_seeds thumbnail_px projector_regions "
     "projector_px min_prototypes n_examples region_px max_slides sampled_patches time_budget "
-    "| mpp default_mpp patch_size region_um patch_input_px second_input_px patches_per_slide prototype n_kinds",
+    "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
+    "n_kinds",
     FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
-    "preserve_sites untrained keep_fat encode_background overwrite head_maps attention keep_tokens same_patient "
-    "index_regions prune",
+    "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
+    "allow_other_tokens | encode_background",
     WORD: "cache mask_missing standardize_tokens | prototype_temperature region",  # a word, a number or a flag
     TEXTS: "features protocols formats layers | classes",
     NUMBERS: "mean std global_scale local_scale mask_ratio train_fractions | patch_mean patch_std second_mean "
