@@ -41,7 +41,7 @@ class Comparing:
     Args:
         bundle_root: folder of ``configs``.
         dataset_dir: token files, or another tool's features.
-        tokens_dir: where these are imported to.
+        tokens_dir: where these are imported to; None: to a folder of theirs, see ``configs/train.yaml``.
         output_dir: ``comparison.html``, ``.csv``, ``.md``, ``.json``; a folder for each training and ``evaluation``.
         token_files: gives the folder of token files, and imports features on first use.
         slide_ids: gives the slides of features that are still to be imported; None where none are.
@@ -67,7 +67,7 @@ class Comparing:
         self,
         bundle_root: str | Path,
         dataset_dir: str | Path,
-        tokens_dir: str | Path,
+        tokens_dir: str | Path | None,
         output_dir: str | Path,
         *,
         token_files: Callable[[], Any],

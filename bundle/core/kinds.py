@@ -14,9 +14,9 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 
 # Each id once, with the same meaning in all configs. After the bar: ids that may be left open (null).
 _IDS = {
-    TEXT: "bundle_root dataset_dir output_dir tokens_dir index_dir head_path device title by task size wsi_reader "
-    "dtype file_type centering fill_missing token_shift kmeans_backend prototype_match prototype_task "
-    "prototype_center_start verify | model_path slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
+    TEXT: "bundle_root dataset_dir output_dir index_dir head_path device title by task size wsi_reader dtype file_type "
+    "centering fill_missing token_shift kmeans_backend prototype_match prototype_task prototype_center_start "
+    "verify | model_path tokens_dir slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
     "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
     "save_head label site time event query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "

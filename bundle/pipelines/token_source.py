@@ -91,6 +91,7 @@ class RegionStream(Source):
             with contextlib.suppress(NoSlideError):
                 self.tokens.run()
         for job, slide in zip(self.jobs, slides, strict=True):
+            job.is_made = slide.status == "done"
             if slide.status == "failed":
                 job.fail(slide.error)
 

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline")
     write_slide(folder / "a.tif", 700)
     ids = {"dataset_dir": str(folder / "a.tif"), "output_dir": str(folder / "out"), "amp": "false"}
+    ids |= {"tokens_dir": str(folder / "tokens")}
     made = ConfigWorkflow(
         config_file=str(ROOT / "configs" / "inference.yaml"),
         workflow_type="infer",
