@@ -19,7 +19,7 @@ from bundle.pipelines import (
 from bundle.storage import read_embeddings
 from bundle.training import TokenImaged
 
-RECORD = ("n_prototypes", "min_regions", "seed")
+RECORD = ("n_prototypes", "min_regions", "seed", "allow_other_tokens")
 NETWORK = ("attention", "amp")
 SINK = ("file_type", "keep_tokens", "overwrite")
 READ = ("mpp", "patch_size", "region_patches", "min_tissue_patches", "default_mpp")

@@ -47,6 +47,7 @@ def workflow(models, dataset_dir, output_dir, **overrides):
             "bundle_root": str(ROOT),
             "dataset_dir": str(dataset_dir),
             "output_dir": str(output_dir),
+            "tokens_dir": str(output_dir / "tokens"),
             "region_encoder_ckpt": str(models / "model.pt"),
             "patch_encoder_ckpt": str(models / "patch_encoder.pt"),
             "device": "cpu",
@@ -87,6 +88,22 @@ def test_slides_become_embeddings(models, tmp_path):
     with np.load(out / "embeddings" / "a.npz") as file:
         np.testing.assert_array_equal(file["features"], slide.features)
         assert '"slide_id": "a"' in str(file["attributes"])
+
+
+def test_slides_that_were_tokenized_are_not_encoded_again(models, tmp_path):
+    """Tokenizing and then inferring, neither with a folder for tokens: inferring used to encode every slide again."""
+    write_slide(tmp_path / "slides" / "a.tif", 320)
+    root = {"bundle_root": str(tmp_path), "tokens_dir": None, **READ}
+    given = {"dataset_dir": str(tmp_path / "slides"), "output_dir": str(tmp_path / "tokenize"), "device": "cpu"}
+    given["patch_encoder_ckpt"] = str(models / "patch_encoder.pt")
+    config = str(ROOT / "configs" / "tokenize.yaml")
+    made = ConfigWorkflow(config, workflow_type="infer", logging_file=False, **{**given, **root})
+    made.initialize()
+    made.run()
+    workflow(models, tmp_path / "slides", tmp_path / "out", **root).run()
+    assert {row["status"] for row in index(tmp_path / "out" / "tokenize").values()} == {"skipped"}
+    assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
+    assert [path.name for path in (tmp_path / "tokens").glob("*.h5")] == ["a.h5"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..core import BundleError, as_number, as_whole, check_folder, writer_lock
+from ..core import CONFIGS, BundleError, as_number, as_whole, check_folder, writer_lock
 from .comparison_page import Shown, Told, write_comparison
 from .pieces import Piece, PieceRecord, make_piece, parsed
 from .plan import FROM_REGIONS, Pace, Plan, Wish, choose_plan, kept_plan
@@ -39,9 +39,9 @@ class Comparing:
     predicted: the same call again ends as if nothing had happened. Whatever can be told before the work is.
 
     Args:
-        bundle_root: folder of ``configs``.
+        bundle_root: folder that places lie in which nobody named.
         dataset_dir: token files, or another tool's features.
-        tokens_dir: where these are imported to.
+        tokens_dir: where these are imported to; None: to a folder of theirs, see ``configs/train.yaml``.
         output_dir: ``comparison.html``, ``.csv``, ``.md``, ``.json``; a folder for each training and ``evaluation``.
         token_files: gives the folder of token files, and imports features on first use.
         slide_ids: gives the slides of features that are still to be imported; None where none are.
@@ -67,7 +67,7 @@ class Comparing:
         self,
         bundle_root: str | Path,
         dataset_dir: str | Path,
-        tokens_dir: str | Path,
+        tokens_dir: str | Path | None,
         output_dir: str | Path,
         *,
         token_files: Callable[[], Any],
@@ -189,7 +189,7 @@ class Comparing:
 
         def pace_of(size: str) -> Pace:
             _log.info("measuring some steps of size %s", size)
-            config, device = [self.bundle_root / "configs" / "train.yaml"], torch.device(self.device)
+            config, device = [CONFIGS / "train.yaml"], torch.device(self.device)
             ids = {**self._size(size), **self.training}
             found = self.probe(config, ids, data.token_dim, data.region_patches, device, _PROBE_SECONDS)
             return Pace(found.train, found.recluster)

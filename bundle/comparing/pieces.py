@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
-from ..core import KIND_OF, BundleError, put_value, user_error, write_text
+from ..core import CONFIGS, KIND_OF, BundleError, put_value, user_error, write_text
 
 _log = logging.getLogger(__name__)
 _REMOVE = "Remove it: finished trainings are known by their checkpoints."
@@ -53,7 +53,7 @@ def parsed(piece: Piece, bundle_root: Path, **parts: Any) -> ConfigParser:
     config = _read(bundle_root, piece.config)
     config.update(piece.ids, **parts)
     parser = ConfigParser(config)
-    parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
+    parser.read_meta(str(CONFIGS / "metadata.json"))
     parser.parse(True)
     for name in KIND_OF.keys() & piece.ids.keys():  # paths and names as they are: MONAI's parser takes # for its own
         put_value(parser, name, piece.ids[name])
@@ -131,8 +131,5 @@ def _quoted(word: str) -> str:
 
 
 def _read(bundle_root: Path, config: str) -> dict[str, Any]:
-    path = bundle_root / "configs" / config
-    if not path.is_file():
-        raise BundleError(f"{path} does not exist: start from the bundle's root, or give --bundle_root.")
-    found: dict[str, Any] = ConfigParser.load_config_files([str(path)])
-    return found
+    found: dict[str, Any] = ConfigParser.load_config_files([str(CONFIGS / config)])
+    return {**found, "bundle_root": str(bundle_root)}

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError
+from ..core.places import ROOT
 from . import stepping
-from .commands import COMMANDS, ROOT
+from .commands import COMMANDS
 from .config_ids import ids_of
 from .scores import score_lines
 from .talking import duration

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]  # where configs/, bundle/ and models/ lie, in a clone and in a wheel
-CONFIGS = ROOT / "configs"
+from ..core.places import CONFIGS
 
 
 @dataclass(frozen=True)

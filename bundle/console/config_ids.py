@@ -12,6 +12,7 @@ import yaml
 
 _ID = re.compile(r"(\w+):\s?(.*)$")
 _PLACE = re.compile(r"\$@bundle_root \+ '/([^']*)'(?: \+ '([^']*)')?$")
+_LEFT_OPEN = re.compile(r"null: (?:of slides )?bundle_root/(\w+)")
 _BELOW = re.compile(r"\$@(\w+) \+ '/([^']*)'$")
 _EITHER = re.compile(r"\$(\S+) if torch\.device\(@device\)\.type == 'cuda' else (\S+)$")
 _SHOWN = {
@@ -40,6 +41,8 @@ class ConfigId:
     def place(self) -> str:
         """The default as a path below the folder of work; empty where it is none."""
         match = _PLACE.match(self.default) if isinstance(self.default, str) else None
+        if self.default is None:  # and the comment says where, then
+            match = _LEFT_OPEN.search(self.comment)
         return "".join(filter(None, match.groups())) if match else ""
 
     @property
@@ -47,7 +50,7 @@ class ConfigId:
         """The default in words."""
         value = self.default
         if isinstance(value, bool) or value is None:
-            return {True: "true", False: "false", None: "null"}[value]
+            return self.place or {True: "true", False: "false", None: "null"}[value]
         if isinstance(value, list):
             return "[" + ", ".join(map(str, value)) + "]"
         if isinstance(value, dict):

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from .commands import CONFIGS
+from ..core.places import CONFIGS
 
 GOOD, SLOW, MISSING = "good", "slow", "missing"
 _MB = 1 << 20

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from ..core.errors import BundleError
+from ..core.places import ROOT
 from . import doctor
-from .commands import ROOT
 
 
 def run(name: str, words: Sequence[str]) -> int:

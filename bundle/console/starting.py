@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.kinds import NOT_GIVEN
-from .commands import CONFIGS, ROOT, Command
+from ..core.places import CONFIGS, ROOT
+from .commands import Command
 from .words import Words
 
 _SEVERAL = "multi_gpu_train.yaml"  # what training needs besides torchrun
@@ -25,8 +26,8 @@ def monai_words(command: Command, read: Words, values: Mapping[str, str]) -> lis
         run_id = command.without_data
     configs = [command.path, *([CONFIGS / _SEVERAL] if _is_shared_training(command, read) else []), *read.mixins]
     shown = str(configs[0]) if len(configs) == 1 else str([str(path) for path in configs])
-    ids = [f"--{name}={word}" for name, word in values.items()]
-    return ["run", run_id, f"--config_file={shown}", f"--bundle_root={ROOT}", *ids]
+    ids = [f"--{name}={word}" for name, word in read.values.items()]
+    return ["run", run_id, f"--config_file={shown}", f"--bundle_root={read.work_dir}", *ids]
 
 
 def _is_shared_training(command: Command, read: Words) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from .commands import ROOT
+from ..core.places import ROOT
 
 SILENCE_S = 30.0  # after which a line says that the run is at work, where there is no terminal
 _TOLD = (  # whose ordinary words are shown; everybody's warnings are

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import BundleError, SettingError
 from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, read_word
-from .commands import CONFIGS, Command
+from ..core.places import CONFIGS
+from .commands import Command
 from .config_ids import ids_of, top_ids
 
 _OWN_FLAGS = {"dry_run", "verbose", "help"}
@@ -172,25 +172,14 @@ def _mixin(name: str) -> Path:
 
 
 def with_places(command: Command, read: Words) -> dict[str, str]:
-    """The words, and for each id that is a place by default and was not given: that place below the folder of work."""
+    """The words that were typed, and the places that the run will use where none was."""
     mixed = set().union(*map(top_ids, read.mixins))
-    values = dict(read.values)
-    for one in ids_of(command.path).values():
-        if one.name in values or one.name in mixed:
-            continue
-        if one.place:
-            values[one.name] = str(read.work_dir / one.place)
-        elif isinstance(one.default, dict) and any(_is_place(part) for part in one.default.values()):
-            values[one.name] = str({name: _placed(part, read.work_dir) for name, part in one.default.items()})
-    return values
-
-
-def _is_place(part: Any) -> bool:
-    return isinstance(part, str) and part.startswith("$@bundle_root + '/")
-
-
-def _placed(part: Any, work_dir: Path) -> Any:
-    return str(work_dir / part.removeprefix("$@bundle_root + '/").rstrip("'")) if _is_place(part) else part
+    places = {
+        one.name: str(read.work_dir / one.place)
+        for one in ids_of(command.path).values()
+        if one.place and one.name not in mixed
+    }
+    return {**places, **read.values}
 
 
 def check_inputs(command: Command, read: Words, values: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from .history import read_history
 from .kinds import KIND_OF
 from .lock import writer_lock
 from .memory import available_memory
+from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
@@ -28,12 +29,14 @@ from .signals import ENDING
 
 __all__ = [
     "BundleError",
+    "CONFIGS",
     "CONTRACT_ATTRIBUTES",
     "Claims",
     "DAMAGED_FILE",
     "ENDING",
     "KIND_OF",
     "Progress",
+    "ROOT",
     "Replacement",
     "SettingError",
     "SlideError",

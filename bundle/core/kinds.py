@@ -14,11 +14,11 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 
 # Each id once, with the same meaning in all configs. After the bar: ids that may be left open (null).
 _IDS = {
-    TEXT: "bundle_root dataset_dir output_dir tokens_dir index_dir head_path device title by task size wsi_reader "
-    "dtype file_type centering fill_missing token_shift kmeans_backend prototype_match prototype_task "
-    "prototype_center_start verify batch_within | model_path slide_table slides_dir coords_dir exclude splits "
-    "region_encoder_ckpt patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder "
-    "encoder head_encoder save_head label site time event query where harmonize center_tokens",
+    TEXT: "bundle_root dataset_dir output_dir index_dir head_path device title by task size wsi_reader dtype file_type "
+    "centering fill_missing token_shift kmeans_backend prototype_match prototype_task prototype_center_start "
+    "verify batch_within | model_path tokens_dir slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
+    "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
+    "save_head label site time event query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
     "k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim bottleneck_dim "
     "lr min_lr lr_warmup_epochs weight_decay weight_decay_end clip_grad freeze_last_layer_epochs n_global global_size "
@@ -26,13 +26,14 @@ _IDS = {
     "teacher_temperature_warmup_epochs teacher_momentum center_momentum token_shift_strength min_region_tissue "
     "n_prototypes n_neighbors min_regions prototype_warmup_epochs intra_weight inter_weight kmeans_restarts "
     "kmeans_iterations prototype_ramp_epochs sinkhorn_iterations sinkhorn_queue koleo_weight slides_per_batch "
-    "mask_weight mask_share max_enlarge region_patches min_tissue min_tissue_patches mpp_tolerance snap "
+    "mask_weight mask_share max_enlarge min_tissue min_tissue_patches mpp_tolerance snap "
     "patch_batch_size mil_max_patches n_cohort_prototypes n_bootstrap n_seeds thumbnail_px projector_regions "
     "projector_px min_prototypes n_examples region_px max_slides sampled_patches time_budget "
-    "| mpp default_mpp patch_size region_um patch_input_px second_input_px patches_per_slide prototype n_kinds",
+    "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
+    "n_kinds",
     FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
-    "preserve_sites untrained keep_fat encode_background overwrite head_maps attention keep_tokens same_patient "
-    "index_regions prune",
+    "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
+    "allow_other_tokens | encode_background",
     WORD: "cache mask_missing standardize_tokens n_folds | prototype_temperature region",  # a word, a number or a flag
     TEXTS: "features protocols formats layers | classes",
     NUMBERS: "mean std global_scale local_scale mask_ratio train_fractions | patch_mean patch_std second_mean "

@@ -14,6 +14,8 @@ from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder, untrained_encoder
 from .selection import select_backbone
+from .stated_reading import STANDARD_READING, StatedReading
+from .token_kind import TokenKind
 from .token_outputs import TokenChoice
 from .token_standard import TokenStandard
 from .vit import PatchViT, RegionViT
@@ -34,7 +36,10 @@ __all__ = [
     "ProjectionHead",
     "RegionDescriber",
     "RegionViT",
+    "STANDARD_READING",
+    "StatedReading",
     "TokenChoice",
+    "TokenKind",
     "TokenStandard",
     "VIT_ARCHITECTURES",
     "VariantArchitecture",

@@ -60,6 +60,27 @@ def contract_of(path: str | Path, patch_size: int = 256, **choice: Any) -> Encod
     return found
 
 
+def known_contract(
+    path: str | Path, encoder: str | None = None, encoders_file: str | Path | None = None
+) -> tuple[EncoderContract | None, bool]:
+    """What is known of a patch encoder without a word of the user but its name, and whether its file says it itself.
+
+    Args:
+        path: file or folder of the weights; one that is missing says nothing.
+        encoder, encoders_file: see :class:`EncoderChoice`.
+
+    Raises:
+        BundleError: the file is broken, or says that it is another model.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None, False
+    file = weights_file(path)
+    # programs and safetensors hold nothing beside their tensors that would describe them
+    contents = {} if file.suffix == ".safetensors" or is_program(file) else read_weights(file)
+    return _base(path, file, contents, EncoderChoice(encoder, encoders_file)), _stated(file, contents) is not None
+
+
 def choose_contract(
     path: Path, file: Path, contents: Mapping[str, Any] | None, choice: EncoderChoice
 ) -> EncoderContract:

@@ -31,7 +31,7 @@ class EmbeddingSink(Sink[list[Rows]]):
     Args:
         recorder: makes a slide's record.
         file_type: ``h5``, or ``both``: an ``.npz`` beside each ``.h5``.
-        keep_tokens: False: token files of slides, all below ``output_dir``, are removed once their slide is embedded.
+        keep_tokens: False: token files that this very run has made are removed once their slide is embedded.
         overwrite: make finished files anew.
     """
 
@@ -49,15 +49,7 @@ class EmbeddingSink(Sink[list[Rows]]):
         self._claims: list[Claims] = []
 
     def check(self, pipeline: SlidePipeline) -> None:
-        """Weights are there, and no token file of somebody else would be removed."""
-        root = pipeline.output_dir.resolve()
-        derived = [job.source for job in pipeline.source.jobs if job.is_derived]
-        outside = [path for path in derived if not path.resolve().is_relative_to(root)]
-        if outside and not self.keeps_tokens:
-            raise SettingError(
-                f"keep_tokens false would remove token files outside of output_dir, such as {outside[0]}: leave "
-                "tokens_dir as it is, or keep tokens."
-            )
+        """Weights are there."""
         network: RegionDescriber = pipeline.network  # type: ignore[assignment]
         self._token_dim = network.token_dim
         self.recorder.identify(network)
@@ -174,5 +166,5 @@ class EmbeddingSink(Sink[list[Rows]]):
         job.skip(n_regions, mpp, n_prototypes=int(header["n_prototypes"]))
 
     def _remove_tokens(self, job: SlideJob) -> None:
-        if job.is_derived and not self.keeps_tokens:
+        if job.is_made and not self.keeps_tokens:
             job.source.unlink(missing_ok=True)

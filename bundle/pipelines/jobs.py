@@ -23,6 +23,7 @@ class SlideJob:
     """One slide. ``status``: waiting, done, skipped (its file was there, and up to date) or failed.
 
     ``source`` is what is read: the slide, or the token file that was made of it; ``file`` what is written.
+    ``is_made``: this very run has made ``source``.
     ``version`` tells a file that was overwritten since it was opened from one that was not.
     ``coords`` [R, 2], ``mask`` bool [R, P, P] (which patches hold tissue), ``encoded`` (which of them have tokens) and
     ``attributes`` are known once the slide is open, and forgotten when it is finished. ``give_back`` lets other
@@ -34,6 +35,7 @@ class SlideJob:
     source: Path
     file: Path
     default_mpp: float | None = None
+    is_made: bool = False
     version: tuple[tuple[int, int], ...] = ()
     status: str = "waiting"
     error: str = ""

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..cohort import fingerprint_of
-from ..core import CONTRACT_ATTRIBUTES, BundleError, as_whole, contract_difference, encoder_key, readable
-from ..networks import RegionDescriber, read_about, warn_of_missing_background, weights_name
+from ..core import CONTRACT_ATTRIBUTES, BundleError, as_bool, as_whole, contract_difference, encoder_key, readable
+from ..networks import RegionDescriber, TokenKind, read_about, warn_of_missing_background, weights_name
 from ..prototypes import slide_prototypes
 from ..storage import SlideEmbeddings, TokenFile, TokenHeader
 from .jobs import SlideJob
@@ -37,11 +37,20 @@ class SlideRecorder:
         n_prototypes: K; fewer where a slide has fewer distinct regions.
         min_regions: a slide with fewer regions has no prototypes.
         seed: of K-means; each slide's random numbers are keyed by its id, so that other slides change nothing.
+        allow_other_tokens: tokens of another kind than the weights were trained on are only warned of.
     """
 
-    def __init__(self, weights: str | Path, n_prototypes: int = 4, min_regions: int = 1, *, seed: int = 0) -> None:
-        self.weights = Path(weights)
-        self._about: dict[str, Any] = {}
+    def __init__(
+        self,
+        weights: str | Path,
+        n_prototypes: int = 4,
+        min_regions: int = 1,
+        *,
+        seed: int = 0,
+        allow_other_tokens: bool = False,
+    ) -> None:
+        self.weights, self._allows_others = Path(weights), as_bool(allow_other_tokens)
+        self._kind = TokenKind(weights, {})
         self._has_warned = False
         self.settings: dict[str, Any] = {
             "n_prototypes_wanted": as_whole(n_prototypes, "n_prototypes", 1),
@@ -67,7 +76,7 @@ class SlideRecorder:
             self.settings["mask_missing"] = True
         if network.encoder.takes_centered:
             self.settings["center_tokens"] = "slide"
-        self._about = read_about(self.weights)
+        self._kind = TokenKind(self.weights, read_about(self.weights), self._allows_others)
 
     @property
     def settings_key(self) -> str:
@@ -79,9 +88,10 @@ class SlideRecorder:
         """What the slide's file will record beside its arrays; of the same tokens and settings the same.
 
         Raises:
-            BundleError: the token file does not say where its regions lie.
+            BundleError: the token file does not say where its regions lie; its tokens are not of the kind that the
+                weights were trained on.
         """
-        self._warn_of_other_tokens(file.header)
+        self._insist_on_tokens(file.header)
         tokens = file.header.attributes
         missing = [name for name in _NEEDED if name not in tokens]
         if missing:
@@ -92,25 +102,23 @@ class SlideRecorder:
             kept["slide_bytes"] = job.ref.path.stat().st_size
         return {**kept, "settings_key": self.settings_key, "source_key": _source_key(file)}
 
-    def _warn_of_other_tokens(self, header: TokenHeader) -> None:
-        """Say once that these are no tokens as the weights were trained on: embeddings of them may mean nothing."""
-        if self._has_warned:
-            return
-        about, has_background = self._about, bool(header.attributes.get("encode_background", False))
-        trained_on = str(about.get("patch_encoder", header.encoder))
-        said = []
-        if encoder_key(trained_on) != encoder_key(header.encoder):
-            said.append(f"tokens of {trained_on}, {header.path.name} has those of {header.encoder}")
-        if about.get("mpp", header.mpp) != header.mpp:
-            said.append(f"patches at {about['mpp']} um/px, {header.path.name} has them at {header.mpp}")
-        if about.get("encode_background", has_background) != has_background:
-            with_or_not = ("with", "without") if about["encode_background"] else ("without", "with")
-            said.append(f"tokens {with_or_not[0]} background, {header.path.name} has them {with_or_not[1]}")
-        if said:
-            _log.warning("%s was trained on %s", self.weights.name, "; on ".join(said))
-        elif not about:
-            warn_of_missing_background(self.weights, has_background)
-        self._has_warned = bool(said) or not about
+    def insist_on_kind(self, tokens: Mapping[str, Any]) -> None:
+        """Before a slide is opened: the tokens that this run would make are such as the weights were trained on.
+
+        Args:
+            tokens: what they would record, see :meth:`TokenSink.kind`.
+
+        Raises:
+            BundleError: they are of another kind.
+        """
+        self._kind.insist(tokens, "this run")
+
+    def _insist_on_tokens(self, header: TokenHeader) -> None:
+        own = {"encoder": header.encoder, "mpp": header.mpp, "region_patches": header.region_patches}
+        self._kind.insist({**header.attributes, **own}, header.path.name)
+        if not self._kind.about and not self._has_warned:
+            warn_of_missing_background(self.weights, bool(header.attributes.get("encode_background", False)))
+            self._has_warned = True
 
     def change(self, header: Mapping[str, Any], wanted: Mapping[str, Any] | None = None) -> str:
         """Why embeddings have to be made anew, in words; empty where they are what this run would make.

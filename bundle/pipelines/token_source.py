@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..cohort import SlideTable
 from ..networks import Encoder
+from ..slides import ReadSettings
 from ..storage import TokenFile, checked_verify
 from .embedding_sink import EmbeddingSink
 from .inputs import InferenceInputs
@@ -73,12 +74,15 @@ class RegionStream(Source):
         """Make what tokens are missing; slides whose embeddings are there need none.
 
         Raises:
-            BundleError: tokenizing cannot go on: no patch encoder, or one that does not fit, a folder with tokens of
-                another kind, a full disk. That slides are bad, even all of them, is no such reason.
+            BundleError: tokenizing cannot go on: no patch encoder, or one that does not fit, tokens of another kind
+                than the region encoder's or than the folder's, a full disk. That slides are bad, even all of them, is
+                no such reason.
         """
         if self.tokens is None:
             return
         slides, kind = self.tokens.source.jobs, self.tokens.sink.kind(self.tokens.source)  # type: ignore[attr-defined]
+        how: ReadSettings = self.tokens.source.how  # type: ignore[attr-defined]
+        sink.recorder.insist_on_kind({**kind, "region_patches": how.region_patches})
         for job, slide in zip(self.jobs, slides, strict=True):
             if not job.source.is_file():
                 sink.settle(job, slide.reading, kind)
@@ -87,6 +91,7 @@ class RegionStream(Source):
             with contextlib.suppress(NoSlideError):
                 self.tokens.run()
         for job, slide in zip(self.jobs, slides, strict=True):
+            job.is_made = slide.status == "done"
             if slide.status == "failed":
                 job.fail(slide.error)
 

@@ -17,7 +17,7 @@ from ..core import BundleError
 from ..networks import load_patch_encoder, load_region_encoder, weights_name
 from ..slides import find_slides
 from ..storage import write_embeddings
-from .region_pipeline import encode_regions, load_regions
+from .region_pipeline import encode_regions, insist_on_kind, load_regions, stated_settings
 
 _log = logging.getLogger(__name__)
 
@@ -55,13 +55,21 @@ class RegionEncoderOperator(Operator):
     Args:
         model_path: that folder.
         encoding: of the patch encoder, see :func:`~bundle.networks.load_patch_encoder`.
+        reading: how slides are read, which must be as the weights were trained.
     """
 
     def __init__(
-        self, fragment: Fragment, *args: Any, model_path: Path, encoding: dict[str, Any], **options: Any
+        self,
+        fragment: Fragment,
+        *args: Any,
+        model_path: Path,
+        encoding: dict[str, Any],
+        reading: dict[str, Any],
+        **options: Any,
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.patch_encoder = load_patch_encoder(model_path / "patch_encoder.pt", device=device, **encoding)
+        insist_on_kind(model_path, self.patch_encoder, reading)
         self.region_encoder = load_region_encoder(model_path / "model.pt", device=device)
         self.weights = weights_name(model_path / "model.pt")
         super().__init__(fragment, *args, **options)
@@ -107,7 +115,7 @@ class SlideEmbeddingApp(Application):
     """Slide -> regions -> embeddings -> file; folders come from the command line or from Deploy's environment.
 
     Args:
-        reading: settings of how slides are read that differ from the defaults (0.5 um/px, patches of 256 px).
+        reading: settings of how slides are read; um/px and sizes that are None are as the weights say.
         encoding: what the file of the patch encoder does not say (``encoder``, a name; or ``mean``, ``std`` and
             ``input_px``), see :func:`~bundle.networks.load_patch_encoder`.
     """
@@ -116,8 +124,7 @@ class SlideEmbeddingApp(Application):
         self, *args: Any, reading: dict[str, Any] | None = None, encoding: dict[str, Any] | None = None, **options: Any
     ) -> None:
         self.reading = reading or {}
-        how = {"patch_size": int(self.reading.get("patch_size", 256)), "mpp": self.reading.get("mpp", 0.5)}
-        self.encoding = {**how, **(encoding or {})}
+        self.encoding = encoding or {}
         super().__init__(*args, **options)
 
     def compose(self) -> None:
@@ -125,8 +132,11 @@ class SlideEmbeddingApp(Application):
         folders: AppContext = Application.init_app_context(self.argv)
         once = CountCondition(self, 1)
         where, models = Path(folders.input_path), Path(folders.model_path)
-        loader = RegionLoaderOperator(self, once, input_path=where, reading=self.reading, name="region_loader")
-        encoder = RegionEncoderOperator(self, model_path=models, encoding=self.encoding, name="region_encoder")
+        reading, encoding = stated_settings(models, self.reading, self.encoding)
+        loader = RegionLoaderOperator(self, once, input_path=where, reading=reading, name="region_loader")
+        encoder = RegionEncoderOperator(
+            self, model_path=models, encoding=encoding, reading=reading, name="region_encoder"
+        )
         writer = EmbeddingWriterOperator(self, output_path=Path(folders.output_path), name="embedding_writer")
         self.add_flow(loader, encoder, {("regions", "regions")})
         self.add_flow(encoder, writer, {("slide", "slide")})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import BundleError
-from ..networks import sha256_of, weights_file
+from ..networks import STANDARD_READING, StatedReading, sha256_of, weights_file
 
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt", "head"}
 _READING = {
@@ -31,6 +31,7 @@ class LabelSettings:
         work_dir: embeddings, tokens, training runs and new weights go here.
         reading: ids of ``configs/inference.yaml`` and ``configs/tokenize.yaml`` that the user has set (``mpp``,
             ``patch_size``, ``slide_table`` and so on), with their values.
+        stated: what the weights say of how slides are read, where that is not what it is without a word.
         patch_encoder_ckpt: pixels to tokens.
         given_region_encoder: tokens to embeddings, until training from Label has made another.
         train_configs: config files of training: ``configs/train.yaml`` and mixins.
@@ -42,6 +43,7 @@ class LabelSettings:
     patch_encoder_ckpt: Path
     given_region_encoder: Path
     reading: dict[str, str] = field(default_factory=dict)
+    stated: dict[str, str] = field(default_factory=dict)
     train_configs: tuple[Path, ...] = ()
     head: Path | None = None
 
@@ -82,7 +84,7 @@ class LabelSettings:
             head=Path(conf["head"]).expanduser().resolve() if conf.get("head") else None,
         )
         settings._check()
-        return settings
+        return replace(settings, stated=settings._stated())
 
     @property
     def trained_region_encoder(self) -> Path:
@@ -110,15 +112,30 @@ class LabelSettings:
         return self.trained_region_encoder
 
     @property
+    def how(self) -> dict[str, str]:
+        """How slides are read: what the user has set, else what the weights say."""
+        return {**self.stated, **self.reading}
+
+    @property
     def tokens_dir(self) -> Path:
         """Token files of the slides, one folder a patch encoder and way of reading."""
         names = (
             "mpp", "patch_size", "region_patches", "encode_background", "patch_encoder", "patch_mean", "patch_std",
             "patch_input_px", "encoders_file",
         )  # fmt: skip
-        ways = [f"{name}={self.reading[name]}" for name in names if name in self.reading]
+        ways = [f"{name}={self.how[name]}" for name in names if name in self.how]
         key = hashlib.sha256("\n".join([sha256_of(self.patch_encoder_ckpt), *ways]).encode()).hexdigest()[:12]
         return self.work_dir / "tokens" / key
+
+    def _stated(self) -> dict[str, str]:
+        given = {name: self.reading.get(name) for name in (*STANDARD_READING, "encoders_file")}
+        encoder = self.reading.get("patch_encoder")
+        found = StatedReading.of(self.region_encoder_ckpt, self.patch_encoder_ckpt, encoder=encoder, **given)
+        return {
+            name: str(value).lower()
+            for name, value in found._asdict().items()
+            if name not in self.reading and value != STANDARD_READING[name]
+        }
 
     def _check(self) -> None:
         weights = ((self.patch_encoder_ckpt, "patch_encoder_ckpt"), (self.region_encoder_ckpt, "region_encoder_ckpt"))

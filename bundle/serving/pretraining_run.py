@@ -92,7 +92,7 @@ class PretrainingRun:
 
     def tokenizing(self, run: Path) -> list[str]:
         """The command that makes token files of slides that have none."""
-        given = {name: self.settings.reading[name] for name in _TOKEN_IDS if name in self.settings.reading}
+        given = {name: self.settings.how[name] for name in _TOKEN_IDS if name in self.settings.how}
         return self._command(
             "tokenizing",
             [self.settings.bundle_root / "configs" / "tokenize.yaml"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..networks import Encoder, PatchTokenizer, RegionDescriber
+from ..networks import Encoder, PatchTokenizer, RegionDescriber, StatedReading, TokenKind, read_about
 from ..prototypes import slide_prototypes
 from ..slides import ReadSettings, SlideRegions
 from ..storage import SlideEmbeddings
 
 _PATCHES_AT_ONCE = 64
 _N_PROTOTYPES = 4  # as in configs/inference.yaml; fewer where a slide has fewer distinct regions
+
+
+def stated_settings(
+    models: Path, reading: Mapping[str, Any], encoding: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How slides are read and encoded for the weights of a folder: as they say, where nobody says otherwise.
+
+    Args:
+        models: with ``model.pt``, ``model.json`` and ``patch_encoder.pt``.
+        reading: what :func:`load_regions` takes; what is None is not given.
+        encoding: what :func:`~bundle.networks.load_patch_encoder` takes.
+
+    Returns:
+        Both, complete.
+    """
+    named = {name: encoding[name] for name in ("encoder", "encoders_file") if name in encoding}
+    sizes = {name: reading.get(name) for name in ("mpp", "patch_size", "region_patches")}
+    found = StatedReading.of(models / "model.pt", models / "patch_encoder.pt", **named, **sizes)._asdict()
+    how = {**reading, **{name: found[name] for name in sizes}}
+    return how, {"patch_size": int(how["patch_size"]), "mpp": how["mpp"], **encoding}
+
+
+def insist_on_kind(models: Path, patch_encoder: PatchTokenizer, how: Mapping[str, Any]) -> None:
+    """Raise where the tokens would not be of the kind that ``model.pt`` was trained on.
+
+    Raises:
+        BundleError: the patch encoder, um/px or sizes are others.
+    """
+    tokens = {
+        "encoder": f"{patch_encoder.name} sha256:{patch_encoder.sha256}",
+        "mpp": float(how["mpp"]),
+        "patch_size_px": int(how["patch_size"]),
+        "region_patches": int(how["region_patches"]),
+    }
+    TokenKind(models / "model.pt", read_about(models / "model.pt")).insist(tokens, "this application")
 
 
 def load_regions(

@@ -54,7 +54,7 @@ class SlideService:
         """``stamps`` of slide and weights are there to be remembered by: other files, other embeddings."""
         folder = self.settings.work_dir / "inference"
         ids = {
-            **self.settings.reading,
+            **self.settings.how,
             "bundle_root": str(self.settings.bundle_root),
             # the id as an object: a text that begins with $ would be evaluated
             "inputs": {"_target_": "bundle.pipelines.InferenceInputs", "refs": [slide], "are_slides": True},

@@ -129,6 +129,13 @@ class TokenDataset(Dataset[dict[str, Any]]):
         return self.headers[0].region_patches
 
     @property
+    def kind(self) -> dict[str, Any]:
+        """What files record of how their tokens were made, by which encoders tell whether these are theirs."""
+        first = self.headers[0]
+        own = {"encoder": first.encoder, "mpp": first.mpp, "region_patches": first.region_patches}
+        return {**first.attributes, **own, "encode_background": self.has_background}
+
+    @property
     def encoder(self) -> str:
         """The patch encoder's name and hash."""
         return self.headers[0].encoder

@@ -60,6 +60,7 @@ def workflow(cohort, output, **ids):
     """The config on the cohort, small."""
     given = {
         "bundle_root": str(ROOT),
+        "tokens_dir": str(output / "tokens"),
         "dataset_dir": str(cohort / "features_theirs_v1"),
         "slide_table": str(cohort / "table.csv"),
         "slide_vectors": {"theirs": str(cohort / "theirs.csv")},

@@ -1,6 +1,5 @@
 """What is typed behind ``slpd``: ids, values and help, without an import that takes seconds."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bundle.console.commands import COMMANDS, CONFIGS, ORDER, ROOT, SUMMARIES
+from bundle.console.commands import COMMANDS, ORDER, SUMMARIES
 from bundle.console.config_ids import ids_of
 from bundle.console.helping import help_of, overview
 from bundle.console.starting import equal_command, monai_words
 from bundle.console.words import check_inputs, read_words, with_places
-from bundle.core import BundleError
+from bundle.core import CONFIGS, ROOT, BundleError
 
 commands = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 
@@ -81,13 +80,15 @@ def test_what_is_wrong_is_said_with_what_to_do():
 
 
 def test_places_lie_in_the_folder_of_work(tmp_path):
-    """Whatever a config puts below the bundle's root, nested places too; what is typed stays."""
+    """Whatever a config puts below the bundle's root; what is typed stays, and only that is handed on."""
     command = COMMANDS["evaluate"]
-    values = with_places(command, read_words(command, ["tokens", "--work_dir", str(tmp_path)]))
-    assert values["dataset_dir"] == "tokens" and values["output_dir"] == str(tmp_path / "eval" / "slide_level")
-    assert ast.literal_eval(values["encoders"]) == {"SLPD": str(tmp_path / "models" / "model.pt")}
-    values = with_places(COMMANDS["import"], read_words(COMMANDS["import"], []))
-    assert values["output_dir"] == str(Path("eval/import")) and values["tokens_dir"] == "tokens"
+    read = read_words(command, ["tokens", "--work_dir", str(tmp_path)])
+    places = with_places(command, read)
+    assert places["dataset_dir"] == "tokens" and places["output_dir"] == str(tmp_path / "eval" / "slide_level")
+    assert monai_words(command, read, places)[3:] == [f"--bundle_root={tmp_path}", "--dataset_dir=tokens"]
+    places = with_places(COMMANDS["import"], read_words(COMMANDS["import"], []))
+    assert places["output_dir"] == str(Path("eval/import")) and places["tokens_dir"] == "tokens"
+    assert with_places(COMMANDS["tokenize"], read_words(COMMANDS["tokenize"], []))["tokens_dir"] == "tokens"
 
 
 def test_it_is_monais_command(tmp_path):
@@ -96,7 +97,7 @@ def test_it_is_monais_command(tmp_path):
     read = read_words(command, ["tokens", "--with", "paper_nsclc", "--processes", "2"])
     words = monai_words(command, read, read.values)
     files = [str(CONFIGS / name) for name in ("train.yaml", "multi_gpu_train.yaml", "paper_nsclc.yaml")]
-    assert words == ["run", "training", f"--config_file={files}", f"--bundle_root={ROOT}", "--dataset_dir=tokens"]
+    assert words == ["run", "training", f"--config_file={files}", "--bundle_root=.", "--dataset_dir=tokens"]
     assert "torchrun --standalone --nproc_per_node=2 -m monai.bundle run training" in equal_command(words, 2)
     search = COMMANDS["search"]
     for typed, run_id in (([], "indexing"), (["a", "--dataset_dir", "e", "-k", "3"], "searching"), (["a"], "querying")):

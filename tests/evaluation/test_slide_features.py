@@ -14,7 +14,14 @@ from sklearn.cluster import KMeans
 from bundle.core import BundleError
 from bundle.evaluation import RegionEncoders, SlideFeatures
 from bundle.evaluation.features import embedding_pass, slide_features, tissue_tokens
-from bundle.networks import Encoder, ProjectionHead, RegionViT, load_region_encoder, untrained_encoder
+from bundle.networks import (
+    Encoder,
+    ProjectionHead,
+    RegionViT,
+    load_region_encoder,
+    untrained_encoder,
+    write_pretraining,
+)
 from bundle.storage import TokenDataset
 
 REGIONS = (3, 4, 1, 5, 2)
@@ -227,6 +234,15 @@ def test_an_encoder_of_other_tokens_is_refused(tmp_path):
     path = write_encoder(tmp_path / "other.pt", token_dim=20)
     with pytest.raises(BundleError, match="length 20, those of dataset_dir have 12"):
         RegionEncoders.load({"A": path}, 12)
+
+
+def test_an_encoder_of_tokens_of_another_kind_is_refused(dataset, tmp_path):
+    """Tokens of 0.5 um/px for weights of 2.0, as inference refuses them; a warning where that is asked for."""
+    path = write_encoder(tmp_path / "coarse.pt")
+    write_pretraining(path, [], {"mpp": 2.0, "region_patches": 16})
+    with pytest.raises(BundleError, match="at 2 um/px, and dataset_dir has patches at 0.5"):
+        RegionEncoders.load({"A": path}, 12, tokens=dataset.kind)
+    assert RegionEncoders.load({"A": path}, 12, tokens=dataset.kind, allow_other_tokens="true").names == ["A"]
 
 
 def test_weights_that_diverged_are_an_error(dataset, tmp_path):

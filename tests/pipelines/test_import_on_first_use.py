@@ -42,7 +42,8 @@ def trident(tmp_path_factory):
 def workflow(name, kind, trident, output, **ids):
     """A config on the features as they are."""
     paths = {"bundle_root": ROOT, "dataset_dir": trident / "in", "slide_table": trident / "table.csv"}
-    given = {name: str(path) for name, path in {**paths, "output_dir": output}.items()}
+    paths |= {"output_dir": output, "tokens_dir": output / "tokens"}
+    given = {name: str(path) for name, path in paths.items()}
     path = str(ROOT / "configs" / name)
     made = ConfigWorkflow(path, workflow_type=kind, logging_file=False, **{**given, "device": "cpu", **ids})
     made.initialize()
@@ -99,6 +100,22 @@ def test_inferring_takes_features(trident, tmp_path):
         rows = list(csv.DictReader((out / "slides.csv").open(newline="")))
         assert [row["status"] for row in rows] == [status] * 3 == list(statuses(out).values())
         assert [row["label"] for row in rows] == ["a", "b", "a"]
+
+
+def test_every_command_finds_what_another_has_imported(trident, tmp_path):
+    """Without a tokens_dir a folder of features has one place below bundle_root; another folder has another."""
+    good(tmp_path / "other", "a")
+    root = {"bundle_root": str(tmp_path), "tokens_dir": None}
+    short = {"protocols": ["knn"], "n_folds": 2, "train_fractions": [1.0], "k_neighbors": 1}
+    workflow("evaluate.yaml", "infer", trident, tmp_path / "a", **root, **short, encoders={}).run()
+    (place,) = (tmp_path / "imported_tokens").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in place.glob("*.h5")}
+    weights = str(trident / "model.pt")
+    workflow("inference.yaml", "infer", trident, tmp_path / "b", **root, region_encoder_ckpt=weights).run()
+    assert before == {path: path.stat().st_mtime_ns for path in place.glob("*.h5")} and len(before) == 8
+    other = token_files_of(tmp_path / "other" / "in", bundle_root=tmp_path, default_mpp=MPP)
+    assert place.name.startswith("in-") and other.name.startswith("in-") and other != place
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "other", "imported_tokens"}
 
 
 def test_what_files_do_not_say_is_asked_for(tmp_path):

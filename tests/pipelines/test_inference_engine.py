@@ -1,6 +1,7 @@
 """Token files become embeddings: the right ones, whatever goes wrong with other slides, and again."""
 
 import os
+import re
 import resource
 from pathlib import Path
 
@@ -201,16 +202,24 @@ def test_a_full_disk_stops_the_run(tokens, tmp_path):
     assert contents(tmp_path / "out") == {} and set(statuses(tmp_path / "out").values()) == {"waiting"}
 
 
-def test_other_tokens_than_in_training_are_warned_of_once(tokens, tmp_path, caplog):
-    """Weights that know the patch encoder of their tokens say when these are of another, or read at another mpp."""
+def test_other_tokens_than_in_training_are_refused_or_warned_of_once(tokens, tmp_path, caplog):
+    """Tokens of another encoder, um/px or size than the weights say are an error that names both, or a warning where
+    that is asked for, or where they may be the same: an encoder by its name alone, um/px within 5 %."""
     weights = write_encoder(tmp_path / "model.pt")
-    for about, said in (
-        ({"patch_encoder": "a sha256:1", "mpp": 0.5}, "tokens of a sha256:1"),
-        ({"mpp": 1.0}, "at 1.0"),
+    for about, said, is_certain in (
+        ({"patch_encoder": "a sha256:1", "mpp": 0.5}, "tokens of a sha256:1, and slide_0.h5 has those of test", False),
+        ({"patch_encoder": "other"}, "tokens of other, and slide_0.h5 has those of test", True),
+        ({"mpp": 0.52}, "at 0.52 um/px, and slide_0.h5 has patches at 0.5", False),
+        ({"mpp": 1.0}, "at 1 um/px, and slide_0.h5 has patches at 0.5", True),
+        ({"patch_size": 128}, "of 128 px, and slide_0.h5 has patches of 256", True),
+        ({"region_patches": 8}, "of 8 x 8 patches, and slide_0.h5 has regions of 16 x 16", True),
     ):
         write_pretraining(weights, [], about)
+        if is_certain:
+            with pytest.raises(BundleError, match="none of 4 slides could be embedded.*" + re.escape(said)):
+                inference(tokens, tmp_path / "out", weights, overwrite=True).run()
         caplog.clear()
-        inference(tokens, tmp_path / "out", weights, overwrite=True).run()
+        inference(tokens, tmp_path / "out", weights, overwrite=True, allow_other_tokens=is_certain).run()
         assert [said in record.message for record in caplog.records if "was trained on" in record.message] == [True]
     write_pretraining(weights, [], {"patch_encoder": "test", "mpp": 0.5})
     caplog.clear()

@@ -17,7 +17,7 @@ from tiny_slides import PATCH, damage_tiles, write_slide
 from torch import nn
 
 from bundle.cohort import EMBEDDED, TOKENIZED
-from bundle.core import BundleError, SettingError
+from bundle.core import BundleError
 from bundle.networks import load_patch_encoder
 from bundle.pipelines import InferenceInputs
 from bundle.slides import ReadSettings
@@ -200,10 +200,15 @@ def test_an_encoder_that_does_not_fit_stops_the_run(slides, tmp_path):
         run(slides, tmp_path / "out", weights=weights)
 
 
-def test_token_files_elsewhere_are_not_removed(slides, tmp_path):
-    """keep_tokens false and tokens of another run: refused before anything is done."""
-    with pytest.raises(SettingError, match="would remove token files outside of output_dir"):
-        run(slides, tmp_path / "out", tokens_dir=tmp_path / "mine", keep_tokens=False)
+def test_tokens_of_another_run_are_never_removed(slides, tmp_path):
+    """keep_tokens false removes what this very run has made, wherever that lies, and leaves the user's alone."""
+    mine = tmp_path / "mine"
+    run(slides / "a.tif", tmp_path / "first", tokens_dir=mine)
+    before = (mine / "a.h5").read_bytes()
+    for _ in range(2):  # embedded, then found to be there
+        run(slides, tmp_path / "out", tokens_dir=mine, keep_tokens=False)
+        assert [path.name for path in mine.glob("*.h5")] == ["a.h5"] and (mine / "a.h5").read_bytes() == before
+    assert set(statuses(tmp_path / "out").values()) == {"skipped"}
 
 
 def test_processes_share_slides(slides, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bundle.core import BundleError
+from bundle.networks import write_pretraining
 from bundle.serving.label_settings import LabelSettings
 from bundle.serving.pretraining_run import PretrainingRun
 from bundle.serving.studies import LinkedStudies, find_upload, is_plain_name
@@ -30,6 +31,15 @@ def test_ids_of_the_configs_are_handed_on(weights, tmp_path):
     settings = LabelSettings.read(ROOT, tmp_path, conf)
     assert settings.reading == {"mpp": "2.0", "slide_table": str(Path("slides.csv").resolve())}
     assert settings.work_dir == tmp_path / "work"
+
+
+def test_what_the_weights_say_is_handed_on_where_nobody_says_otherwise(weights, tmp_path):
+    """Embedding and tokenizing for a training read slides alike; tokens of another um/px have a folder of their own."""
+    usual = LabelSettings.read(ROOT, tmp_path, weights).tokens_dir
+    write_pretraining(weights["region_encoder_ckpt"], [], {"mpp": 2.0, "patch_size": 256, "encode_background": True})
+    settings = LabelSettings.read(ROOT, tmp_path, weights)
+    assert settings.how == {"mpp": "2.0", "encode_background": "true"} and settings.tokens_dir != usual
+    assert LabelSettings.read(ROOT, tmp_path, {**weights, "mpp": "1.0"}).how["mpp"] == "1.0"
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
 
-from bundle.core import SlideError
-from bundle.networks import load_patch_encoder, load_region_encoder, weights_name
-from bundle.serving.region_pipeline import encode_regions, load_regions
+from bundle.core import BundleError, SlideError
+from bundle.networks import load_patch_encoder, load_region_encoder, weights_name, write_pretraining
+from bundle.serving.region_pipeline import encode_regions, insist_on_kind, load_regions, stated_settings
 from bundle.storage import Provenance, read_embeddings
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline")
     write_slide(folder / "a.tif", 700)
     ids = {"dataset_dir": str(folder / "a.tif"), "output_dir": str(folder / "out"), "amp": "false"}
+    ids |= {"tokens_dir": str(folder / "tokens")}
     made = ConfigWorkflow(
         config_file=str(ROOT / "configs" / "inference.yaml"),
         workflow_type="infer",
@@ -87,6 +88,24 @@ def test_regions_are_read_as_they_are_asked_for(folder):
     damaged.close()
     with pytest.raises(SlideError, match="default_mpp"):
         load_regions(write_slide(folder / "unsaid.tif", 320, mpp=None), **READ)
+
+
+def test_the_application_reads_as_the_weights_say(folder, tmp_path):
+    """Sizes that app.yaml leaves open are those of model.json; another patch encoder is refused."""
+    shutil.copytree(folder / "models", tmp_path / "models")
+    weights, encoder = tmp_path / "models" / "model.pt", load_patch_encoder(folder / "models" / "patch_encoder.pt", 16)
+    about = {"mpp": 2.0, "patch_size": PATCH, "patch_encoder": f"other sha256:{encoder.sha256}"}
+    write_pretraining(weights, [], about)
+    knobs = yaml.safe_load((ROOT / "scripts" / "deploy_app" / "app.yaml").read_text())
+    reading, encoding = stated_settings(weights.parent, knobs["reading"], {"mean": 0.5})
+    assert encoding == {"mpp": 2.0, "patch_size": PATCH, "mean": 0.5}
+    assert (reading["mpp"], reading["patch_size"], reading["region_patches"]) == (2.0, PATCH, 16)
+    insist_on_kind(weights.parent, encoder, reading)
+    with pytest.raises(BundleError, match="at 2 um/px, and this application has patches at 0.5"):
+        insist_on_kind(weights.parent, encoder, {**reading, "mpp": 0.5})
+    write_pretraining(weights, [], {"patch_encoder": "other sha256:1"})
+    with pytest.raises(BundleError, match="trained on tokens of other sha256:1"):
+        insist_on_kind(weights.parent, encoder, reading)
 
 
 @pytest.mark.slow

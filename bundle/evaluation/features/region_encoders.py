@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...core import BundleError, as_bool
-from ...networks import Encoder, load_region_encoder, read_pretraining, sha256_of, untrained_encoder
+from ...networks import (
+    Encoder,
+    TokenKind,
+    load_region_encoder,
+    read_about,
+    read_pretraining,
+    sha256_of,
+    untrained_encoder,
+)
 
 TOKENS = "tokens"  # what arms without a region encoder are called
 UNTRAINED = "untrained"  # and those of one that has learned nothing
@@ -54,6 +63,8 @@ class RegionEncoders(nn.Module):
         device: torch.device | str = "cpu",
         untrained: bool = False,
         seed: int = 0,
+        tokens: Mapping[str, Any] | None = None,
+        allow_other_tokens: bool = False,
     ) -> RegionEncoders:
         """Read each file.
 
@@ -63,10 +74,12 @@ class RegionEncoders(nn.Module):
             device: where to compute.
             untrained: add "untrained": an encoder of the first one's sizes with weights drawn at random.
             seed: of those weights.
+            tokens: of which kind they are, see :attr:`~bundle.storage.TokenDataset.kind`; None: nobody knows.
+            allow_other_tokens: only warn where an encoder was trained on tokens of another kind.
 
         Raises:
-            BundleError: no dictionary of names; a file is missing, broken, or made for tokens of another length; there
-                is no encoder for an untrained one to be like.
+            BundleError: no dictionary of names; a file is missing, broken, or made for tokens of another length or
+                kind; there is no encoder for an untrained one to be like.
         """
         if paths is not None and (not isinstance(paths, Mapping) or not all(paths.values())):
             raise BundleError(
@@ -83,6 +96,7 @@ class RegionEncoders(nn.Module):
                     f"the encoder {name} ({path}) takes tokens of length {expected}, those of dataset_dir have "
                     f"{token_dim}: tokenize with the patch encoder it was trained with, or give another encoder."
                 )
+            TokenKind(path, read_about(path), allow_other_tokens).insist(tokens or {}, "dataset_dir")
             encoders[str(name)] = encoder
         files = {str(name): path for name, path in (paths or {}).items()}
         hashes = {name: sha256_of(path) for name, path in files.items()}

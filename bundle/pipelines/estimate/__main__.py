@@ -17,7 +17,7 @@ from torch import nn
 
 from ...cohort import SlideTable
 from ...core import BundleError, as_whole, check_device
-from ...networks import PatchTokenizer, PatchViT, load_patch_encoder
+from ...networks import PatchTokenizer, PatchViT, StatedReading, load_patch_encoder
 from ...slides import ReadSettings, find_slides
 from .budget import Rates, budget, count_regions
 from .page import Estimate, as_json, as_text
@@ -50,6 +50,15 @@ def make_estimate(options: argparse.Namespace) -> Estimate:
         BundleError: no slide is there, or none is good; a setting or a file is wrong.
     """
     table = SlideTable.read(options.slide_table)
+    stated = StatedReading.of(
+        None,
+        options.patch_encoder_ckpt,
+        encoder=options.patch_encoder,
+        encoders_file=options.encoders_file,
+        mpp=options.mpp,
+        patch_size=options.patch_size,
+    )
+    options.mpp, options.patch_size = stated.mpp, stated.patch_size
     how = ReadSettings(
         options.wsi_reader, options.mpp, options.default_mpp, 16, options.patch_size, options.min_tissue,
         options.min_tissue_patches, options.max_enlarge, not options.drop_fat,
@@ -179,10 +188,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--sample", type=int, default=20, help="slides whose tissue is looked for, drawn at random; 0: all (20)")
     add("--seed", type=int, default=0, help="of the draw (0)")
     add("--wsi_reader", default="auto", help="auto, cucim, openslide, tifffile")
-    add("--mpp", type=float, default=0.5, help="um/px at which patches are read (0.5)")
+    add("--mpp", type=float, help="um/px at which patches are read (as the patch encoder says, else 0.5)")
     add("--default_mpp", type=float, help="um/px of slides that name none")
     add("--max_enlarge", type=float, default=1.25, help="how many times finer than a slide --mpp may be (1.25)")
-    add("--patch_size", type=int, default=256, help="px (256)")
+    add("--patch_size", type=int, help="px (as the patch encoder says, else 256)")
     add("--min_tissue", type=float, default=0.1, help="least share of tissue in a patch (0.1)")
     add("--min_tissue_patches", type=int, default=8, help="a region needs as many (8)")
     add("--drop_fat", action="store_true", help="fat is background (keep_fat false)")

@@ -1,8 +1,10 @@
-"""The folder that a run was given, as token files: features of other tools are imported beside the outputs, once."""
+"""The folder that a run was given, as token files: features of other tools are imported once, for all commands."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -17,20 +19,39 @@ from .importer import FeatureImporter
 from .layouts.layout import N_SAMPLES, Places, is_of_this_bundle, spread
 
 logger = logging.getLogger(__name__)
+_IMPORTED = "imported_tokens"
 TokenFolder = str | Path | Sequence[str | Path]
+
+
+def imported_folder(dataset_dir: str | Path, tokens_dir: str | Path | None, bundle_root: str | Path) -> Path:
+    """Where the features of a folder are imported to: ``tokens_dir``, or without one a folder of theirs.
+
+    Its name is made of the folder's own and of where it lies, so that every command finds what another has imported,
+    and two folders of features never mix.
+
+    Args:
+        dataset_dir: the folder, or file, of features.
+        tokens_dir: what the user has named; None: nothing.
+        bundle_root: in its folder ``imported_tokens`` each folder of features has one of its own.
+    """
+    if tokens_dir is not None:
+        return Path(tokens_dir)
+    root = Path(dataset_dir).resolve()
+    return Path(bundle_root) / _IMPORTED / f"{root.name}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
 
 
 def token_files_of(
     dataset_dir: TokenFolder,
-    tokens_dir: str | Path,
+    tokens_dir: str | Path | None = None,
     *,
+    bundle_root: str | Path = ".",
     table: SlideTable | None = None,
     slides_dir: str | Path | None = None,
     default_mpp: float | None = None,
     apart_from: Sequence[str | Path] = (),
     takes_slides: bool = False,
 ) -> TokenFolder:
-    """What a run reads: ``dataset_dir`` as it is or, where it holds features of another tool, ``tokens_dir``.
+    """What a run reads: ``dataset_dir`` as it is or, where it holds features of another tool, what they become.
 
     These are imported there as ``configs/import.yaml`` does it by itself; what is there already is kept. Of several
     processes one imports, and the others wait for it. A few files tell whose a folder is: if one of them is of this
@@ -38,7 +59,8 @@ def token_files_of(
 
     Args:
         dataset_dir: what the user has named; a list of files is left as it is.
-        tokens_dir: where the token files go, and ``import/slides.csv``, the table of what came of each slide.
+        tokens_dir, bundle_root: where the token files go, see :func:`imported_folder`, and ``import/slides.csv``, the
+            table of what came of each slide.
         table, slides_dir, default_mpp: see :class:`FeatureImporter`.
         apart_from: folders that the run writes to; where they lie below ``dataset_dir`` they hold no features.
         takes_slides: the run reads slides, too: a folder that has some is left as it is.
@@ -49,7 +71,9 @@ def token_files_of(
     """
     if not isinstance(dataset_dir, str | Path):
         return dataset_dir
-    root, folder, written = Path(dataset_dir), Path(tokens_dir), [tokens_dir, *apart_from]
+    root = Path(dataset_dir)
+    folder = imported_folder(root, tokens_dir, bundle_root)
+    written = [folder, *apart_from]
     settings = {"table": table, "slides_dir": slides_dir, "default_mpp": default_mpp, "apart_from": written}
     with _naming_the_config(root):
         layout = _layout_of(root, written, takes_slides)
@@ -67,8 +91,9 @@ def token_files_of(
 
 def slide_ids_of(
     dataset_dir: str | Path,
-    tokens_dir: str | Path,
+    tokens_dir: str | Path | None = None,
     *,
+    bundle_root: str | Path = ".",
     table: SlideTable | None = None,
     slides_dir: str | Path | None = None,
     default_mpp: float | None = None,
@@ -77,17 +102,19 @@ def slide_ids_of(
     """Slides whose features :func:`token_files_of` would import; None where it would leave the folder as it is.
 
     Args:
-        dataset_dir, tokens_dir, table, slides_dir, default_mpp, apart_from: as it takes them.
+        dataset_dir, tokens_dir, bundle_root, table, slides_dir, default_mpp, apart_from: as it takes them.
 
     Raises:
         BundleError: there are features of several encoders, or of one slide twice.
     """
-    root, written = Path(dataset_dir), [tokens_dir, *apart_from]
+    root = Path(dataset_dir)
+    folder = imported_folder(root, tokens_dir, bundle_root)
+    written = [folder, *apart_from]
     settings = {"table": table, "slides_dir": slides_dir, "default_mpp": default_mpp, "apart_from": written}
     with _naming_the_config(root):
         if not _layout_of(root, written):
             return None
-        return [file.slide_id for file in _importer(root, Path(tokens_dir), settings).files]
+        return [file.slide_id for file in _importer(root, folder, settings).files]
 
 
 def _layout_of(root: Path, written: Sequence[str | Path], takes_slides: bool = False) -> str:
@@ -143,7 +170,7 @@ def _insist_on_no_others(folder: Path, root: Path, records: Sequence[ImportRecor
     if others:
         raise BundleError(
             f"{folder} has token files of {len(others)} slides whose features are not in {root}, such as {others[0]}: "
-            "remove them, choose another tokens_dir or output_dir, or name that folder itself as dataset_dir."
+            "remove them, choose another tokens_dir, or name that folder itself as dataset_dir."
         )
 
 
