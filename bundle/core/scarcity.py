@@ -9,8 +9,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 from .errors import BundleError
 from .memory import available_memory
 from .signals import KEPT
@@ -30,7 +28,7 @@ def ran_out(error: BaseException) -> BundleError | None:
     if isinstance(error, BundleError) or not isinstance(error, RuntimeError | MemoryError | OSError):
         return None
     text, number = f"{type(error).__name__} {error}", getattr(error, "errno", None)
-    if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in text:
+    if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:
         what = f"the memory of the GPU ran out{_asked(text)}{_on_gpu()}"
         return _said(what, "lower --batch_size, or use a GPU with more")
     if number == errno.EMFILE or "Too many open files" in text:
@@ -75,6 +73,8 @@ def _in_memory() -> str:
 
 
 def _on_gpu() -> str:
+    import torch  # takes seconds, which a command that is mistyped need not wait
+
     with suppress(RuntimeError, AssertionError):
         free, total = torch.cuda.mem_get_info()
         return f"; {_bytes(free)} of {_bytes(total)} are free"
