@@ -10,12 +10,12 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
-LINE_EVERY_S = 30.0
+LINE_EVERY_S = 25.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} gone, {remaining} left"
 
 
 class Progress(tqdm):
-    """``tqdm``, which writes a line every 30 s where its stream is no terminal, and nothing of what takes less.
+    """``tqdm``, which writes a line every 25 s where its stream is no terminal, and nothing of what takes less.
 
     Args:
         arguments: as of ``tqdm``; ``disable`` true shows nothing anywhere.

@@ -6,7 +6,7 @@ from ...core import Progress
 
 
 class EpochBar(ProgressBar):
-    """Ignite's bar of an epoch's iterations; where there is no terminal, a line every 30 s."""
+    """Ignite's bar of an epoch's iterations; where there is no terminal, a line now and then."""
 
     def __init__(self) -> None:
         super().__init__(desc="epoch", unit="step")
