@@ -4,6 +4,7 @@ from .as_typed import put_value
 from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
+from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small, read_yaml_file
 from .history import read_history
 from .kinds import KIND_OF
 from .lock import writer_lock
@@ -12,6 +13,7 @@ from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, en
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
+from .stopping import heed, insist_on_wanted
 
 __all__ = [
     "BundleError",
@@ -31,12 +33,19 @@ __all__ = [
     "contract_difference",
     "encoder_key",
     "files_below",
+    "heed",
+    "insist_on_unpacked",
+    "insist_on_wanted",
     "is_alive",
     "link_atomically",
+    "parsed_json",
     "plain_value",
     "put_value",
     "quietly",
     "read_history",
+    "read_json_file",
+    "read_small",
+    "read_yaml_file",
     "readable",
     "remove_stale_parts",
     "save_atomically",

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...cohort import MAPPED, SlideOutcome
-from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, write_text
+from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, read_json_file, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_request import MapRequest, Thumbnail
@@ -158,7 +158,7 @@ class SlideMaps:
         try:
             if self.overwrite or (folder / _RECORD).stat().st_mtime_ns < path.stat().st_mtime_ns:
                 return {}
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            record = read_json_file(folder / _RECORD)
             return {
                 name: entry["files"]
                 for name, entry in record.items()

@@ -13,7 +13,16 @@ from tqdm.auto import tqdm
 
 from ... import __version__
 from ...cohort import SlideTable, is_file_name
-from ...core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts, write_bytes, write_text
+from ...core import (
+    BundleError,
+    SettingError,
+    as_bool,
+    check_folder,
+    read_json_file,
+    remove_stale_parts,
+    write_bytes,
+    write_text,
+)
 from ...storage import Provenance, embeddings_root
 from ..importing.layouts.tables import required
 from . import cohort_files, slide_files
@@ -102,7 +111,7 @@ class FeatureExporter:
         if not folder.is_dir() or not any(path.name[0] != "." for path in folder.iterdir()):
             return
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = read_json_file(record)
             earlier = Provenance(**found["provenance"]) if found["kind"] == _KIND else None
         except (OSError, ValueError, KeyError, TypeError):
             earlier = None
