@@ -11,27 +11,40 @@ import pytest
 from PIL import Image
 
 WIDTHS = (390, 1280)  # a phone, a desk
-_PROBE = """<script>addEventListener("load", () => {
+_LISTEN = """<script nonce="probe">
+  window.refused = []; addEventListener("securitypolicyviolation", e => refused.push(e.violatedDirective));
+</script>"""
+_PROBE = """<script nonce="probe">addEventListener("load", () => {
   const boxes = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") || e.matches(".scroll"));
   const wide = boxes.filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + e.className);
   const figures = [...document.querySelectorAll("figure > img")].filter(i => i.offsetParent);
   const broken = [...document.images].filter(i => !i.naturalWidth).length;
   const smallest = Math.min(...figures.map(i => i.width), 9999);
   const scrolled = document.documentElement.scrollWidth;
-  document.title = [innerWidth, scrolled, document.images.length, broken, smallest, wide.join(" ")].join("|");
+  document.title = [innerWidth, scrolled, document.images.length, broken, smallest, refused.join(" "), wide.join(" ")]
+    .join("|");
 })</script>"""
 
 
 class Probe(NamedTuple):
     """A page in a window ``width`` px wide: how wide it scrolls, its pictures, broken ones, the width of the smallest
-    figure, elements that are wider than the window."""
+    figure, what the page's policy refused, elements that are wider than the window."""
 
     width: int
     scrolled: int
     n_pictures: int
     broken: int
     smallest: float
+    refused: str
     wide: str
+
+
+def _with_probe(page: str) -> str:
+    """The page with scripts that its policy lets run, and no others."""
+    policy, own = "default-src 'none';", "default-src 'none'; script-src 'nonce-probe';"
+    assert page.count(policy) == 1 and page.index(policy) < page.index("<title>")
+    page = page.replace(policy, own).replace("<title>", _LISTEN + "<title>", 1)
+    return page.replace("</body>", _PROBE + "</body>")
 
 
 def _run(folder: Path, *options: str) -> str:
@@ -45,7 +58,7 @@ def _run(folder: Path, *options: str) -> str:
 
 def probes(page: str, folder: Path) -> list[Probe]:
     """How a page looks in windows of :data:`WIDTHS`."""
-    (folder / "probed.html").write_text(page.replace("</body>", _PROBE + "</body>"), encoding="utf-8")
+    (folder / "probed.html").write_text(_with_probe(page), encoding="utf-8")
     # frames have the width they are given, a window may have a smallest one
     say = "document.title += '[' + this.contentDocument.title + ']'"
     frames = "".join(f'<iframe src="probed.html" width="{w}" style="border:0" onload="{say}"></iframe>' for w in WIDTHS)
@@ -54,7 +67,7 @@ def probes(page: str, folder: Path) -> list[Probe]:
     title = re.search(r"<title>probe([^<]*)</title>", dumped)
     assert title, dumped[:300]
     found = [probe.split("|") for probe in re.findall(r"\[([^\]]*)\]", title[1])]
-    return sorted(Probe(*map(int, probe[:4]), float(probe[4]), probe[5]) for probe in found)
+    return sorted(Probe(*map(int, probe[:4]), float(probe[4]), *probe[5:]) for probe in found)
 
 
 def screenshot(page: str, folder: Path, width: int = 1280, height: int = 1600) -> np.ndarray:

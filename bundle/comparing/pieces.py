@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
-from ..core import CONFIGS, KIND_OF, BundleError, put_value, user_error, write_text
+from ..core import CONFIGS, KIND_OF, BundleError, put_value, read_json_file, user_error, write_text
 
 _log = logging.getLogger(__name__)
 _REMOVE = "Remove it: finished trainings are known by their checkpoints."
@@ -89,7 +89,7 @@ def read_record(path: Path, advice: str) -> dict[str, dict[str, Any]]:
         BundleError: the file cannot be read, or is none of a comparison.
     """
     try:
-        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, dict[str, Any]] = read_json_file(path)
         if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
             raise ValueError("other contents")
     except (OSError, ValueError) as error:

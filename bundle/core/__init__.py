@@ -14,6 +14,7 @@ from .atomic import (
 from .claims import Claims, sole_run
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
+from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small, read_yaml_file
 from .history import read_history
 from .kinds import KIND_OF
 from .lock import writer_lock
@@ -26,6 +27,7 @@ from .scarcity import ran_out
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
+from .stopping import heed, insist_on_wanted
 
 __all__ = [
     "BundleError",
@@ -50,13 +52,20 @@ __all__ = [
     "contract_difference",
     "encoder_key",
     "files_below",
+    "heed",
+    "insist_on_unpacked",
+    "insist_on_wanted",
     "is_alive",
     "link_atomically",
+    "parsed_json",
     "plain_value",
     "put_value",
     "quietly",
     "ran_out",
     "read_history",
+    "read_json_file",
+    "read_small",
+    "read_yaml_file",
     "readable",
     "remove_stale_parts",
     "save_atomically",

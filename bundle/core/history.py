@@ -10,9 +10,14 @@ def read_history(path: str | Path) -> list[dict[str, float]]:
     """Rows of a run's ``history.csv``; empty cells are left out.
 
     Raises:
-        BundleError: there is no such file.
+        BundleError: there is no such file, or it is no table of numbers.
     """
     if not Path(path).exists():
         raise BundleError(f"{path} does not exist: the run that writes it is not there, or has not finished an epoch.")
-    with Path(path).open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise BundleError(
+            f"{path} is no history of a run ({error}): another program has changed it, or it was copied only in part."
+        ) from error

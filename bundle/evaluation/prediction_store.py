@@ -43,7 +43,7 @@ class PredictionStore:
             return None
         try:
             return np.load(path)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy reads headers as Python's literals, which fail in many ways
             _log.warning("%s cannot be read (%s) and is made anew", path, error)
             return None
 

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..core import BundleError, write_bytes, write_text
+from ..core import BundleError, read_json_file, write_bytes, write_text
 from .head import SCORERS, Head
 from .record import HeadRecord, is_of_a_head
 from .scorers import Tensors
@@ -56,7 +56,7 @@ def check_head_path(path: str | Path) -> Path:
 
 def _is_of_a_head(path: Path) -> bool:
     try:
-        return is_of_a_head(json.loads(path.read_text(encoding="utf-8")))
+        return is_of_a_head(read_json_file(path))
     except (OSError, ValueError):
         return False
 
@@ -79,7 +79,7 @@ def load_head(path: str | Path) -> Head:
                 "its two files together."
             )
     try:
-        record = HeadRecord.of_json(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        record = HeadRecord.of_json(read_json_file(path.with_suffix(".json")))
         contents = path.read_bytes()
         if hashlib.sha256(contents).hexdigest() != record.tensors_sha256:
             raise ValueError("its two files are not of one head")

@@ -44,6 +44,16 @@ def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = 
             f"{source} is not a vision transformer with DINO's names: {', '.join(missing)} missing; "
             f"found {', '.join(list(state)[:6]) or 'nothing'}. Export it as TorchScript to use it as a patch encoder."
         )
+    try:
+        return _read_off(state, first, source)
+    except (IndexError, ZeroDivisionError, ValueError) as error:
+        shapes = ", ".join(f"{name} {list(state[name].shape)}" for name in needed)
+        raise BundleError(f"{source} has tensors of shapes that no vision transformer has: {shapes}.") from error
+
+
+def _read_off(state: Mapping[str, Tensor], first: str, source: str | Path) -> dict[str, Any]:
+    """The arguments, from the shapes of tensors that are all there."""
+    on_tokens = first.startswith("phi.")
     dim = state["cls_token"].shape[-1]
     side = math.isqrt(state["pos_embed"].shape[1] - 1)
     if side * side + 1 != state["pos_embed"].shape[1]:
@@ -51,9 +61,12 @@ def infer_vit_architecture(state: Mapping[str, Tensor], *, source: str | Path = 
             f"{source} has {state['pos_embed'].shape[1]} positions, not a square grid and CLS "
             "(register tokens or a class-token-free model are not supported). Export it as TorchScript instead."
         )
+    blocks = {int(match[1]) for match in map(_BLOCK.match, state) if match}
+    if blocks != set(range(len(blocks))):  # before networks are built for them
+        raise BundleError(f"{source} lacks blocks: it has {len(blocks)}, the last of which is number {max(blocks)}.")
     shared = {
         "dim": dim,
-        "depth": 1 + max(int(match[1]) for match in map(_BLOCK.match, state) if match),
+        "depth": len(blocks),
         "n_heads": max(1, dim // (32 if on_tokens else 64)),
         "mlp_ratio": state["blocks.0.mlp.fc1.weight"].shape[0] / dim,
     }

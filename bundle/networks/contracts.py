@@ -10,9 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..core import SettingError
+from ..core import SettingError, read_yaml_file
 from .contract_values import as_flag, as_names, as_pixels, as_range, as_triple, as_word
 from .vit_architectures import VIT_ARCHITECTURES
 
@@ -168,8 +166,8 @@ def named_contract(name: str, encoders_file: str | Path | None = None) -> Encode
 
 def _read_entries(path: Path) -> dict[str, EncoderContract]:
     try:
-        entries = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = read_yaml_file(path)
+    except (OSError, ValueError) as error:
         raise SettingError(f"the encoders_file {path} cannot be read: {error}.") from error
     if not isinstance(entries, Mapping):
         raise SettingError(f"the encoders_file {path} holds {type(entries).__name__}, not encoders by name.")

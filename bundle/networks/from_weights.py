@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import BundleError, as_bool, as_number
+from ..core import BundleError, as_bool, as_number, as_whole
 from .architecture import infer_vit_architecture, load_into
 from .distiller import Distiller
 from .encoder import Encoder, compile_backbone
@@ -181,7 +181,14 @@ def load_region_encoder(
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
     if stated is None and isinstance(own, dict):
         stated = own.get("n_heads")
-    backbone = RegionViT(**{**found, "n_heads": found["n_heads"] if stated is None else int(stated)})
+    try:
+        backbone = RegionViT(
+            **{**found, "n_heads": found["n_heads"] if stated is None else as_whole(stated, "n_heads", 1)}
+        )
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise BundleError(
+            f"{path}, or the .json beside it, describes no network that can be built ({error})."
+        ) from error
     backbone.has_standard_of(parts.backbone)
     load_into(backbone, parts.backbone, source=path)
     head = _head_of(parts.head, found["dim"], path)

@@ -45,12 +45,13 @@ class OnnxEncoder(nn.Module):
         options.log_severity_level = 4  # what goes wrong is raised, and told once
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=self.providers)
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            _ = [(entry.name, entry.shape, entry.type) for entry in (*inputs, *outputs)]  # names may be no text
         except Exception as error:  # onnxruntime's errors share no class of their own
             raise BundleError(
                 f"{path} cannot be loaded as ONNX ({_short(error)}). It is broken, half copied, lacks the file of "
                 "weights that belongs beside it, or needs operators of its own: copy it again, or export it anew."
             ) from error
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._input = self._only(inputs, "inputs")
         self._output = self._only(outputs, "outputs")
         self._check_shape()

@@ -136,7 +136,7 @@ def _load_vit(path: Path, contents: Mapping[str, Any], contract: EncoderContract
     architecture["n_heads"] = n_heads or heads or architecture["n_heads"]
     try:
         backbone = PatchViT(**architecture)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise BundleError(f"{path} describes no network that can be built ({error}).") from error
     load_into(backbone, weights, source=path)
     return backbone.eval()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core import BundleError, write_text
+from ..core import BundleError, read_json_file, write_text
 from .weights_reading import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def _record(weights: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json_file(path)
         if record["slides"] is not None:
             record["slides"] = [str(slide) for slide in record["slides"]]
         is_of_these = record["weights_sha256"] == sha256_of(weights)

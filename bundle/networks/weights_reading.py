@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..core import BundleError
+from ..core import BundleError, insist_on_unpacked
 
 # DINO keeps its command line in every checkpoint. A Namespace holds values, it runs nothing.
 _HARMLESS: list[Any] = [argparse.Namespace]
@@ -52,6 +52,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             "elsewhere give a state dict (.pt, .pth, .safetensors)."
         )
     try:
+        insist_on_unpacked(path)
         with torch.serialization.safe_globals(_HARMLESS):
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types for broken files
@@ -70,7 +71,7 @@ def is_torchscript(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, LookupError):  # damaged: who reads it says how
         return False
 
 

@@ -1,4 +1,8 @@
-"""What all pages share: one file that needs nothing else, no script, no font, no file beside it."""
+"""What all pages share: one file that needs nothing else, no script, no font, no file beside it.
+
+Browsers are told so by the frame's content security policy: whatever came into a page, nothing in it runs or is asked
+for from elsewhere.
+"""
 
 from __future__ import annotations
 

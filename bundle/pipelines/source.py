@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 from ..cohort import SlideRef, SlideTable
-from ..core import as_whole
+from ..core import as_whole, heed
 from .jobs import SlideJob
 
 _SLIDES_OPENED_AHEAD = 2
@@ -86,6 +87,7 @@ class Source:
         self.is_wanted: Callable[[SlideJob, Any], bool] = lambda job, slide: True
         self.is_free: Callable[[SlideJob], bool] = lambda job: True
         self._pool: ThreadPoolExecutor | None = None
+        self._stop = Event()
         self._plans: deque[tuple[SlideJob, Future]] = deque()
         self._in_use: dict[SlideJob, Any] = {}
 
@@ -114,7 +116,8 @@ class Source:
         return any(job.status == "waiting" for job in self.jobs)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        self._pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="read")
+        self._stop = Event()
+        self._pool = ThreadPoolExecutor(self.num_workers, "read", heed, (self._stop,))
         try:
             yield from self.batches(self._parts())
         finally:
@@ -122,6 +125,7 @@ class Source:
 
     def close(self) -> None:
         """Stop reading and close every slide."""
+        self._stop.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None

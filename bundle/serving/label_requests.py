@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError  # type: ignore[import-not-found]
 
-from ..core import BundleError
+from ..core import BundleError, parsed_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -79,8 +78,8 @@ def read_json(text: str, name: str) -> Mapping[str, Any]:
         BundleError: it is none.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = parsed_json(text)
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         raise BundleError(f'{name}: give a JSON object, such as {{"location": [0, 0], "size": [0, 0]}}.')

@@ -14,7 +14,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..core import BundleError, as_bool, as_number, as_whole, write_text
+from ..core import BundleError, as_bool, as_number, as_whole, read_json_file, write_text
 from ..networks import read_weights
 from ..prototypes import never_begins
 from ..slides import find_slides
@@ -156,7 +156,7 @@ class PretrainingRun:
         if not runs:
             return {}
         try:
-            found = json.loads((runs[-1] / "progress.json").read_text(encoding="utf-8"))
+            found = read_json_file(runs[-1] / "progress.json")
         except (OSError, ValueError):
             return {"run": runs[-1].name}
         history = _last_line(runs[-1] / "history.csv")

@@ -1,7 +1,6 @@
 """Tiles that a file leaves out: filled from the finer level; where no level has them, there is nothing to read."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,19 +75,29 @@ def nowhere(backend: Backend, level: int, shape: tuple[int, int]) -> tuple[NDArr
     for found, finer in ((boxes, level), *((backend.left_out_tiles(i), i) for i in range(level))):
         if not len(found):
             return np.zeros(shape, bool), 0
-        own = np.zeros(shape, bool)
-        for window in _windows(found, backend.level_sizes[finer], shape):
-            own[window] = True
+        own = _covered(*_windows(found, backend.level_sizes[finer], shape), shape)
         mask = own if finer == level else mask & own
-    windows = _windows(boxes, backend.level_sizes[level], shape)
-    return mask, sum(bool(mask[window].any()) for window in windows)
+    starts, ends = _windows(boxes, backend.level_sizes[level], shape)
+    until = np.pad(mask, ((1, 0), (1, 0))).cumsum(0, dtype=np.int64).cumsum(1)  # sum above and left of each place
+    within = until[ends[:, 1], ends[:, 0]] - until[starts[:, 1], ends[:, 0]]
+    within += until[starts[:, 1], starts[:, 0]] - until[ends[:, 1], starts[:, 0]]
+    return mask, int((within > 0).sum())
 
 
-def _windows(boxes: NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]) -> list[Any]:
-    """The part of an array of a shape that each box of a level covers: at least a place."""
+def _covered(starts: NDArray[np.int64], ends: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Places of an array of a shape within any of n windows, in time that grows with n and with the shape."""
+    steps = np.zeros((shape[0] + 1, shape[1] + 1), np.int64)
+    for x, y, step in ((starts, starts, 1), (ends, ends, 1), (starts, ends, -1), (ends, starts, -1)):
+        np.add.at(steps, (y[:, 1], x[:, 0]), step)
+    return steps.cumsum(0).cumsum(1)[:-1, :-1] > 0
+
+
+def _windows(
+    boxes: NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First place (x, y), and the one after the last, of what each box covers of an array of a shape: one at least."""
     scale = np.array(shape[::-1]) / size
-    starts = np.floor(boxes[:, :2] * scale + 0.5).astype(int)
-    ends = np.floor(boxes[:, 2:] * scale + 0.5).astype(int)
+    starts = np.floor(boxes[:, :2] * scale + 0.5).astype(np.int64)
+    ends = np.floor(boxes[:, 2:] * scale + 0.5).astype(np.int64)
     starts = np.minimum(starts, np.array(shape[::-1]) - 1)
-    ends = np.maximum(ends, starts + 1)
-    return [np.s_[y0:y1, x0:x1] for (x0, y0), (x1, y1) in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return starts, np.minimum(np.maximum(ends, starts + 1), np.array(shape[::-1]))

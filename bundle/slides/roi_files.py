@@ -1,6 +1,5 @@
 """Files of annotations: GeoJSON (QuPath's and others'), ASAP's XML, HALO's and Aperio's."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError
+from ..core import BundleError, parsed_json, read_small
 
 _IGNORED = "ignore*"  # QuPath's class of what is to be left out
 _ELLIPSE_POINTS = 128
@@ -39,11 +38,20 @@ def read_areas(path: str | Path) -> list[Area]:
         BundleError: no such file, or none of these formats; the message names what was found.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_small(Path(path))
         if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
             return list(_areas_of_xml(content))
-        return list(_areas_of_json(json.loads(content.decode("utf-8-sig"), parse_constant=_no_number)))
-    except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, ElementTree.ParseError) as error:
+        return list(_areas_of_json(parsed_json(content.decode("utf-8-sig"), _no_number)))
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        ElementTree.ParseError,
+    ) as error:
         raise BundleError(
             f"the region of interest {path} cannot be read ({type(error).__name__}: {error}): give QuPath's GeoJSON, "
             "ASAP's XML or HALO's annotations, with areas in pixels of the full resolution."

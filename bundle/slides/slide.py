@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import SlideError
+from ..core import SlideError, insist_on_wanted
 from .backend import Backend
 from .images import SLIDE
 from .missing_tiles import nowhere
@@ -69,6 +69,7 @@ class Slide:
         Raises:
             SlideError: the rectangle does not decode.
         """
+        insist_on_wanted()
         level = self._level_for(mpp, mpp_tolerance)
         scale = self.read_mpp(mpp, mpp_tolerance) / self.mpp
         columns, rows = _inside(x, width_px, scale, self.width), _inside(y, height_px, scale, self.height)
@@ -107,6 +108,7 @@ class Slide:
         Raises:
             SlideError: a patch does not decode.
         """
+        insist_on_wanted()
         n_rows, n_columns = (cells.max(0) + 1).tolist()
         placement = self._placement(x, y, n_columns * patch_size, n_rows * patch_size, mpp)
         if placement is None or not TilePatches.fit(self._backend, placement):

@@ -9,6 +9,7 @@ import tifffile
 
 from .backend import Scale
 from .images import SLIDE, THUMBNAIL, SlideImage, with_roles
+from .tiff_chain import insist_on_end
 from .vendor_mpp import scales_of_page
 
 _OME_IMAGE = re.compile(r"<(?:\w+:)?Image\s.*?</(?:\w+:)?Image>", re.DOTALL)
@@ -29,7 +30,11 @@ def tiff_images(file: tifffile.TiffFile) -> list[TiffImage]:
 
     Pages that are smaller copies of the slide's image, in tiles, are its levels and no images, though the file may not
     declare them so. In OME, where two sections may have one shape, only if their um/px say it.
+
+    Raises:
+        RefusedFileError: its pages lead in a circle.
     """
+    insist_on_end(file)
     try:
         series = list(file.series)
         pages = [[level.keyframe for level in each.levels] for each in series]

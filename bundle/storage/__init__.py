@@ -7,6 +7,7 @@ from .dataset import TokenDataset
 from .embedding_files import Provenance, embeddings_root, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
 from .embedding_store import read_embeddings, read_embeddings_header, write_embeddings, write_npz
+from .hdf5 import insist_on_size, own_dataset
 from .known_slides import KnownSlides
 from .sampler import RegionBatchSampler
 from .token_files import token_width, without_listed
@@ -29,6 +30,8 @@ __all__ = [
     "collate_regions",
     "embeddings_root",
     "find_embeddings",
+    "insist_on_size",
+    "own_dataset",
     "read_embeddings",
     "read_embeddings_header",
     "read_token_header",

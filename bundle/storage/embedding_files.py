@@ -29,7 +29,12 @@ class Provenance(NamedTuple):
         """From a file's attributes; what it does not record is empty, or 0."""
         region_encoder, encoder = (str(attributes.get(name, "")) for name in ("region_encoder", "encoder"))
         contract = {name: attributes[name] for name in CONTRACT_ATTRIBUTES if name in attributes}
-        return cls(region_encoder, encoder, float(attributes.get("mpp", 0.0)), contract or None)
+        try:
+            mpp = float(attributes.get("mpp", 0.0))
+        except (TypeError, ValueError, OverflowError) as error:
+            found = attributes.get("mpp")
+            raise BundleError(f"embeddings record mpp {found!r}, which is no um/px: run inference again.") from error
+        return cls(region_encoder, encoder, mpp, contract or None)
 
     def difference(self, other: Provenance) -> str:
         """What keeps the two from being compared, in words; empty if nothing does. Weights count, not file names."""

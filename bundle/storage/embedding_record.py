@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..core import BundleError
 
 
 @dataclass(frozen=True)
@@ -59,22 +62,35 @@ class SlideEmbeddings:
     @property
     def region_size_level0(self) -> float:
         """Side of a region, level-0 px."""
-        return float(self.attributes["region_size_level0"])
+        return self._number("region_size_level0")
 
     @property
     def level0_mpp(self) -> float:
         """um/px of level 0."""
-        return float(self.attributes["level0_mpp"])
+        return self._number("level0_mpp")
 
     @property
     def level0_size(self) -> tuple[int, int]:
         """Width and height of the slide, level-0 px."""
-        return int(self.attributes["level0_width"]), int(self.attributes["level0_height"])
+        return int(self._number("level0_width")), int(self._number("level0_height"))
 
     @property
     def patch_level0(self) -> float:
         """Side of a patch, level-0 px."""
         return self.region_size_level0 / self.mask.shape[1]
+
+    def _number(self, name: str) -> float:
+        found = self.attributes.get(name)
+        try:
+            number = float(found)  # type: ignore[arg-type]  # what it is, is asked here
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not (math.isfinite(number) and number > 0):
+            raise BundleError(
+                f"the embeddings of slide {self.slide_id} record {name} {found!r}, which is no length: run inference on "
+                "the slide again."
+            )
+        return number
 
 
 def tissue_shares(slide: SlideEmbeddings) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..cohort import is_file_name
-from ..core import DAMAGED_FILE, BundleError, plain_value, write_bytes
+from ..core import DAMAGED_FILE, BundleError, parsed_json, plain_value, write_bytes
 from .checksums import HEADER, damaged_header, header_checksum, is_finite
 from .embedding_record import SlideEmbeddings
 from .hdf5 import insist_on_size, own_dataset
@@ -105,6 +105,7 @@ def read_embeddings(path: str | Path, *, attention: bool = True) -> SlideEmbeddi
         for name in _ARRAYS if attention else _REQUIRED:
             if name in file:
                 arrays[name] = _read_array(file, name, path, checksums.get(name))
+        _insist_on_shapes(arrays, path)
     return SlideEmbeddings(slide_id=str(attributes.pop("slide_id")), attributes=attributes, **arrays)
 
 
@@ -119,6 +120,33 @@ def _read_array(file: h5py.File, name: str, path: Path, checksum: int | None) ->
     if values.dtype.kind == "f" and not is_finite(values):
         raise BundleError(f"{path} holds NaN or infinite values in its {name}. {_ANEW}")
     return values
+
+
+def _insist_on_shapes(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    """Arrays fit one another, as those that were written do.
+
+    Raises:
+        BundleError: they do not, or an assignment is to no prototype.
+    """
+    shapes = {name: values.shape for name, values in arrays.items()}
+    n_regions, dim, n_prototypes = shapes["features"][:1], shapes["slide_embedding"], shapes["prototypes"][:1]
+    side, wide = shapes["mask"][-1:] * 2, shapes["prototypes"][1:]
+    expected = {
+        **{"features": n_regions + dim, "projection": n_regions + wide, "coords": (*n_regions, 2)},
+        **{"mask": n_regions + side, "assignment": n_regions, "prototypes": n_prototypes + wide},
+    }
+    if "attention" in shapes:
+        expected["attention"] = n_regions + shapes["attention"][1:2] + side
+    n_axes = [len(n_regions), len(dim), len(n_prototypes), len(wide)]
+    wrong = [name for name, shape in expected.items() if shapes[name] != shape] if n_axes == [1] * 4 else list(shapes)
+    if wrong:
+        told = ", ".join(f"{name} {list(shapes[name])}" for name in shapes)
+        raise BundleError(f"{path} holds arrays that do not fit one another ({told}): see {wrong[0]}. {_ANEW}")
+    assignment = arrays["assignment"]
+    if assignment.size and not (
+        assignment.dtype.kind in "iu" and -1 <= assignment.min() <= assignment.max() < n_prototypes[0]
+    ):
+        raise BundleError(f"{path} assigns regions to prototypes that it does not have. {_ANEW}")
 
 
 def read_embeddings_header(path: str | Path) -> dict[str, Any]:
@@ -141,7 +169,7 @@ def _opened(path: Path) -> Iterator[tuple[h5py.File, dict[str, Any], dict[str, i
             checksums = attributes.pop(_CHECKSUMS, None)
             if stored != found and not (stored is None and checksums is None):  # neither: a file of before
                 raise damaged_header(path, _ANEW)
-            yield file, attributes, json.loads(checksums or "{}")
+            yield file, attributes, dict(parsed_json(checksums or "{}"))
     except DAMAGED_FILE as error:
         raise BundleError(f"embeddings {path} cannot be read ({error}). {_ANEW}") from error
 

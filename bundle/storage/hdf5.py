@@ -19,7 +19,7 @@ def own_dataset(file: h5py.File, name: str, path: Path, kinds: str) -> h5py.Data
 
     Args:
         file: open to read.
-        name: of the data set, in the file's root.
+        name: of the data set, from the file's root.
         path: of the file, for messages.
         kinds: of numbers that are allowed, letters of :attr:`numpy.dtype.kind`.
 
@@ -27,11 +27,12 @@ def own_dataset(file: h5py.File, name: str, path: Path, kinds: str) -> h5py.Data
         BundleError: it is a link, a group, a virtual data set, stored outside, packed by a filter that HDF5 does not
             bring along, or of values of another kind.
     """
-    link = file.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        raise _refused(path, name, f"is a link to another file, {link.filename!r}")
-    if isinstance(link, h5py.SoftLink):
-        raise _refused(path, name, f"is a link to {link.path!r}")
+    for part in _with_parents(name):
+        link = file.get(part, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise _refused(path, part, f"is a link to another file, {link.filename!r}")
+        if isinstance(link, h5py.SoftLink):
+            raise _refused(path, part, f"is a link to {link.path!r}")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise _refused(path, name, f"is a {type(found).__name__.lower()}, not a data set")
@@ -46,6 +47,12 @@ def own_dataset(file: h5py.File, name: str, path: Path, kinds: str) -> h5py.Data
     if found.shape is None or found.dtype.kind not in kinds:
         raise _refused(path, name, f"holds {found.dtype} of shape {found.shape}, no numbers that belong there")
     return found
+
+
+def _with_parents(name: str) -> list[str]:
+    """``a``, ``a/b`` and ``a/b/c`` of ``a/b/c``."""
+    parts = name.strip("/").split("/")
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def insist_on_size(path: Path, name: str, shape: tuple[int, ...], itemsize: int) -> None:

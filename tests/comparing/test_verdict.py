@@ -171,9 +171,9 @@ def test_the_page_and_the_tables(tmp_path):
     """One file fits a phone and a desk; words of the user are text; both lines end the Markdown; all digits in JSON."""
     found = judged(USUAL)
     pieces = [Shown("training SLPD", "1.5", "python -m monai.bundle run training --label '<b>x</b>'")]
-    told = Told("grade of 60 patients.", ["<i>careful</i>"], Plan("small", 9, 4, 1, 400, 2.0), "Trained.", pieces)
+    told = Told("grade of 60 patients.", ["<i>careful</i></script><img src=x onerror=alert(1)>"], Plan("small", 9, 4, 1, 400, 2.0), "Trained.", pieces)
     page = write_comparison(tmp_path, found, told).read_text()
-    assert "<i>careful" not in page and "&lt;i&gt;careful" in page and "<b>x" not in page
+    assert "<i>careful" not in page and "&lt;i&gt;careful" in page and "<b>x" not in page and "<img" not in page
     assert all(line.text in page and line.row.name in page for line in found.lines)
     text = (tmp_path / "comparison.md").read_text().splitlines()
     assert [line.rstrip() for line in text[-2:]] == [line.text for line in found.lines]
@@ -182,4 +182,4 @@ def test_the_page_and_the_tables(tmp_path):
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["rows"][0]["difference"]["difference"]["value"] == found.rows[0].difference.difference.value
     for probe in probes(page, Path(tmp_path)):
-        assert probe.scrolled <= probe.width and not probe.wide
+        assert probe.scrolled <= probe.width and not probe.wide and not probe.refused

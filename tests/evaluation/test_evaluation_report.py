@@ -22,7 +22,7 @@ from bundle.evaluation.report.evaluation_figures import roc_panels
 from bundle.evaluation.report.evaluation_planes import plane_panels
 
 SOURCES = [("tokens", "mean_token"), ("DINO", "region_embedding"), ("SLPD", "region_embedding")]
-NASTY = "<script>alert('$x_1$ & \"y\"')</script>"
+NASTY = "</script><img src=x onerror=alert(1)><script>alert('$x_1$ & \"y\"')</script>"
 # task, label, classes, patients, folds (0: a fixed split)
 KINDS = {
     "binary": ("classification", "architecture", ["nested", "scattered"], 24, 10),
@@ -329,7 +329,7 @@ def test_every_word_of_the_user_is_text(tmp_path):
     evaluation.pretraining_overlap = {arm.encoder: [NASTY + "overlap"]}
     page = write(evaluation, tmp_path, title=NASTY + "title")
     text, tags = read(page)
-    assert {tag for tag, _ in tags}.isdisjoint({"script"}) and "<script" not in page
+    assert {tag for tag, _ in tags}.isdisjoint({"script"}) and "<script" not in page and "<img src=x" not in page
     where = "label warning class unit slide site key nested value encoder features protocol metric method compared "
     where += "overlap title"
     readable = text.replace("_", " ")
@@ -502,10 +502,10 @@ def test_the_page_fits_the_screen(kind, tmp_path):
     """In Chromium, on a phone and on a desk: nothing wider than the window, every picture shown and large enough."""
     evaluation = make_evaluation(kind)
     evaluation.slide_vectors = {"x" * 60: evaluation.slide_vectors["SLPD"]}
-    evaluation.units = [f"patient_{'x' * 60}_{i}" for i in range(len(evaluation.units))]
+    evaluation.units = [f"{NASTY}patient_{'x' * 60}_{i}" for i in range(len(evaluation.units))]
     evaluation.warnings = ["/a/very/long/path/" + "folder" * 30]
     page = write(evaluation, tmp_path, thumbnails=thumbnail)
     for probe, width in zip(probes(page, tmp_path), WIDTHS, strict=True):
         assert (probe.width, probe.wide) == (width, "") and probe.scrolled <= width
         assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0)
-        assert probe.smallest >= min(300, width - 40)
+        assert probe.smallest >= min(300, width - 40) and probe.refused == ""

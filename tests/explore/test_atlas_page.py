@@ -13,7 +13,7 @@ from bundle.explore.atlas.atlas_pictures import SheetCell, SheetRow, contact_she
 from bundle.explore.atlas.record import AtlasKind, AtlasSlide
 from bundle.explore.search.answer import RegionPlace
 
-NASTY = "<script>alert('x & \"y\"')</script>"
+NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
 
 
 def rgb(number):
@@ -142,7 +142,7 @@ def test_nothing_of_the_users_is_taken_for_html(tmp_path):
     atlas = make_atlas(2, NASTY + "{}")
     atlas.failed[NASTY] = NASTY
     page = write(tmp_path, atlas, title=NASTY)
-    assert "<script" not in page and "alert('x" not in page and "&amp;lt;" not in page
+    assert "<script" not in page and "<img src=x" not in page and "alert('x" not in page and "&amp;lt;" not in page
     assert not re.search(r'(?:src|href)="(?!data:image/jpeg;base64,|#)', page) and "url(" not in page
 
 
@@ -168,10 +168,11 @@ def test_sheets_are_written_for_the_cohort_and_each_slide(tmp_path):
 
 def test_the_page_fits_the_screen(tmp_path):
     """In Chromium, on a phone and on a desk: nothing wider than the window, every picture shown and large enough."""
-    page = write(tmp_path, make_atlas(5, "slide_{}" + "x" * 80))
+    page = write(tmp_path, make_atlas(5, NASTY + "{}" + "x" * 80))
     for probe, width in zip(probes(page, tmp_path), WIDTHS, strict=True):
         assert (probe.width, probe.wide) == (width, "") and probe.scrolled <= width
         assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0) and probe.smallest >= 70
+        assert probe.refused == ""
 
 
 def test_the_colors_of_kinds_are_seen(tmp_path):

@@ -13,7 +13,7 @@ from bundle.core import BundleError
 from bundle.explore import NeighborsFiles, NeighborsReport
 from bundle.explore.search.answer import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 
-NASTY = "<script>alert('x & \"y\"')</script>"
+NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
 
 
 def place(slide, number):
@@ -82,7 +82,7 @@ def test_nothing_of_the_users_is_taken_for_html(tmp_path):
     """Slide ids, table values and filters are escaped, and the page asks for no file and no address."""
     answer = make_answer(NASTY, values={NASTY: NASTY}, where=NASTY)
     page = write(tmp_path, [answer, make_region_answer()], pictures=picture, title=NASTY)
-    assert "<script" not in page and "alert('x" not in page and "&lt;script&gt;" in page
+    assert "<script" not in page and "<img src=x" not in page and "alert('x" not in page and "&lt;script&gt;" in page
     assert not re.search(r'(?:src|href)="(?!data:image/jpeg;base64,|#)', page) and "url(" not in page
 
 
@@ -121,11 +121,12 @@ def test_files_hold_everything(tmp_path):
 
 def test_the_page_fits_the_screen(tmp_path):
     """In Chromium, on a phone and on a desk: nothing wider than the window, every picture shown and large enough."""
-    answers = [make_answer("query_" + "x" * 80), make_region_answer()]
+    answers = [make_answer(NASTY + "x" * 80), make_region_answer()]
     page = write(tmp_path, answers, pictures=picture)
     for probe, width in zip(probes(page, tmp_path), WIDTHS, strict=True):
         assert (probe.width, probe.wide) == (width, "") and probe.scrolled <= width
         assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0) and probe.smallest >= 60
+        assert probe.refused == ""
 
 
 def test_pictures_of_both_slides_are_seen(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bundle.cohort import SlideRef, SlideRow, SlideTable, find_slides, read_quar
 from bundle.core import BundleError
 from bundle.pipelines import InferenceInputs
 from bundle.pipelines.checking import checker, deep_look
+from bundle.pipelines.checking.check_page import CheckPage
 from bundle.pipelines.checking.checker import SlideChecker
 from bundle.pipelines.checking.cohort_look import compare_slides
 from bundle.pipelines.checking.look import Look, look_at
@@ -124,7 +126,12 @@ def test_the_page_shows_it(planted, tmp_path):
     page = (out / "check.html").read_text(encoding="utf-8")
     places = [page.index(f"<h3>{name}</h3>") for name in ("truncated", "tiny", "demo_00")]
     assert places == sorted(places) and "stand on different sides" in page
+    hostile = "</script><img src=x onerror=alert(1)>"
+    looks = [replace(look, ref=look.ref._replace(slide_id=hostile), problem=hostile) for look in checks.looks[:1]]
+    page = CheckPage(tmp_path, hostile).page(replace(checks, looks=[*looks, *checks.looks[1:]]))
+    assert page.count("&lt;img src=x onerror") >= 4 and "<img src=x" not in page
     for probe in probes(page, tmp_path):
+        assert probe.refused == ""
         assert probe.n_pictures == sum(bool(look.thumbnail) for look in checks.looks) >= 8
         assert probe.broken == 0 and probe.scrolled <= probe.width and probe.wide == ""
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...cohort import SlideRow, SlideTable, read_table
-from ...core import BundleError, files_below
+from ...core import BundleError, files_below, insist_on_unpacked
+from ...storage import insist_on_size, own_dataset
 
 _ID_COLUMNS = ("slide", "slide_id", "id")
 _SUFFIXES = (".h5", ".hdf5", ".npy", ".pt")
@@ -132,9 +133,12 @@ def _array(path: Path) -> NDArray[np.generic]:
     if suffix == ".npy":
         return np.load(path, allow_pickle=False)
     if suffix == ".pt":
+        insist_on_unpacked(path)
         return torch.load(path, map_location="cpu", weights_only=True).detach().float().numpy()
     with h5py.File(path, "r") as file:
-        return np.asarray(file["features"][()])
+        stored = own_dataset(file, "features", path, "fiu")
+        insist_on_size(path, "features", stored.shape, stored.dtype.itemsize)
+        return np.asarray(stored[()])
 
 
 def _check_alike(vectors: Mapping[str, Floats], path: Path) -> None:

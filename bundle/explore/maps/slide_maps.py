@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from ...cohort import MAPPED, SlideOutcome
-from ...core import BundleError, Progress, SettingError, as_bool, as_whole, check_folder, sole_run, write_text
+from ...core import (
+    BundleError,
+    Progress,
+    SettingError,
+    as_bool,
+    as_whole,
+    check_folder,
+    read_json_file,
+    sole_run,
+    write_text,
+)
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_request import MapRequest, Thumbnail
@@ -160,7 +170,7 @@ class SlideMaps:
         try:
             if self.overwrite or (folder / _RECORD).stat().st_mtime_ns < path.stat().st_mtime_ns:
                 return {}
-            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            record = read_json_file(folder / _RECORD)
             return {
                 name: entry["files"]
                 for name, entry in record.items()

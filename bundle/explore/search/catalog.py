@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import __version__
-from ...core import BundleError, write_text
+from ...core import BundleError, read_json_file, write_text
 from ...storage import Provenance
 
 _KIND = "slide_search_index"
@@ -79,7 +79,7 @@ class Catalog:
         """
         path = folder / CATALOG
         try:
-            plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            plain: dict[str, Any] = read_json_file(path)
             if plain["kind"] != _KIND:
                 raise ValueError("it is of another kind")
             if plain["index_version"] > _VERSION:
@@ -95,7 +95,7 @@ class Catalog:
                 f"there is no search index in {folder} ({CATALOG} is missing): make one with "
                 f"slpd search --dataset_dir EMBEDDINGS --index_dir {folder}."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(
                 f"the search index is damaged: {path} cannot be read ({error}). Remove {folder} and index again."
             ) from error
@@ -103,4 +103,6 @@ class Catalog:
 
 def _entry(plain: dict[str, Any]) -> Entry:
     slide_path = plain.get("slide_path", "")  # the first indexes lack it
-    return Entry(plain["slide_id"], plain["file"], tuple(plain["stamp"]), plain["values"], slide_path)
+    if not isinstance(plain["values"], dict) or not isinstance(plain["file"], str) or not isinstance(slide_path, str):
+        raise ValueError(f"an entry is {str(plain)[:200]}")
+    return Entry(str(plain["slide_id"]), plain["file"], tuple(plain["stamp"]), plain["values"], slide_path)

@@ -45,16 +45,17 @@ class _Arrays:
         """
         try:
             arrays = load_file(path)
+            found = cls(**{f.name: arrays[f.name] for f in fields(cls)})
         except FileNotFoundError as error:
             raise MissingPartError(
                 f"the search index lacks {path}: if it was updated meanwhile, load it again; otherwise it is damaged. "
                 f"Then remove {path.parent} and index again."
             ) from error
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, KeyError) as error:
             raise BundleError(
                 f"the search index is damaged: {path} cannot be read ({error}). Remove {path.parent} and index again."
             ) from error
-        return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+        return found
 
 
 @dataclass(frozen=True)

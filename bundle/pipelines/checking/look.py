@@ -7,10 +7,11 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Event
 from typing import Any
 
 from ...cohort import SlideRef, SlideRow
-from ...core import SlideError
+from ...core import SlideError, heed
 from ...slides import ReadSettings, Slide
 
 _TOLERANCE = 1.02  # of the resolution, as in reading
@@ -124,13 +125,14 @@ def _write_down(slide: Slide, look: Look, how: ReadSettings) -> None:
 def side_by_side(looks: Iterator[Callable[[], Look]], num_workers: int) -> Generator[Look, None, None]:
     """Looks as they are done, by several threads; readers and arithmetic leave Python's lock alone.
 
-    Where it is closed early, looks that have begun are waited for.
+    Where it is closed early, looks that have begun end at the next piece of their slide, and are waited for.
 
     Args:
         looks: each looks at one slide.
         num_workers: threads, at least 1.
     """
-    with ThreadPoolExecutor(num_workers) as pool:
+    stop = Event()
+    with ThreadPoolExecutor(num_workers, initializer=heed, initargs=(stop,)) as pool:
         try:
             running: set[Future[Look]] = {pool.submit(look) for look in islice(looks, 2 * num_workers)}
             while running:
@@ -138,4 +140,5 @@ def side_by_side(looks: Iterator[Callable[[], Look]], num_workers: int) -> Gener
                 running |= {pool.submit(look) for look in islice(looks, len(done))}
                 yield from (future.result() for future in done)
         finally:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cohort import SlideRef, SlideRow
-from ...core import BundleError, write_text
+from ...core import BundleError, parsed_json, write_text
 from .look import Look
 
 _VERSION = 1  # counts changes of what is looked at
@@ -108,7 +108,7 @@ class LookFile:
             return
         for line in text.splitlines():
             try:
-                values = json.loads(line)
+                values = parsed_json(line)
                 slide_id = str(values["slide"])
                 if "begun" in values:
                     self._deaths.setdefault(slide_id, []).append(str(values["begun"]))

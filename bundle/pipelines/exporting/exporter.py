@@ -17,6 +17,7 @@ from ...core import (
     SettingError,
     as_bool,
     check_folder,
+    read_json_file,
     remove_stale_parts,
     sole_run,
     write_bytes,
@@ -115,7 +116,7 @@ class FeatureExporter:
         if not folder.is_dir() or not any(path.name[0] != "." for path in folder.iterdir()):
             return
         try:
-            found = json.loads(record.read_text(encoding="utf-8"))
+            found = read_json_file(record)
             earlier = Provenance(**found["provenance"]) if found["kind"] == _KIND else None
         except (OSError, ValueError, KeyError, TypeError):
             earlier = None

@@ -53,12 +53,18 @@ def write_records(records: Sequence[ImportRecord], path: Path) -> None:
 
 
 def read_records(path: Path) -> list[ImportRecord]:
-    """The records of :func:`write_records`."""
+    """The records of :func:`write_records`.
+
+    Raises:
+        BundleError: the file is none of them.
+    """
     kinds = ImportRecord.__annotations__
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            ImportRecord(**{name: kinds[name](value) for name, value in row.items()}) for row in csv.DictReader(file)
-        ]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [ImportRecord(**{name: kinds[name](value) for name, value in row.items()}) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise BundleError(f"{path} is no table of imported slides ({error!r}): remove it and import again.") from error
 
 
 def summary(records: Sequence[ImportRecord], max_rows: int = 20) -> str:

@@ -28,7 +28,9 @@ from .layout import (
     slide_size,
     spread,
     stated_pitch,
+    stored_in,
     texts,
+    whole,
 )
 
 
@@ -69,7 +71,7 @@ class H5Slide:
         return opened_h5(self.path, self.slide_id)
 
     def _stored(self, file: h5py.File) -> Any:
-        return file[self.features_key]
+        return stored_in(file, self.features_key, self.path)
 
     def _coords(self, file: h5py.File) -> Any:
         if "coords" not in file:
@@ -77,7 +79,7 @@ class H5Slide:
                 f"slide {self.slide_id}: {self.path} has features and no coordinates; without them no region can be "
                 "laid. Make the file anew with coordinates."
             )
-        return file["coords"][:]
+        return whole(file, "coords", self.path)
 
     def _say(self, file: h5py.File, said: Said) -> Said:
         raise NotImplementedError
@@ -105,9 +107,9 @@ class AtlasSlide(H5Slide):
     def _stored(self, file: h5py.File) -> Any:
         names = [name for name in file["features"] if not name.startswith("__")]
         if self.places.encoder and self.places.encoder in names:
-            return file["features"][self.places.encoder]
+            return stored_in(file, f"features/{self.places.encoder}", self.path)
         if not self.places.encoder and len(names) == 1:
-            return file["features"][names[0]]
+            return stored_in(file, f"features/{names[0]}", self.path)
         raise SlideError(
             f"slide {self.slide_id}: {self.path} has features of {', '.join(names) or 'no encoder'}"
             f"{f', not of {self.places.encoder}' if self.places.encoder else ''}: choose one with --encoder."
@@ -164,7 +166,9 @@ class PlainSlide(H5Slide):
     """A file of one's own: ``features``, and ``x`` and ``y`` in level-0 px; attributes as TRIDENT's, if any."""
 
     def _coords(self, file: h5py.File) -> Any:
-        return np.column_stack([file["x"][:], file["y"][:]]) if "x" in file else super()._coords(file)
+        if "x" not in file:
+            return super()._coords(file)
+        return np.column_stack([whole(file, name, self.path) for name in "xy"])
 
     def _say(self, file: h5py.File, said: Said) -> Said:
         found = texts(file.attrs)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....core import DAMAGED_FILE, BundleError, SlideError, files_below
-from ....storage import read_token_header
+from ....storage import insist_on_size, own_dataset, read_token_header
 
 FOREIGN_DAMAGE = (*DAMAGED_FILE, AttributeError, ArithmeticError, EOFError, LookupError, zipfile.BadZipFile, zlib.error)
 # what files of others answer with where they are damaged or hold something else than their layout says
@@ -164,6 +164,31 @@ def opened_h5(path: Path, name: str) -> Iterator[h5py.File]:
             f"slide {name}: {path} cannot be read ({error}). It is cut short, still being written or of another "
             "layout: copy it again or make it anew, then run again."
         ) from error
+
+
+def stored_in(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """A data set of a file of strangers, of whatever kind; its values lie in the file.
+
+    Raises:
+        BundleError: they do not, or a row has more bytes than fit into memory.
+        KeyError: there is none of this name.
+    """
+    found = own_dataset(file, name, path, "biufcSUOVMm")
+    insist_on_size(path, name, found.shape[-1:], found.dtype.itemsize)
+    return found
+
+
+def whole(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
+    """The values of a small data set: coordinates.
+
+    Raises:
+        BundleError: they do not lie in the file, or are more than any slide has.
+        KeyError: there is none of this name.
+    """
+    found = stored_in(file, name, path)
+    insist_on_size(path, name, found.shape, found.dtype.itemsize)
+    values: NDArray[Any] = found[()]
+    return values
 
 
 def is_token_file(path: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....core import BundleError, SlideError
+from ....core import BundleError, SlideError, read_json_file
 from .layout import FeatureFile, Places, Said, as_positive, as_xy, slide_name, slide_size
 
 _NO_FEATURES = {"x", "y", "tile_id", "tissue_id", "index", "level", "w", "h", "width", "height"}
@@ -229,7 +228,7 @@ def _attributes(path: Path) -> dict[str, Any]:
     for name, key in (("zarr.json", "attributes"), (".zattrs", "")):
         file = path / name
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json_file(file)
             return found.get(key, {}) if key else found
     return {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ....core import BundleError, SlideError
+from ....core import BundleError, SlideError, insist_on_unpacked, read_json_file
 from .h5_patches import clam_scale, coordinates_beside, folder_encoder, of_encoder
 from .layout import (
     FOREIGN_DAMAGE,
@@ -28,6 +27,7 @@ from .layout import (
     slide_size,
     stated_pitch,
     texts,
+    whole,
 )
 
 _REGION_NAMES = "name regions in their order: <id>.csv with columns x, y (level-0 px), or a folder <id> of files x_y.*"
@@ -69,6 +69,7 @@ def opened_tensor(path: Path, name: str) -> TensorRows:
         SlideError: it is cut short, holds something else, or objects that loading would have to run.
     """
     try:
+        insist_on_unpacked(path)
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return TensorRows(file["features"])
@@ -147,7 +148,7 @@ class BagSlide(TensorSlide):
         if path is None:
             raise self._without_coords("give the folder patches/ with --coords_dir")
         with opened_h5(path, self.slide_id) as file:
-            return path, file["coords"][:]
+            return path, whole(file, "coords", path)
 
 
 class RegionSlide(TensorSlide):
@@ -198,6 +199,7 @@ class Slide2vecSlide(TensorSlide):
     def _coords(self) -> tuple[Path, Any]:
         path = self._tiles(".coordinates.npz")
         try:
+            insist_on_unpacked(path)
             with np.load(path, allow_pickle=False) as file:
                 return path, np.column_stack([file["x"], file["y"]])
         except FOREIGN_DAMAGE as error:
@@ -259,7 +261,7 @@ TENSOR_LAYOUTS = (
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json_file(path)
     except (OSError, ValueError) as error:
         raise SlideError(f"slide {name}: {path} cannot be read ({error}); copy it again.") from error
     return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""Every parser of foreign files against files that nobody has written."""

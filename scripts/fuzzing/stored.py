@@ -1,0 +1,304 @@
+"""Token files, embeddings, indexes, heads and features of other tools."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from bundle.evaluation.features.feature_store import FeatureStore
+from bundle.evaluation.features.slide_vectors import read_slide_vectors
+from bundle.evaluation.prediction_store import PredictionStore
+from bundle.explore import NearestSlides, SearchIndex
+from bundle.explore.search.catalog import Entry
+from bundle.heads.head_files import load_head
+from bundle.pipelines import FeatureImporter
+from bundle.storage import (
+    KnownSlides,
+    SlideEmbeddings,
+    TokenFile,
+    read_embeddings,
+    read_embeddings_header,
+    write_embeddings,
+)
+
+from .changes import changed_bytes, changed_json
+from .drawing import Target
+from .hdf5_changes import changed_hdf5, image
+
+_SIDE, _DIM = 4, 3
+
+
+def stored_targets(folder: Path) -> Iterator[Target]:
+    """Parsers of arrays; ``folder`` is theirs."""
+    tokens = changed_hdf5(_tokens) | changed_hdf5(partial(_tokens, chunks=True))
+    yield Target("token file", ".h5", tokens, _read_tokens)
+    yield Target("embeddings", ".h5", changed_hdf5(_embeddings(folder)), _read_embeddings)
+    for name, write in _FOREIGN.items():
+        yield Target(
+            f"import {name}", ".h5", changed_hdf5(write), partial(_import, folder / "in", "features_theirs/s0.h5")
+        )
+    points = image(_clam_patches, [])
+    place_points = partial(_import, folder / "in", "pt_files/s0.pt", beside={"patches/s0.h5": points}, encoder="theirs")
+    yield Target("import pt", ".pt", changed_bytes([_pt(torch.zeros(12, 4)), _pt(torch.zeros(2, 16, 4))]), place_points)
+    rows = partial(_import, folder / "in", "s0.csv", beside={"s0.pt": _pt(torch.zeros(2, 16, 4))}, encoder="theirs")
+    yield Target("import csv", ".csv", changed_bytes([b"x,y\n0,0\n4096,0\n"]), rows)
+    yield from _slide2vec(folder)
+    yield from _search(folder)
+    yield from _heads(folder)
+    vectors = partial(_vectors, folder / "vectors")
+    for suffix, contents in ((".npy", _npy(np.zeros(3))), (".pt", _pt(torch.zeros(1, 3)))):
+        yield Target(f"slide vectors {suffix}", suffix, changed_bytes([contents]), vectors)
+    yield Target("slide vectors .h5", ".h5", changed_hdf5(_vector), vectors)
+    yield Target("stored scores", ".npy", changed_bytes([_npy(np.zeros((3, 2)))]), partial(_scores, folder / "scores"))
+    yield Target(
+        "stored features",
+        ".safetensors",
+        changed_bytes([save({"a": np.zeros((3, 2), np.float32)})]),
+        partial(_features, folder / "parts"),
+    )
+
+
+def _tokens(file: h5py.File, chunks: bool = False) -> None:
+    options = {"chunks": (1, _SIDE, _SIDE, _DIM)} if chunks else {}
+    file.create_dataset("features", data=np.ones((2, _SIDE, _SIDE, _DIM), np.float16), **options)
+    file["coords"], file["mask"] = np.zeros((2, 2), np.int64), np.ones((2, _SIDE, _SIDE), bool)
+    file.attrs.update(
+        {"slide_id": "s0", "slide_path": "s0.svs", "encoder": "e", "format_version": 1, "mpp": 0.5, "slide_bytes": 3}
+    )
+
+
+def _read_tokens(path: Path) -> None:
+    KnownSlides([path.parent])(path.stem)
+    file = TokenFile(path)
+    if len(file) < 100:
+        file.read(), file.verify(), file.center
+
+
+def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
+    unit = np.eye(2, 4, dtype=np.float32)
+    slide = SlideEmbeddings(
+        "s0", np.ones((2, _DIM), np.float32), unit, np.zeros((2, 2), np.int64), np.ones((2, _SIDE, _SIDE), bool),
+        np.ones(_DIM, np.float32), unit[:1], np.array([0, -1]), np.full((2, 1, _SIDE, _SIDE), 0.01, np.float16),
+        {"mpp": 0.5, "level0_mpp": 0.25, "level0_width": 9, "level0_height": 9, "region_size_level0": 8.0, "slide_path": "s0.svs"},
+    )  # fmt: skip
+    write_embeddings(slide, folder / "whole.h5")
+
+    def write(file: h5py.File) -> None:
+        with h5py.File(folder / "whole.h5") as whole:
+            for name in whole:
+                whole.copy(name, file)
+            # without checksums, as files of before: what is odd would be noticed by them alone
+            file.attrs.update({k: v for k, v in whole.attrs.items() if "checksum" not in k})
+
+    return write
+
+
+def _read_embeddings(path: Path) -> None:
+    read_embeddings_header(path)
+    slide = read_embeddings(path)
+    shutil.rmtree(path.parent / "made", ignore_errors=True)
+    index = SearchIndex.open(path.parent / "made")
+    index.add([slide], [Entry(slide.slide_id, "s0", (0, 0), {})])
+
+
+def _geometry(holder: Any) -> None:
+    holder.attrs.update(
+        {
+            "patch_size": 256,
+            "patch_size_level0": 512,
+            "overlap": 0,
+            "level0_width": 9000,
+            "level0_height": 9000,
+            "mpp": 0.25,
+        }
+    )
+
+
+def _lattice() -> Any:
+    return np.stack(np.meshgrid(np.arange(4), np.arange(3)), -1).reshape(-1, 2) * 512
+
+
+def _trident(file: h5py.File) -> None:
+    file["features"], file["coords"] = np.ones((12, 4), np.float32), _lattice()
+    file["features"].attrs["encoder"] = "theirs"
+    _geometry(file["coords"])
+
+
+def _atlas(file: h5py.File) -> None:
+    file["features/theirs"], file["coords"] = (
+        np.ones((12, 4), np.float32),
+        np.column_stack([_lattice(), np.ones((12, 3))]),
+    )
+    _geometry(file)
+
+
+def _stamp(file: h5py.File) -> None:
+    file["feats"], file["coords"] = np.ones((12, 4), np.float16), (_lattice() * 0.25).astype(np.float32)
+    file.attrs.update(
+        {"unit": "um", "tile_size_um": 128.0, "tile_size_px": 256, "extractor": "theirs", "feat_type": "tile"}
+    )
+
+
+def _plain(file: h5py.File) -> None:
+    file["features"], file["x"], file["y"] = np.ones((12, 4), np.float32), _lattice()[:, 0], _lattice()[:, 1]
+    file.attrs.update({"encoder": "theirs", "patch_size": 256, "patch_size_level0": 512, "level0_mpp": 0.25})
+
+
+def _clam_patches(file: h5py.File) -> None:
+    file["coords"] = _lattice()
+    file["coords"].attrs.update(
+        {"patch_size": 256, "patch_level": 1, "downsample": np.array([2.0, 2.0]), "level_dim": [100, 90]}
+    )
+
+
+def _vector(file: h5py.File) -> None:
+    file["features"] = np.ones(3, np.float32)
+
+
+_FOREIGN = {"TRIDENT": _trident, "AtlasPatch": _atlas, "STAMP": _stamp, "plain h5": _plain}
+
+
+def _import(
+    folder: Path, name: str, path: Path, beside: dict[str, bytes] | None = None, encoder: str | None = None
+) -> None:
+    """Import a folder of one slide."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for relative, contents in {name: path.read_bytes(), **(beside or {})}.items():
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        (folder / relative).write_bytes(contents)
+    made = folder.with_name("made")
+    shutil.rmtree(made, ignore_errors=True)
+    FeatureImporter(
+        folder, made / "tokens", made, encoder=encoder, patch_size=256, default_mpp=0.25, min_tissue_patches=1
+    ).run()
+
+
+def _slide2vec(folder: Path) -> Iterator[Target]:
+    meta: dict[str, Any] = {
+        "encoder_name": "v",
+        "requested_tile_size_px": 256,
+        "read_tile_size_px": 256,
+        "requested_spacing_um": 0.5,
+    }
+    tiling = {"tile_size_lv0": 512, "step_px_lv0": 512, "read_spacing_um": 0.5, "is_within_tolerance": True}
+    whole = {"slide": {"dimensions": [9000, 9000], "base_spacing_um": 0.25}, "tiling": tiling}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, x=_lattice()[:, 0], y=_lattice()[:, 1])
+    values = io.BytesIO()
+    np.savez_compressed(values, features=np.ones((12, 4), np.float32))
+    files = {
+        "tile_embeddings/s0.npz": values.getvalue(),
+        "tile_embeddings/s0.meta.json": json.dumps(meta).encode(),
+        "tiles/s0.coordinates.npz": packed.getvalue(),
+        "tiles/s0.coordinates.meta.json": json.dumps(whole).encode(),
+    }
+    contents = {
+        0: changed_bytes([values.getvalue()]),
+        1: changed_json([meta]),
+        2: changed_bytes([packed.getvalue()]),
+        3: changed_json([whole]),
+    }
+    for number, name in enumerate(files):
+        beside = {other: found for other, found in files.items() if other != name}
+        title = f"slide2vec {name.partition('s0.')[2]}"
+        yield Target(title, Path(name).suffix, contents[number], partial(_import, folder / "in", name, beside=beside))
+
+
+def _search(folder: Path) -> Iterator[Target]:
+    (folder / "embedded").mkdir(exist_ok=True)
+    _embeddings(folder / "embedded")
+    index = SearchIndex.open(folder / "index")
+    index.add([read_embeddings(folder / "embedded" / "whole.h5")], [Entry("s0", "s0", (1, 2), {"label": "a"})])
+    catalog = json.loads((folder / "index" / "index.json").read_text())
+    parts = [path.name for path in sorted((folder / "index").glob("*.safetensors"))]
+    yield Target("search index", ".json", changed_json([catalog]), partial(_look_up, folder / "index", "index.json"))
+    for part in parts:
+        read = partial(_look_up, folder / "index", part)
+        yield Target(
+            f"search {part[:7]}", ".safetensors", changed_bytes([(folder / "index" / part).read_bytes()]), read
+        )
+
+
+def _look_up(folder: Path, name: str, path: Path) -> None:
+    shutil.rmtree(folder.with_name("looked"), ignore_errors=True)
+    shutil.copytree(folder, folder.with_name("looked"))
+    shutil.copy(path, folder.with_name("looked") / name)
+    index = SearchIndex.load(folder.with_name("looked"))
+    nearest = NearestSlides(index)
+    nearest.by_embedding(np.ones(_DIM, np.float32), 1, index.is_live)
+    nearest.by_sets(np.eye(1, 4, dtype=np.float32), 1, index.is_live)
+    nearest.by_regions(np.ones((1, _DIM), np.float32), 1, index.is_live)
+
+
+def _heads(folder: Path) -> Iterator[Target]:
+    numbers = save({"weight": np.ones((2, 3)), "bias": np.zeros(2), "mean": np.zeros(3), "scale": np.ones(3)})
+    record: dict[str, Any] = {
+        "kind": "slide_head", "head_version": 1, "protocol": "linear", "task": "classification", "label": "l",
+        "classes": ["a", "b"], "features": "region_embedding", "dim": 3, "harmonize": None, "encoder": {"mpp": 0.5},
+        "threshold": 0.5, "temperature": 1.0, "held_out": 3, "patients": ["x"], "slides": ["y"], "figures": {"auc": [0.5, 0.4, 0.6]},
+        "seed": 0, "bundle_version": "1", "tensors_sha256": hashlib.sha256(numbers).hexdigest(),
+    }  # fmt: skip
+
+    def of_record(path: Path) -> None:
+        (folder / "h.safetensors").write_bytes(numbers)
+        shutil.copy(path, folder / "h.json")
+        _use_head(folder / "h.json")
+
+    def of_numbers(path: Path) -> None:
+        shutil.copy(path, folder / "h.safetensors")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        (folder / "h.json").write_text(json.dumps({**record, "tensors_sha256": digest}))
+        _use_head(folder / "h.json")
+
+    yield Target("head JSON", ".json", changed_json([record]), of_record)
+    yield Target("head numbers", ".safetensors", changed_bytes([numbers]), of_numbers)
+
+
+def _use_head(path: Path) -> None:
+    head = load_head(path)
+    head.misfit({"mpp": 0.5}, 3), head.has_seen("p", "s"), head.labels, head.groups
+    head.called(head.of_bags([np.ones((2, 3), np.float32)]))
+
+
+def _vectors(folder: Path, path: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    shutil.copy(path, folder / f"s0{path.suffix}")
+    read_slide_vectors({"A": folder}, ["s0"])
+
+
+def _scores(folder: Path, path: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "k.npy")
+    PredictionStore(folder).get("k")
+
+
+def _features(folder: Path, path: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "part_00000.safetensors")
+    store = FeatureStore(folder)
+    if store.has(0, 3):
+        store.read(0)
+
+
+def _npy(values: Any) -> bytes:
+    contents = io.BytesIO()
+    np.save(contents, values)
+    return contents.getvalue()
+
+
+def _pt(values: Any) -> bytes:
+    contents = io.BytesIO()
+    torch.save(values, contents)
+    return contents.getvalue()
