@@ -139,7 +139,7 @@ class Claims:
 
     def _lock(self, place: int, kind: int, *, waits: bool = False) -> bool:
         """False where another process has it. True as well where there are no locks."""
-        if self._handle is None:
+        if self._handle is None or _NOW is None or _WAITS is None:
             return True
         asked = struct.pack("hhqqi", kind, os.SEEK_SET, place, 1, 0)  # struct flock
         try:

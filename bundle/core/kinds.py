@@ -20,7 +20,8 @@ _IDS = {
     "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
     "save_head label site time event query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
-    "k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim bottleneck_dim "
+    "nan_retries k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim "
+    "bottleneck_dim "
     "lr min_lr lr_warmup_epochs weight_decay weight_decay_end clip_grad freeze_last_layer_epochs n_global global_size "
     "n_local local_size student_temperature teacher_temperature warmup_teacher_temperature "
     "teacher_temperature_warmup_epochs teacher_momentum center_momentum token_shift_strength min_region_tissue "

@@ -124,7 +124,7 @@ class PatchStream(Source):
 
     def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:
         """Full batches, and one of what remains of each region or slide that batches stay within."""
-        image, pieces, n_filled = self._empty_batch(), [], 0
+        image, pieces, n_filled = self._empty_batch(), list[Piece](), 0
         for job, region, patches in parts:
             if n_filled and not self._may_share(pieces[-1], job):
                 yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}

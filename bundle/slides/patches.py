@@ -1,5 +1,6 @@
 """Single patches of many slides, for stage one."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -91,6 +92,13 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _opened(self, ref: SlideRef) -> Slide:
         return self._how.open(ref.path, self._row(ref).mpp, ref.slide_id, ref.section)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of which patches of which slides these are, in their order, and of their size."""
+        digest = hashlib.sha256("\n".join(self.slide_ids).encode("utf-8", "surrogateescape"))
+        digest.update(repr((self._how.mpp, self._how.patch_size)).encode() + self._places.tobytes())
+        return digest.hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._places)

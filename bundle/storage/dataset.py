@@ -95,6 +95,14 @@ class TokenDataset(Dataset[dict[str, Any]]):
         self._cache = make_cache(cache, memory_share, self.device, shape, self.dtype, read_into, self._batches)
 
     @property
+    def resident(self) -> tuple[str, int]:
+        """Where regions stay once they were read ("" for nowhere), and the bytes that all of them take."""
+        n_bytes = len(self) * int(np.prod(self._grid)) * self.dtype.itemsize
+        if self._cache is None:
+            return "", 0
+        return str(self.device) if isinstance(self._cache, DeviceCache) else "the machine's memory", n_bytes
+
+    @property
     def token_dim(self) -> int:
         """Length D of a token."""
         return self.headers[0].dim

@@ -32,6 +32,9 @@ class RegionBatchSampler(Sampler[list[int]]):
             are cut into runs of ``batch_size / slides_per_batch`` at random, and the runs shuffled. 0: items are drawn
             without a look at their slides. Either way each item comes once an epoch.
 
+    Attributes:
+        left_out: iterations of the run, from 1, whose batches are those of another order, by seed and epoch as well.
+
     Raises:
         BundleError: no items, a batch does not give every rank an item, or more slides in a batch than items.
     """
@@ -55,6 +58,7 @@ class RegionBatchSampler(Sampler[list[int]]):
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
         self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = self.n_done = 0
+        self.left_out: set[int] = set()
         self.slides_per_batch = as_whole(slides_per_batch, "slides_per_batch")
         if self.slides_per_batch > self.batch_size or (self.slides_per_batch and slide_index is None):
             raise BundleError(
@@ -84,14 +88,23 @@ class RegionBatchSampler(Sampler[list[int]]):
         return len(self._bounds())
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self.items
-        if self.shuffle:
-            draws = np.random.default_rng((self.seed, self.epoch))
-            order = order[draws.permutation(self.n_items)]
-            if self.slides_per_batch and self._slides is not None:
-                order = _in_runs(order, self._slides, -(-self.batch_size // self.slides_per_batch), draws)
-        for start, stop in self._bounds()[self.n_done :]:
-            yield order[start + self.rank : stop : self.world_size].tolist()
+        bounds = self._bounds()
+        first = (self.epoch - 1) * len(bounds) + 1
+        numbers = range(first, first + len(bounds))
+        order = self._order(self.seed, self.epoch)
+        other = order if self.left_out.isdisjoint(numbers) else self._order(self.seed, self.epoch, 1)
+        for number, (start, stop) in list(zip(numbers, bounds, strict=True))[self.n_done :]:
+            chosen = other if number in self.left_out else order
+            yield chosen[start + self.rank : stop : self.world_size].tolist()
+
+    def _order(self, *key: int) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return self.items
+        draws = np.random.default_rng(key)
+        order = self.items[draws.permutation(self.n_items)]
+        if self.slides_per_batch and self._slides is not None:
+            order = _in_runs(order, self._slides, -(-self.batch_size // self.slides_per_batch), draws)
+        return order
 
     def _bounds(self) -> list[tuple[int, int]]:
         """First and last item of each global batch."""

@@ -115,3 +115,13 @@ def test_the_table_gives_mpp_and_roi(tmp_path):
     table = SlideTable.read(tmp_path / "t.csv")
     assert 9 <= len(PatchDataset(find_slides(tmp_path), table=table, **READ)) <= 25
     assert len(PatchDataset(find_slides(tmp_path), default_mpp=2.0, **READ)) > 40
+
+
+def test_other_patches_have_another_fingerprint(slides, patches):
+    """A run of stage one used to go on with any set of as many patches."""
+    few = {**READ, "patches_per_slide": 9}
+    one, again, other = (PatchDataset(slides, **few, seed=seed) for seed in (3, 3, 4))
+    assert len(one) == len(other) and one.fingerprint == again.fingerprint
+    assert len({one.fingerprint, other.fingerprint, patches.fingerprint}) == 3
+    renamed = [slides[0]._replace(slide_id="x")]
+    assert PatchDataset([*renamed, *slides[1:]], **few, seed=3).fingerprint != one.fingerprint

@@ -108,3 +108,22 @@ def test_slides_of_a_batch_that_cannot_be_had_are_refused(options):
     """More slides than items, or slides that nobody named."""
     with pytest.raises(BundleError, match="cannot take them from 5 slides"):
         RegionBatchSampler(9, 4, slides_per_batch=5, **options)
+
+
+def test_batches_that_are_left_out_have_others_in_their_place():
+    """Only those, in their epoch alone; the same for any number of ranks, and when an epoch is taken up midway."""
+    plain, other = (RegionBatchSampler(20, 4, seed=7) for _ in range(2))
+    other.left_out = {7, 9}
+    for epoch in (1, 2, 3):
+        plain.set_epoch(epoch), other.set_epoch(epoch)
+        same = [a == b for a, b in zip(plain, other, strict=True)]
+        assert same == [epoch != 2 or i not in (1, 3) for i in range(5)]
+    other.set_epoch(2)
+    whole = list(other)
+    shares = []
+    for rank in (0, 1):
+        ranks = RegionBatchSampler(20, 4, seed=7, rank=rank, world_size=2)
+        ranks.left_out = other.left_out
+        ranks.set_epoch(2, n_done=1)
+        shares.append(list(ranks))
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole[1:]]

@@ -75,6 +75,21 @@ def test_a_full_disk_spares_the_file_of_before(tmp_path, monkeypatch):
     assert value(tmp_path / "last.pt") == 1
 
 
+def test_other_patches_are_no_run_to_go_on_with(tmp_path):
+    """Runs of before did not write down which patches they had: these go on; those that did are compared."""
+    for then, now in (({}, {"which_patches": "a"}), ({"which_patches": "a"}, {"which_patches": "a"})):
+        RunState(tmp_path, {}, {"patches": 9, **then}).save(_finished(), "last.pt")
+        RunState(tmp_path, {}, {"patches": 9, **now}).load(_finished())
+    with pytest.raises(BundleError, match="cannot be resumed, the run has changed: which_patches: 'a' then, 'b' now"):
+        RunState(tmp_path, {}, {"patches": 9, "which_patches": "b"}).load(_finished())
+
+
+def _finished():
+    engine = Engine(lambda e, b: None)
+    engine.run([0], max_epochs=1)
+    return engine
+
+
 def _train(output_dir):
     engine = Engine(lambda e, b: None)
     run_state = RunState(output_dir, {"network": nn.Linear(2, 2)}, {})

@@ -15,6 +15,7 @@ from monai.bundle import ConfigWorkflow
 
 from bundle.core import ENDING, BundleError, as_number
 from bundle.core.lock import writer_lock
+from bundle.storage import RegionBatchSampler
 from bundle.training import RunState, StopHandler
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def tokens(tmp_path_factory):
 
 
 def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **ids):
-    """Train to the end, or to where ``do`` is done: at an event the ``at``-th time."""
+    """Train to the end, or to where ``do`` is done: at an event the ``at``-th time, or each time."""
     paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
     ids = {
         **IDS,
@@ -58,7 +59,7 @@ def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **id
     workflow.parser.get_parsed_content("begin")  # seeds, before there are weights
     trainer = workflow.parser.get_parsed_content("train#trainer")
     if do is not None:
-        trainer.add_event_handler(event(once=at), do)
+        trainer.add_event_handler(event(once=at) if at else event, do)
     trainer.run()
 
 
@@ -210,3 +211,45 @@ def test_without_minutes_nothing_is_written_within_an_epoch(tmp_path):
     StopHandler(state, as_number(0, "checkpoint_minutes")).attach(engine)
     engine.run([1, 2], max_epochs=1)
     assert not state.last.exists()
+
+
+def poisoned(iteration, regions=frozenset()):
+    """From then on, wherever these regions are a batch: its tokens make the loss NaN; none given: any regions do."""
+
+    def spoil(engine):
+        batch = engine.state.batch
+        if engine.state.iteration >= iteration and regions in (frozenset(), frozenset(batch["region_id"].tolist())):
+            batch["features"] = torch.full_like(batch["features"], torch.nan)
+
+    return lambda engine: engine.add_event_handler(Events.ITERATION_STARTED, spoil)
+
+
+def test_a_run_goes_back_once_and_on_without_the_batch(tokens, unbroken, tmp_path):
+    """What follows is, to the bit, the run that had these other regions from the start; it was NaN for ever."""
+    sampler = RegionBatchSampler(15, 5)
+    sampler.set_epoch(2)
+    bad = frozenset(list(sampler)[1])
+    out, spoiled = tmp_path / "run", {"event": Events.STARTED, "do": poisoned(1, bad)}
+    with pytest.raises(Exception, match="loss is nan at iteration 5 .*resume true goes .*last.pt.* iterations 4 to 5"):
+        train(tokens, out, **spoiled)
+    train(tokens, out, **spoiled, resume=True)
+
+    def leave_out(engine):
+        engine.data_loader.batch_sampler.left_out = {4, 5}
+
+    train(tokens, tmp_path / "other", Events.STARTED, do=leave_out)
+    assert differences(end_of(out), end_of(tmp_path / "other")) == []
+    assert differences(end_of(out), unbroken) != []
+
+
+def test_the_second_time_it_stops(tokens, tmp_path):
+    """Nothing more is left out, or nothing at all where that was asked for; a damaged list is named."""
+    spoiled = {"event": Events.STARTED, "do": poisoned(5)}
+    with pytest.raises(Exception, match=r"loss is nan at iteration 5 .*slide_\d region \d\. Try"):
+        train(tokens, tmp_path, **spoiled, nan_retries=0)
+    for message in ("takes other regions in place of those of iterations 4 to 5", "It has gone back 1 times before"):
+        with pytest.raises(Exception, match=message):
+            train(tokens, tmp_path, **spoiled, resume=True)
+    (tmp_path / "left_out.json").write_text("[")
+    with pytest.raises(Exception, match="left_out.json is damaged .* Remove it to go on"):
+        train(tokens, tmp_path, resume=True)

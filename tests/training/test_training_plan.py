@@ -4,9 +4,11 @@ import logging
 
 import pytest
 import torch
+from cohorts import write_cohort
 from ignite.engine import Engine
 
 from bundle.prototypes import Outlook, PrototypeBank, never_begins
+from bundle.storage import TokenDataset
 from bundle.training import PlanHandler, RunState, SLPDLoss
 
 SLIDES = torch.tensor([0] * 5 + [1] * 2 + [2] * 3 + [3])
@@ -57,6 +59,21 @@ def test_checkpoints_are_counted(tmp_path):
     state = RunState(tmp_path, {"student": student, "teacher": student}, {})
     handler = PlanHandler(PrototypeBank(4), SLIDES, 4, SLPDLoss(out_dim=8), state, checkpoint_interval=10)
     assert handler.disk_bytes(35) == (400 * 4 + 8 * 11) * (3 + 2)
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+def test_memory_is_told_too(tmp_path, cache):
+    """Tokens where they are kept; the student four times, the teacher once; prototypes and what they are found in."""
+    write_cohort(tmp_path / "tokens", (5, 2, 3, 1))
+    data = TokenDataset(tmp_path / "tokens", cache=cache)
+    student = torch.nn.Linear(999, 1000)
+    state = RunState(tmp_path, {"student": student, "teacher": student}, {})
+    settings = {"warmup_epochs": 1, "dataset": data, "prototype_dim": 10**7}
+    text = PlanHandler(PrototypeBank(4), SLIDES, 4, SLPDLoss(out_dim=8), state, **settings).memory("cpu")
+    kept = sum(region["features"].nbytes for region in data) if cache == "memory" else 0
+    assert data.resident == (("the machine's memory", kept) if kept else ("", 0))
+    assert ("tokens 0.00 GB in the machine's memory" if kept else "tokens are read from their files") in text
+    assert "networks and optimizer 0.02 GB on cpu" in text and f"{0.04 * (9 + 10):.2f} GB; a step" in text
 
 
 @pytest.mark.parametrize(

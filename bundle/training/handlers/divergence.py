@@ -9,7 +9,10 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...core import BundleError
+from ...parallel import sum_over_ranks
 from .instance_watch import InstanceWatch
+from .left_out import LeftOut
+from .run_state import RunState
 from .softening import SofteningWatch
 from .turn import Turn
 
@@ -40,12 +43,24 @@ class DivergenceHandler:
         out_dim: width of the last layer; ``log(out_dim)`` is the entropy of a uniform teacher.
         network: its weights are looked at after every epoch, before they are saved.
         dataset: its ``region_names`` tell whose regions were in the batch; None: they are not named.
+        run_state: a resumed run goes on without the batches at which the loss was not finite (:class:`LeftOut`); None:
+            it meets them again.
+        nan_retries: how often.
     """
 
     turn = Turn.JUDGE
 
-    def __init__(self, out_dim: int, network: nn.Module | None = None, dataset: Any = None) -> None:
+    def __init__(
+        self,
+        out_dim: int,
+        network: nn.Module | None = None,
+        dataset: Any = None,
+        run_state: RunState | None = None,
+        nan_retries: int = 1,
+    ) -> None:
         self.network, self.dataset = network, dataset
+        self.left_out = None if run_state is None else LeftOut(run_state, nan_retries)
+        self._last_good = 0  # iteration; what spoils the weights may be the step after a loss that is finite
         self.out_dim = int(out_dim)
         self.collapsed_epochs = 0
         # warn of what does not stop a run
@@ -58,13 +73,27 @@ class DivergenceHandler:
         every = 1 if torch.device(engine.state.device).type == "cpu" else _EVERY
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=every), self._check_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.STARTED, self._start)
+
+    def _start(self, engine: Engine) -> None:
+        self._last_good = engine.state.iteration
+        if self.left_out is not None:
+            self.left_out.apply(engine)
 
     def _check_loss(self, engine: Engine) -> None:
-        if not math.isfinite(float(engine.state.output["loss"])):
-            raise BundleError(
-                f"the loss is {float(engine.state.output['loss'])} at iteration {engine.state.iteration} "
-                f"(epoch {engine.state.epoch}){self._whose(engine.state.batch)}. {_TRY}"
+        loss = float(sum_over_ranks(engine.state.output["loss"]))  # all ranks stop, or none
+        if not math.isfinite(loss):
+            raise self._lost(
+                engine,
+                f"the loss is {loss} at iteration {engine.state.iteration} (epoch {engine.state.epoch})"
+                f"{self._whose(engine.state.batch)}",
             )
+        self._last_good = engine.state.iteration
+
+    def _lost(self, engine: Engine, what: str) -> BundleError:
+        """To be raised: what is not finite, and what a resumed run will do about it."""
+        again = "" if self.left_out is None else self.left_out.add(max(1, self._last_good), engine.state.iteration)
+        return BundleError(f"{what}. {again}{_TRY}")
 
     def _whose(self, batch: Any) -> str:
         """The regions of a batch, in words."""
@@ -77,9 +106,9 @@ class DivergenceHandler:
     def __call__(self, engine: Engine) -> None:
         record = engine.state.record
         if not math.isfinite(record["loss"]):
-            raise BundleError(f"the loss was not finite somewhere in epoch {engine.state.epoch}. {_TRY}")
+            raise self._lost(engine, f"the loss was not finite somewhere in epoch {engine.state.epoch}")
         if self.network is not None and not has_finite_weights(self.network):
-            raise BundleError(f"the weights are not finite after epoch {engine.state.epoch}. {_TRY}")
+            raise self._lost(engine, f"the weights are not finite after epoch {engine.state.epoch}")
         for watch in self.watches:
             watch(record)
         entropy = record["teacher_entropy"] / math.log(self.out_dim)

@@ -28,6 +28,8 @@ class PlanHandler:
         run_state: what checkpoints hold, and where they go.
         warmup_epochs: epochs of plain DINO before the first clustering; from 1,000,000 on plain DINO is what is wanted.
         checkpoint_interval: epochs between checkpoints that are kept.
+        dataset: whose ``resident`` tells what its tokens take of which memory; None: nothing is said of memory.
+        prototype_dim: length of a prototype.
     """
 
     turn = Turn.CLUSTER
@@ -41,10 +43,13 @@ class PlanHandler:
         run_state: RunState,
         warmup_epochs: float = 20,
         checkpoint_interval: int = 0,
+        dataset: Any = None,
+        prototype_dim: int = 0,
     ) -> None:
         self.outlook = Outlook.of(prototypes, slide_index, n_slides)
         self.prototypes, self.loss_function, self.run_state = prototypes, loss_function, run_state
         self.warmup_epochs, self.checkpoint_interval = int(warmup_epochs), int(checkpoint_interval)
+        self.dataset, self.prototype_dim = dataset, int(prototype_dim)
 
     def attach(self, engine: Engine) -> None:
         """Fire before the first epoch."""
@@ -65,6 +70,8 @@ class PlanHandler:
         say = _log.warning if needed > free else _log.info
         said = (needed / 1e9, self.run_state.output_dir, free / 1e9)
         say("checkpoints will take up to %.2f GB in %s, where %.1f GB are free", *said)
+        if self.dataset is not None:
+            _log.info("%s", self.memory(engine.state.device))
 
     @property
     def is_wanted(self) -> bool:
@@ -94,6 +101,19 @@ class PlanHandler:
             f"SLPD begins in epoch {self.warmup_epochs + 1} of {max_epochs}, for {found.slides:,} of "
             f"{found.all_slides:,} slides ({found.regions:,} of {found.all_regions:,} regions), with up to "
             f"{found.prototypes:,} prototypes{alone}"
+        )
+
+    def memory(self, device: torch.device | str) -> str:
+        """What stays in memory for the whole run, in words; what a step takes beside comes and goes."""
+        where, tokens = self.dataset.resident
+        sizes = {name: _bytes_of(thing.state_dict()) for name, thing in self.run_state.objects.items()}
+        networks = (2 + _MOMENTS) * sizes.get("student", 0) + sizes.get("teacher", 0)  # weights, gradients, moments
+        found = self.outlook
+        bank = 4 * self.prototype_dim * (found.prototypes + found.regions) * self.is_wanted
+        kept = f"tokens {tokens / 1e9:.2f} GB in {where}" if where else "tokens are read from their files"
+        return (
+            f"memory for the whole run: {kept}; networks and optimizer {networks / 1e9:.2f} GB on {device}; "
+            f"prototypes, with the features that they are found in, {bank / 1e9:.2f} GB; each step takes more"
         )
 
     def disk_bytes(self, max_epochs: int) -> int:

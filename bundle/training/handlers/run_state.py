@@ -15,6 +15,8 @@ from ...networks import read_weights
 from ...parallel import on_first_rank
 from .midway import midway_state, restore_midway
 
+_LATER = {"which_patches"}  # that runs of before did not write down; whatever it was then, they go on
+
 
 class RunState:
     """All that a run needs to go on, and what must be equal for that to make sense.
@@ -150,7 +152,8 @@ class RunState:
     def _check_identity(self, then: Mapping[str, Any]) -> None:
         now = self.identity
         then = {k: False for k, value in now.items() if isinstance(value, bool)} | dict(then)  # older runs had no such
-        changed = [f"{k}: {then.get(k)!r} then, {now[k]!r} now" for k in now if then.get(k) != now[k]]
+        compared = [k for k in now if k in then or k not in _LATER]
+        changed = [f"{k}: {then.get(k)!r} then, {now[k]!r} now" for k in compared if then.get(k) != now[k]]
         if changed:
             raise BundleError(
                 f"{self.last} cannot be resumed, the run has changed: {'; '.join(changed)}. "
