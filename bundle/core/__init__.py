@@ -3,6 +3,7 @@
 from .as_typed import put_value
 from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
 from .command_line import begin, user_error
+from .earlier import EarlierResults, dated, keep_aside
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
 from .kinds import KIND_OF
@@ -18,6 +19,7 @@ __all__ = [
     "CONTRACT_ATTRIBUTES",
     "DAMAGED_FILE",
     "ENDING",
+    "EarlierResults",
     "KIND_OF",
     "Replacement",
     "SettingError",
@@ -29,9 +31,11 @@ __all__ = [
     "check_device",
     "check_folder",
     "contract_difference",
+    "dated",
     "encoder_key",
     "files_below",
     "is_alive",
+    "keep_aside",
     "link_atomically",
     "plain_value",
     "put_value",
