@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..core import CONFIGS, BundleError, as_number, as_whole, check_folder, writer_lock
+from ..core import CONFIGS, BundleError, EarlierResults, as_number, as_whole, check_folder, writer_lock
 from .comparison_page import Shown, Told, write_comparison
 from .pieces import Piece, PieceRecord, make_piece, parsed
 from .plan import FROM_REGIONS, Pace, Plan, Wish, choose_plan, kept_plan
@@ -132,6 +132,9 @@ class Comparing:
         found = verdict(evaluation, list(self.arms), self.compare)
         shown = [self._shown(piece) for piece in (*self._importing(tokens), *pieces, last)]
         training = self._training_told(plan, list(evaluation.pretraining_overlap))
+        commands = [piece.command for piece in (*pieces, last)]
+        names = [f"comparison.{kind}" for kind in ("html", "csv", "md", "json")]
+        EarlierResults(self.output_dir, "comparing", names, {"commands": commands})()
         told = Told(_who(evaluation), [*notes, *evaluation.warnings], plan, training, shown)
         page = write_comparison(self.output_dir, found, told)
         _log.info("\n%s", "\n".join(line.text for line in found.lines))

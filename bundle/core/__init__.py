@@ -13,10 +13,11 @@ from .atomic import (
 )
 from .claims import Claims, sole_run
 from .command_line import begin, user_error
+from .earlier import EarlierResults, dated, keep_aside
 from .errors import BundleError, SettingError, SlideError
 from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small, read_yaml_file
 from .history import read_history
-from .kinds import KIND_OF
+from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
 from .memory import available_memory
 from .places import CONFIGS, ROOT
@@ -36,6 +37,7 @@ __all__ = [
     "Claims",
     "DAMAGED_FILE",
     "ENDING",
+    "EarlierResults",
     "KIND_OF",
     "Progress",
     "ROOT",
@@ -50,12 +52,15 @@ __all__ = [
     "check_device",
     "check_folder",
     "contract_difference",
+    "dated",
     "encoder_key",
     "files_below",
     "heed",
     "insist_on_unpacked",
     "insist_on_wanted",
     "is_alive",
+    "is_not_given",
+    "keep_aside",
     "link_atomically",
     "parsed_json",
     "plain_value",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,16 +12,19 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..core import BundleError, read_json_file, write_bytes, write_text
+from ..core import BundleError, keep_aside, read_json_file, write_bytes, write_text
 from .head import SCORERS, Head
 from .record import HeadRecord, is_of_a_head
 from .scorers import Tensors
 
+_log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
 
 
 def save_head(record: HeadRecord, tensors: Tensors, path: str | Path) -> Head:
     """Write both files, each under a temporary name first. The record, which comes first, names the numbers' hash.
+
+    A head that is there with other numbers is kept under a dated name.
 
     Raises:
         BundleError: they cannot be written, or the path is none for a head, see :func:`check_head_path`.
@@ -31,6 +35,8 @@ def save_head(record: HeadRecord, tensors: Tensors, path: str | Path) -> Head:
     head = Head(record, tensors, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and path.read_bytes() != contents:
+            _log.info("another head was there: it is kept as %s", keep_aside(path))
         write_text(path.with_suffix(".json"), json.dumps(record.as_json(), indent=1, allow_nan=False))
         write_bytes(path, contents, flush=True)
     except OSError as error:

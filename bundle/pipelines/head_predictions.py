@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideOutcome, SlideTable
-from ..core import BundleError, as_bool, check_folder, write_text
+from ..core import BundleError, EarlierResults, as_bool, check_folder, write_text
 from ..heads import Head, load_head
 from ..networks import Encoder, weights_name
 from ..storage import SlideEmbeddings, read_embeddings, read_token_header
@@ -74,7 +75,8 @@ class HeadPredictions:
             raise BundleError("classes are asked for without a head: give --head as well.")
 
     def check(self) -> None:
-        """Before the run: whether the head is one of these encoders. Tables and maps of an earlier one are removed.
+        """Before the run: whether the head is one of these encoders. Tables and maps of the same head and folder are
+        removed, those of another step aside.
 
         Raises:
             BundleError: it is of another encoder, resolution or length, or nothing can be written.
@@ -90,8 +92,10 @@ class HeadPredictions:
                 "(region_encoder_ckpt, patch_encoder_ckpt), or another --head."
             )
         check_folder(self.output_dir, "predictions", "output_dir")
-        for path in (*map(self.output_dir.joinpath, _TABLES), *(self.output_dir / _MAPS).glob("*.geojson")):
-            path.unlink(missing_ok=True)
+        own = [*_TABLES, *(f"{_MAPS}/{path.name}" for path in (self.output_dir / _MAPS).glob("*.geojson"))]
+        EarlierResults(self.output_dir, "predicting", own, self._settings())()
+        for name in own:
+            (self.output_dir / name).unlink(missing_ok=True)
 
     def run(self, outcomes: Sequence[SlideOutcome]) -> None:
         """After the run: apply the head to what is there.
@@ -118,6 +122,12 @@ class HeadPredictions:
         for name, rows in zip(_TABLES, (sorted(slides, key=lambda row: row["slide_id"]), patients), strict=True):
             self._write(name, rows)
         self._warn(patients, len(slides))
+
+    def _settings(self) -> dict[str, Any]:
+        """What predictions depend on, apart from which slides lie in the folder."""
+        assert self.head is not None
+        slides = os.path.commonpath([ref.path.absolute() for ref in self.inputs.refs]) if self.inputs.refs else ""
+        return {"head": self.head.record.tensors_sha256, "region_encoder": weights_name(self.weights), "slides": slides}
 
     def _patches(self) -> dict[str, Any]:
         """What is known of the patches before they are read."""

@@ -53,7 +53,8 @@ def test_a_damaged_token_file_is_for_the_run_to_name(predictions, tmp_path):
 
 
 def test_tables_of_another_head_do_not_stay(predictions, tmp_path):
-    """A run that is stopped leaves no predictions of the run before; a head that is refused leaves them alone."""
+    """A run that is stopped leaves no predictions of the run before where its own go: those of another head are kept
+    aside, of the same one they go. A head that is refused leaves them alone."""
     (tmp_path / "out" / "head_maps").mkdir(parents=True)
     for name in ("predictions.csv", "patients.csv", "slides.csv", "head_maps/a.geojson", "head_maps/my notes.txt"):
         (tmp_path / "out" / name).write_text("before")
@@ -61,5 +62,10 @@ def test_tables_of_another_head_do_not_stay(predictions, tmp_path):
         predictions(mpp=1.0).check()
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
     predictions().check()
-    left = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert left == ["my notes.txt", "slides.csv"]
+    out, (aside,) = tmp_path / "out", (tmp_path / "out" / "earlier").iterdir()
+    made = {"predictions.csv", "patients.csv", "head_maps/a.geojson"}
+    assert {path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()} == made
+    (out / "predictions.csv").write_text("of this head")
+    predictions().check()
+    left = sorted(path.name for folder in (out, out / "head_maps") for path in folder.iterdir() if path.is_file())
+    assert left == ["my notes.txt", "settings.json", "slides.csv"] and len(list((out / "earlier").iterdir())) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...cohort import SlideRef, SlideRow, SlideTable, write_quarantine
-from ...core import as_bool, as_whole, check_folder, sole_run
+from ...core import EarlierResults, as_bool, as_whole, check_folder, sole_run
 from ...pages import csv_text, write_results
 from ...slides import ReadSettings, find_slides
 from .cohort_look import compare_slides
@@ -170,6 +170,9 @@ class SlideChecker:
         return look
 
     def _write(self, checks: Checks) -> None:
+        asked = {"dataset_dir": self.dataset_dir, "slide_table": self.slide_table, "splits": self.splits}
+        asked |= {"label": self.labels, **self.how._asdict(), "sampled_patches": self.look.n_patches}
+        EarlierResults(self.output_dir, "checking", ("checks.csv", "quarantine.txt", "check.html"), asked)()
         rows = [
             [look.ref.slide_id, look.problem, "; ".join(look.oddities)]
             + [getattr(look, name) for name in _COLUMNS]

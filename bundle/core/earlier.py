@@ -1,0 +1,111 @@
+"""What a run of other settings, or another run, has left is kept: files step aside before others take their names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .atomic import link_atomically, write_text
+from .errors import BundleError
+
+_log = logging.getLogger(__name__)
+_RECORD = "settings.json"
+_FOLDER = "earlier"
+
+
+def dated(path: Path) -> Path:
+    """The name under which a file is kept, which no other file has: ``model.2026-11-29_2340.pt``, by when it was
+    written."""
+    when = _stamp(path)
+    names = [f"{path.stem}.{when}{more}{path.suffix}" for more in ("", *(f"_{n}" for n in range(2, 1000)))]
+    return next(free for free in map(path.with_name, names) if not free.exists())
+
+
+def keep_aside(path: Path) -> Path:
+    """Give a file a dated name as well, and the ``.json`` of the same stem beside it, that tells of it, with it.
+
+    The file stays under its own name, too, until another takes that: there is never none.
+
+    Returns:
+        The dated name.
+
+    Raises:
+        BundleError: it cannot be done; nothing has changed then.
+    """
+    aside, beside = dated(path), path.with_suffix(".json")
+    link_atomically(path, aside)
+    if beside.is_file() and beside != path:
+        link_atomically(beside, aside.with_suffix(".json"))
+    return aside
+
+
+class EarlierResults:
+    """Before results are written: those of other settings go to ``output_dir/earlier/<date>/``; of the same ones, they
+    are replaced. Called as a report, with whatever was found.
+
+    What results were made with stands in ``output_dir/settings.json``; of results without a word nobody knows, so they
+    are kept.
+
+    Args:
+        output_dir: the folder of the results.
+        what: whose they are: a verb.
+        names: of files and folders, as in the folder.
+        settings: what they depend on; plain values, anything else counts as its text.
+    """
+
+    def __init__(self, output_dir: str | Path, what: str, names: Sequence[str], settings: Mapping[str, Any]) -> None:
+        self.output_dir, self.what, self.names = Path(output_dir), what, list(names)
+        self.settings = json.loads(json.dumps(settings, default=str))
+
+    def __call__(self, *found: Any) -> Path | None:
+        """Make room.
+
+        Returns:
+            The folder in which earlier results are now; None where there were none to keep.
+
+        Raises:
+            BundleError: they cannot be moved, or it cannot be noted what the new ones are made with.
+        """
+        try:
+            aside = self._step_aside()
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            record = {**self._recorded(), self.what: self.settings}
+            write_text(self.output_dir / _RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise BundleError(
+                f"earlier results in {self.output_dir} cannot be kept ({error}): free some space, or choose another "
+                "output_dir."
+            ) from error
+        return aside
+
+    def _step_aside(self) -> Path | None:
+        there = {name: path for name in self.names if (path := self.output_dir / name).exists()}
+        if not there or self._recorded().get(self.what) == self.settings:
+            return None
+        when = max(map(_stamp, filter(Path.is_file, there.values())), default=_stamp(next(iter(there.values()))))
+        base = self.output_dir / _FOLDER / when
+        folder = next(f for n in range(1, 1000) if not (f := base if n == 1 else Path(f"{base}_{n}")).exists())
+        folder.mkdir(parents=True, exist_ok=True)  # another process of this run may be as quick
+        for name, path in there.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # or quicker
+                os.replace(path, folder / name)
+        _log.info("results of other settings were in %s: they are kept in %s", self.output_dir, folder)
+        return folder
+
+    def _recorded(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.output_dir / _RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none, or damaged: nobody knows
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _stamp(path: Path) -> str:
+    return time.strftime("%Y-%m-%d_%H%M", time.localtime(path.stat().st_mtime))
