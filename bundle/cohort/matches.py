@@ -10,7 +10,7 @@ from ..core import BundleError
 from .slide_names import Found, is_name_of
 
 _log = logging.getLogger(__name__)
-_MOST_LISTED = 20
+_MOST_LISTED = 5
 
 
 def insist_on_one_each(found: Mapping[str, Found | None], path_of: Mapping[str, str], source: str) -> None:
