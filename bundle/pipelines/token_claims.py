@@ -35,7 +35,8 @@ class TokenClaims:
     def __init__(
         self, versions: Mapping[SlideJob, _Version], kind: Mapping[str, Any], take_over: Callable[[SlideJob], None]
     ) -> None:
-        self._before, self._take_over, self._left = versions, take_over, list[SlideJob]()
+        self._before, self._take_over = versions, take_over
+        self._left, self._told = list[SlideJob](), set[SlideJob]()
         self._claims: dict[Path, Claims] = {}
         try:
             for folder in {job.file.parent for job in versions}:
@@ -48,7 +49,9 @@ class TokenClaims:
         """Whether to make the slide's file; it is this run's from now on."""
         claims = self._claims[job.file.parent]
         if not claims.take(job.slide_id):
-            logger.info("slide %s is being made by another process, and left to it", job.slide_id)
+            if job not in self._told:  # it is asked for again until it is there
+                logger.info("slide %s is being made by another process, and left to it", job.slide_id)
+            self._told.add(job)
             self._left.append(job)
             return False
         job.give_back = partial(claims.give_back, job.slide_id)

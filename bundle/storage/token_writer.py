@@ -145,6 +145,7 @@ class TokenFileWriter:
         self._check_room()
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_chunk((1, *self._shape[1:]))
+        properties.set_obj_track_times(False)  # the same tokens are the same file
         properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         # nobody else knows the temporary name; and some file systems have no locks (NFS, Lustre)

@@ -38,7 +38,7 @@ class LeftOut:
             BundleError: the file is damaged.
         """
         sampler = getattr(getattr(engine, "data_loader", None), "batch_sampler", None)
-        if not hasattr(sampler, "left_out") or not engine.state.iteration:
+        if sampler is None or not hasattr(sampler, "left_out") or not engine.state.iteration:
             return
         spans = self._read()
         sampler.left_out = {number for first, last in spans for number in range(first, last + 1)}
