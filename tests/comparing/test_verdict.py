@@ -171,7 +171,13 @@ def test_the_page_and_the_tables(tmp_path):
     """One file fits a phone and a desk; words of the user are text; both lines end the Markdown; all digits in JSON."""
     found = judged(USUAL)
     pieces = [Shown("training SLPD", "1.5", "python -m monai.bundle run training --label '<b>x</b>'")]
-    told = Told("grade of 60 patients.", ["<i>careful</i></script><img src=x onerror=alert(1)>"], Plan("small", 9, 4, 1, 400, 2.0), "Trained.", pieces)
+    told = Told(
+        "grade of 60 patients.",
+        ["<i>careful</i></script><img src=x onerror=alert(1)>"],
+        Plan("small", 9, 4, 1, 400, 2.0),
+        "Trained.",
+        pieces,
+    )
     page = write_comparison(tmp_path, found, told).read_text()
     assert "<i>careful" not in page and "&lt;i&gt;careful" in page and "<b>x" not in page and "<img" not in page
     assert all(line.text in page and line.row.name in page for line in found.lines)
