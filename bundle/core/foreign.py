@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import yaml
 
 _MOST_TEXT = 1 << 30  # bytes; the annotations of a slide, or an index of a million slides, have less
 _MOST_YAML, _MOST_VALUES = 1 << 24, 1_000_000  # bytes of a file, values in it
+_DEEPEST_YAML = 100
 _MOST_UNPACKED = 1 << 35
 _SMALL, _MOST_TIMES = 1 << 28, 200  # what numbers become when they are unpacked; zeros alone become a thousand times
 
@@ -50,6 +53,9 @@ def read_yaml_file(path: Path) -> Any:
         ValueError: it is none, too large, nested too deep, or would be by its aliases.
     """
     text = read_small(path, _MOST_YAML).decode("utf-8")
+    depth = accumulate(1 if found[0] in "[{" else -1 for found in re.finditer(r"[][{}]", text))
+    if max(depth, default=0) > _DEEPEST_YAML:  # PyYAML takes seconds to give up
+        raise ValueError("it is nested too deep")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None and _written_out(root, {}) > _MOST_VALUES:

@@ -113,7 +113,7 @@ def _read_array(file: h5py.File, name: str, path: Path, checksum: int | None) ->
     """One array, which must be what was written and finite."""
     dataset = own_dataset(file, name, path, "biuf")
     insist_on_size(path, name, dataset.shape, dataset.dtype.itemsize)
-    values = dataset[:]
+    values = np.asarray(dataset[()])
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if checksum is not None and header_checksum({}, values) != checksum:
         raise BundleError(f"{path} is damaged: its {name} is not what was written (the checksum differs). {_ANEW}")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 _SIZES = (0, 1, 2, 3, 255, 256, 65535, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
 _WORDS = (b"\0", b"\xff" * 8, b"<", b"]]>", b'"', b"'", b",", b"\n", b"\r", b";", b"nan", b"-1", b"1e999", b"9" * 400)
 ODD_TEXTS = (
-    "", " ", "nan", "inf", "-1", "1e999", "9" * 400, "0x10", "1_0", "\0", "\ud800", "\u202e", "a" * 5000, "../../x", "/",
+    "", " ", "nan", "inf", "-1", "1e999", "9" * 400, "0x10", "1_0", "\0", "\ud800", "\u202e", "a" * 5000, "../../x",
     "</script><img src=x onerror=alert(1)>", '"', "'", ",", ";", "\n", "=1+1", "NA", "0", "0.0", "00", "true", "\u0661",
-    "\ufeff", "C:\\x", "a\tb", "1,5", "1e308", "%s%n", "{{7*7}}", "\u212b",
+    "/", "\ufeff", "C:\\x", "a\tb", "1,5", "1e308", "%s%n", "{{7*7}}", "\u212b",
 )  # fmt: skip
 odd_texts = st.sampled_from(ODD_TEXTS) | st.text(max_size=8)
 odd_numbers = st.sampled_from([0, 1, -1, 0.5, 1e308, -1e308, 10**30, 10**400, 2**31, 2**63, 2**64, -(2**63)])
@@ -108,9 +108,10 @@ def changed_table(
         cell_changes = st.lists(st.tuples(st.integers(0, 99), odd_texts | st.sampled_from(words)), max_size=2)
         nearly = st.builds(_with_cells, st.just(good), cell_changes)
         made = made | st.builds(_table, whole, nearly, form, codings)
-    return made | st.builds(_with_changes, made, st.lists(
-        st.tuples(st.sampled_from(["flip", "cut", "word", "double", "remove"]), _places, st.integers(0, 1 << 16)), max_size=3
-    ))  # fmt: skip
+    kinds = st.sampled_from(["flip", "cut", "word", "double", "remove"])
+    return made | st.builds(
+        _with_changes, made, st.lists(st.tuples(kinds, _places, st.integers(0, 1 << 16)), max_size=3)
+    )
 
 
 def _with_cells(good: Sequence[Sequence[str]], changes: Sequence[tuple[int, str]]) -> list[list[str]]:
@@ -132,7 +133,7 @@ def _table(columns: list[str], rows: list[list[str]], form: tuple[str, str, bool
 
 
 def changed_tags(files: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """One of some classic little-endian TIFFs with odd types, counts and values in its directories, or a loop of them."""
+    """One of some classic little-endian TIFFs with odd types, counts and values in its directories, or in a circle."""
     changes = st.lists(
         st.tuples(st.integers(0, 1 << 16), st.sampled_from("tcvn"), st.integers(0, 1 << 16)), min_size=1, max_size=4
     )

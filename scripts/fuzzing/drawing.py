@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What should not have happened: of which parser, what, where in the bundle, how often, and a file that shows it."""
+    """What should not have happened: of which parser, what, where in the bundle, and a file that shows it."""
 
     target: str
     what: str

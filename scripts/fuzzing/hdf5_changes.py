@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from .changes import ODD_TEXTS, changed_bytes
 
 _VALUES: list[Any] = [
-    *(text for text in ODD_TEXTS if "\0" not in text and "\ud800" not in text), 0, -1, 1e308, float("nan"), float("inf"), 2**62,
+    *(text for text in ODD_TEXTS if "\0" not in text and "\ud800" not in text), 0, -1, 1e308, float("nan"),
+    float("inf"), 2**62,
     np.array([1, 2]), np.zeros(0), np.array(["a", "b"], dtype=h5py.string_dtype()), h5py.Empty("f"), np.uint32(1),
     np.array([[1.5]]), b"\xff\xfe", True, np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
 ]  # fmt: skip

@@ -22,28 +22,33 @@ from .changes import changed_bytes, changed_tags, odd_texts
 from .drawing import Target
 
 _OME = (
-    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0" Name="{name}">'
+    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    '<Image ID="Image:0" Name="{name}">'
     '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{x}" SizeY="96" SizeC="3" SizeZ="1" SizeT="1" '
     'PhysicalSizeX="{mpp}" PhysicalSizeXUnit="µm"><Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData IFD="0" '
     'PlaneCount="1"/></Pixels></Image></OME>'
 )
 _PHILIPS = (
-    '<DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array><DataObject ObjectType="DPScannedImage">'
+    '<DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>'
+    '<DataObject ObjectType="DPScannedImage">'
     '<Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute><Attribute Name="DICOM_PIXEL_SPACING">"{mpp}" "{x}"</Attribute>'
     "</DataObject></Array></Attribute></DataObject>"
 )
 _TEXTS = {
     "plain TIFF": "",
-    "Aperio": "Aperio Image Library v1\r\n96x96 [0,0 96x96] (32x32) JPEG/RGB Q=70|AppMag = 20|MPP = {mpp}|Left = {x}|ScanScope = {name}",
+    "Aperio": "Aperio Image Library v1\r\n96x96 [0,0 96x96] (32x32) JPEG/RGB Q=70|AppMag = 20|MPP = {mpp}|Left = {x}|"
+    "ScanScope = {name}",
     "OME": _OME,
     "Philips": _PHILIPS,
-    "Leica": '<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="{name}" sizeX="{x}"><image/></collection></scn>',
+    "Leica": '<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="{name}" sizeX="{x}">'
+    "<image/></collection></scn>",
     "Ventana": '<iScan Magnification="20" ScanRes="{mpp}" UnitNumber="{name}"><AOI0 Left="{x}"/></iScan>',
     "ImageJ": "ImageJ=1.11a\nimages={x}\nslices={name}\nunit=um\nspacing={mpp}",
     "ScanImage or JSON": '{{"shape": [{x}, {mpp}], "axes": "{name}"}}',
 }
 _BEGINNINGS = [
-    b"ZISRAWFILE" + bytes(90), b"SQLite format 3\0" + bytes(90), b"\x89PNG\r\n\x1a\n" + bytes(40), b"\xff\xd8\xff\xe0" + bytes(60),
+    b"ZISRAWFILE" + bytes(90), b"SQLite format 3\0" + bytes(90), b"\x89PNG\r\n\x1a\n" + bytes(40),
+    b"\xff\xd8\xff\xe0" + bytes(60),
     b"PK\x03\x04" + bytes(60), b"\x1f\x8b" + bytes(60), b"[Virtual Microscope Specimen]\nNoLayers=1\nImageFile=x\n",
     b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), b"not a slide",
 ]  # fmt: skip

@@ -90,7 +90,8 @@ def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
     slide = SlideEmbeddings(
         "s0", np.ones((2, _DIM), np.float32), unit, np.zeros((2, 2), np.int64), np.ones((2, _SIDE, _SIDE), bool),
         np.ones(_DIM, np.float32), unit[:1], np.array([0, -1]), np.full((2, 1, _SIDE, _SIDE), 0.01, np.float16),
-        {"mpp": 0.5, "level0_mpp": 0.25, "level0_width": 9, "level0_height": 9, "region_size_level0": 8.0, "slide_path": "s0.svs"},
+        {"mpp": 0.5, "level0_mpp": 0.25, "level0_width": 9, "level0_height": 9, "region_size_level0": 8.0,
+         "slide_path": "s0.svs"},
     )  # fmt: skip
     write_embeddings(slide, folder / "whole.h5")
 
@@ -246,7 +247,8 @@ def _heads(folder: Path) -> Iterator[Target]:
     record: dict[str, Any] = {
         "kind": "slide_head", "head_version": 1, "protocol": "linear", "task": "classification", "label": "l",
         "classes": ["a", "b"], "features": "region_embedding", "dim": 3, "harmonize": None, "encoder": {"mpp": 0.5},
-        "threshold": 0.5, "temperature": 1.0, "held_out": 3, "patients": ["x"], "slides": ["y"], "figures": {"auc": [0.5, 0.4, 0.6]},
+        "threshold": 0.5, "temperature": 1.0, "held_out": 3, "patients": ["x"], "slides": ["y"],
+        "figures": {"auc": [0.5, 0.4, 0.6]},
         "seed": 0, "bundle_version": "1", "tensors_sha256": hashlib.sha256(numbers).hexdigest(),
     }  # fmt: skip
 
