@@ -87,8 +87,8 @@ class SlideEmbeddings:
             number = math.nan
         if not (math.isfinite(number) and number > 0):
             raise BundleError(
-                f"the embeddings of slide {self.slide_id} record {name} {found!r}, which is no length: run inference on "
-                "the slide again."
+                f"the embeddings of slide {self.slide_id} record {name} {found!r}, which is no length: run inference "
+                "on the slide again."
             )
         return number
 
