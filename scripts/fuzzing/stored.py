@@ -82,7 +82,8 @@ def _read_tokens(path: Path) -> None:
     KnownSlides([path.parent])(path.stem)
     file = TokenFile(path)
     if len(file) < 100:
-        file.read(), file.verify(), file.center
+        file.verify()
+        file.read(), file.center
 
 
 def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
