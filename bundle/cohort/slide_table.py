@@ -272,10 +272,17 @@ def _row(values: dict[str, str], table: TextTable, path: Path, line: int) -> Sli
     if values.get("roi"):
         roi = Path(values["roi"])
         roi = roi if roi.is_absolute() else path.parent / roi
-        if not roi.is_file():
+        if not _is_file(roi):
             raise BundleError(f"{path}, line {line}: the region of interest {roi} is no file; give a GeoJSON.")
     patient, site = (None if is_missing(text) else text for text in (values.get("patient", ""), values.get("site", "")))
     return SlideRow(mpp, patient, site, roi, values)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or none
+        return False
 
 
 def shown_values(values: Mapping[str, str]) -> dict[str, str]:

@@ -54,6 +54,7 @@ class TiffPages:
             raise WrongReaderError(str(error) or type(error).__name__) from error
         try:
             self.levels: list[Any] = self._in_color(self._find_levels(section))
+            self._check_numbers()
             self._check_extents()
             profile = self.levels[0].tags.get("InterColorProfile")
             self.icc_profile = "" if profile is None else profile_name(profile.value)
@@ -91,6 +92,17 @@ class TiffPages:
     def colors_at(self, level: int) -> PageColors:
         """How a level's samples become RGB."""
         return self.colors[self.levels[level].offset]
+
+    def _check_numbers(self) -> None:
+        """What libraries divide by, and compare, is one number each."""
+        for page in self.levels:
+            sides = [page.imagewidth, page.imagelength, page.samplesperpixel, page.compression]
+            sides += [page.tilewidth, page.tilelength] if page.is_tiled else []
+            if not all(isinstance(side, int) and side > 0 for side in sides):
+                raise DamagedFileError(f"a page says that its sides and its compression are {str(sides)[:100]}")
+            counts = {len(page.dataoffsets), len(page.databytecounts)}
+            if self.file.is_svs and page.is_tiled and counts != {self.colors[page.offset].n_planes * n_tiles(page)}:
+                raise DamagedFileError("its tiles do not cover its levels")  # OpenSlide would divide by zero
 
     def _check_extents(self) -> None:
         """Native readers notice a missing end late, or print; NDPI has offsets of its own kind and is left to them."""

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from bundle.core import BundleError
 
-_SLOW_S = 5.0  # of Python code, which is stopped then
-_HANG_S = 30.0  # of native code, at which the process ends
+_SLOW_S = 5.0  # of the processor in Python code, which is stopped then
+_HANG_S = 60.0  # of native code, at which the process ends
 _JUMP_MIB = 1024
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,12 +118,12 @@ def _outcome(target: Target, path: Path) -> tuple[str, tuple[str, str, str] | No
 @contextmanager
 def _limits() -> Any:
     faulthandler.dump_traceback_later(_HANG_S, exit=True)
-    signal.signal(signal.SIGALRM, _stop)
-    signal.setitimer(signal.ITIMER_REAL, _SLOW_S)
+    signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, _SLOW_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
 
 

@@ -22,7 +22,8 @@ from .changes import changed_bytes, changed_tags, odd_texts
 from .drawing import Target
 
 _OME = (
-    '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+    '<?xml version="1.0"?><OME xmlns="http:/'
+    '/www.openmicroscopy.org/Schemas/OME/2016-06">'
     '<Image ID="Image:0" Name="{name}">'
     '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="{x}" SizeY="96" SizeC="3" SizeZ="1" SizeT="1" '
     'PhysicalSizeX="{mpp}" PhysicalSizeXUnit="µm"><Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData IFD="0" '
@@ -40,7 +41,8 @@ _TEXTS = {
     "ScanScope = {name}",
     "OME": _OME,
     "Philips": _PHILIPS,
-    "Leica": '<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="{name}" sizeX="{x}">'
+    "Leica": '<scn xmlns="http:/'
+    '/www.leica-microsystems.com/scn/2010/10/01"><collection name="{name}" sizeX="{x}">'
     "<image/></collection></scn>",
     "Ventana": '<iScan Magnification="20" ScanRes="{mpp}" UnitNumber="{name}"><AOI0 Left="{x}"/></iScan>',
     "ImageJ": "ImageJ=1.11a\nimages={x}\nslices={name}\nunit=um\nspacing={mpp}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -21,7 +20,6 @@ from bundle.evaluation.features.slide_vectors import read_slide_vectors
 from bundle.evaluation.prediction_store import PredictionStore
 from bundle.explore import NearestSlides, SearchIndex
 from bundle.explore.search.catalog import Entry
-from bundle.heads.head_files import load_head
 from bundle.pipelines import FeatureImporter
 from bundle.storage import (
     KnownSlides,
@@ -35,6 +33,7 @@ from bundle.storage import (
 from .changes import changed_bytes, changed_json
 from .drawing import Target
 from .hdf5_changes import changed_hdf5, image
+from .heads import head_targets
 
 _SIDE, _DIM = 4, 3
 
@@ -55,7 +54,7 @@ def stored_targets(folder: Path) -> Iterator[Target]:
     yield Target("import csv", ".csv", changed_bytes([b"x,y\n0,0\n4096,0\n"]), rows)
     yield from _slide2vec(folder)
     yield from _search(folder)
-    yield from _heads(folder)
+    yield from head_targets(folder)
     vectors = partial(_vectors, folder / "vectors")
     for suffix, contents in ((".npy", _npy(np.zeros(3))), (".pt", _pt(torch.zeros(1, 3)))):
         yield Target(f"slide vectors {suffix}", suffix, changed_bytes([contents]), vectors)
@@ -82,7 +81,8 @@ def _read_tokens(path: Path) -> None:
     KnownSlides([path.parent])(path.stem)
     file = TokenFile(path)
     if len(file) < 100:
-        file.read(), file.verify(), file.center
+        file.verify()
+        file.read(), file.center
 
 
 def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
@@ -240,37 +240,6 @@ def _look_up(folder: Path, name: str, path: Path) -> None:
     nearest.by_embedding(np.ones(_DIM, np.float32), 1, index.is_live)
     nearest.by_sets(np.eye(1, 4, dtype=np.float32), 1, index.is_live)
     nearest.by_regions(np.ones((1, _DIM), np.float32), 1, index.is_live)
-
-
-def _heads(folder: Path) -> Iterator[Target]:
-    numbers = save({"weight": np.ones((2, 3)), "bias": np.zeros(2), "mean": np.zeros(3), "scale": np.ones(3)})
-    record: dict[str, Any] = {
-        "kind": "slide_head", "head_version": 1, "protocol": "linear", "task": "classification", "label": "l",
-        "classes": ["a", "b"], "features": "region_embedding", "dim": 3, "harmonize": None, "encoder": {"mpp": 0.5},
-        "threshold": 0.5, "temperature": 1.0, "held_out": 3, "patients": ["x"], "slides": ["y"],
-        "figures": {"auc": [0.5, 0.4, 0.6]},
-        "seed": 0, "bundle_version": "1", "tensors_sha256": hashlib.sha256(numbers).hexdigest(),
-    }  # fmt: skip
-
-    def of_record(path: Path) -> None:
-        (folder / "h.safetensors").write_bytes(numbers)
-        shutil.copy(path, folder / "h.json")
-        _use_head(folder / "h.json")
-
-    def of_numbers(path: Path) -> None:
-        shutil.copy(path, folder / "h.safetensors")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        (folder / "h.json").write_text(json.dumps({**record, "tensors_sha256": digest}))
-        _use_head(folder / "h.json")
-
-    yield Target("head JSON", ".json", changed_json([record]), of_record)
-    yield Target("head numbers", ".safetensors", changed_bytes([numbers]), of_numbers)
-
-
-def _use_head(path: Path) -> None:
-    head = load_head(path)
-    head.misfit({"mpp": 0.5}, 3), head.has_seen("p", "s"), head.labels, head.groups
-    head.called(head.of_bags([np.ones((2, 3), np.float32)]))
 
 
 def _vectors(folder: Path, path: Path) -> None:

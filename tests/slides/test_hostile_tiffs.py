@@ -71,3 +71,26 @@ def test_other_threads_go_on(tmp_path):
     threading.Thread(target=heed, args=(stop,)).start()
     with open_slide(path) as slide:
         assert slide.read(0, 0, 16, 16, slide.mpp)[1].all()
+
+
+def test_numbers_that_libraries_divide_by(tmp_path):
+    """Too few tiles in an SVS ended the process within OpenSlide; a list as compression was a traceback."""
+    words = "Aperio Image Library v1|MPP = 0.5"
+    options = {"tile": (64, 64), "factors": (1, 2), "description": words}
+    path = write_pyramid(tmp_path / "a.svs", ramps(256, 256, 1.0), **options)
+    whole = path.read_bytes()
+    second = struct.unpack_from(
+        "<I", whole, (at := struct.unpack_from("<I", whole, 4)[0]) + 2 + 12 * struct.unpack_from("<H", whole, at)[0]
+    )[0]
+    for tag, value in ((256, 1024), (322, 0), (259, (7, 3))):
+        changed = bytearray(whole)
+        for entry in range(second + 2, second + 2 + 12 * struct.unpack_from("<H", whole, second)[0], 12):
+            if struct.unpack_from("<H", whole, entry)[0] == tag:
+                count = len(value) if isinstance(value, tuple) else 1
+                changed[entry + 4 : entry + 8] = struct.pack("<I", count)
+                changed[entry + 8 : entry + 12] = struct.pack("<HH", *value) if count == 2 else struct.pack("<I", value)
+        path.write_bytes(changed)
+        try:
+            open_slide(path).close()
+        except SlideError as error:
+            assert "a.svs" in str(error)
