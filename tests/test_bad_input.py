@@ -169,6 +169,11 @@ def test_settings_of_reading_are_refused_before_a_slide_is_opened(name, value):
         ReadSettings(**{**READING, name: value}).checked()
 
 
+def test_what_is_not_given_of_reading_is_as_it_is_by_default():
+    """`--mpp null` of checking and of stage one is 0.5 um/px, as in all commands."""
+    assert ReadSettings(mpp=None, patch_size=None, region_patches=None).checked() == ReadSettings()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

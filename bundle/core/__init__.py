@@ -6,7 +6,7 @@ from .command_line import begin, user_error
 from .earlier import EarlierResults, dated, keep_aside
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
-from .kinds import KIND_OF
+from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
@@ -35,6 +35,7 @@ __all__ = [
     "encoder_key",
     "files_below",
     "is_alive",
+    "is_not_given",
     "keep_aside",
     "link_atomically",
     "plain_value",

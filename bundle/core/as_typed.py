@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .config_values import may_stand_in_config
 from .errors import BundleError
-from .kinds import FLAG, KIND_OF, NAMED_TEXTS, TEXT, TEXTS, WORD, read_word
+from .kinds import FLAG, KIND_OF, NAMED_TEXTS, TEXT, TEXTS, WORD, is_not_given, read_word
 
 _COMMANDS = ("run", "run_workflow")
 
@@ -163,6 +163,8 @@ def _read(name: str, value: Any) -> Any:
         raise BundleError(f"--{name} has no value; write --{name}=VALUE, where a value may begin with a hyphen.")
     if isinstance(value, _Word):
         return read_word(name, str(value))
+    if is_not_given(name, value):  # of a file of arguments, or of MONAI's own function
+        return None
     if isinstance(value, PathLike) and kind == TEXT:
         return str(value)
     if kind == TEXT and isinstance(value, bool | int | float | list | tuple | dict):

@@ -16,7 +16,7 @@ import torch
 
 from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
-from .kinds import NOT_GIVEN
+from .kinds import MAY_BE_OPEN, NOT_GIVEN
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
 
@@ -66,7 +66,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
     config = ConfigParser.load_config_files(_as_literal(files))
     known = set(config)
     if "args_file" in given:
-        given |= {str(name): "" for name in ConfigParser.load_config_files(_as_literal(given["args_file"]))}
+        listed = ConfigParser.load_config_files(_as_literal(given["args_file"])).items()
+        given = {**{str(name): "null" if value is None else str(value) for name, value in listed}, **given}
     for name, value in given.items():
         top, *below = name.replace("::", "#").split("#")
         if top in _RUN_ARGUMENTS:
@@ -115,7 +116,8 @@ def _arguments_of(node: dict[str, Any]) -> set[str] | None:
 
 def _check_number(name: str, value: str, default: Any) -> None:
     is_number = isinstance(default, int | float) and not isinstance(default, bool)
-    if not is_number or value.startswith(("$", "@", "%")) or value == "None":
+    is_open = name in MAY_BE_OPEN and value in NOT_GIVEN
+    if not is_number or is_open or value.startswith(("$", "@", "%")) or value == "None":
         return
     try:
         as_number(value, f"--{name}")

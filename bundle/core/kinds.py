@@ -46,6 +46,12 @@ KIND_OF: dict[str, str] = {name: kind for kinds in (_NEEDED, _OPEN) for kind, na
 MAY_BE_OPEN: frozenset[str] = frozenset(name for names in _OPEN.values() for name in names)
 
 
+def is_not_given(name: str, word: Any) -> bool:
+    """Whether a word leaves an id open that may be: ``null``, ``None``, ``none``, nothing; a slide may be called so."""
+    is_open = name in MAY_BE_OPEN and not (word and name in _NAMES_A_SLIDE)
+    return is_open and isinstance(word, str) and word in NOT_GIVEN
+
+
 def read_word(name: str, word: str, shown: str = "") -> Any:
     """What a word that was given for an id stands for. Nothing is evaluated, and no reference is followed.
 
@@ -61,7 +67,7 @@ def read_word(name: str, word: str, shown: str = "") -> Any:
         SettingError: the word is nothing of the kind; the message has id, word, and the form that works.
     """
     kind = KIND_OF[name]
-    if name in MAY_BE_OPEN and word in NOT_GIVEN and not (word and name in _NAMES_A_SLIDE):
+    if is_not_given(name, word):
         return None
     try:
         return _READERS[kind](word)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core import BundleError
+from ..core import BundleError, is_not_given
 from ..networks import STANDARD_READING, StatedReading, sha256_of, weights_file
 
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt", "head"}
@@ -60,6 +60,7 @@ class LabelSettings:
             BundleError: a name that nobody knows, a value that is an expression, or weights that are not there.
         """
         known = _READING | _OWN | _OF_LABEL
+        conf = {name: value for name, value in conf.items() if not is_not_given(name, str(value))}
         for name in conf:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=2)

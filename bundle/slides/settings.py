@@ -81,7 +81,8 @@ class ReadSettings(NamedTuple):
     def checked(self) -> "ReadSettings":
         """The same as numbers, each within its range.
 
-        A mistake here would otherwise be found once a slide, and look like a fault of all slides.
+        A mistake here would otherwise be found once a slide, and look like a fault of all slides. What is None is not
+        given, and as it is by default.
 
         Raises:
             SettingError: a setting is out of its range; the message names it.
@@ -89,12 +90,14 @@ class ReadSettings(NamedTuple):
         if self.wsi_reader not in READERS:
             raise SettingError(f"wsi_reader is {self.wsi_reader!r}; choose one of {', '.join(READERS)}.")
         default = self.default_mpp
+        open_sizes = ("mpp", "patch_size", "region_patches")
+        own = self._replace(**{n: self._field_defaults[n] for n in open_sizes if getattr(self, n) is None})
         return ReadSettings(
             self.wsi_reader,
-            as_number(self.mpp, "mpp", MIN_MPP, MAX_MPP, "um/px"),
+            as_number(own.mpp, "mpp", MIN_MPP, MAX_MPP, "um/px"),
             None if default is None else as_number(default, "default_mpp", MIN_MPP, MAX_MPP, "um/px"),
-            as_whole(self.region_patches, "region_patches", 1),
-            as_whole(self.patch_size, "patch_size", 1),
+            as_whole(own.region_patches, "region_patches", 1),
+            as_whole(own.patch_size, "patch_size", 1),
             as_number(self.min_tissue, "min_tissue", 0, 1),
             as_whole(self.min_tissue_patches, "min_tissue_patches"),
             as_number(self.max_enlarge, "max_enlarge", 1, MAX_MPP / MIN_MPP, "times"),

@@ -17,6 +17,7 @@ from typed_values import IDS, KEPT, started, write_config
 
 from bundle.comparing.pieces import Piece, parsed
 from bundle.core import BundleError, user_error
+from bundle.core.command_line import check_command_line
 from bundle.core.kinds import _IDS, FLAG, KIND_OF, MAY_BE_OPEN, NUMBER, TEXT, WORD, read_word
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,27 @@ def test_an_open_id_stays_open(start, word):
     assert start("--slide_table", "./null")["slide_table"] == "./null"
     if word:
         assert start("--dataset_dir", word)["dataset_dir"] == word, "this id is never open"
+
+
+@pytest.mark.parametrize("word", ["null", "None", "none", ""])
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_optional_id_of_each_config_is_left_open_by_any_of_these_words(path, word):
+    """Whatever the config has there; but for weights that it needs, and a query, which may be a slide called None."""
+    needed = {"patch_encoder_ckpt", "region_encoder_ckpt", "second_encoder_ckpt"}
+    for name, value in ((name, value) for file, name, value in tops() if file == path.name and name in MAY_BE_OPEN):
+        assert read_word(name, word) == (word if name == "query" and word else None), name
+        command = ["--config_file", str(path), f"--{name}={word}"]
+        if name in needed and value is not None:
+            with pytest.raises(BundleError, match="nothing can be done without"):
+                check_command_line(command)
+        else:
+            check_command_line(command)
+
+
+def test_names_that_look_so_stay_where_they_are_values(start):
+    """A class, an encoder, and a slide that is searched for."""
+    got = start("--classes", "['None','null']", "--encoders", "{'none':'null'}", "--query", "none")
+    assert (got["classes"], got["encoders"], got["query"]) == (["None", "null"], {"none": "null"}, "none")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,16 @@ def test_weights_are_not_left_open_where_a_config_needs_them(config):
     assert check_command_line(["--config_file", config, "--region_encoder_ckpt", "x.pt"]) is None
 
 
+def test_weights_of_a_file_of_arguments_count(config, tmp_path):
+    """They used to be taken for left open, whatever they were."""
+    path = tmp_path / "args.yaml"
+    path.write_text("region_encoder_ckpt: x.pt\n")
+    assert check_command_line(["--config_file", config, "--args_file", str(path)]) is None
+    path.write_text("region_encoder_ckpt: null\n")
+    with pytest.raises(BundleError, match="--region_encoder_ckpt is 'null', and nothing can be done without"):
+        check_command_line(["--config_file", config, "--args_file", str(path)])
+
+
 def test_ids_of_mixins_count(config, tmp_path):
     """A list of config files, as Fire reads it, is one set of ids."""
     mixin = tmp_path / "mixin.yaml"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cohorts import write_cohort
+from encoder_files import own_file
 from slide_embeddings import made_up_slide
 from tiny_slides import PATCH, write_slide
 
@@ -159,22 +160,17 @@ def test_the_command_estimates_a_run(slides, tmp_path, capsys):
     assert sorted(slides.iterdir()) == before and list(tmp_path.iterdir()) == []
 
 
-def test_a_preflight_needs_no_probe(slides, capsys):
-    """--no_probe names the bad slides and counts regions; with default_mpp one of them is good."""
-    words = [
-        str(slides),
-        "--mpp",
-        "2",
-        "--patch_size",
-        "16",
-        "--min_tissue_patches",
-        "2",
-        "--no_probe",
-        "--sample",
-        "0",
-    ]
+def test_a_preflight_needs_no_probe(slides, tmp_path, capsys):
+    """--no_probe names the bad slides and counts regions; with default_mpp one of them is good. um/px and patch size
+    that are not given are the patch encoder's."""
+    words = [str(slides), "--min_tissue_patches", "2", "--no_probe", "--sample", "0"]
+    encoder = str(own_file(tmp_path / "own.pt", name="stage one", input_px=16, mpp=2.0))
+    assert main([*words, "--patch_encoder_ckpt", encoder, "--default_mpp", "none", "--slide_table=null"]) == 0
+    stated = capsys.readouterr().out
+    words += ["--mpp", "2", "--patch_size", "16"]
     assert main(words) == 0
     said = capsys.readouterr().out
+    assert stated == said
     assert "7 (" in said and "3 good, 4 bad" in said and "no_mpp.tif: " in said and "glass.tif: " in said
     assert "patches/s" not in said
     main([*words, "--default_mpp", "2"])

@@ -42,6 +42,13 @@ def test_what_the_weights_say_is_handed_on_where_nobody_says_otherwise(weights, 
     assert LabelSettings.read(ROOT, tmp_path, {**weights, "mpp": "1.0"}).how["mpp"] == "1.0"
 
 
+@pytest.mark.parametrize("word", ["null", "None", "none", ""])
+def test_what_a_word_leaves_open_is_not_given(weights, tmp_path, word):
+    """As in the configs; ids that cannot be open keep what was typed."""
+    conf = {**weights, "mpp": word, "slide_table": word, "head": word, "patch_encoder": word}
+    assert LabelSettings.read(ROOT, tmp_path, conf) == LabelSettings.read(ROOT, tmp_path, weights)
+
+
 @pytest.mark.parametrize(
     ("conf", "message"),
     [

@@ -165,7 +165,11 @@ class SlideChecker:
         return look
 
     def _write(self, checks: Checks) -> None:
-        asked = {"dataset_dir": self.dataset_dir, "slide_table": self.slide_table, "splits": self.splits}
+        asked: dict[str, Any] = {
+            "dataset_dir": self.dataset_dir,
+            "slide_table": self.slide_table,
+            "splits": self.splits,
+        }
         asked |= {"label": self.labels, **self.how._asdict(), "sampled_patches": self.look.n_patches}
         EarlierResults(self.output_dir, "checking", ("checks.csv", "quarantine.txt", "check.html"), asked)()
         rows = [

@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from ...cohort import SlideTable
-from ...core import BundleError, as_whole, check_device
+from ...core import BundleError, as_whole, check_device, is_not_given
 from ...networks import PatchTokenizer, PatchViT, StatedReading, load_patch_encoder
 from ...slides import ReadSettings, find_slides
 from .budget import Rates, budget, count_regions
@@ -211,7 +211,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, default=5.0, help="of each probe (5)")
     add("--no_probe", action="store_true", help="look at slides only; no disk, no time")
     add("--json", action="store_true", help="JSON in place of the table, with every slide")
-    return parser.parse_args(arguments)
+    return parser.parse_args(_given(sys.argv[1:] if arguments is None else arguments))
+
+
+def _given(words: Sequence[str]) -> list[str]:
+    """Without options that a word leaves open, as in the configs: ``--slide_table none``."""
+    kept, rest = [], list(words)
+    while rest:
+        option, joined, value = (word := rest.pop(0)).partition("=")
+        following = value if joined else rest[0] if rest else "-"
+        if option.startswith("--") and is_not_given(option.removeprefix("--"), following):
+            rest = rest if joined else rest[1:]
+        else:
+            kept.append(word)
+    return kept
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class FeatureImporter:
         default_mpp: um/px of level 0 of slides for which nobody says it.
         mpp: um/px by which the folder goes; None: the middle one.
         mpp_tolerance: share by which a slide's um/px may differ from it.
-        region_patches: patches on a region's side.
+        region_patches: patches on a region's side; None: 16.
         region_um: um on a region's side instead, rounded to whole patches.
         min_tissue_patches: patches that a region needs; a slide's fullest region is always kept.
         snap: the longest way a patch may be moved to a cell, as a share of the pitch.
@@ -81,7 +81,7 @@ class FeatureImporter:
         default_mpp: float | None = None,
         mpp: float | None = None,
         mpp_tolerance: float = 0.05,
-        region_patches: int = 16,
+        region_patches: int | None = None,
         region_um: float | None = None,
         min_tissue_patches: int = 8,
         snap: float = 0.5,
@@ -95,7 +95,7 @@ class FeatureImporter:
         self.mpp = None if mpp is None else as_number(mpp, "mpp", 0.01, 20, "um/px")
         self.default_mpp = None if default_mpp is None else as_number(default_mpp, "default_mpp", 0.01, 20, "um/px")
         self.mpp_tolerance = as_number(mpp_tolerance, "mpp_tolerance", 0, 1)
-        self.region_patches = as_whole(region_patches, "region_patches", 1)
+        self.region_patches = as_whole(16 if region_patches is None else region_patches, "region_patches", 1)
         self.region_um = None if region_um is None else as_number(region_um, "region_um", 1, 1e6, "um")
         self.min_tissue_patches = as_whole(min_tissue_patches, "min_tissue_patches", 1)
         self.snap = as_number(snap, "snap", 0, 1)
