@@ -53,8 +53,8 @@ def token_misfits(about: Mapping[str, Any], tokens: Mapping[str, Any]) -> list[M
     has, has_now = about.get("encode_background"), bool(tokens.get("encode_background", False))
     if has is not None and tokens and bool(has) != has_now:
         words = "tokens {} background"
-        one_way, other_way = (words.format(("without", "with")[flag]) for flag in (bool(has), has_now))
-        found.append(Misfit("encode_background", one_way, other_way, False))
+        said, other = (words.format(("without", "with")[flag]) for flag in (bool(has), has_now))
+        found.append(Misfit("encode_background", said, other, False))
     return found
 
 

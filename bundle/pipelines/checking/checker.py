@@ -170,13 +170,12 @@ class SlideChecker:
         return look
 
     def _write(self, checks: Checks) -> None:
-        asked: dict[str, Any] = {"dataset_dir": self.dataset_dir, "slide_table": self.slide_table}
-        asked |= {
+        asked: dict[str, Any] = {
+            "dataset_dir": self.dataset_dir,
+            "slide_table": self.slide_table,
             "splits": self.splits,
-            "label": self.labels,
-            **self.how._asdict(),
-            "sampled_patches": self.look.n_patches,
         }
+        asked |= {"label": self.labels, **self.how._asdict(), "sampled_patches": self.look.n_patches}
         EarlierResults(self.output_dir, "checking", ("checks.csv", "quarantine.txt", "check.html"), asked)()
         rows = [
             [look.ref.slide_id, look.problem, "; ".join(look.oddities)]
