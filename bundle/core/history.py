@@ -7,7 +7,7 @@ from .errors import BundleError
 
 
 def read_history(path: str | Path) -> list[dict[str, float]]:
-    """Rows of a run's ``history.csv``; empty cells are left out.
+    """Rows of a run's ``history.csv``; empty cells are left out, and what was written as a whole number is one.
 
     Raises:
         BundleError: there is no such file.
@@ -15,4 +15,8 @@ def read_history(path: str | Path) -> list[dict[str, float]]:
     if not Path(path).exists():
         raise BundleError(f"{path} does not exist: the run that writes it is not there, or has not finished an epoch.")
     with Path(path).open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return [{name: _number(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)  # so that a resumed run writes it as it was
