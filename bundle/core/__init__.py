@@ -1,7 +1,16 @@
 """Errors, settings, the command line, files and locks: what every room stands on."""
 
 from .as_typed import put_value
-from .atomic import Replacement, is_alive, link_atomically, remove_stale_parts, save_atomically, write_bytes, write_text
+from .atomic import (
+    Replacement,
+    is_alive,
+    link_atomically,
+    remove_stale_parts,
+    save_atomically,
+    scratch_folder,
+    write_bytes,
+    write_text,
+)
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
@@ -40,6 +49,7 @@ __all__ = [
     "readable",
     "remove_stale_parts",
     "save_atomically",
+    "scratch_folder",
     "tells_no_names_apart",
     "user_error",
     "write_bytes",

@@ -8,8 +8,10 @@ import hashlib
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +21,7 @@ import torch
 from .errors import BundleError
 
 _HOST = socket.gethostname().replace(".", "_")  # one word of a temporary name, so that no other machine's ends with it
+_ASIDE = ".old"  # what an old folder is called while a new one takes its name
 _MOST_NAME_BYTES = 255
 _FOREIGN_PART_AGE_S = 24 * 3600  # another machine may write to the same folder: nobody can ask if its process lives
 
@@ -27,7 +30,8 @@ class Replacement:
     """A file, or a folder, that takes its name when it is complete; what was there before is intact until then.
 
     Made under a temporary name beside it, with ``with Replacement(path) as part:``, or with :meth:`commit` and
-    :meth:`discard`. An error leaves nothing of it. What a killed process leaves is for :func:`remove_stale_parts`.
+    :meth:`discard`. An error leaves nothing of it. What killed processes left in the folder goes when a process begins
+    its first one there (:func:`remove_stale_parts`).
 
     Args:
         path: its final name, in a folder that is there.
@@ -42,6 +46,7 @@ class Replacement:
         self.part = self.path.with_name(f".{_short(self.path.name)}.{_HOST}.{os.getpid()}.tmp")
 
     def __enter__(self) -> Path:
+        _tidy(self.path.parent.absolute())
         _remove(self.part)
         return self.part
 
@@ -65,7 +70,7 @@ class Replacement:
 
     def _replace_folder(self) -> None:
         """The old one steps aside first, and back where the new one cannot take its name."""
-        aside = self.part.with_name(f"{self.part.name}.old")
+        aside = self.part.with_name(self.part.name + _ASIDE)
         os.replace(self.path, aside)
         try:
             os.replace(self.part, self.path)
@@ -136,8 +141,24 @@ def link_atomically(source: Path, path: str | Path) -> None:
             shutil.copyfile(source, part)
 
 
+@contextlib.contextmanager
+def scratch_folder(beside: str | Path, what: str) -> Iterator[Path]:
+    """A hidden folder for the time of a block; the next one of its kind removes those of killed processes.
+
+    Args:
+        beside: the folder that it lies in.
+        what: a word for its name.
+    """
+    with contextlib.suppress(OSError):  # another user's, in a folder that all write to
+        remove_stale_parts(beside, what)
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{what}.", suffix=f".{_HOST}.{os.getpid()}.tmp") as folder:
+        yield Path(folder)
+
+
 def remove_stale_parts(folder: str | Path, pattern: str = "*") -> list[Path]:
     """Remove what a :class:`Replacement` left whose process has died (of other machines: what is older than a day).
+
+    An old folder that had stepped aside for a new one steps back, if the new one has not taken its name.
 
     Args:
         folder: where.
@@ -147,17 +168,38 @@ def remove_stale_parts(folder: str | Path, pattern: str = "*") -> list[Path]:
         What was removed.
     """
     removed = []
-    for part in Path(folder).glob(f".{pattern}.*.tmp"):
-        start, _, pid = part.name.removesuffix(".tmp").rpartition(".")
-        if not pid.isdecimal():
-            continue
+    for aside in Path(folder).glob(f".{pattern}.*.tmp{_ASIDE}"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            age_s = time.time() - part.stat().st_mtime
-            is_ours = start.rpartition(".")[2] == _HOST
-            if (is_ours and not is_alive(int(pid))) or (not is_ours and age_s > _FOREIGN_PART_AGE_S):
+            if _is_stale(name := aside.name.removesuffix(_ASIDE), aside):
+                final = aside.with_name(name.rsplit(".", 3)[0].removeprefix("."))
+                if final.exists():
+                    _remove(aside)
+                    removed.append(aside)
+                else:
+                    os.replace(aside, final)
+    for part in Path(folder).glob(f".{pattern}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if _is_stale(part.name, part):
                 _remove(part)
                 removed.append(part)
     return removed
+
+
+def _is_stale(name: str, path: Path) -> bool:
+    """Nobody writes a part of this name any more."""
+    start, _, pid = name.removesuffix(".tmp").rpartition(".")
+    if not pid.isdecimal():
+        return False
+    if start.rpartition(".")[2] == _HOST:
+        return not is_alive(int(pid))
+    return time.time() - path.stat().st_mtime > _FOREIGN_PART_AGE_S
+
+
+@lru_cache(1024)
+def _tidy(folder: Path) -> None:
+    """Once a folder: looking through thousands of files takes longer than a small slide."""
+    with contextlib.suppress(OSError):  # whatever is wrong with the folder is found again by who writes there
+        remove_stale_parts(folder)
 
 
 def is_alive(pid: int) -> bool:

@@ -16,9 +16,9 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 _IDS = {
     TEXT: "bundle_root dataset_dir output_dir tokens_dir index_dir head_path device title by task size wsi_reader "
     "dtype file_type centering fill_missing token_shift kmeans_backend prototype_match prototype_task "
-    "prototype_center_start verify | model_path slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
-    "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
-    "save_head label site time event query where harmonize center_tokens",
+    "prototype_center_start verify batch_within | model_path slide_table slides_dir coords_dir exclude splits "
+    "region_encoder_ckpt patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder "
+    "encoder head_encoder save_head label site time event query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
     "k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim bottleneck_dim "
     "lr min_lr lr_warmup_epochs weight_decay weight_decay_end clip_grad freeze_last_layer_epochs n_global global_size "

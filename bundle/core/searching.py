@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from .atomic import scratch_folder
 
 _ESCAPED = 0xDC00  # Python's own mark for a byte that is no UTF-8, with the byte added
 _log = logging.getLogger(__name__)
@@ -54,12 +55,12 @@ def tells_no_names_apart(one: Path, other: Path) -> bool:
     folder = next((parent for parent in one.absolute().parents if parent.is_dir()), None)
     if folder is None or not os.access(folder, os.W_OK):
         return False
-    with tempfile.TemporaryDirectory(prefix=".names_", dir=folder) as trial:
-        try:
-            (Path(trial) / one.name).touch()
-            return (Path(trial) / other.name).exists()
-        except OSError:  # a name too long, a full disk: found again where it matters
-            return False
+    try:
+        with scratch_folder(folder, "names") as trial:
+            (trial / one.name).touch()
+            return (trial / other.name).exists()
+    except OSError:  # a name too long, a full disk: found again where it matters
+        return False
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -12,24 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..cohort import SlideRef, SlideTable
-from ..core import as_bool
+from ..core import SettingError, as_bool
 from ..slides import ReadSettings, SlideRegions
 from .jobs import Piece, SlideJob
 from .source import Source
+
+BATCH_WITHIN = ("region", "slide", "folder")
 
 
 class PatchStream(Source):
     """Batches of patches, ``image`` uint8 [n, 3, p, p]; a part is a region.
 
-    A batch mixes regions of several slides, so that small slides do not leave the device idle. A region takes 50 MB at
-    16 x 16 patches of 256 px.
+    The last bits of a token depend on the batch that its patch rides in. A batch of one slide's patches alone is the
+    same wherever a run starts, and however many processes share the folder. A region takes 50 MB at 16 x 16 patches of
+    256 px.
 
     Args:
         slides: what :func:`~bundle.slides.find_slides` found.
         tokens_dir: where each slide's token file will be.
         table: ``mpp`` and ``roi`` of slides.
         encode_background: hand out all P x P patches of a region, tissue or not.
-        batch_size: patches in a batch.
+        batch_size: patches in a batch, at most.
+        batch_within: what a batch's patches share: a ``region``, a ``slide``, or nothing but the ``folder``.
         num_workers: see :class:`Source`.
         pin_memory: page-locked batches, for quicker copies to a GPU.
         reading: how slides are read, see :class:`~bundle.slides.ReadSettings`.
@@ -48,10 +52,14 @@ class PatchStream(Source):
         table: SlideTable | None = None,
         encode_background: bool = False,
         batch_size: int = 256,
+        batch_within: str = "slide",
         num_workers: int = 4,
         pin_memory: bool = False,
         **reading: Any,
     ) -> None:
+        if batch_within not in BATCH_WITHIN:
+            raise SettingError(f"batch_within is {batch_within!r}; choose one of {', '.join(BATCH_WITHIN)}.")
+        self.batch_within = batch_within
         self.how = ReadSettings(**reading).checked()
         self.encode_background, self.pin_memory = as_bool(encode_background), as_bool(pin_memory)
         self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
@@ -115,9 +123,12 @@ class PatchStream(Source):
         self._spare.clear()
 
     def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:
-        """Full batches, and a last one of what remains."""
+        """Full batches, and one of what remains of each region or slide that batches stay within."""
         image, pieces, n_filled = self._empty_batch(), [], 0
         for job, region, patches in parts:
+            if n_filled and not self._may_share(pieces[-1], job):
+                yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+                image, pieces, n_filled = self._empty_batch(), [], 0
             first = 0
             while True:  # once, too, for a region without patches: its piece makes it a region of zeros
                 n = min(self.batch_size - n_filled, len(patches) - first)
@@ -133,6 +144,10 @@ class PatchStream(Source):
             self._spare.append(patches.base)
         if pieces:
             yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+
+    def _may_share(self, last: Piece, job: SlideJob) -> bool:
+        """The batch that ends with another region's piece goes on with a region of a slide."""
+        return self.batch_within == "folder" or (self.batch_within == "slide" and last.job is job)
 
     def _empty_batch(self) -> Tensor:
         shape = (self.batch_size, self.how.patch_size, self.how.patch_size, 3)

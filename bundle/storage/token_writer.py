@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import __version__
-from ..core import BundleError, Replacement, plain_value, remove_stale_parts
+from ..core import BundleError, Replacement, plain_value
 from .checksums import HEADER, checksum
 from .token_store import FORMAT_VERSION, REGION_CHECKSUMS, REQUIRED_ATTRIBUTES, _region_offsets, token_header_checksum
 
@@ -80,7 +79,6 @@ class TokenFileWriter:
     def __enter__(self) -> "TokenFileWriter":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _tidy(self.path.parent)
             self._replacement.__enter__()
             self._offsets = self._lay_out()
             self._file = open(self._replacement.part, "r+b", buffering=0)
@@ -191,12 +189,6 @@ class TokenFileWriter:
                 "folder, then run again."
             )
         return BundleError(f"token file {self.path} cannot be written: {error}.")
-
-
-@cache
-def _tidy(folder: Path) -> None:
-    """Remove what killed processes left. Once: looking through thousands of files takes longer than a small slide."""
-    remove_stale_parts(folder, "*.h5")
 
 
 def _reserve(handle: int, n_bytes: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from bundle.core import BundleError, link_atomically, write_text
+from bundle.core import BundleError, link_atomically, scratch_folder, write_text
 
 from .configs import true_metadata, write_configs
 from .contents import packaged_files
@@ -81,8 +81,7 @@ def build_package(root: Path, output_dir: Path, options: PackageOptions) -> Pack
     name, title = metadata["name"], f"{metadata['name']}_v{metadata['version']}"
     output_dir.mkdir(parents=True, exist_ok=True)
     package = Package(output_dir / title, output_dir / f"{title}.zip")
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".packaging-") as scratch:
-        made = Path(scratch)
+    with scratch_folder(output_dir, "packaging") as made:
         _copy_bundle(root, made / title)
         _write_weights(made / title, metadata, model, options, package)
         _write_archive(made / title, made / f"{title}.zip", top=name)
@@ -192,13 +191,13 @@ def _write_hipt_files(folder: Path, model: RegionModel, patch: dict[str, Any] | 
 
 def _verify(archive: Path, name: str, schema: Path | None) -> list[Check]:
     """Unpack the zip and let its own modules check it, in a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder(tempfile.gettempdir(), "packaging") as scratch:
         with zipfile.ZipFile(archive) as opened:
             opened.extractall(scratch)
-        folder, result = Path(scratch, name), Path(scratch, "result.json")
+        folder, result = scratch / name, scratch / "result.json"
         arguments = [str(folder), "--json", str(result)]
         arguments += ["--schema", str(schema.resolve())] if schema is not None else []
-        failed = run_in_package(folder, "scripts.zoo.verification", *arguments, cwd=Path(scratch), tools=_TOOLS)
+        failed = run_in_package(folder, "scripts.zoo.verification", *arguments, cwd=scratch, tools=_TOOLS)
         if not result.is_file():
             raise BundleError(f"the finished package cannot be checked: {failed}")
         checks = [Check(**entry) for entry in json.loads(result.read_text(encoding="utf-8"))]

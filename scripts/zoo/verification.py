@@ -25,7 +25,7 @@ from monai.bundle import ckpt_export, load, onnx_export, verify_metadata, verify
 from monai.data import load_net_with_metadata
 from torch import Tensor
 
-from bundle.core import BundleError, write_text
+from bundle.core import BundleError, scratch_folder, write_text
 from bundle.networks import load_region_encoder
 
 from .rules import broken_rules
@@ -100,8 +100,8 @@ def _net_in_out(folder: Path) -> str:
 
 
 def _ckpt_export(folder: Path) -> str:
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.ts"
+    with scratch_folder(tempfile.gettempdir(), "packaging") as scratch:
+        path = scratch / "model.ts"
         ckpt_export(net_id="network_def", filepath=str(path), ckpt_file=str(_weights(folder)), **_files(folder))
         return _compared(folder, torch.jit.load(path))
 
@@ -129,8 +129,8 @@ def _onnx(folder: Path) -> str:
     absent = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if absent:
         raise _Skip(f"{', '.join(absent)} not installed: ONNX NOT tried (pip install {' '.join(absent)})")
-    with tempfile.TemporaryDirectory() as scratch:
-        path = str(Path(scratch) / "model.onnx")
+    with scratch_folder(tempfile.gettempdir(), "packaging") as scratch:
+        path = str(scratch / "model.onnx")
         onnx_export(net_id="network_def", filepath=path, ckpt_file=str(_weights(folder)), **_files(folder))
         session = importlib.import_module("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
         image = _batch(folder)[:1]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bundle.core import BundleError, Replacement, save_atomically, write_text
-from bundle.core.atomic import remove_stale_parts
+from bundle.core.atomic import remove_stale_parts, scratch_folder
 from bundle.networks import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +121,40 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path, monkeyp
     with pytest.raises(PermissionError), Replacement(tmp_path / "maps") as part:
         part.mkdir()
     assert refused and [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["maps", "maps/old"]
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from bundle.core import Replacement, scratch_folder
+folder = Path(sys.argv[1])
+with scratch_folder(folder, "packaging") as scratch:
+    (scratch / "half").touch()
+    replace = os.replace
+    def stopping(source, target):
+        replace(source, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = stopping
+    with Replacement(folder / "maps") as part:
+        part.mkdir()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_a_kill_left_goes_at_the_next_start(tmp_path):
+    """Scratch folders stayed for ever, and a folder that had stepped aside for its successor was lost with it."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "old").touch()
+    done = subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], cwd=ROOT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(tmp_path.iterdir())) == 3 and not (tmp_path / "maps").exists()
+    live = tmp_path / f".packaging.abc.{socket.gethostname().replace('.', '_')}.{os.getppid()}.tmp"
+    live.mkdir()
+    with scratch_folder(tmp_path, "packaging") as scratch:
+        assert {path.name for path in tmp_path.glob(".packaging.*")} == {scratch.name, live.name}
+    write_text(tmp_path / "any", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [live.name, "any", "maps"]
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["old"]
 
 
 def test_a_part_of_a_machine_whose_name_ends_like_this_ones_stays(tmp_path):

@@ -146,10 +146,10 @@ def test_parts_of_dead_runs_are_removed(tmp_path):
 def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
     """Done before every file it would take the longer the more files there are."""
     looks = []
-    monkeypatch.setattr("bundle.storage.token_writer.remove_stale_parts", lambda *given: looks.append(given))
-    for folder in ("one", "one", "other"):
-        write_tokens(tmp_path / folder / f"{len(looks)}.h5")
-    assert looks == [(tmp_path / "one", "*.h5"), (tmp_path / "other", "*.h5")]
+    monkeypatch.setattr("bundle.core.atomic.remove_stale_parts", looks.append)
+    for number, folder in enumerate(("one", "one", "other")):
+        write_tokens(tmp_path / folder / f"{number}.h5")
+    assert looks == [tmp_path / "one", tmp_path / "other"]
 
 
 def test_broken_files_are_named(tmp_path):

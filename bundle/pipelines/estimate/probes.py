@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 from ...cohort import SlideRef, SlideTable
-from ...core import BundleError, quietly
+from ...core import BundleError, quietly, scratch_folder
 from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...storage import TokenFileWriter
@@ -104,11 +104,11 @@ def probe_training(
     Raises:
         BundleError: a file or an id is none of the config's.
     """
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with scratch_folder(tempfile.gettempdir(), "estimate") as folder, quietly():
         config = load_config(configs, ids)
         n = int(config["batch_size"]) if device.type == "cuda" else min(int(config["batch_size"]), 16)
-        _write_tokens(Path(folder), 2 * n, token_dim, int(config["global_size"]))
-        given = {"dataset_dir": folder, "output_dir": folder, "device": str(device), "batch_size": n}
+        _write_tokens(folder, 2 * n, token_dim, int(config["global_size"]))
+        given = {"dataset_dir": str(folder), "output_dir": str(folder), "device": str(device), "batch_size": n}
         config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
         handlers = config["train"]["handlers"]
         config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in WORKING_HANDLERS]

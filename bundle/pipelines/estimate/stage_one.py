@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser
 from torch.utils.data import Dataset
 
-from ...core import as_bool, quietly
+from ...core import as_bool, quietly, scratch_folder
 from .budget import Rates
 from .probes import META_FILE, WORKING_HANDLERS, load_config, timed_steps
 
@@ -75,13 +75,14 @@ def probe_stage_one(configs: Sequence[str | Path], patch_size: int, device: torc
         patch_size: px.
         device: where it will compute; a CPU gets steps of four patches, a GPU the config's batch.
     """
-    with tempfile.TemporaryDirectory() as folder, quietly():
+    with scratch_folder(tempfile.gettempdir(), "estimate") as folder, quietly():
         config = load_config(configs, {})
         n = int(config["batch_size"]) if device.type == "cuda" else min(int(config["batch_size"]), _BATCH_ON_CPU)
         n_steps = 3 if device.type == "cuda" else 2
         drawn, caches = config["patches_per_slide"], as_bool(config["cache"])
         stage = StageOne(0.0, int(config["max_epochs"]), None if drawn is None else int(drawn), caches)
-        config.update({"output_dir": folder, "device": str(device), "batch_size": n, "num_workers": 0, "max_epochs": 1})
+        where = {"output_dir": str(folder), "device": str(device)}
+        config.update({**where, "batch_size": n, "num_workers": 0, "max_epochs": 1})
         config["train"]["dataset"] = {"_target_": f"{__name__}.MadeUpPatches", "n": n_steps * n, "px": patch_size}
         handlers = config["train"]["handlers"]
         config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in WORKING_HANDLERS]
