@@ -11,13 +11,16 @@ from .atomic import (
     write_bytes,
     write_text,
 )
+from .claims import Claims, sole_run
 from .command_line import begin, user_error
 from .errors import BundleError, SettingError, SlideError
 from .history import read_history
 from .kinds import KIND_OF
 from .lock import writer_lock
+from .memory import available_memory
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
+from .scarcity import ran_out
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
@@ -25,6 +28,7 @@ from .signals import ENDING
 __all__ = [
     "BundleError",
     "CONTRACT_ATTRIBUTES",
+    "Claims",
     "DAMAGED_FILE",
     "ENDING",
     "KIND_OF",
@@ -34,6 +38,7 @@ __all__ = [
     "as_bool",
     "as_number",
     "as_whole",
+    "available_memory",
     "begin",
     "check_device",
     "check_folder",
@@ -45,11 +50,13 @@ __all__ = [
     "plain_value",
     "put_value",
     "quietly",
+    "ran_out",
     "read_history",
     "readable",
     "remove_stale_parts",
     "save_atomically",
     "scratch_folder",
+    "sole_run",
     "tells_no_names_apart",
     "user_error",
     "write_bytes",

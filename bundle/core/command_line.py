@@ -17,6 +17,7 @@ import torch
 from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
 from .kinds import NOT_GIVEN
+from .scarcity import ran_out
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
 
@@ -129,13 +130,17 @@ def _hint(name: str, known: set[str], path: str = "") -> str:
 
 
 def user_error(error: BaseException | None) -> BundleError | None:
-    """The user's mistake at the root of an error that MONAI or a worker process may have wrapped, or None.
+    """The user's mistake, or what ran out, at the root of an error that MONAI or a worker process may have wrapped.
+
+    None where it is neither.
 
     Where another library's part (a ``DataLoader``, say) refuses its arguments, these are the config's, not our code's.
     """
     while error is not None:
         if isinstance(error, BundleError):
             return error
+        if lack := ran_out(error):
+            return lack
         cause = error.__cause__ or error.__context__
         part = re.match(r"Failed to instantiate component '([\w.]+)'", str(error))
         if part and not part[1].startswith("bundle.") and isinstance(cause, TypeError | ValueError):

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .. import __version__
 from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
-from ..core import BundleError, as_number, as_whole, check_folder
+from ..core import BundleError, as_number, as_whole, check_folder, sole_run
 from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
 from .features.split_features import SplitFeatures, vectors_of
@@ -136,8 +136,13 @@ class SlideEvaluation:
         """Evaluate, and hand the findings to the reports.
 
         Raises:
-            BundleError: copies of a slide on both sides of a split; embeddings or results that cannot be made.
+            BundleError: copies of a slide on both sides of a split; embeddings or results that cannot be made; another
+                run writes to the folder.
         """
+        with sole_run(self._store.folder.parent, "evaluation", "output_dir"):
+            return self._evaluate()
+
+    def _evaluate(self) -> Evaluation:
         found = self._start()
         self.features.embed()
         found.predictions = self._predict()

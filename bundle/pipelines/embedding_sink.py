@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..cohort import EMBEDDED, SlideOutcome
-from ..core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts
+from ..core import BundleError, Claims, SettingError, as_bool, check_folder, remove_stale_parts
 from ..networks import RegionDescriber
 from ..slides import SlideReading
 from ..storage import NoRoomError, TokenFile, read_embeddings_header, write_embeddings, write_npz
@@ -46,6 +46,7 @@ class EmbeddingSink(Sink[list[Rows]]):
         self.recorder, self.has_npz, self.overwrite = recorder, file_type == "both", as_bool(overwrite)
         self.keeps_tokens = as_bool(keep_tokens)
         self._token_dim = 0
+        self._claims: list[Claims] = []
 
     def check(self, pipeline: SlidePipeline) -> None:
         """Weights are there, and no token file of somebody else would be removed."""
@@ -62,9 +63,25 @@ class EmbeddingSink(Sink[list[Rows]]):
         self.recorder.identify(network)
 
     def prepare(self, pipeline: SlidePipeline) -> None:
-        """The folder can be written; what killed runs have left in it goes."""
-        for folder in {job.file.parent for job in pipeline.source.jobs}:
+        """The folder can be written, and is no other run's; what killed runs have left in it goes.
+
+        Raises:
+            BundleError: another run writes there.
+        """
+        source = pipeline.source
+        for folder in {job.file.parent for job in source.jobs}:
             remove_stale_parts(check_folder(folder, "embeddings", "output_dir"))
+            claims = Claims(folder, "embeddings", "output_dir", {"processes": source.world_size})
+            self._claims.append(claims)
+            if not claims.take(f"process {source.rank}"):
+                self.close()
+                raise claims.refuse()
+
+    def close(self) -> None:
+        """What is unfinished is forgotten; others may write."""
+        super().close()
+        while self._claims:
+            self._claims.pop().close()
 
     def settle(self, job: SlideJob, reading: SlideReading, kind: Mapping[str, Any]) -> None:
         """Skip a slide that has embeddings and no tokens any more, if it would be read and embedded in the same way.

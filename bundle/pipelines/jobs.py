@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideRef, SlideRow
-from ..core import BundleError, SlideError, readable
+from ..core import BundleError, SlideError, ran_out, readable
 from ..slides import SlideReading
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class SlideJob:
     ``source`` is what is read: the slide, or the token file that was made of it; ``file`` what is written.
     ``version`` tells a file that was overwritten since it was opened from one that was not.
     ``coords`` [R, 2], ``mask`` bool [R, P, P] (which patches hold tissue), ``encoded`` (which of them have tokens) and
-    ``attributes`` are known once the slide is open, and forgotten when it is finished.
+    ``attributes`` are known once the slide is open, and forgotten when it is finished. ``give_back`` lets other
+    processes have the slide.
     """
 
     ref: SlideRef
@@ -49,6 +51,7 @@ class SlideJob:
     missing_tiles: int = 0
     n_prototypes: int = 0
     n_written: int = 0
+    give_back: Callable[[], None] = lambda: None
 
     @property
     def slide_id(self) -> str:
@@ -67,7 +70,7 @@ class SlideJob:
 
     def look(self) -> None:
         """Remember what the file is like; the slide is about to be opened."""
-        self.version = _version(self.source)
+        self.version = file_version(self.source)
 
     def insist_on_same(self) -> None:
         """The file that was opened is still there, as it was.
@@ -84,7 +87,7 @@ class SlideJob:
     @property
     def is_another(self) -> bool:
         """The file is not the one that was opened."""
-        return bool(self.version) and _version(self.source) != self.version
+        return bool(self.version) and file_version(self.source) != self.version
 
     def start(self) -> None:
         """The network gets to the slide; ``seconds`` count from the first time."""
@@ -107,8 +110,8 @@ class SlideJob:
         """Give the slide up; the first reason counts."""
         if self.status == "failed":
             return
-        is_plain = isinstance(error, BundleError | str)
-        reason = str(error) if is_plain else f"{type(error).__name__}: {error}"
+        plain = error if isinstance(error, BundleError | str) else ran_out(error)
+        reason = f"{type(error).__name__}: {error}" if plain is None else str(plain)
         if self.is_another and "overwritten" not in reason:
             reason = f"{self.source.name} was overwritten, or has gone, while it was read. {reason}"
         self.status, self.error = "failed", readable(reason)
@@ -120,11 +123,12 @@ class SlideJob:
         self._forget()
 
     def _forget(self) -> None:
-        """Nothing of a slide's regions stays in memory: a cohort may have 10^5 slides."""
+        """Nothing of a slide's regions stays in memory: a cohort may have 10^5 slides. Others may take it."""
+        self.give_back()
         self.coords, self.mask, self.encoded, self.attributes = self.coords[:0], self.mask[:0], self.encoded[:0], {}
 
 
-def _version(path: Path) -> tuple[tuple[int, int], ...]:
+def file_version(path: Path) -> tuple[tuple[int, int], ...]:
     """Bytes and time (ns) of a slide's file, and of those in the folder that MIRAX keeps beside it."""
     beside = path.with_suffix("")
     try:

@@ -17,7 +17,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from ..cohort import SlideOutcome, twin_key
-from ..core import BundleError, check_folder, tells_no_names_apart
+from ..core import BundleError, check_folder, ran_out, tells_no_names_apart
 from ..parallel import own_device
 from ..storage import NoRoomError
 from .jobs import Piece, SlideJob
@@ -80,7 +80,7 @@ class SlidePipeline(Evaluator):
         self.source, self.sink, self.output_dir = val_data_loader, sink, Path(output_dir)
         self.network = network.to(device) if isinstance(network, nn.Module) else network
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.source.is_wanted = sink.is_wanted
+        self.source.is_wanted, self.source.is_free = sink.is_wanted, sink.is_free
         self._jobs = self.source.jobs
         self._n_rows = 0
         self.outcomes: list[SlideOutcome] = []
@@ -108,6 +108,9 @@ class SlidePipeline(Evaluator):
             self._jobs = [job for job in self.source.jobs if job.status != "skipped"]
             if self.source.is_waiting:
                 super().run(global_epoch)
+                while self.sink.wait_for_others():
+                    self.state.epoch_length = None  # Ignite has counted the batches of the run before
+                    super().run(global_epoch)
         finally:
             self.source.close()
             self.sink.close()
@@ -134,7 +137,9 @@ class SlidePipeline(Evaluator):
         image = batchdata["image"]
         try:
             engine.state.output = self.encode(image, *(batchdata[name] for name in self.source.others))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if ran_out(error) is None:
+                raise
             raise BundleError(
                 f"a batch of {len(image)} {self.source.unit} does not fit into the memory of {engine.state.device}; "
                 "lower batch_size."

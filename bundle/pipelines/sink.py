@@ -52,6 +52,18 @@ class Sink(Generic[Begun]):
         """
         return True
 
+    def is_free(self, job: SlideJob) -> bool:
+        """Whether this process should make the slide's file; asked before the slide is opened, in a thread.
+
+        Raises:
+            BundleError: what another process has made of it meanwhile does not fit.
+        """
+        return True
+
+    def wait_for_others(self) -> bool:
+        """Until a slide that was left to another process is free; False where there is none."""
+        return False
+
     def add(self, piece: Piece, rows: Rows) -> None:
         """Take rows of a slide.
 

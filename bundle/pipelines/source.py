@@ -48,6 +48,7 @@ class Source:
         rank, world_size: as torchrun says; this process takes every ``world_size``-th slide.
         jobs: of this process, in the order of the slides.
         is_wanted: asked of each slide that was opened, before it is read; a pipeline puts its own question here.
+        is_free: asked of each slide before it is opened, in a thread: nobody else makes its file, and it is not there.
         unit: what a row of a batch is called.
         others: what else a batch holds for the network, beside ``image``.
     """
@@ -83,6 +84,7 @@ class Source:
             for ref in refs[self.rank :: self.world_size]
         ]
         self.is_wanted: Callable[[SlideJob, Any], bool] = lambda job, slide: True
+        self.is_free: Callable[[SlideJob], bool] = lambda job: True
         self._pool: ThreadPoolExecutor | None = None
         self._plans: deque[tuple[SlideJob, Future]] = deque()
         self._in_use: dict[SlideJob, Any] = {}
@@ -159,6 +161,8 @@ class Source:
         self._plans.extend((job, self._submit(self._look_and_open, job)) for job in islice(waiting, n))
 
     def _look_and_open(self, job: SlideJob) -> Any:
+        if not self.is_free(job):
+            return None
         job.look()
         return self.open(job)
 
@@ -166,7 +170,7 @@ class Source:
         """A slide comes into use; how many parts are read of it: none where it is not wanted, or not well."""
         try:
             slide = self._in_use[job] = plan.result()
-            return self.n_parts(slide) if self.is_wanted(job, slide) else 0
+            return self.n_parts(slide) if slide is not None and self.is_wanted(job, slide) else 0
         except Exception as error:  # whatever is wrong with a slide is that slide's problem
             job.fail(error)
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from .jobs import Piece, SlideJob
 from .pipeline import SlidePipeline
 from .sink import Rows, Sink
 from .slide_source import PatchStream
+from .token_claims import TokenClaims, file_versions
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class TokenSink(Sink[_OpenFile]):
         self.weights = None if weights is None else Path(weights)
         self.contract, self.verify = contract, checked_verify(verify)
         self._attributes: dict[str, Any] = {}
+        self._claims: TokenClaims | None = None
         self._dim = 0
 
     def kind(self, source: PatchStream) -> dict[str, Any]:
@@ -93,10 +96,13 @@ class TokenSink(Sink[_OpenFile]):
         """Try the encoder, look at the files that are there; no slide is touched before both are well.
 
         An encoder that is yet to be made is made after that look, and only if a slide needs it.
+
+        Raises:
+            BundleError: the encoder does not fit, or a file, or a run in the same folder, is of another kind.
         """
         source: PatchStream = pipeline.source  # type: ignore[assignment]
         kind = {**self._kind_of_folder(source), "region_patches": source.how.region_patches}
-        folders = {job.file.parent for job in source.jobs}
+        folders, before = {job.file.parent for job in source.jobs}, file_versions(source.jobs)
         is_made = isinstance(pipeline.network, nn.Module)
         if not is_made:
             self._settle(source, folders, kind)
@@ -108,8 +114,28 @@ class TokenSink(Sink[_OpenFile]):
         encoder, recorded = _encoder_name(pipeline.network), _recorded(pipeline.network, source.how.patch_size)
         if is_made:
             own = {name: value for name, value in recorded.items() if name in CONTRACT_ATTRIBUTES}
-            self._settle(source, folders, {**kind, "dim": self._dim, "encoder": encoder, **own})
+            kind |= {"dim": self._dim, "encoder": encoder, **own}
+            self._settle(source, folders, kind)
         self._attributes = {"encoder": encoder, "dtype": self.dtype, **recorded}
+        if source.is_waiting:
+            look = partial(self._look, kind=kind, tissue=source.how.tissue)
+            self._claims = TokenClaims(before, kind, lambda job: look(job.file, job))
+
+    def is_free(self, job: SlideJob) -> bool:
+        """Nobody else makes the slide's tokens, and they have not been made since the run began."""
+        assert self._claims is not None
+        return self._claims.is_free(job)
+
+    def wait_for_others(self) -> bool:
+        """Until a slide that was left to another process is free; False where there is none."""
+        return self._claims is not None and self._claims.wait()
+
+    def close(self) -> None:
+        """Remove what is unfinished; others may have its slides."""
+        super().close()
+        if self._claims is not None:
+            self._claims.close()
+            self._claims = None
 
     def add(self, piece: Piece, rows: Rows) -> None:
         """Take tokens [n, D] of a region."""
@@ -198,19 +224,20 @@ class TokenSink(Sink[_OpenFile]):
         """
         by_path = {job.file: job for job in source.jobs}
         for path in (path for folder in folders for path in sorted(folder.glob("*.h5"))):
-            job = by_path.get(path)
-            if job is not None and self.overwrite:
-                continue
-            try:
-                file = TokenFile(path, verify=self.verify)
-                if self.verify == "always" and job is not None:
-                    file.verify()
-            except BundleError as error:
-                logger.warning("%s%s", error, "" if job is None else " It is made anew.")
-                continue
-            _check_kind(file.header, kind)
-            if job is not None:
-                _skip_if_same(job, file.header, source.how.tissue)
+            if not (path in by_path and self.overwrite):
+                self._look(path, by_path.get(path), kind, source.how.tissue)
+
+    def _look(self, path: Path, job: SlideJob | None, kind: Mapping[str, Any], tissue: Mapping[str, Any]) -> None:
+        try:
+            file = TokenFile(path, verify=self.verify)
+            if self.verify == "always" and job is not None:
+                file.verify()
+        except BundleError as error:
+            logger.warning("%s%s", error, "" if job is None else " It is made anew.")
+            return
+        _check_kind(file.header, kind)
+        if job is not None:
+            _skip_if_same(job, file.header, tissue)
 
 
 def _skip_if_same(job: SlideJob, header: TokenHeader, tissue: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from .embedding_files import Provenance, embeddings_root, find_embeddings
 from .embedding_record import SlideEmbeddings, tissue_shares, typical_regions
 from .embedding_store import read_embeddings, read_embeddings_header, write_embeddings, write_npz
 from .known_slides import KnownSlides
-from .resident import available_memory
 from .sampler import RegionBatchSampler
 from .token_files import token_width, without_listed
 from .token_store import TokenFile, TokenHeader, read_token_header
@@ -26,7 +25,6 @@ __all__ = [
     "TokenFileWriter",
     "TokenHeader",
     "attention_on_tissue",
-    "available_memory",
     "checked_verify",
     "collate_regions",
     "embeddings_root",

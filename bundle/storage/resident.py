@@ -7,7 +7,6 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..core import BundleError
+from ..core import BundleError, available_memory
 
 logger = logging.getLogger(__name__)
 _CHOICES = ("auto", "device", "memory", "none")
@@ -147,22 +146,6 @@ def _check_room(cache: str, needed: int, free: int, where: str) -> None:
         )
 
 
-def available_memory() -> int:
-    """Bytes that can be used now without swapping, within the limits of a container."""
-    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    free_kb = _table(Path("/proc/meminfo")).get("MemAvailable")
-    limits = [half if free_kb is None else free_kb * 1024]
-    for root, limit, usage in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        allowed, used = _number(Path(root, limit)), _number(Path(root, usage))
-        if allowed is not None and used is not None:
-            # of what is in use, pages of files are given up when asked
-            limits.append(allowed - used + _table(Path(root, "memory.stat")).get("inactive_file", 0))
-    return max(0, min(limits))
-
-
 def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Zeros in anonymous memory that processes forked later share; pages count only once they are written.
 
@@ -174,16 +157,3 @@ def shared_array(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     n_bytes = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
     memory = mmap.mmap(-1, n_bytes)
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
-
-
-def _table(path: Path) -> dict[str, int]:
-    """Numbers by name in one of the system's files; none where it has no such file."""
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return {line.split()[0].rstrip(":"): int(line.split()[1]) for line in lines}
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # no such limit, or the word "max"
-        return None

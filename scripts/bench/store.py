@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, available_memory, collate_regions
+from bundle.core import available_memory
+from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, collate_regions
 from bundle.training import RandTokenCropsd
 
 from .cohort import regions_per_slide

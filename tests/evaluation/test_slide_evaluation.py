@@ -11,7 +11,7 @@ from region_models import write_encoder, write_table
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from bundle.cohort import SlideTable, SplitFile
-from bundle.core import BundleError
+from bundle.core import BundleError, sole_run
 from bundle.evaluation import (
     Arm,
     AttentionMIL,
@@ -335,3 +335,10 @@ def test_what_harmonizing_leaves_out_is_said(folder, output):
     assert any("there are no patch_tokens" in warning for warning in made.warnings)
     with pytest.raises(BundleError, match="harmonize is center_site: there are no patch_tokens"):
         evaluation(folder, output, use_features=["patch_tokens"], **{**options, "protocols": [AttentionMIL()]})
+
+
+def test_results_have_one_writer(folder, tmp_path):
+    """A second evaluation into the folder ends before it embeds, and is told by whom it is used."""
+    with sole_run(tmp_path, "evaluation", "output_dir"), pytest.raises(BundleError, match="by process [0-9]+ on "):
+        evaluation(folder, tmp_path).run()
+    assert not list(tmp_path.glob("[!.]*"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from slide_embeddings import made_up_slide
 
-from bundle.core import BundleError, SettingError
+from bundle.core import BundleError, SettingError, sole_run
 from bundle.explore import HeatMapTiff, NiftiMaps, QuPathGeoJson, SlideMaps
 from bundle.storage import tissue_shares, write_embeddings
 
@@ -192,3 +192,11 @@ def test_processes_draw_the_same(cohort, tmp_path):
     assert index(shared)["broken"]["status"] == "failed"
     for name in ("a", "b"):
         assert (alone / name / f"{name}.geojson").read_bytes() == (shared / name / f"{name}.geojson").read_bytes()
+
+
+def test_maps_have_one_writer(cohort, tmp_path):
+    """A second run in the folder ends before it draws, and is told by whom it is used."""
+    (tmp_path / "maps").mkdir()
+    with sole_run(tmp_path / "maps", "maps", "output_dir"), pytest.raises(BundleError, match="by process [0-9]+ on "):
+        run(cohort, tmp_path)
+    assert list((tmp_path / "maps").iterdir()) == []

@@ -12,7 +12,7 @@ from region_models import write_table
 from slide_embeddings import made_up_slide
 
 from bundle.cohort import SlideTable
-from bundle.core import BundleError
+from bundle.core import BundleError, sole_run
 from bundle.evaluation import read_slide_vectors
 from bundle.pipelines import FeatureExporter
 from bundle.pipelines.exporting import cohort_files
@@ -239,3 +239,11 @@ def test_a_folder_of_others_is_refused_before_the_work(slides, tmp_path):
     with pytest.raises(BundleError, match="s1 and s9 cannot stand in one export"):
         export(tmp_path, out="new")
     assert not (tmp_path / "new").exists()
+
+
+def test_exports_have_one_writer(slides, tmp_path):
+    """A second run in the folder ends before it writes, and is told by whom it is used."""
+    (tmp_path / "out").mkdir()
+    with sole_run(tmp_path / "out", "export", "output_dir"), pytest.raises(BundleError, match="by process [0-9]+ on "):
+        export(tmp_path).run()
+    assert list((tmp_path / "out").iterdir()) == []

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ...cohort import MAPPED, SlideOutcome
-from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, write_text
+from ...core import BundleError, SettingError, as_bool, as_whole, check_folder, sole_run, write_text
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .layers import LAYERS, check_layers
 from .map_request import MapRequest, Thumbnail
@@ -80,9 +80,13 @@ class SlideMaps:
             A record a slide, as in ``maps.csv``.
 
         Raises:
-            BundleError: nothing can be written, or no slide worked.
+            BundleError: nothing can be written, another run writes there, or no slide worked.
         """
         check_folder(self.output_dir, "maps", "output_dir")
+        with sole_run(self.output_dir, "maps", "output_dir"):
+            return self._draw()
+
+    def _draw(self) -> list[SlideOutcome]:
         with self._workers() as drawn:
             records = list(tqdm(drawn, "drawing maps", len(self.files), unit="slide", disable=None))
         MAPPED.write(records, self.output_dir / "maps.csv", keeps_others=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...cohort import SlideRef, SlideRow, SlideTable, write_quarantine
-from ...core import as_bool, as_whole, check_folder
+from ...core import as_bool, as_whole, check_folder, sole_run
 from ...pages import csv_text, write_results
 from ...slides import ReadSettings, find_slides
 from .cohort_look import compare_slides
@@ -115,10 +115,15 @@ class SlideChecker:
         """Check, write, and say what was found.
 
         Raises:
-            BundleError: there is no slide, two would have one id, or the results cannot be written.
+            BundleError: there is no slide, two would have one id, the results cannot be written, or another run
+                writes them.
         """
-        started = time.monotonic()
         check_folder(self.output_dir, "what is found", "output_dir")
+        with sole_run(self.output_dir, "check", "output_dir"):
+            return self._check()
+
+    def _check(self) -> Checks:
+        started = time.monotonic()
         stored = stored_refs(self.dataset_dir)
         refs = stored or find_slides(self.dataset_dir)
         _log.info("%d slides in %s: looking at %d at a time", len(refs), self.dataset_dir, self.num_workers)

@@ -13,7 +13,16 @@ from tqdm.auto import tqdm
 
 from ... import __version__
 from ...cohort import SlideTable, is_file_name
-from ...core import BundleError, SettingError, as_bool, check_folder, remove_stale_parts, write_bytes, write_text
+from ...core import (
+    BundleError,
+    SettingError,
+    as_bool,
+    check_folder,
+    remove_stale_parts,
+    sole_run,
+    write_bytes,
+    write_text,
+)
 from ...storage import Provenance, embeddings_root
 from ..importing.layouts.tables import required
 from . import cohort_files, slide_files
@@ -73,9 +82,14 @@ class FeatureExporter:
             The files that were made.
 
         Raises:
-            BundleError: a file cannot be written, or an embedding file not be read; finished files stay.
+            BundleError: a file cannot be written, or an embedding file not be read; finished files stay. Another run
+                writes there.
         """
         check_folder(self.output_dir, "exports", "output_dir")
+        with sole_run(self.output_dir, "export", "output_dir"):
+            return self._export()
+
+    def _export(self) -> list[Path]:
         about = {"kind": _KIND, "bundle_version": __version__, "provenance": self.cohort.provenance._asdict()}
         write_text(self.output_dir / RECORD, json.dumps(about, indent=1) + "\n")
         files = [file for name in self.formats for file in FORMATS[name](self.cohort, self.output_dir / name)]

@@ -1,0 +1,174 @@
+"""Several processes in one folder: which of them makes what, and that they make it in the same way."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError
+from .lock import _AS_IT_IS, _IN_USE, _NOT_OURS_TO_WRITE, _close, _held, fcntl
+
+CLAIMS = ".in_use.lock"
+_DOOR, _USED, _FIRST = 0, 1, 16  # bytes: who comes or goes, who is in, the first name
+_NOW, _WAITS = (getattr(fcntl, name, None) for name in ("F_OFD_SETLK", "F_OFD_SETLKW"))  # Linux
+_log = logging.getLogger(__name__)
+
+
+class Claims:
+    """A process's share in a folder, from when it is made until :meth:`close`.
+
+    Names are locked as bytes of one hidden file, for as long as its handle is open: the system gives them back however
+    the process ends, NFS knows them, and the last one to leave removes the file. Where a file system, or the system,
+    has no such locks, every claim is granted.
+
+    Args:
+        folder: is there.
+        what: lies in it, for messages.
+        setting: gives the folder, for messages.
+        kind: what all processes in the folder must have in common.
+
+    Raises:
+        BundleError: another process is in the folder with another kind; both are named.
+    """
+
+    def __init__(self, folder: Path, what: str, setting: str, kind: Mapping[str, Any] | None = None) -> None:
+        self.path, self._what, self._setting = folder / CLAIMS, what, setting
+        self._kind = json.loads(json.dumps(dict(kind or {}), default=str))
+        self._holder = ""
+        self._handle: int | None = None
+        if _NOW is None:
+            return
+        try:
+            self._enter()
+        except BaseException:
+            self._drop()
+            raise
+
+    def take(self, name: str, *, waits: bool = False) -> bool:
+        """This process alone has the name from now on; False where another one has it."""
+        return self._lock(_FIRST + _place(name), fcntl.F_WRLCK, waits=waits)
+
+    def give_back(self, name: str) -> None:
+        """Others may have it."""
+        self._lock(_FIRST + _place(name), fcntl.F_UNLCK)
+
+    def refuse(self, meanwhile: str = "") -> BundleError:
+        """What to raise where a name is taken."""
+        return BundleError(
+            f"the {self._what} {self.path.parent} is being written by {self._holder or 'another process'}: wait until "
+            f"it is done, or choose another {self._setting}. {meanwhile}".rstrip()
+        )
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._handle is None:
+            return
+        self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
+        if self._lock(_USED, fcntl.F_WRLCK):  # nobody else is in, and nobody comes in before the handle is closed
+            with suppress(OSError):
+                self.path.unlink()
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._handle is not None:
+            _close(self._handle)
+            self._handle = None
+
+    def _enter(self) -> None:
+        while self._open():
+            self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
+            if self._handle is None or self._is_there():
+                break
+            self._drop()  # the last one has left meanwhile, and taken the file along
+        if self._handle is None:
+            return
+        if self._lock(_USED, fcntl.F_WRLCK):
+            said = {"holder": f"process {os.getpid()} on {socket.gethostname()}", "kind": self._kind}
+            with suppress(OSError):  # a full disk: the locks hold without the text
+                os.truncate(self._handle, 0)
+                os.pwrite(self._handle, json.dumps(said).encode(), 0)
+        else:
+            self._insist_on_kind()
+        self._lock(_USED, fcntl.F_RDLCK)
+        self._lock(_DOOR, fcntl.F_UNLCK)
+
+    def _insist_on_kind(self) -> None:
+        assert self._handle is not None
+        try:
+            said = json.loads(os.pread(self._handle, 1 << 16, 0))
+            self._holder, theirs = str(said["holder"]), dict(said["kind"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return
+        for name, ours in self._kind.items():
+            if theirs.get(name, ours) != ours:
+                raise BundleError(
+                    f"the {self._what} {self.path.parent} is being written by {self._holder} with {name} "
+                    f"{theirs[name]}, this run would use {ours}: wait until it is done, or choose another "
+                    f"{self._setting}."
+                )
+
+    def _open(self) -> bool:
+        try:
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise BundleError(f"{self.path} is a link, which no lock of ours is: remove it.") from error
+            if error.errno not in _NOT_OURS_TO_WRITE:
+                raise BundleError(
+                    f"the {self._what} cannot be written to {self.path.parent} ({error.strerror}): make room, or "
+                    f"choose another {self._setting}."
+                ) from error
+            return False
+        _held.add(self._handle)
+        return True
+
+    def _is_there(self) -> bool:
+        assert self._handle is not None
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._handle), os.stat(self.path))
+        return False
+
+    def _lock(self, place: int, kind: int, *, waits: bool = False) -> bool:
+        """False where another process has it. True as well where there are no locks."""
+        if self._handle is None:
+            return True
+        asked = struct.pack("hhqqi", kind, os.SEEK_SET, place, 1, 0)  # struct flock
+        try:
+            fcntl.fcntl(self._handle, _WAITS if waits else _NOW, asked)
+        except OSError as error:
+            if error.errno in _IN_USE:
+                return False
+            _log.debug("the file system of %s has no locks: %s", self.path.parent, error.strerror)
+            self._drop()
+            with suppress(OSError):
+                self.path.unlink()
+        return True
+
+
+def _place(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:7])
+
+
+@contextmanager
+def sole_run(folder: Path, what: str, setting: str) -> Iterator[None]:
+    """Be the only run that writes a folder's results, which is there; nothing of the lock stays.
+
+    Raises:
+        BundleError: another process does, which is named.
+    """
+    claims = Claims(folder, what, setting)
+    try:
+        if not claims.take("run"):
+            raise claims.refuse()
+        yield
+    finally:
+        claims.close()
