@@ -8,16 +8,17 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 from .commands import Command
 from .ground import Ground, files_of
 from .outcomes import Outcome, as_unbroken, message_of, verdict
-from .processes import Ended, Limits
+from .processes import Ended, Limits, Process
 
 Fault = Callable[[Ground, Command, Random, Path], Outcome | None]
-_MOST_KILLS = 3
+_MOST_KILLS = 5
 _EARLY = 0.6  # of a run, in which a second one comes
 _LONG = 900.0  # seconds that no run takes
 
@@ -32,7 +33,7 @@ def _ended(ground: Ground, command: Command, folder: Path, what: str, n: int = 1
 
 
 def kill(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
-    """SIGKILL of the whole process group, one to three times, at random moments or before random changes of files."""
+    """SIGKILL of the whole process group, one to five times, at random moments or before random changes of files."""
     seconds, n_changes = ground.length(command)
     moments, n_kills = [], 0
     for start in range(draw.randint(1, _MOST_KILLS)):
@@ -71,7 +72,7 @@ def _judged(ground: Ground, command: Command, folder: Path, name: str, where: st
         if not _is_named(first, folder, path):
             return Outcome("finished, OTHER FILES, unnamed", False, where)
         what = "named, left out"
-        if command.resume or command.locks:  # it is complete without that slide
+        if command.resume:  # it is complete without that slide
             return Outcome(what, True, where)
     ground.restore(command, folder, name)
     return _ended(ground, command, folder, f"{what}; with the file whole as unbroken", 1, where)
@@ -130,38 +131,48 @@ def vanish(ground: Ground, command: Command, draw: Random, folder: Path) -> Outc
 
 
 def two_runs(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
-    """The command twice at once in one folder: the second is told who the first is, which ends as unbroken."""
-    if command.locks is None:
-        return None
-    lock, host = folder / command.locks / ".writer.lock", socket.gethostname()
+    """The command twice at once in one folder: the second is told who the first is, or helps; files as unbroken."""
     first = ground.start(command, folder)
-    refused: list[Ended] = []
     moment = draw.uniform(0.0, ground.length(command)[0] * _EARLY)
+    log = folder.with_name(f"{folder.name}.second.log")
+    told: list[Ended] = []
 
     def intrude(took: float) -> bool:
-        if not refused and took > moment and _is_held(lock):
-            os.killpg(first.pid, signal.SIGSTOP)  # it cannot end before the second one has been told
-            if _is_held(lock):
-                log = folder.with_name(f"{folder.name}.second.log")
-                refused.append(ground.start(command, folder, bool(command.resume), log=log).wait(_LONG))
-            os.killpg(first.pid, signal.SIGCONT)
+        if told or took < moment or not _is_held(folder, command):
+            return False
+        os.killpg(first.pid, signal.SIGSTOP)  # it cannot end before the second one has been told
+        if _is_held(folder, command):
+            told.append(ground.start(command, folder, bool(command.resume), log=log).wait(_LONG))
+        os.killpg(first.pid, signal.SIGCONT)
         return False
 
-    ended = first.wait(_LONG, intrude)
+    def join(took: float) -> bool:
+        if took >= moment and not others:
+            others.append(ground.start(command, folder, log=log))
+        return False
+
+    others: list[Process] = []
+    ended = first.wait(_LONG, intrude if command.locks else join)
     if ended.status:
         return Outcome("the first one failed", False, message_of(ended))
-    if not refused:
-        return None
-    found = verdict(refused[0], [f"process {first.pid} on {host}"])
+    if others and (second := others[0].wait(_LONG)).status:
+        return Outcome("the second one failed", False, message_of(second))
+    if not told:
+        return as_unbroken(ground.differences(command, folder), "both end, as unbroken") if others else None
+    found = verdict(told[0], [f"process {first.pid} on {socket.gethostname()}"])
     if found.kind != "refused, named":
-        return Outcome(f"the second: {found.kind}", False, message_of(refused[0]))
+        return Outcome(f"the second: {found.kind}", False, message_of(told[0]))
     what = "the second refused with host and process, the first as unbroken"
     return as_unbroken(ground.differences(command, folder), what)
 
 
-def _is_held(lock: Path) -> bool:
-    """As the system lists it: to try would be to hold it for a moment."""
-    return lock.exists() and f":{lock.stat().st_ino} " in Path("/proc/locks").read_text()
+def _is_held(folder: Path, command: Command) -> bool:
+    """As the system lists locks: to try would be to hold one for a moment."""
+    locks = Path("/proc/locks").read_text()
+    found = (folder / str(command.locks)).glob(".*.lock")
+    with suppress(FileNotFoundError):  # the last one to leave removes it
+        return any(f":{path.stat().st_ino} " in locks for path in found)
+    return False
 
 
 def _limited(ground: Ground, command: Command, folder: Path, limits: Limits, names: list[str], where: str) -> Outcome:
