@@ -19,6 +19,7 @@ from .processes import FREE, Ended, Limits, Process
 _ONE_TIME = 1_000_000_000  # seconds since 1970, of all files of the ground: what is keyed by times then agrees
 _RULES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("rules.yaml").read_text(encoding="utf-8"))
 _LONGEST_S = 900.0
+_NOT_STRUCK = (".csv", ".json", ".npz")  # say what they say, whatever it is; copies of embeddings that no command reads
 
 
 class GroundError(Exception):
@@ -96,10 +97,10 @@ class Ground:
     def differences(self, command: Command, folder: Path) -> list[Difference]:
         """What a trial has made otherwise than the unbroken run; nothing temporary may be left either."""
         try:
-            found = compare_folders(self.unbroken(command), folder).differences
+            found = compare_folders(self.unbroken(command) / "out", folder / "out").differences
         except ValueError as error:
             return [Difference(str(folder), "", str(error))]
-        return [d for d in found if d.path.startswith("out/") and not _is_exempt(d)]
+        return [difference for difference in found if not _is_exempt(difference)]
 
     def _once(self, name: str, make: Any) -> Path:
         folder = self.folder / name
@@ -134,9 +135,9 @@ class Ground:
 
 
 def files_of(folder: Path, tops: Sequence[str]) -> list[str]:
-    """Files below ``in`` in these of its folders, binary ones: tables say what they say, whatever it is."""
+    """Files below ``in``, in these of its folders, that can be damaged."""
     found = (path for top in tops for path in (folder / "in" / top).rglob("*") if path.is_file())
-    named = (path.relative_to(folder / "in").as_posix() for path in found if path.suffix not in (".csv", ".json"))
+    named = (path.relative_to(folder / "in").as_posix() for path in found if path.suffix not in _NOT_STRUCK)
     return sorted(name for name in named if not Path(name).name.startswith("."))
 
 
@@ -148,7 +149,11 @@ def _age(folder: Path) -> None:
 
 def _is_exempt(difference: Difference) -> bool:
     for rule in _RULES:
-        names = ((difference.path, rule["files"]), (difference.item, rule.get("items", ["*"])))
+        names = (
+            (difference.path, rule["files"]),
+            (difference.item, rule.get("items", ["*"])),
+            (difference.what, rule.get("what", ["*"])),
+        )
         if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name, patterns in names):
             return True
     return False
