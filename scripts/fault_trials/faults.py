@@ -19,6 +19,7 @@ from .processes import Ended, Limits, Process
 
 Fault = Callable[[Ground, Command, Random, Path], Outcome | None]
 _MOST_KILLS = 5
+_LISTED = "slides have a row"  # of the table, says a command that knows which slides there are
 _EARLY = 0.6  # of a run, in which a second one comes
 _LONG = 900.0  # seconds that no run takes
 
@@ -115,19 +116,20 @@ def flip(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcom
 
 
 def vanish(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
-    """A file of the input is removed while the run goes on, and is there again for the next one."""
-    seconds, _ = ground.length(command)
-    name, moment = draw.choice(files_of(folder, list(command.needs))), draw.uniform(0.0, seconds)
-    path, gone = folder / "in" / name, []
+    """A file of the input is removed after the command has listed its slides, and is there again for the next one."""
+    name, later = draw.choice(files_of(folder, list(command.needs))), draw.uniform(0.0, ground.length(command)[0] / 2)
+    path, process = folder / "in" / name, ground.start(command, folder)
+    listed: list[float] = []
 
     def remove(took: float) -> bool:
-        if took > moment and not gone:
-            path.unlink()
-            gone.append(took)
+        if not listed and process.log.exists() and _LISTED in process.log.read_text(errors="replace"):
+            listed.append(took)
+        if listed and took > listed[0] + later:
+            path.unlink(missing_ok=True)
         return False
 
-    first = ground.start(command, folder).wait(_LONG, remove)
-    return _judged(ground, command, folder, name, f"{name} at {moment:.3f} s", first) if gone else None
+    first = process.wait(_LONG, remove)
+    return None if path.exists() else _judged(ground, command, folder, name, f"{name} {later:.3f} s later", first)
 
 
 def two_runs(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
@@ -195,7 +197,7 @@ def large_files(ground: Ground, command: Command, draw: Random, folder: Path) ->
 
 def memory(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome:
     """Address space for a random amount more than Python with its libraries begins with."""
-    most = int(2 ** draw.uniform(20, 29))
+    most = int(2 ** draw.uniform(24, 28))
     return _limited(ground, command, folder, Limits(more_bytes=most), [], f"{most >> 20} MiB more")
 
 
