@@ -8,9 +8,11 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
+from offline import is_in_a_workflow, refuse, watch
 
 REAL_SLIDE = "CMU-1-Small-Region.svs"
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a process that crashes in a native library says where
+watch(lambda asked: refuse(asked) if is_in_a_workflow() else None)
 
 
 @pytest.fixture(scope="session")

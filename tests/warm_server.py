@@ -18,6 +18,7 @@ for _name in ("monai.bundle", "torch._dynamo", "torch.utils.benchmark", "torch.d
     importlib.import_module(_name)
 gc.collect()
 gc.freeze()  # else each process ends by looking through all of it, which takes more than a second
+OFFLINE = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "offline.py"))
 _PARENT = 0  # a pipe that ends when the tests do
 _AWAY = 512  # numbers of files above those that processes are handed
 
@@ -89,6 +90,10 @@ def take_over(asked, files):
 
 
 words = take_over(*serve(socket.socket(fileno=int(sys.argv[1]))))
+if (
+    "torch.distributed.run" not in words and "WORLD_SIZE" not in os.environ
+):  # torchrun, and what it starts, have to meet
+    OFFLINE["watch"](OFFLINE["refuse"])
 sys.path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder] + PATH
 if words[0] == "-m":
     sys.path.insert(0, os.getcwd())

@@ -7,7 +7,7 @@ from .errors import BundleError
 
 
 def read_history(path: str | Path) -> list[dict[str, float]]:
-    """Rows of a run's ``history.csv``; empty cells are left out.
+    """Rows of a run's ``history.csv``; empty cells are left out, and what was written as a whole number is one.
 
     Raises:
         BundleError: there is no such file, or it is no table of numbers.
@@ -16,8 +16,12 @@ def read_history(path: str | Path) -> list[dict[str, float]]:
         raise BundleError(f"{path} does not exist: the run that writes it is not there, or has not finished an epoch.")
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+            return [{name: _number(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise BundleError(
             f"{path} is no history of a run ({error}): another program has changed it, or it was copied only in part."
         ) from error
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)  # so that a resumed run writes it as it was

@@ -6,12 +6,14 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import SoftFileLock, Timeout
 
+from .atomic import is_alive
 from .errors import BundleError
 
 try:
@@ -24,6 +26,7 @@ MARKER = ".writer.marker"  # where the file system has no locks: there while som
 _NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _AS_IT_IS = getattr(os, "O_NOFOLLOW", 0)  # never what a link of somebody else's leads to
+_LOOKS, _BETWEEN_LOOKS_S = 20, 0.05
 _log = logging.getLogger(__name__)
 _held: set[int] = set()  # handles; a forked process closes its copies, or it would hold the locks for longer
 
@@ -159,6 +162,19 @@ def _taken(what: str, folder: Path, holder: str, setting: str, meanwhile: str) -
 
 
 def _holder(handle: int) -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        return os.pread(handle, 300, 0).decode().strip() or "another process"
-    return "another process"
+    """Of a lock. Who has just got it may not have written its name yet: until then the one before stands there."""
+    text = ""
+    for _ in range(_LOOKS):
+        with suppress(OSError, UnicodeDecodeError):
+            text = os.pread(handle, 300, 0).decode().strip()
+            if text and not _is_gone(text):
+                break
+        time.sleep(_BETWEEN_LOOKS_S)
+    return text or "another process"
+
+
+def _is_gone(holder: str) -> bool:
+    with suppress(ValueError):
+        _, number, _, host = holder.split()
+        return host == socket.gethostname() and not is_alive(int(number))
+    return False

@@ -43,6 +43,11 @@ def ran_out(error: BaseException) -> BundleError | None:
             f"a reading process was killed from outside, as the system does where memory runs out{_in_memory()}",
             "lower --num_workers or --batch_size, or ask for more memory (Slurm: --mem)",
         )
+    if "can't start new thread" in text:
+        return _said(
+            f"no further thread could be started, for want of memory or by a limit{_in_memory()}",
+            "lower --num_workers, raise the limits (ulimit -u, ulimit -v), or ask for more memory (Slurm: --mem)",
+        )
     if isinstance(error, MemoryError) or number == errno.ENOMEM or "DefaultCPUAllocator" in text:
         return _said(
             f"memory ran out{_asked(text)}{_in_memory()}",

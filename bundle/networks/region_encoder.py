@@ -67,7 +67,7 @@ def _untrained_like(other: Encoder) -> Encoder:
     head = ProjectionHead(mlp[0].in_features, mlp[0].out_features, mlp[4].out_features)  # type: ignore[index, union-attr]
     backbone = RegionViT(**other.backbone.architecture)  # type: ignore[arg-type]
     backbone.has_standard_of(other.backbone.state_dict())
-    return Encoder(backbone, head, other.mask_missing)
+    return Encoder(backbone, head, other.mask_missing, "slide" if other.takes_centered else None)
 
 
 class RegionDescriber(nn.Module):

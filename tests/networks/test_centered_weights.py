@@ -78,3 +78,11 @@ def test_the_note_beside_the_weights_says_it(tmp_path):
         about = {"mpp": 0.5, "center_tokens": center_tokens}
         ExportHandler(encoder(center_tokens), path, slides=["a"], about=about)(None)
         assert ('"center_tokens": "slide"' in path.with_suffix(".json").read_text()) == (center_tokens == "slide")
+
+
+def test_an_untrained_encoder_of_the_same_sizes_is_of_the_same_kind(tmp_path, monkeypatch):
+    """A package of weights that take centered tokens failed its own checks: ``monai.bundle.load`` builds this first."""
+    path = write(tmp_path / "model.pt", "slide")
+    monkeypatch.setattr("bundle.networks.region_encoder._OWN_WEIGHTS", path)
+    made = make_region_encoder(tmp_path / "nowhere.pt")
+    assert made.state_dict().keys() == read_weights(path).keys()

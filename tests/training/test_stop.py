@@ -66,7 +66,7 @@ def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **id
 def end_of(output):
     """What the run left, but for clocks."""
     with (output / "history.csv").open() as file:
-        rows = [{k: v and float(v) for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]
+        rows = [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]  # as they stand
     return torch.load(output / "last.pt", weights_only=True), rows
 
 

@@ -1,0 +1,159 @@
+"""Where trials are held: a small cohort, every command's unbroken result, folders for trials, comparing with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..bench.trident_files import random_slide
+from ..golden_results.compare import Difference, compare_folders
+from .commands import BY_NAME, ROOT, Command
+from .processes import FREE, Ended, Limits, Process
+
+_ONE_TIME = 1_000_000_000  # seconds since 1970, of all files of the ground: what is keyed by times then agrees
+_RULES: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("rules.yaml").read_text(encoding="utf-8"))
+_LONGEST_S = 900.0
+_NOT_STRUCK = (".csv", ".json", ".npz")  # say what they say, whatever it is; copies of embeddings that no command reads
+
+
+class GroundError(Exception):
+    """A command does not run where nothing was broken."""
+
+
+class Ground:
+    """A folder: ``slides`` and ``features``, drawn once, ``<command>`` with each one's unbroken result, ``trials``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        (self.folder / "trials").mkdir(parents=True, exist_ok=True)
+
+    def source(self, what: str) -> Path:
+        """Of an entry of a command's ``needs``; made where it is missing."""
+        if what == "demo":
+            return self._once("patch_encoder", self._copy_encoder)
+        if what in ("slides", "features"):
+            return self._once(what, self._draw_slides if what == "slides" else self._draw_features)
+        name, _, place = what.partition("/")
+        return self.unbroken(BY_NAME[name]) / "out" / place
+
+    def unbroken(self, command: Command) -> Path:
+        """The folder of a command's run that nobody disturbed.
+
+        Raises:
+            GroundError: it failed.
+        """
+        folder = self.folder / command.name.replace(" ", "_")
+        if not (folder / "ended").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            self.prepare(command, folder)
+            print(f"  unbroken: {command.name}", flush=True)
+            ended = self.start(command, folder, log=folder / "said.log").wait(_LONGEST_S)
+            if ended.status:
+                raise GroundError(f"{command.name} ended with {ended.status}:\n{ended.said[-3000:]}")
+            _age(folder)
+            (folder / "ended").write_text(f"{ended.seconds:.3f} {ended.n_changes}\n")
+        return folder
+
+    def length(self, command: Command) -> tuple[float, int]:
+        """Seconds and changes of files of the unbroken run."""
+        seconds, n_changes = (self.unbroken(command) / "ended").read_text().split()
+        return float(seconds), int(n_changes)
+
+    def prepare(self, command: Command, folder: Path) -> Path:
+        """A folder for a run, with copies of all that it reads."""
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, what in command.needs.items():
+            source, place = self.source(what), folder / "in" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, place) if source.is_dir() else shutil.copy2(source, place)
+        (folder / "out").mkdir()
+        return folder
+
+    def restore(self, command: Command, folder: Path, name: str) -> None:
+        """A file below ``in`` as it was, its time as well."""
+        top = next(top for top in command.needs if name == top or name.startswith(f"{top}/"))
+        shutil.copy2(self.source(command.needs[top]) / name[len(top) + 1 :], folder / "in" / name)
+
+    def trial(self, command: Command, title: str) -> Path:
+        """A fresh folder for a trial."""
+        return self.prepare(command, self.folder / "trials" / title.replace(" ", "_"))
+
+    def start(
+        self, command: Command, folder: Path, is_again: bool = False, limits: Limits = FREE, log: Path | None = None
+    ) -> Process:
+        """Start the command in a folder."""
+        return Process(command.words(is_again), folder, limits, log)
+
+    def run(self, command: Command, folder: Path, is_again: bool = False, limits: Limits = FREE) -> Ended:
+        """Run it to its end."""
+        return self.start(command, folder, is_again, limits).wait(_LONGEST_S)
+
+    def differences(self, command: Command, folder: Path) -> list[Difference]:
+        """What a trial has made otherwise than the unbroken run; nothing temporary may be left either."""
+        try:
+            found = compare_folders(self.unbroken(command) / "out", folder / "out").differences
+        except ValueError as error:
+            return [Difference(str(folder), "", str(error))]
+        return [difference for difference in found if not _is_exempt(difference)]
+
+    def _once(self, name: str, make: Any) -> Path:
+        folder = self.folder / name
+        if not folder.is_dir():
+            part = self.folder / f".{name}"
+            shutil.rmtree(part, ignore_errors=True)
+            make(part)
+            _age(part)
+            part.rename(folder)
+        return folder
+
+    def _draw_slides(self, folder: Path) -> None:
+        folder.mkdir()
+        options = {"output_dir": folder / "out", "n_slides": 6, "regions": 3, "mpp": 4, "seed": 0, "n_workers": 1}
+        words = ["bundle.demo", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
+        ended = Process(words, folder, log=folder / "said.log").wait(_LONGEST_S)
+        if ended.status:
+            raise GroundError(ended.said)
+        for path in (folder / "out").iterdir():
+            path.rename(folder / path.name)
+        (folder / "out").rmdir()
+        (folder / "said.log").unlink()
+        (folder / "said.changes").unlink(missing_ok=True)
+
+    def _draw_features(self, folder: Path) -> None:
+        for number in range(6):
+            random_slide(folder / "features_random" / f"slide_{number}.h5", 32, 16, 0.7, 8, seed=number)
+
+    def _copy_encoder(self, folder: Path) -> None:
+        folder.mkdir()
+        shutil.copy(ROOT / "models" / "demo_patch_encoder.pt", folder / "patch_encoder.pt")
+
+
+def files_of(folder: Path, tops: Sequence[str]) -> list[str]:
+    """Files below ``in``, in these of its folders, that can be damaged."""
+    found = (path for top in tops for path in (folder / "in" / top).rglob("*") if path.is_file())
+    named = (path.relative_to(folder / "in").as_posix() for path in found if path.suffix not in _NOT_STRUCK)
+    return sorted(name for name in named if not Path(name).name.startswith("."))
+
+
+def _age(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (_ONE_TIME, _ONE_TIME))
+
+
+def _is_exempt(difference: Difference) -> bool:
+    for rule in _RULES:
+        names = (
+            (difference.path, rule["files"]),
+            (difference.item, rule.get("items", ["*"])),
+            (difference.what, rule.get("what", ["*"])),
+        )
+        if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name, patterns in names):
+            return True
+    return False
