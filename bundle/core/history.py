@@ -17,7 +17,7 @@ def read_history(path: str | Path) -> list[dict[str, float]]:
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             return [{name: _number(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise BundleError(
             f"{path} is no history of a run ({error}): another program has changed it, or it was copied only in part."
         ) from error
