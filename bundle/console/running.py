@@ -95,7 +95,7 @@ def _state(place: Path) -> str:
     if not place.exists():
         return " (new)"
     if place.is_file():
-        return " (is there)"
+        return " (is there; that of another run is kept aside)"
     n_files = sum(1 for _ in zip(range(_MOST_SHOWN + 1), place.rglob("*"), strict=False))
     if not n_files:
         return " (empty)"

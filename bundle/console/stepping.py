@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ..core.errors import BundleError
 from .commands import COMMANDS
 from .drawing import draw
 from .running import run
 from .talking import duration
 from .words import check_inputs, read_words, with_places
 
+_PRELOADED = ["monai.bundle"]  # most of what a short step does is to import it
 Steps = Sequence[tuple[str, str, Sequence[str]]]  # subcommand, title, words
 
 
@@ -32,7 +34,7 @@ def run_steps(steps: Steps, is_verbose: bool) -> int:
         0, or the status of the step that failed; what the steps before it have made stays.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monai.bundle"])
+    context.set_forkserver_preload(_PRELOADED)
     for number, (command, title, words) in enumerate(steps, 1):
         print(f"[{number}/{len(steps)}] {title}", flush=True)
         started = time.monotonic()
@@ -55,6 +57,9 @@ def _step(command: str, words: list[str], is_verbose: bool) -> None:
         status = _run(command, words, is_verbose)
     except SystemExit as told:
         status = told.code if isinstance(told.code, int) else int(told.code is not None)
+    except BundleError as error:  # before the run has begun
+        print(f"slpd: {error}", file=sys.stderr)
+        status = 2
     except BaseException:
         sys.excepthook(*sys.exc_info())  # a run's own: it makes errors of users one message
         status = 1

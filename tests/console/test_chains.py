@@ -2,6 +2,7 @@
 
 import pytest
 
+from bundle.console import stepping
 from bundle.console.chains import demo_steps, run_steps
 from bundle.console.scores import score_lines
 from bundle.core import BundleError
@@ -72,6 +73,21 @@ def test_what_is_wrong_is_said_before_the_first_step(slides, tmp_path, ids, said
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(BundleError, match="slpd run SLIDES"):
         run_steps(str(tmp_path / "none"), tmp_path, {})
+
+
+def test_steps_run_until_one_fails(tmp_path, monkeypatch, capfd):
+    """Each in a process of its own; the status is that of the step that failed, and what it said is one line."""
+    monkeypatch.setattr(stepping, "_PRELOADED", [])
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (slides / "slide_table.csv").write_text("slide,label\n")
+    draw = ("draw", "slides", [str(slides)])
+    status = stepping.run_steps([draw, ("check", "a look", [str(tmp_path / "none")]), draw], False)
+    out, err = capfd.readouterr()
+    assert status == 2 and "[1/3] slides" in out and "[2/3] a look" in out and "[3/3]" not in out
+    assert f"slpd: there is no {tmp_path / 'none'}" in err and "step 2, check, ended with status 2" in err
+    assert "Traceback" not in err
+    assert stepping.run_steps([draw], False) == 0
 
 
 def test_the_demo_lives_in_its_folder(tmp_path):

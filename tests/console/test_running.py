@@ -28,7 +28,7 @@ def test_slides_are_counted_before_monai_starts(runs, tmp_path, capsys):
     assert main(["check", str(slides), "--work_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("slpd check: ") and lines[1] == f"  from  {slides} (1 slide)"
-    assert lines[2] == f"  to    {tmp_path / 'eval' / 'check'}" and lines[3].startswith("done in 0:0")
+    assert lines[2] == f"  to    {tmp_path / 'eval' / 'check'}" and lines[3].startswith("done in ")
     assert lines[4].strip() == str(tmp_path / "eval" / "check") and lines[5].startswith("next  slpd tokenize")
     assert runs[0][:2] == ["run", "checking"] and f"--dataset_dir={slides}" in runs[0]
 
@@ -41,7 +41,7 @@ def test_a_dry_run_runs_nothing_and_says_what_is_there(runs, tmp_path, capsys):
     assert main(["train", str(tmp_path / "tokens"), "--work_dir", str(tmp_path), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "-m monai.bundle run training" in said and f"--dataset_dir {tmp_path / 'tokens'}" in said
-    assert "model.pt (is there)" in said and "slpd (new)" in said and not runs
+    assert "model.pt (is there; that of another run is kept aside)" in said and "slpd (new)" in said and not runs
 
 
 def test_errors_are_one_line_and_a_status(runs, tmp_path, capsys):
