@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -147,12 +148,12 @@ def test_help_and_errors_need_no_torch(words, said):
 
 
 def test_a_wheel_holds_what_is_listed():
-    """Everything that the list of a wheel's files names is there, and lies at the same place below its root."""
-    import tomllib
-
+    """Everything that its list names is there, and lies at the same place below its root; the entry stands above."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    listed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    assert all((ROOT / source).exists() for source in listed)
-    assert {place for source, place in listed.items() if place != f"slpd/root/{source}"} == {"slpd/__init__.py"}
-    assert {"bundle", "configs", "LICENSE", "models/demo_patch_encoder.pt"} <= set(listed)
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert all((ROOT / name).exists() for name in wheel["only-include"])
+    assert {"bundle", "configs", "models", "docs"} <= set(wheel["only-include"])
+    tops = {name.split("/")[0] for name in wheel["only-include"]}
+    assert wheel["sources"] == {name: f"slpd/root/{name}" for name in sorted(tops)}
+    assert wheel["force-include"] == {"bundle/console/installed.py": "slpd/__init__.py", "LICENSE": "slpd/root/LICENSE"}
     assert project["project"]["scripts"] == {"slpd": "slpd:main"}
