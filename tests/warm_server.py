@@ -90,9 +90,8 @@ def take_over(asked, files):
 
 
 words = take_over(*serve(socket.socket(fileno=int(sys.argv[1]))))
-if (
-    "torch.distributed.run" not in words and "WORLD_SIZE" not in os.environ
-):  # torchrun, and what it starts, have to meet
+# Who is given an address may go there, and processes that torchrun starts have to meet.
+if not any(word.startswith(("http", "torch.distributed")) for word in words) and "WORLD_SIZE" not in os.environ:
     OFFLINE["watch"](OFFLINE["refuse"])
 sys.path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder] + PATH
 if words[0] == "-m":

@@ -23,6 +23,7 @@ class Command:
     module: str = ""
     resume: Mapping[str, Any] = field(default_factory=dict)
     locks: str | None = None
+    grows: bool = False
     damaged: tuple[str, ...] | None = None
 
     def words(self, is_again: bool = False) -> list[str]:

@@ -20,6 +20,7 @@ from .processes import Ended, Limits, Process
 Fault = Callable[[Ground, Command, Random, Path], Outcome | None]
 _MOST_KILLS = 5
 _LISTED = "slides have a row"  # of the table, says a command that knows which slides there are
+_UNSEEN = "gone before it was opened: as if it had not been there"
 _EARLY = 0.6  # of a run, in which a second one comes
 _LONG = 900.0  # seconds that no run takes
 
@@ -71,18 +72,25 @@ def _judged(ground: Ground, command: Command, folder: Path, name: str, where: st
         if not ground.differences(command, folder):
             return Outcome("no harm: files as unbroken", True, where)
         if not _is_named(first, folder, path):
-            return Outcome("finished, OTHER FILES, unnamed", False, where)
+            unseen = not path.exists() and not _mentions(first, folder, path)
+            kind = _UNSEEN if unseen else "finished, OTHER FILES, unnamed"
+            return Outcome(kind, unseen, where)
         what = "named, left out"
-        if command.resume:  # it is complete without that slide
+        if command.resume or command.grows:  # complete without that slide, or otherwise arranged when it comes later
             return Outcome(what, True, where)
     ground.restore(command, folder, name)
     return _ended(ground, command, folder, f"{what}; with the file whole as unbroken", 1, where)
 
 
-def _is_named(ended: Ended, folder: Path, path: Path) -> bool:
+def _mentions(ended: Ended, folder: Path, path: Path) -> list[str]:
+    """Lines that name a file, in what a command says and in its tables."""
     texts = [ended.said, *(p.read_text(errors="replace") for p in (folder / "out").rglob("*.csv"))]
-    lines = (line for text in texts for line in text.splitlines() if path.stem in line)
-    return any(word in line.lower() for line in lines for word in ("fail", "damage", "left out", "problem", "cannot"))
+    return [line.lower() for text in texts for line in text.splitlines() if path.stem in line]
+
+
+def _is_named(ended: Ended, folder: Path, path: Path) -> bool:
+    words = ("fail", "damage", "left out", "problem", "cannot")
+    return any(word in line for line in _mentions(ended, folder, path) for word in words)
 
 
 def truncate(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome:
@@ -122,7 +130,7 @@ def vanish(ground: Ground, command: Command, draw: Random, folder: Path) -> Outc
     listed: list[float] = []
 
     def remove(took: float) -> bool:
-        if not listed and process.log.exists() and _LISTED in process.log.read_text(errors="replace"):
+        if not listed and _LISTED in process.said():
             listed.append(took)
         if listed and took > listed[0] + later:
             path.unlink(missing_ok=True)
@@ -232,9 +240,14 @@ def strike(ground: Ground, fault: str, command: Command, seed: int, how: Fault) 
     """Hold one trial; None: the fault cannot strike this command, or came too late. Its folder is kept if it is bad."""
     draw = Random(f"{fault} {command.name} {seed}")
     folder = ground.trial(command, f"{fault}_{command.name}_{seed}")
+    _remove_logs(folder)
     outcome = how(ground, command, draw, folder)
     if outcome is None or outcome.is_good:
         shutil.rmtree(folder, ignore_errors=True)
-        for path in folder.parent.glob(f"{folder.name}.*"):
-            path.unlink()
+        _remove_logs(folder)
     return outcome
+
+
+def _remove_logs(folder: Path) -> None:
+    for path in folder.parent.glob(f"{folder.name}.*"):
+        path.unlink()

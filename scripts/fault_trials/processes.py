@@ -70,6 +70,7 @@ class Process:
         self.log = folder.with_name(f"{folder.name}.log") if log is None else log
         self.folder, self._counter = folder, self.log.with_suffix(".changes")
         self._counter.unlink(missing_ok=True)
+        self._before = self.log.stat().st_size if self.log.exists() else 0
         self._started = time.monotonic()
         sys.stdout.flush()
         self.pid = os.fork()
@@ -91,9 +92,16 @@ class Process:
             time.sleep(_EVERY_S)
         with suppress(ProcessLookupError):  # what it started and left behind
             os.killpg(self.pid, signal.SIGKILL)
-        said = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         n_changes = self._counter.stat().st_size if self._counter.exists() else 0
-        return Ended(os.waitstatus_to_exitcode(status), took, said, n_changes)
+        return Ended(os.waitstatus_to_exitcode(status), took, self.said(), n_changes)
+
+    def said(self) -> str:
+        """All that it has said so far."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(self._before)
+            return file.read().decode("utf-8", errors="replace")
 
 
 def _become(words: list[str], folder: Path, log: Path, counter: Path, limits: Limits) -> NoReturn:

@@ -96,6 +96,7 @@ def _watched(words: list[str], folder: Path) -> dict[str, Any]:
     early, late = seen[len(seen) // 4], seen[-2]
     return {
         "seconds": round(ended.seconds, 1),
+        "MiB at tenths": [seen[min(len(seen) * tenth // 10, len(seen) - 2)].mib for tenth in range(1, 11)],
         "a quarter of the way": early._asdict(),
         "at the end": late._asdict(),
         "at most": {name: max(getattr(held, name) for held in seen) for name in Held._fields},
