@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bundle.console.commands import COMMANDS
+from bundle.console.words import read_words
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -40,3 +43,17 @@ def test_commands_use_configs_and_ids_that_exist(command):
     ids = {"config_file", *(name for path in files for name in yaml.safe_load(path.read_text()))}
     given = [word[2:] for word in shlex.split(command.replace("#", "")) if word.startswith("--")]
     assert [name for name in given if name not in ids] == []
+
+
+def slpd_lines():
+    """Every `slpd COMMAND ...` of the documents that is one of a config, as it would be typed."""
+    joined = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
+    found = re.findall(rf"(?:^|`)slpd ((?:{'|'.join(COMMANDS)})\b[^`\n]*)", joined, flags=re.MULTILINE)
+    return sorted({line.split(" # ")[0].replace("...", "").strip() for line in found})
+
+
+@pytest.mark.parametrize("line", slpd_lines())
+def test_slpd_is_called_as_it_can_be(line):
+    """Each word is understood: ids that the config has, values of their kind."""
+    name, *words = shlex.split(line)
+    read_words(COMMANDS[name], words)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from warm import run_python
 
+from bundle.console.commands import COMMANDS
+from bundle.console.words import read_words
+
 ROOT = Path(__file__).parents[2]
 # One process starts MONAI's command line for all of them: importing it takes longer than most commands.
 STARTER = """
@@ -37,10 +40,24 @@ SMALL = {  # what makes a run of each config short; all else is as documented
 
 
 def documented():
-    """Command lines in fenced blocks of the page that start Python or torchrun, in their order."""
+    """Command lines in fenced blocks of the page that start Python, torchrun or slpd, in their order, as MONAI's."""
     text = (ROOT / "docs" / "README.md").read_text().replace("\\\n", " ")
     blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if re.match(r"(python|torchrun) ", line)]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [as_monai(line) for line in lines if re.match(r"(python|torchrun|slpd) ", line)]
+
+
+def as_monai(line):
+    """A line of slpd as the command that it stands for, from the bundle's root; other lines as they are."""
+    start, name, *words = shlex.split(line)
+    if start != "slpd":
+        return line
+    command = COMMANDS[name]
+    read = read_words(command, words)
+    files = [f"configs/{path.name}" for path in (command.path, *read.mixins)]
+    ids = [word for name, value in read.values.items() for word in (f"--{name}", value)]
+    config = files[0] if len(files) == 1 else str(files)
+    return shlex.join(["python", "-m", "monai.bundle", "run", command.run_id, "--config_file", config, *ids])
 
 
 def prepared(line, names, run):
