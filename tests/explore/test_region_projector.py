@@ -86,7 +86,8 @@ def test_what_cannot_be_shown_is_said(cohort, tmp_path):
     with pytest.raises(SettingError, match="projector_px"):
         RegionProjector(cohort, tmp_path, lambda *place: large, n_regions=100).run()
     slide = made_up_slide("b", 3, 2)
-    write_embeddings(replace(slide, features=slide.features[:, :7]), cohort / "b.h5")
+    shorter = {"features": slide.features[:, :7], "slide_embedding": slide.slide_embedding[:7]}
+    write_embeddings(replace(slide, **shorter), cohort / "b.h5")
     with pytest.raises(BundleError, match="one region encoder"):
         RegionProjector(cohort, tmp_path, n_regions=100).run()
     with pytest.raises(BundleError, match="can be read"):

@@ -256,8 +256,9 @@ def test_a_token_file_without_places_is_refused(tmp_path):
         inference(tokens, tmp_path / "out").run()
 
 
-def test_progress_ends_at_all_slides(tokens, tmp_path, capsys):
+def test_progress_ends_at_all_slides(tokens, tmp_path, capsys, monkeypatch):
     """The bar counts slides and regions, and arrives."""
+    monkeypatch.setattr("bundle.core.progress._is_terminal", lambda file: True)
     bar = TokenProgressHandler(what="embedding", unit="regions", disable=False)
     inference(tokens, tmp_path / "out", val_handlers=[bar]).run()
     shown = capsys.readouterr().err

@@ -338,8 +338,9 @@ def test_a_folder_that_cannot_be_written_is_found_first(slides, tmp_path):
         tokenizer(slides, tmp_path).run()
 
 
-def test_progress_ends_at_all_slides(slides, tmp_path, capsys):
+def test_progress_ends_at_all_slides(slides, tmp_path, capsys, monkeypatch):
     """The bar counts slides, and arrives."""
+    monkeypatch.setattr("bundle.core.progress._is_terminal", lambda file: True)
     tokenizer(slides, tmp_path, handlers=[TokenProgressHandler(disable=False)]).run()
     shown = capsys.readouterr().err
     assert "3.0/3 slides" in shown and "patches/s" in shown

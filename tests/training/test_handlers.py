@@ -229,7 +229,7 @@ def test_a_resumed_run_goes_on_where_the_first_one_stopped(tmp_path):
     assert (state.epoch, state.iteration) == (5, 15)
     assert float(network.weight[0, 0]) == 15.0
     rows = (tmp_path / "history.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows[1:]] == ["1.0", "2.0", "3", "4", "5"]
+    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3", "4", "5"]
     assert sorted(p.name for p in tmp_path.glob("*.pt")) == ["epoch_0002.pt", "epoch_0004.pt", "last.pt"]
     assert (tmp_path / "training.png").stat().st_size > 1000
 

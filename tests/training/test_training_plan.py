@@ -73,7 +73,7 @@ def test_memory_is_told_too(tmp_path, cache):
     kept = sum(region["features"].nbytes for region in data) if cache == "memory" else 0
     assert data.resident == (("the machine's memory", kept) if kept else ("", 0))
     assert ("tokens 0.00 GB in the machine's memory" if kept else "tokens are read from their files") in text
-    assert "networks and optimizer 0.02 GB on cpu" in text and f"{0.04 * (9 + 10):.2f} GB; a step" in text
+    assert "networks and optimizer 0.02 GB on cpu" in text and f"{0.04 * (9 + 10):.2f} GB; each step" in text
 
 
 @pytest.mark.parametrize(

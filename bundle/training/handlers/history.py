@@ -17,6 +17,7 @@ from ...core import BundleError, read_history, write_text
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
+_MOVE = "The resumed run would write over it. Move it away, then run again."
 _SPOKEN = ("loss", "self", "intra", "inter", "masked", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss [nats]", ("self", "intra", "inter", "masked")),
@@ -57,11 +58,10 @@ class HistoryHandler:
         if self.path.exists() and engine.state.epoch > 0:
             try:
                 self.rows = [row for row in read_history(self.path) if row["epoch"] <= engine.state.epoch]
-            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-                raise BundleError(
-                    f"{self.path} is no history of a run ({type(error).__name__}: {error}); the resumed run would "
-                    "write over it. Move it away, then run again."
-                ) from error
+            except BundleError as error:
+                raise BundleError(f"{error} {_MOVE}") from error
+            except (KeyError, TypeError) as error:
+                raise BundleError(f"{self.path} is no history of a run: it has no epochs. {_MOVE}") from error
 
     def __call__(self, engine: Engine) -> None:
         record = engine.state.record

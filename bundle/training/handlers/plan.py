@@ -105,7 +105,7 @@ class PlanHandler:
 
     def memory(self, device: torch.device | str) -> str:
         """What stays in memory for the whole run, in words; what a step takes beside comes and goes."""
-        where, tokens = self.dataset.resident
+        where, tokens = getattr(self.dataset, "resident", ("", 0))  # tokens made as they are asked for
         sizes = {name: _bytes_of(thing.state_dict()) for name, thing in self.run_state.objects.items()}
         networks = (2 + _MOMENTS) * sizes.get("student", 0) + sizes.get("teacher", 0)  # weights, gradients, moments
         found = self.outlook
