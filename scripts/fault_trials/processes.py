@@ -128,7 +128,7 @@ def _become(words: list[str], folder: Path, log: Path, counter: Path, limits: Li
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         _end(status)
 
