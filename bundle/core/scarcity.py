@@ -17,6 +17,7 @@ SHARED = Path("/dev/shm")  # where processes that read hand over what they have 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded")
 _SHARED_WORDS = ("Bus error", "out of shared memory", "shared memory object", "unable to write to file </torch")
+_MEMORY_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "bad_alloc")  # the second: oneDNN's
 _ASKED = re.compile(r"(?:allocate|mmap)\s+(\d[\d.]*)\s?(bytes|[KMGTPE]i?B)?")
 
 
@@ -48,7 +49,7 @@ def ran_out(error: BaseException) -> BundleError | None:
             f"no further thread could be started, for want of memory or by a limit{_in_memory()}",
             "lower --num_workers, raise the limits (ulimit -u, ulimit -v), or ask for more memory (Slurm: --mem)",
         )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or "DefaultCPUAllocator" in text:
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in _MEMORY_WORDS):
         return _said(
             f"memory ran out{_asked(text)}{_in_memory()}",
             "lower --batch_size or --num_workers, or ask for more memory (Slurm: --mem)",

@@ -19,7 +19,7 @@ from .selection import select_backbone
 from .vit import PatchViT
 from .vit_variant_weights import load_vit_variant
 from .weights_files import weights_file
-from .weights_reading import is_onnx, is_program, read_weights, sha256_of
+from .weights_reading import check_archive, is_onnx, is_program, read_weights, sha256_of
 
 _ONE_BATCH = (
     "it was exported for one size of batch. Export it with batches of any size (torch.jit.script, or a trace without "
@@ -107,6 +107,7 @@ def _existing(path: Path) -> Path:
 
 
 def _load_torchscript(path: Path) -> nn.Module:
+    check_archive(path)
     try:
         return torch.jit.load(path, map_location="cpu").eval()
     except RuntimeError as error:

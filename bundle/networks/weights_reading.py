@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..core import BundleError, insist_on_unpacked
 
 # DINO keeps its command line in every checkpoint. A Namespace holds values, it runs nothing.
 _HARMLESS: list[Any] = [argparse.Namespace]
+_PIECE, _MOST_PACKED = 1 << 20, 1 << 30  # bytes: compared at once, unpacked for it at most
 # of a tensor that lies elsewhere: the key "location", then a text whose length stands before it
 _PLACE = re.compile(rb"location\x12([\x80-\xff]?[\x00-\x7f])", re.DOTALL)
 
@@ -36,8 +38,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         What the file holds: tensors by name, or a checkpoint with state dicts (``teacher``, ``student``, ...) inside.
 
     Raises:
-        BundleError: the file is missing, broken, a TorchScript or ONNX program, not a dictionary, or holds objects that
-            loading would have to execute.
+        BundleError: the file is missing, broken, damaged, a TorchScript or ONNX program, not a dictionary, or holds
+            objects that loading would have to execute.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,6 +53,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"{path} is {kind} program, not a file of weights. It can serve as patch_encoder_ckpt; "
             "elsewhere give a state dict (.pt, .pth, .safetensors)."
         )
+    check_archive(path)
     try:
         insist_on_unpacked(path)
         with torch.serialization.safe_globals(_HARMLESS):
@@ -62,6 +65,48 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             f"{path} holds a {type(contents).__name__}, not a dictionary of tensors. Save model.state_dict() instead."
         )
     return contents
+
+
+def check_archive(path: str | Path) -> None:
+    """Compare what torch has saved with its checksums, which torch itself does not: a flipped bit went unseen.
+
+    An archive none of whose parts agrees was written without them (``torch.serialization.set_crc32_options(False)``).
+
+    Raises:
+        BundleError: a part of the file is not what was saved.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # of before torch 1.6, or no file of torch's
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = [entry for entry in archive.infolist() if entry.file_size]
+            packed = [entry for entry in parts if entry.compress_type != zipfile.ZIP_STORED]
+            if sum(entry.file_size for entry in packed) > _MOST_PACKED:  # torch packs nothing; small files may unfold
+                return
+            damaged = [entry.filename for entry in parts if not _is_whole(archive, entry)]
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged ({error}): copy or download it again.") from error
+    if damaged and len(damaged) < len(parts):
+        raise BundleError(
+            f"{path} is damaged: {damaged[0]} in it is not what was saved (its CRC-32 differs). Copy or download it "
+            "again, or take an earlier one."
+        )
+
+
+def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as part:
+            while part.read(_PIECE):
+                pass
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ):  # encrypted, says the last one
+        return False
+    return True
 
 
 def is_torchscript(path: str | Path) -> bool:

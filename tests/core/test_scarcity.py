@@ -50,6 +50,7 @@ CASES = {
     "shm": (loaded(signal.SIGBUS), "/dev/shm, by which .* ran out; .* of .* are free: give --num_workers 0"),
     "killed": (loaded(signal.SIGKILL), "a reading process was killed from outside.* are free: lower --num_workers"),
     "reading": (loaded(MemoryError()), "memory ran out; [0-9.]+ [A-Z]B are free"),
+    "onednn": (fails(RuntimeError("could not create a primitive")), "memory ran out; [0-9.]+ [A-Z]B are free"),
     "threads": (fails(RuntimeError("can't start new thread")), "no further thread .* are free: lower --num_workers"),
     "disk": (fails(FULL), "no room to write last.pt; .* of .* are free: free some, or choose another folder"),
     "reading, disk": (loaded(FULL), "no room to write"),

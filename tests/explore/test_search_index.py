@@ -284,6 +284,20 @@ def test_the_slide_table_can_change_later(tmp_path):
     assert update(tmp_path, table=SlideTable.read(table)).retabled == 0
 
 
+@pytest.mark.parametrize("kind", ["slides", "regions"])
+def test_a_flipped_bit_of_an_index_is_found(tmp_path, kind):
+    """It was searched with: whatever was changed, in an array or in what the file says of it, the file is named."""
+    write_slides(tmp_path / "embeddings", range(3))
+    update(tmp_path)
+    path = next(p for p in (tmp_path / "index").glob("part*") if ("regions" in p.name) == (kind == "regions"))
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for place in [9, start, len(whole) - 1, *random.integers(start, len(whole), 10).tolist()]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1 :])
+        with pytest.raises(BundleError, match=path.name):
+            Searcher(tmp_path / "index", by="regions").run("s0")
+
+
 @pytest.mark.parametrize("damage", ["missing", "no json", "other", "newer", "cut part", "lost part", "lost rows"])
 def test_a_damaged_index_says_so(tmp_path, damage):
     """Whatever is broken, the message names the folder and the way out; nothing is unpickled."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -10,12 +11,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from ...core import BundleError
 from ...storage import SlideEmbeddings, tissue_shares, typical_regions
+
+_DIGEST = "sha256"  # of the arrays, in the file's own metadata; files of before have none
 
 
 class MissingPartError(BundleError):
@@ -33,7 +36,8 @@ class _Arrays:
 
     def to_bytes(self) -> bytes:
         """A safetensors file's contents."""
-        return save({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)})
+        arrays = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}
+        return save(arrays, {_DIGEST: _digest(arrays)})
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -45,17 +49,30 @@ class _Arrays:
         """
         try:
             arrays = load_file(path)
+            with safe_open(path, "numpy") as file:
+                digest = (file.metadata() or {}).get(_DIGEST)
+            if not {f.name for f in fields(cls)} <= arrays.keys() or digest not in (None, _digest(arrays)):
+                raise ValueError("it is not what was written")
             found = cls(**{f.name: arrays[f.name] for f in fields(cls)})
         except FileNotFoundError as error:
             raise MissingPartError(
                 f"the search index lacks {path}: if it was updated meanwhile, load it again; otherwise it is damaged. "
                 f"Then remove {path.parent} and index again."
             ) from error
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise BundleError(
                 f"the search index is damaged: {path} cannot be read ({error}). Remove {path.parent} and index again."
             ) from error
         return found
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Of names, types, shapes and values: safetensors has no checksums."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape} ".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
