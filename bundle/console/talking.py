@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from ..core.places import ROOT
+from ..core.progress import LINE_EVERY_S
 
 SILENCE_S = 30.0  # after which a line says that the run is at work, where there is no terminal
 _TOLD = (  # whose ordinary words are shown; everybody's warnings are
@@ -72,12 +73,12 @@ class _Choice(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._last_s = -SILENCE_S
+        self._last_s = -LINE_EVERY_S
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING or record.name.startswith((*_TOLD, _IN_SHORT)):
             return True
-        if record.name != _NOW_AND_THEN or time.monotonic() - self._last_s < SILENCE_S:
+        if record.name != _NOW_AND_THEN or time.monotonic() - self._last_s < LINE_EVERY_S:
             return False
         self._last_s = time.monotonic()
         return True
