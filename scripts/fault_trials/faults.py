@@ -150,7 +150,7 @@ def two_runs(ground: Ground, command: Command, draw: Random, folder: Path) -> Ou
     def intrude(took: float) -> bool:
         if told or took < moment or not _is_held(folder, command):
             return False
-        os.killpg(first.pid, signal.SIGSTOP)  # it cannot end before the second one has been told
+        first.stop()  # it cannot end before the second one has been told
         if _is_held(folder, command):
             told.append(ground.start(command, folder, bool(command.resume), log=log).wait(_LONG))
         os.killpg(first.pid, signal.SIGCONT)

@@ -95,6 +95,12 @@ class Process:
         n_changes = self._counter.stat().st_size if self._counter.exists() else 0
         return Ended(os.waitstatus_to_exitcode(status), took, self.said(), n_changes)
 
+    def stop(self) -> None:
+        """Halt it and its group, until SIGCONT; it goes on for a moment after it was told, which is waited for."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+            time.sleep(_EVERY_S)
+
     def said(self) -> str:
         """All that it has said so far."""
         if not self.log.exists():
