@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError
+from ..core.kinds import FLAG, KIND_OF
 from ..core.places import ROOT
+from ..core.settings import as_bool
 from . import stepping
 from .commands import COMMANDS
 from .config_ids import ids_of
@@ -71,12 +74,16 @@ class Step:
 
 def run(name: str, typed: Sequence[str]) -> int:
     """``slpd run`` or ``slpd demo``."""
-    options, plain = split_options(typed, _FLAGS)
+    options, plain = split_options(typed, _FLAGS | {known for known, kind in KIND_OF.items() if kind == FLAG})
     if "help" in options:
         print(_RUN_HELP if name == "run" else _DEMO_HELP)
         return 0
+    is_dry, is_verbose = (as_bool(options.pop(flag, "false")) for flag in ("dry_run", "verbose"))
     started = time.monotonic()
     if name == "demo":
+        unknown = [f"--{option}" for option in options if option != "work_dir"] + plain[1:]
+        if unknown:
+            raise BundleError(f"slpd demo takes a folder and nothing else; {unknown[0]!r} is one thing more.")
         work_dir = Path(plain[0] if plain else options.pop("work_dir", "demo"))
         steps, label = demo_steps(work_dir), "the diagnosis"
         _insist_on_current_demo(work_dir)
@@ -85,10 +92,10 @@ def run(name: str, typed: Sequence[str]) -> int:
             raise BundleError("slpd run takes one word without a name, the folder of slides, tokens or features.")
         work_dir = Path(options.pop("work_dir", "."))
         steps, label = run_steps(plain[0], work_dir, options), options.get("label", "label")
-    if options.get("dry_run") == "true":
-        print("\n".join(f"slpd {step.command} {' '.join(step.words)}" for step in steps))
+    if is_dry:
+        print("\n".join(f"slpd {step.command} {shlex.join(step.words)}" for step in steps))
         return 0
-    status = stepping.run_steps([(s.command, s.title, s.words) for s in steps], options.get("verbose") == "true")
+    status = stepping.run_steps([(s.command, s.title, s.words) for s in steps], is_verbose)
     if status == 0:
         print("\n".join(_summary(name, work_dir, label, time.monotonic() - started)))
     return status
@@ -109,7 +116,7 @@ def run_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[S
     if not Path(source).exists():
         raise BundleError(f"there is no {source}; give the folder of slides, tokens or features: slpd run SLIDES")
     ids = {name: word for name, word in options.items() if name not in _FLAGS}
-    is_quick, has_slides = options.get("quick") == "true", _has_slides(source)
+    is_quick, has_slides = as_bool(options.get("quick", "false")), _has_slides(source)
     has_target = "label" in ids or "time" in ids
     if has_target and "slide_table" not in ids:
         raise BundleError("a label needs the table that it stands in: --slide_table slides.csv (docs/slide_table.md).")
@@ -132,7 +139,7 @@ def run_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[S
 
 def _to_tokens(source: str, work_dir: Path, ids: dict[str, str], is_quick: bool) -> list[Step]:
     """Stage one where it is asked for, and tokenizing."""
-    if not is_quick:
+    if not is_quick or "patch_encoder_ckpt" in ids:
         found = Path(ids.get("patch_encoder_ckpt", work_dir / "models" / "patch_encoder.pt"))
         if not found.exists():
             raise BundleError(
@@ -168,13 +175,20 @@ def _hand_out(steps: Sequence[Step], ids: Mapping[str, str]) -> None:
             own = " or ".join(f"--{step.command}.{name}" for step in owners)
             raise BundleError(f"--{name} could be of several steps; say which: {own}.")
         for step in owners:
-            if not any(given.startswith(f"--{name}=") for given in step.words) and not _is_made_before(step, name):
-                step.words.append(f"--{name}={word}")
+            step.words = [given for given in step.words if not given.startswith(f"--{name}=")]
+            step.words.append(f"--{name}={word}")
+            _hand_on(steps, step, name, word)
 
 
-def _is_made_before(step: Step, name: str) -> bool:
-    """Stage one makes the patch encoder; the file that is asked for is where others find it."""
-    return step.command == "encoder" and name == "patch_encoder_ckpt"
+def _hand_on(steps: Sequence[Step], maker: Step, name: str, word: str) -> None:
+    """Weights that a step writes somewhere else are what the later steps read."""
+    if name != "model_path":
+        return
+    read = {"encoder": {"tokenize": f"--patch_encoder_ckpt={word}", "infer": f"--patch_encoder_ckpt={word}"}}
+    read["train"] = {"evaluate": f"--encoders={ {'SLPD': word} }", "infer": f"--region_encoder_ckpt={word}"}
+    for step in steps:
+        if step.command in read.get(maker.command, {}):
+            step.words.append(read[maker.command][step.command])
 
 
 def _check(step: Step) -> None:

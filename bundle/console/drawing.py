@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from ..core.signals import end_when_told
 
 
 def draw(folder: str) -> int:
@@ -18,4 +23,11 @@ def draw(folder: str) -> int:
         logging.getLogger(__name__).info("the slides are there")
         return 0
     words = ["--task", "neighbors", "--n_slides", "48", "--mpp", "4", "--regions", "8", "--seed", "0"]
-    return subprocess.call([sys.executable, "-P", "-m", "bundle.demo", "--output_dir", folder, *words])
+    end_when_told()
+    command = [sys.executable, "-P", "-m", "bundle.demo", "--output_dir", folder, *words]
+    drawing = subprocess.Popen(command, start_new_session=True)  # so that its own processes end with it
+    try:
+        return drawing.wait()
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(drawing.pid, signal.SIGTERM)

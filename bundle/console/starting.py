@@ -52,6 +52,8 @@ def run_shared(command: str, words: Sequence[str], processes: int) -> None:
     """The subcommand again, in several processes of torchrun; this process becomes it."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     start = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    # Processes that save when they are told need the signal, and the time.
+    start += ["--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", "--shutdown-timeout", "300"]
     os.execve(sys.executable, [*start, "-m", "bundle.console", command, *words], {**os.environ, "PYTHONPATH": path})
 
 

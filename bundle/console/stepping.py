@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -39,8 +39,9 @@ def run_steps(steps: Steps, is_verbose: bool) -> int:
         print(f"[{number}/{len(steps)}] {title}", flush=True)
         started = time.monotonic()
         process = context.Process(target=_step, args=(command, list(words), is_verbose), name=f"slpd {command}")
-        with _handing_on(process):
+        with _handing_on(process) as arrived:
             process.start()
+            arrived()
             process.join()
         status = process.exitcode or 0
         if status:
@@ -80,18 +81,27 @@ def _run(name: str, words: list[str], is_verbose: bool) -> int:
 
 
 @contextmanager
-def _handing_on(process: Any) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 go on to the step, which saves and ends; an interrupt reaches it by itself."""
+def _handing_on(process: Any) -> Iterator[Callable[[], None]]:
+    """Signals go on to the step, which saves and ends; an interrupt reaches a step that has begun by itself.
+
+    What comes while a step is being started, which takes seconds, is kept; the function that is given hands it on.
+    """
+    early: list[int] = []
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        if process.pid:
+        if not process.pid:
+            early.append(number)
+        elif number != signal.SIGINT:
             os.kill(process.pid, number)
 
-    told = [signal.SIGTERM, signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [signal.SIGTERM]
+    def arrived() -> None:
+        for number in early:
+            os.kill(process.pid, number)
+
+    told = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
     before = {number: signal.signal(number, hand_on) for number in told}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

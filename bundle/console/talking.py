@@ -16,7 +16,8 @@ from ..core.progress import LINE_EVERY_S
 
 SILENCE_S = 30.0  # after which a line says that the run is at work, where there is no terminal
 _TOLD = (  # whose ordinary words are shown; everybody's warnings are
-    *("bundle.cohort", "bundle.comparing", "bundle.evaluation", "bundle.explore"),
+    *("bundle.cohort", "bundle.comparing", "bundle.core", "bundle.evaluation", "bundle.explore", "bundle.heads"),
+    *("bundle.networks.stated_reading", "bundle.pipelines.importing.on_first_use", "bundle.pipelines.token_claims"),
     *("bundle.pipelines.checking", "bundle.pipelines.exporting", "bundle.pipelines.head_predictions"),
     *("bundle.training.handlers.checkpoint", "bundle.training.handlers.export", "bundle.training.handlers.plan"),
 )
@@ -30,14 +31,14 @@ def quiet_run(is_verbose: bool) -> Iterator[None]:
     if is_verbose:
         yield
         return
-    root = logging.getLogger()
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Plain())
-    handler.addFilter(_Choice())
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    shown, warnings.showwarning = warnings.showwarning, _show_own
+    root, shown = logging.getLogger(), warnings.showwarning
     with _signs_of_life():
+        handler = logging.StreamHandler(sys.stdout)  # the one that is listened to
+        handler.setFormatter(_Plain())
+        handler.addFilter(_Choice())
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        warnings.showwarning = _show_own
         try:
             _hush_monai()
             yield

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.errors import BundleError, SettingError
 from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, read_word
 from ..core.places import CONFIGS
+from ..core.settings import as_bool
 from .commands import Command
 from .config_ids import ids_of, top_ids
 
@@ -70,7 +71,7 @@ def read_words(command: Command, words: Sequence[str]) -> Words:
     options, plain = split_options(words, flags=_OWN_FLAGS | {n for n, kind in KIND_OF.items() if kind == FLAG})
     for name, word in options.items():
         if name in _OWN_FLAGS:
-            setattr(read, {"help": "wants_help"}.get(name, name), word.lower() in ("", "true"))
+            setattr(read, {"help": "wants_help"}.get(name, name), as_bool(word))
     if read.wants_help:
         return read
     if len(plain) > 1:

@@ -1,8 +1,10 @@
 """Chains of subcommands: which steps, with which words; what is wrong is said before the first one runs."""
 
+import signal
+
 import pytest
 
-from bundle.console import stepping
+from bundle.console import chains, stepping
 from bundle.console.chains import demo_steps, run_steps
 from bundle.console.scores import score_lines
 from bundle.core import BundleError
@@ -73,6 +75,61 @@ def test_what_is_wrong_is_said_before_the_first_step(slides, tmp_path, ids, said
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(BundleError, match="slpd run SLIDES"):
         run_steps(str(tmp_path / "none"), tmp_path, {})
+
+
+def test_what_is_typed_takes_the_place_of_what_a_chain_presets(slides, tmp_path):
+    """Each preset; a flag of a step may stand alone; its own config comes with --train.with."""
+    typed = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "quick": "yes", "n_folds": "3"}
+    typed |= {"untrained": "false", "train.resume": "false", "tokenize.batch_size": "8", "train.with": "paper_nsclc"}
+    words = _by_name(run_steps(str(slides), tmp_path, typed))
+    assert [word for word in words["evaluate"] if "n_folds" in word] == ["--n_folds=3"]
+    assert "--untrained=false" in words["evaluate"] and "--untrained=true" not in words["evaluate"]
+    assert "--resume=false" in words["train"] and "--resume=true" not in words["train"]
+    assert "--batch_size=8" in words["tokenize"] and "--batch_size=32" not in words["tokenize"]
+    assert [word for word in words["train"] if word.startswith("--with")] == ["--with=paper_nsclc"]
+
+
+def test_weights_that_are_named_are_those_that_later_steps_read(slides, tmp_path):
+    """A patch encoder that is there is not trained again; a model under another name is the one that is evaluated."""
+    ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "train.model_path": "mine.pt"}
+    ids |= {"patch_encoder_ckpt": str(tmp_path / "encoder.pt")}
+    words = _by_name(run_steps(str(slides), tmp_path, ids | {"quick": "true"}))
+    assert list(words) == ["tokenize", "train", "evaluate", "infer", "atlas"]
+    assert "--encoders={'SLPD': 'mine.pt'}" in words["evaluate"] and "--region_encoder_ckpt=mine.pt" in words["infer"]
+    words = _by_name(run_steps(str(slides), tmp_path, {"quick": "true", "encoder.model_path": "own.pt"}))
+    assert "--patch_encoder_ckpt=own.pt" in words["tokenize"] and "--patch_encoder_ckpt=own.pt" in words["infer"]
+
+
+@pytest.mark.parametrize("word", [["--dry_run"], ["--dry_run", "yes"], ["--dry_run=1"], ["--dry_run=True"]])
+def test_a_dry_run_runs_nothing(slides, tmp_path, capsys, monkeypatch, word):
+    """However yes is said; and what is of no step of the demo is refused."""
+    monkeypatch.setattr(stepping, "run_steps", lambda *_: pytest.fail("it ran"))
+    assert chains.run("run", [str(slides), "--quick", "--work_dir", str(tmp_path), *word]) == 0
+    assert "slpd tokenize" in capsys.readouterr().out
+    assert chains.run("demo", [str(tmp_path / "demo"), *word]) == 0
+    for more in (["--processes", "3"], ["other"]):
+        with pytest.raises(BundleError, match="one thing more"):
+            chains.run("demo", [str(tmp_path / "demo"), *more, *word])
+
+
+def test_a_signal_that_comes_while_a_step_starts_reaches_it(tmp_path, monkeypatch):
+    """The start takes seconds; SIGTERM in them once went nowhere."""
+
+    class Starting:
+        pid = exitcode = None
+
+    process, sent = Starting(), []
+    monkeypatch.setattr(stepping.os, "kill", lambda pid, number: sent.append((pid, number)))
+    with stepping._handing_on(process) as arrived:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert sent == []
+        process.pid = 7
+        arrived()
+        assert sent == [(7, signal.SIGTERM), (7, signal.SIGINT)]
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGINT)  # the terminal has told the step as well
+        assert sent[2:] == [(7, signal.SIGUSR1)]
 
 
 def test_steps_run_until_one_fails(tmp_path, monkeypatch, capfd):

@@ -69,6 +69,8 @@ def test_a_silent_run_gives_signs_of_life(monkeypatch, capsys):
     """Where nothing was written for long; a run that writes needs none."""
     monkeypatch.setattr(talking, "SILENCE_S", 0.0)
     with quiet_run(is_verbose=False):
+        logging.getLogger("bundle.core.lock").warning("is waited for")
+        assert sys.stdout.last_s > 1.0, "what is logged is heard"
         threads = [t for t in talking.threading.enumerate() if t.name == "signs of life"]
         assert len(threads) == 1
         sys.stderr.last_s = sys.stdout.last_s = 0.0
