@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError
-from ..core.kinds import FLAG, KIND_OF
+from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN
 from ..core.places import ROOT
 from ..core.settings import as_bool
 from . import stepping
@@ -120,6 +120,7 @@ def run_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[S
     has_target = "label" in ids or "time" in ids
     if has_target and "slide_table" not in ids:
         raise BundleError("a label needs the table that it stands in: --slide_table slides.csv (docs/slide_table.md).")
+    _check_table(ids)
     tokens = ids.get("tokens_dir", str(work_dir / "tokens")) if has_slides else source
     steps = []
     small = ["--with=demo_train"] if is_quick else []
@@ -137,6 +138,24 @@ def run_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[S
     return steps
 
 
+def _check_table(ids: Mapping[str, str]) -> None:
+    """The columns that are asked for stand in the table; said before hours of other steps.
+
+    Raises:
+        BundleError: there is no such file or column.
+    """
+    asked = {name: ids[name] for name in ("label", "time", "event", "site") if ids.get(name, "null") not in NOT_GIVEN}
+    if not asked or not Path(ids["slide_table"]).is_file():
+        return  # a table that is not there is told by the step that reads it
+    from ..cohort import SlideTable
+
+    columns = SlideTable.read(ids["slide_table"]).columns
+    for name, column in asked.items():
+        if column not in columns:
+            found = ", ".join(columns)
+            raise BundleError(f"{ids['slide_table']} has no column {column!r}; give --{name} one of these: {found}.")
+
+
 def _to_tokens(source: str, work_dir: Path, ids: dict[str, str], is_quick: bool) -> list[Step]:
     """Stage one where it is asked for, and tokenizing."""
     if not is_quick or "patch_encoder_ckpt" in ids:
@@ -152,7 +171,9 @@ def _to_tokens(source: str, work_dir: Path, ids: dict[str, str], is_quick: bool)
         ids.setdefault(name, value)
     small = ["--with=demo_patch_encoder", *(f"--{name}={ids[name]}" for name in _QUICK_PLACE)]
     own = Step("encoder", "a small patch encoder of these slides", [source, "--resume=true", *small])
-    return [own, Step("tokenize", "slides to tokens", [source, "--batch_size=32"])]
+    tokens = Step("tokenize", "slides to tokens", [source, "--batch_size=32"])
+    is_done = (work_dir / "eval" / "patch_encoder" / "exported.json").is_file()  # written when the run is complete
+    return [tokens] if is_done and (work_dir / "models" / "patch_encoder.pt").is_file() else [own, tokens]
 
 
 def _hand_out(steps: Sequence[Step], ids: Mapping[str, str]) -> None:

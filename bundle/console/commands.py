@@ -58,7 +58,7 @@ COMMANDS: dict[str, Command] = {
                 ("SLIDES --slide_table slides.csv --label diagnosis", "the table and its labels, too"),
                 ("TOKENS", "every token file against its checksums"),
             ),
-            next=("slpd tokenize SLIDES --exclude eval/check/quarantine.txt",),
+            next=("slpd tokenize SLIDES --exclude QUARANTINE",),
         ),
         Command(
             "import",

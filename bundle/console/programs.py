@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..core.errors import BundleError
 from ..core.places import ROOT
@@ -19,6 +20,9 @@ def run(name: str, words: Sequence[str]) -> int:
 def _estimate(words: Sequence[str]) -> int:
     import runpy
 
+    own = Path("models", "patch_encoder.pt")
+    if own.is_file() and not any(word.startswith("--patch_encoder_ckpt") for word in words):
+        words = [*words, "--patch_encoder_ckpt", str(own)]
     sys.argv = ["slpd estimate", *words]
     try:
         runpy.run_module("bundle.pipelines.estimate", run_name="__main__", alter_sys=False)

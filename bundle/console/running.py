@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.errors import BundleError
 from .commands import SUMMARIES, Command
 from .starting import equal_command, made_places, monai_words, run_here, run_shared
 from .talking import duration, quiet_run
@@ -69,13 +70,33 @@ def _last_words(command: Command, values: Mapping[str, str], seconds: float) -> 
     lines = [f"done in {duration(seconds)}"]
     lines += [f"  {place}" for place in made_places(command, values) if place.exists()]
     shown = {
+        "QUARANTINE": str(Path(values.get("output_dir", ""), "quarantine.txt")),
         "SLIDES": values.get("dataset_dir" if command.name in _SLIDES else "slides_dir", "SLIDES"),
         "TOKENS": values.get("tokens_dir") if "tokens_dir" in command.made else values.get("dataset_dir", "TOKENS"),
     }
-    for number, step in enumerate(command.next):
+    if label := values.get("label"):
+        shown["diagnosis"] = label
+    for number, step in enumerate(_sensible(command, values)):
         line = " ".join(str(shown.get(word, word)) for word in step.split())
         lines.append(f"{'next' if number == 0 else '    '}  {line}")
     return lines
+
+
+def _sensible(command: Command, values: Mapping[str, str]) -> tuple[str, ...]:
+    """What to run next; nothing where a check has found a problem with every slide."""
+    if command.name != "check":
+        return command.next
+    from ..slides import find_slides
+
+    file = Path(values["output_dir"], "quarantine.txt")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    n_bad = sum(not line.startswith("#") for line in lines)
+    if not n_bad:
+        return ("slpd tokenize SLIDES",)
+    try:
+        return command.next if n_bad < len(find_slides(values["dataset_dir"])) else ()
+    except BundleError:  # a folder of tokens or embeddings
+        return ()
 
 
 def _planned(command: Command, read: Words, values: Mapping[str, str], words: Sequence[str]) -> list[str]:

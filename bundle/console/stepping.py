@@ -45,8 +45,8 @@ def run_steps(steps: Steps, is_verbose: bool) -> int:
             process.join()
         status = process.exitcode or 0
         if status:
-            rest = "the same command goes on from here" if number > 1 else "nothing was made by later steps"
-            print(f"slpd: step {number}, {command}, ended with status {abs(status)}; {rest}.", file=sys.stderr)
+            told = f"slpd: step {number}, {command}, ended with status {abs(status)}"
+            print(f"{told}; the same command, mended, goes on from here.", file=sys.stderr)
             return 128 - status if status < 0 else status
         print(f"      {duration(time.monotonic() - started)}", flush=True)
     return 0

@@ -118,6 +118,9 @@ def split_options(words: Sequence[str], flags: Iterable[str]) -> tuple[dict[str,
             elif not joined and name in flags:
                 value = "true"
             elif not joined:
+                near = difflib.get_close_matches(name, flags, n=1) if name not in KIND_OF else []
+                if near:
+                    raise BundleError(f"there is no --{name}; did you mean --{near[0]}?")
                 raise BundleError(
                     f"--{name} has no value; write --{name} VALUE, or --{name}=VALUE where it begins with --."
                 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
-from .kinds import MAY_BE_OPEN, NOT_GIVEN
+from .kinds import KIND_OF, MAY_BE_OPEN, NOT_GIVEN, WORD
 from .scarcity import ran_out
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
@@ -81,7 +81,8 @@ def check_command_line(arguments: Sequence[str]) -> None:
         if top not in known:
             raise BundleError(f"--{top} is no id of {files}; {_hint(top, known)}")
         default = _default(config[top], top, below)
-        _check_number(name, value, default)
+        if KIND_OF.get(name) != WORD:  # whose words stand for themselves: n_folds auto
+            _check_number(name, value, default)
         if name in _WEIGHTS and default is not None and value in NOT_GIVEN:
             raise SettingError(
                 f"--{name} is {value!r}, and nothing can be done without: give a file, or leave --{name} out for the "

@@ -6,8 +6,12 @@ import pytest
 
 from bundle.console import chains, stepping
 from bundle.console.chains import demo_steps, run_steps
+from bundle.console.commands import COMMANDS
 from bundle.console.scores import score_lines
+from bundle.console.starting import monai_words
+from bundle.console.words import read_words, with_places
 from bundle.core import BundleError
+from bundle.core.command_line import check_command_line
 
 
 @pytest.fixture
@@ -64,10 +68,12 @@ def test_quick_trains_a_small_patch_encoder_first(slides, tmp_path):
         ({"quick": "true", "maps.seed": "8"}, "no step maps"),
         ({"quick": "true", "slide_table": "missing.csv"}, "missing.csv"),
         ({"quick": "true", "train.max_epochs": "many"}, "max_epochs"),
+        ({"quick": "true", "slide_table": "TABLE", "label": "diagnosis"}, "give --label one of these: slide, kind"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_first_step(slides, tmp_path, ids, said):
     """Each with what to do."""
+    ids = {name: word.replace("TABLE", str(tmp_path / "table.csv")) for name, word in ids.items()}
     with pytest.raises(BundleError, match=said):
         run_steps(str(slides), tmp_path, ids)
 
@@ -87,6 +93,25 @@ def test_what_is_typed_takes_the_place_of_what_a_chain_presets(slides, tmp_path)
     assert "--resume=false" in words["train"] and "--resume=true" not in words["train"]
     assert "--batch_size=8" in words["tokenize"] and "--batch_size=32" not in words["tokenize"]
     assert [word for word in words["train"] if word.startswith("--with")] == ["--with=paper_nsclc"]
+
+
+def test_each_step_is_a_command_that_monai_takes(slides, tmp_path):
+    """What a chain presets goes through the same check as what is typed: n_folds auto once failed after an hour."""
+    ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "quick": "true"}
+    for step in [*run_steps(str(slides), tmp_path, ids), *demo_steps(tmp_path / "demo")]:
+        if step.command == "draw":
+            continue
+        command = COMMANDS[step.command]
+        read = read_words(command, step.words)
+        check_command_line(monai_words(command, read, with_places(command, read)))
+
+
+def test_a_finished_patch_encoder_is_not_looked_at_again(slides, tmp_path):
+    """Its run is complete, and its weights are there."""
+    for name in ("eval/patch_encoder/exported.json", "models/patch_encoder.pt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert "encoder" not in _by_name(run_steps(str(slides), tmp_path, {"quick": "true"}))
 
 
 def test_weights_that_are_named_are_those_that_later_steps_read(slides, tmp_path):

@@ -41,6 +41,7 @@ def cohort(tmp_path, monkeypatch):
         ("run slides", "--quick"),
         ("run slides --quick --label diagnosis", "--slide_table slides.csv"),
         ("run slides --quick --batch_size 8", "--train.batch_size"),
+        ("run slides --quik", "did you mean --quick?"),
         ("check empty", "no slide found"),
         ("check slides --processes 4", "leave it out"),
     ],

@@ -93,7 +93,7 @@ class Catalog:
         except FileNotFoundError as error:
             raise BundleError(
                 f"there is no search index in {folder} ({CATALOG} is missing): make one with "
-                f"slpd search --dataset_dir EMBEDDINGS --index_dir {folder}."
+                f"slpd search --dataset_dir EMBEDDINGS --index_dir {folder} (slpd infer makes embeddings)."
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -197,14 +198,27 @@ def as_text(checks: Checks, output_dir: Path) -> str:
         f"{n} slides: {n - len(bad) - len(odd)} good, {len(odd)} odd, {len(bad)} with a problem; "
         f"{checks.seconds / max(n - checks.n_kept, 1):.2g} s a slide"
     ]
-    lines += [f"  {look.ref.slide_id}: {look.problem}" for look in bad[:_MOST_LISTED]]
-    lines += [f"  {look.ref.slide_id} (odd): {'; '.join(look.oddities)}" for look in odd[:_MOST_LISTED]]
-    if len(bad) > _MOST_LISTED or len(odd) > _MOST_LISTED:
+    told = _together([(look.ref.slide_id, look.problem) for look in bad])
+    told_odd = _together([(f"{look.ref.slide_id} (odd)", "; ".join(look.oddities)) for look in odd])
+    lines += [*told[:_MOST_LISTED], *told_odd[:_MOST_LISTED]]
+    if len(told) > _MOST_LISTED or len(told_odd) > _MOST_LISTED:
         lines.append(f"  ... and more in {output_dir / 'checks.csv'}")
     lines += [f"  table: {text}" for text in [*checks.tables.faults, *checks.tables.remarks]]
-    if bad:
+    if 0 < len(bad) < n:
         lines.append(f"  to leave out the {len(bad)}: --exclude {output_dir / 'quarantine.txt'}")
     return "\n".join(lines)
+
+
+def _together(told: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each thing that is said, with the slides of which it is said."""
+    of_text = defaultdict[str, list[str]](list)
+    for slide, text in told:
+        of_text[text].append(slide)
+    lines = []
+    for text, slides in of_text.items():
+        more = f" and {len(slides) - 3} more" if len(slides) > 3 else ""
+        lines.append(f"  {', '.join(slides[:3])}{more}: {text}")
+    return lines
 
 
 class _Progress:
