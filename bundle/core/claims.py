@@ -197,21 +197,22 @@ def _place(name: str) -> int:
 
 
 @contextmanager
-def sole_run(folder: Path, what: str, setting: str) -> Iterator[None]:
+def sole_run(folder: Path, what: str, setting: str, rank: int = 0, world_size: int = 1) -> Iterator[None]:
     """Be the only run that writes a folder's results, which is there; nothing of the lock stays.
 
-    Where the system has no locks of bytes (macOS), one of a whole file takes their place, and that file stays.
+    The ``world_size`` processes of one run share the folder. Where the system has no locks of bytes (macOS), one of a
+    whole file takes their place for a run of one process, and that file stays.
 
     Raises:
         BundleError: another process does, which is named.
     """
-    if _NOW is None:
+    if _NOW is None and world_size == 1:
         with writer_lock(folder, what, setting):
             yield
         return
-    claims = Claims(folder, what, setting)
+    claims = Claims(folder, what, setting, {"processes": world_size})
     try:
-        if not claims.take("run"):
+        if not claims.take("run" if world_size == 1 else f"process {rank}"):
             raise claims.refuse()
         yield
     finally:

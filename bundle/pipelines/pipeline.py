@@ -100,8 +100,8 @@ class SlidePipeline(Evaluator):
         _insist_on_own_files(self._jobs)
         self.sink.check(self)
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
+        self.sink.prepare(self)  # refuses where another run is at work, whose table it may be
         self._table_path(self.source.rank).unlink(missing_ok=True)
-        self.sink.prepare(self)
         given, started_s = self.network, time.monotonic()
         try:
             self.source.prepare(self.sink)
