@@ -24,7 +24,7 @@ from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
-from .scarcity import ran_out
+from .scarcity import NoMemoryError, ran_out
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
@@ -39,6 +39,7 @@ __all__ = [
     "ENDING",
     "EarlierResults",
     "KIND_OF",
+    "NoMemoryError",
     "Progress",
     "ROOT",
     "Replacement",
