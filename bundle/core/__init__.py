@@ -19,7 +19,7 @@ from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small
 from .history import read_history
 from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
-from .memory import available_memory
+from .memory import available_memory, total_memory
 from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
@@ -78,6 +78,7 @@ __all__ = [
     "scratch_folder",
     "sole_run",
     "tells_no_names_apart",
+    "total_memory",
     "user_error",
     "write_bytes",
     "write_text",
