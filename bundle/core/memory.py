@@ -54,7 +54,7 @@ def _limits() -> Iterator[tuple[Path, int, str]]:
 
 def _own_paths() -> dict[str, str]:
     """Where this process is, by controller; "" is version 2."""
-    found = {}
+    found: dict[str, str] = {}
     with suppress(OSError):
         for line in _OWN.read_text().splitlines():
             _, names, path = line.split(":", 2)
