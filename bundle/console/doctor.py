@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from ..core.memory import total_memory
 from ..core.places import CONFIGS
 
 GOOD, SLOW, MISSING = "good", "slow", "missing"
@@ -138,9 +139,10 @@ def _output(words: Sequence[str]) -> str:
 
 def _memory() -> Iterator[Finding]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        machine_gb, gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, total_memory() / 1e9
         advice = "" if gb >= _LEAST_MEMORY_GB else "--num_workers 1 --batch_size 16 for a first try"
-        yield Finding("memory", f"{gb:.0f} GB", SLOW if advice else GOOD, advice)
+        limited = f", by a limit; the machine has {machine_gb:.0f} GB" if gb < machine_gb else ""
+        yield Finding("memory", f"{gb:.0f} GB{limited}", SLOW if advice else GOOD, advice)
     if Path("/dev/shm").is_dir():
         usage = shutil.disk_usage("/dev/shm")
         is_tiny = usage.free / 1e9 < _LEAST_SHM_GB

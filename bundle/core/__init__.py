@@ -19,12 +19,12 @@ from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small
 from .history import read_history
 from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
-from .memory import available_memory
+from .memory import available_memory, total_memory
 from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
-from .scarcity import ran_out
+from .scarcity import NoMemoryError, ran_out
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
@@ -39,6 +39,7 @@ __all__ = [
     "ENDING",
     "EarlierResults",
     "KIND_OF",
+    "NoMemoryError",
     "Progress",
     "ROOT",
     "Replacement",
@@ -77,6 +78,7 @@ __all__ = [
     "scratch_folder",
     "sole_run",
     "tells_no_names_apart",
+    "total_memory",
     "user_error",
     "write_bytes",
     "write_text",

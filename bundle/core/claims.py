@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .lock import _AS_IT_IS, _IN_USE, _NOT_OURS_TO_WRITE, _close, _held, fcntl
+from .lock import _AS_IT_IS, _IN_USE, _NOT_OURS_TO_WRITE, _close, _held, fcntl, writer_lock
 
 CLAIMS = ".in_use.lock"
 _DOOR, _USED, _FIRST = 0, 1, 16  # bytes: who comes or goes, who is in, the first name
 _NOW, _WAITS = (getattr(fcntl, name, None) for name in ("F_OFD_SETLK", "F_OFD_SETLKW"))  # Linux
+_NO_LOCKS = (errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.ENOLCK)
+_COMINGS = 1000  # how often the file may be gone just when it was opened
 _log = logging.getLogger(__name__)
 
 
@@ -28,7 +30,7 @@ class Claims:
 
     Names are locked as bytes of one hidden file, for as long as its handle is open: the system gives them back however
     the process ends, NFS knows them, and the last one to leave removes the file. Where a file system, or the system,
-    has no such locks, every claim is granted.
+    has no such locks, every claim is granted, and the file, which locks nothing, may stay.
 
     Args:
         folder: is there.
@@ -37,7 +39,8 @@ class Claims:
         kind: what all processes in the folder must have in common.
 
     Raises:
-        BundleError: another process is in the folder with another kind; both are named.
+        BundleError: another process is in the folder with another kind; both are named. Or the file is another user's
+            who keeps it to himself, or it cannot be locked for a reason other than that there are no locks.
     """
 
     def __init__(self, folder: Path, what: str, setting: str, kind: Mapping[str, Any] | None = None) -> None:
@@ -55,11 +58,23 @@ class Claims:
 
     def take(self, name: str, *, waits: bool = False) -> bool:
         """This process alone has the name from now on; False where another one has it."""
-        return self._lock(_FIRST + _place(name), fcntl.F_WRLCK, waits=waits)
+        place = _FIRST + _place(name)
+        try:
+            return self._lock(place, fcntl.F_WRLCK, waits=waits)
+        except OSError as error:
+            if error.errno == errno.ESTALE:  # the file is gone, and what was locked in it
+                self._drop()
+                self._enter()
+                return self._lock(place, fcntl.F_WRLCK, waits=waits)
+            if error.errno not in _NO_LOCKS:
+                raise self._failed(error) from error
+            _log.debug("%s could not be locked, and is taken as it is: %s", name, error.strerror)
+            return True
 
     def give_back(self, name: str) -> None:
         """Others may have it."""
-        self._lock(_FIRST + _place(name), fcntl.F_UNLCK)
+        with suppress(OSError):
+            self._lock(_FIRST + _place(name), fcntl.F_UNLCK)
 
     def refuse(self, meanwhile: str = "") -> BundleError:
         """What to raise where a name is taken."""
@@ -72,9 +87,9 @@ class Claims:
         """Give everything back."""
         if self._handle is None:
             return
-        self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
-        if self._lock(_USED, fcntl.F_WRLCK):  # nobody else is in, and nobody comes in before the handle is closed
-            with suppress(OSError):
+        with suppress(OSError):  # of a file that cannot be locked nobody knows who is in: it stays
+            self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
+            if self._lock(_USED, fcntl.F_WRLCK) and self._is_there():  # nobody else is in, or comes in before the end
                 self.path.unlink()
         self._drop()
 
@@ -84,13 +99,24 @@ class Claims:
             self._handle = None
 
     def _enter(self) -> None:
-        while self._open():
-            self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
-            if self._handle is None or self._is_there():
-                break
+        for _ in range(_COMINGS):
+            if not self._open():
+                return
+            try:
+                self._lock(_DOOR, fcntl.F_WRLCK, waits=True)
+                if self._is_there():
+                    return self._go_in()
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    _log.debug("the file system of %s has no locks: %s", self.path.parent, error.strerror)
+                    return self._drop()
+                if error.errno != errno.ESTALE:
+                    raise self._failed(error) from error
             self._drop()  # the last one has left meanwhile, and taken the file along
-        if self._handle is None:
-            return
+        raise self._failed(OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+
+    def _go_in(self) -> None:
+        assert self._handle is not None
         if self._lock(_USED, fcntl.F_WRLCK):
             said = {"holder": f"process {os.getpid()} on {socket.gethostname()}", "kind": self._kind}
             with suppress(OSError):  # a full disk: the locks hold without the text
@@ -117,19 +143,30 @@ class Claims:
                 )
 
     def _open(self) -> bool:
+        """False where this user may not write to the folder, whatever is tried there then fails by itself."""
         try:
             self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise BundleError(f"{self.path} is a link, which no lock of ours is: remove it.") from error
             if error.errno not in _NOT_OURS_TO_WRITE:
+                raise self._failed(error) from error
+            if error.errno != errno.EROFS and os.path.lexists(self.path):
                 raise BundleError(
-                    f"the {self._what} cannot be written to {self.path.parent} ({error.strerror}): make room, or "
-                    f"choose another {self._setting}."
+                    f"{self.path} is another user's and cannot be written to, which a lock needs: let its owner allow "
+                    f"it (chmod 666 {CLAIMS}), or choose another {self._setting}."
                 ) from error
             return False
         _held.add(self._handle)
+        with suppress(OSError):  # another user's, who has opened it to others
+            os.fchmod(self._handle, 0o666)
         return True
+
+    def _failed(self, error: OSError) -> BundleError:
+        return BundleError(
+            f"the {self._what} cannot be written to {self.path.parent} ({CLAIMS}: {error.strerror}): make room, or "
+            f"choose another {self._setting}."
+        )
 
     def _is_there(self) -> bool:
         assert self._handle is not None
@@ -138,7 +175,11 @@ class Claims:
         return False
 
     def _lock(self, place: int, kind: int, *, waits: bool = False) -> bool:
-        """False where another process has it. True as well where there are no locks."""
+        """False where another process has it. True as well where there are no locks.
+
+        Raises:
+            OSError: it cannot be locked.
+        """
         if self._handle is None or _NOW is None or _WAITS is None:
             return True
         asked = struct.pack("hhqqi", kind, os.SEEK_SET, place, 1, 0)  # struct flock
@@ -147,10 +188,7 @@ class Claims:
         except OSError as error:
             if error.errno in _IN_USE:
                 return False
-            _log.debug("the file system of %s has no locks: %s", self.path.parent, error.strerror)
-            self._drop()
-            with suppress(OSError):
-                self.path.unlink()
+            raise
         return True
 
 
@@ -159,15 +197,22 @@ def _place(name: str) -> int:
 
 
 @contextmanager
-def sole_run(folder: Path, what: str, setting: str) -> Iterator[None]:
+def sole_run(folder: Path, what: str, setting: str, rank: int = 0, world_size: int = 1) -> Iterator[None]:
     """Be the only run that writes a folder's results, which is there; nothing of the lock stays.
+
+    The ``world_size`` processes of one run share the folder. Where the system has no locks of bytes (macOS), one of a
+    whole file takes their place for a run of one process, and that file stays.
 
     Raises:
         BundleError: another process does, which is named.
     """
-    claims = Claims(folder, what, setting)
+    if _NOW is None and world_size == 1:
+        with writer_lock(folder, what, setting):
+            yield
+        return
+    claims = Claims(folder, what, setting, {"processes": world_size})
     try:
-        if not claims.take("run"):
+        if not claims.take("run" if world_size == 1 else f"process {rank}"):
             raise claims.refuse()
         yield
     finally:

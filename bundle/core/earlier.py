@@ -47,7 +47,7 @@ def keep_aside(path: Path) -> Path:
 
 class EarlierResults:
     """Before results are written: those of other settings go to ``output_dir/earlier/<date>/``; of the same ones, they
-    are replaced. Called as a report, with whatever was found.
+    are replaced. Called as a report, with whatever was found. Of the processes of torchrun the first one does it.
 
     What results were made with stands in ``output_dir/settings.json``; of results without a word nobody knows, so they
     are kept.
@@ -67,11 +67,14 @@ class EarlierResults:
         """Make room.
 
         Returns:
-            The folder in which earlier results are now; None where there were none to keep.
+            The folder in which earlier results are now; None where there were none to keep, or another process does
+            it.
 
         Raises:
             BundleError: they cannot be moved, or it cannot be noted what the new ones are made with.
         """
+        if os.environ.get("RANK", "0") != "0":
+            return None
         try:
             aside = self._step_aside()
             self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -88,13 +91,13 @@ class EarlierResults:
         there = {name: path for name in self.names if (path := self.output_dir / name).exists()}
         if not there or self._recorded().get(self.what) == self.settings:
             return None
-        when = max(map(_stamp, filter(Path.is_file, there.values())), default=_stamp(next(iter(there.values()))))
+        when = max(map(_stamp, filter(Path.is_file, there.values())), default="") or max(map(_stamp, there.values()))
         base = self.output_dir / _FOLDER / when
         folder = next(f for n in range(1, 1000) if not (f := base if n == 1 else Path(f"{base}_{n}")).exists())
-        folder.mkdir(parents=True, exist_ok=True)  # another process of this run may be as quick
+        folder.mkdir(parents=True, exist_ok=True)
         for name, path in there.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # or quicker
+            with contextlib.suppress(FileNotFoundError):  # somebody has removed it meanwhile
                 os.replace(path, folder / name)
         _log.info("results of other settings were in %s: they are kept in %s", self.output_dir, folder)
         return folder
@@ -108,4 +111,8 @@ class EarlierResults:
 
 
 def _stamp(path: Path) -> str:
-    return time.strftime("%Y-%m-%d_%H%M", time.localtime(path.stat().st_mtime))
+    """When it was written; now, where somebody has removed it meanwhile."""
+    written_s = time.time()
+    with contextlib.suppress(FileNotFoundError):
+        written_s = path.stat().st_mtime
+    return time.strftime("%Y-%m-%d_%H%M", time.localtime(written_s))

@@ -21,8 +21,13 @@ _MEMORY_WORDS = ("DefaultCPUAllocator", "could not create a primitive", "bad_all
 _ASKED = re.compile(r"(?:allocate|mmap)\s+(\d[\d.]*)\s?(bytes|[KMGTPE]i?B)?")
 
 
+class NoMemoryError(BundleError):
+    """Memory ran out, the machine's or the GPU's."""
+
+
 def ran_out(error: BaseException) -> BundleError | None:
     """What was asked for, what there is, and what to do, where an error says that something ran out; else None.
+    Of memory it is a :class:`NoMemoryError`.
 
     Errors of processes that read for this one arrive with their text alone.
     """
@@ -31,7 +36,7 @@ def ran_out(error: BaseException) -> BundleError | None:
     text, number = f"{type(error).__name__} {error}", getattr(error, "errno", None)
     if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:
         what = f"the memory of the GPU ran out{_asked(text)}{_on_gpu()}"
-        return _said(what, "lower --batch_size, or use a GPU with more")
+        return _said(what, "lower --batch_size, or use a GPU with more", NoMemoryError)
     if number == errno.EMFILE or "Too many open files" in text:
         return _said("too many files are open at once", "raise the limit (ulimit -n 65536), or lower --num_workers")
     if any(words in text for words in _SHARED_WORDS):
@@ -53,14 +58,15 @@ def ran_out(error: BaseException) -> BundleError | None:
         return _said(
             f"memory ran out{_asked(text)}{_in_memory()}",
             "lower --batch_size or --num_workers, or ask for more memory (Slurm: --mem)",
+            NoMemoryError,
         )
     if number in _FULL or any(words in text for words in _NO_ROOM_WORDS):
         return _said(f"no room to write{_where(error)}", "free some, or choose another folder")
     return None
 
 
-def _said(what: str, advice: str) -> BundleError:
-    return BundleError(f"{what}: {advice}. {KEPT}")
+def _said(what: str, advice: str, kind: type[BundleError] = BundleError) -> BundleError:
+    return kind(f"{what}: {advice}. {KEPT}")
 
 
 def _asked(text: str) -> str:

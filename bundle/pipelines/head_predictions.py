@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideOutcome, SlideTable
-from ..core import BundleError, EarlierResults, as_bool, check_folder, write_text
+from ..core import BundleError, EarlierResults, as_bool, check_folder, sole_run, write_text
 from ..heads import Head, load_head
 from ..networks import Encoder, weights_name
 from ..storage import SlideEmbeddings, read_embeddings, read_token_header
@@ -74,12 +74,32 @@ class HeadPredictions:
         elif classes is not None:
             raise BundleError("classes are asked for without a head: give --head as well.")
 
-    def check(self) -> None:
-        """Before the run: whether the head is one of these encoders. Tables and maps of the same head and folder are
-        removed, those of another step aside.
+    def around(self, evaluator: SlidePipeline) -> None:
+        """A run, and the predictions of what it has made: until they are written no other run predicts there.
+
+        Tables and maps of the same head and folder are removed before, those of another step aside.
 
         Raises:
-            BundleError: it is of another encoder, resolution or length, or nothing can be written.
+            BundleError: the head is of other encoders, nothing can be written, another run predicts into the folder,
+                or the run ends with one.
+        """
+        self.check()
+        if self.head is None or not self.weights.exists():
+            evaluator.run()
+            return
+        check_folder(self.output_dir, "predictions", "output_dir")
+        rank, world_size = evaluator.source.rank, evaluator.source.world_size
+        with sole_run(self.output_dir, "predictions", "output_dir", rank, world_size):
+            if rank == 0:  # nothing is written before it has embedded its slides, too
+                self._make_room()
+            evaluator.run()
+            self.run(evaluator.outcomes)
+
+    def check(self) -> None:
+        """Before the run: whether the head is one of these encoders; nothing is touched.
+
+        Raises:
+            BundleError: it is of another encoder, resolution or length.
         """
         if self.head is None or not self.weights.exists():  # without weights the run itself says what to do
             return
@@ -91,7 +111,8 @@ class HeadPredictions:
                 f"the head {self.head.path} cannot be applied: {why}. Give the encoders that it was trained with "
                 "(region_encoder_ckpt, patch_encoder_ckpt), or another --head."
             )
-        check_folder(self.output_dir, "predictions", "output_dir")
+
+    def _make_room(self) -> None:
         own = [*_TABLES, *(f"{_MAPS}/{path.name}" for path in (self.output_dir / _MAPS).glob("*.geojson"))]
         EarlierResults(self.output_dir, "predicting", own, self._settings())()
         for name in own:

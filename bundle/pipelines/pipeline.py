@@ -17,7 +17,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 
 from ..cohort import SlideOutcome, twin_key
-from ..core import BundleError, check_folder, ran_out, tells_no_names_apart
+from ..core import BundleError, NoMemoryError, check_folder, ran_out, tells_no_names_apart
 from ..parallel import own_device
 from ..storage import NoRoomError
 from .jobs import Piece, SlideJob
@@ -100,8 +100,8 @@ class SlidePipeline(Evaluator):
         _insist_on_own_files(self._jobs)
         self.sink.check(self)
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
+        self.sink.prepare(self)  # refuses where another run is at work, whose table it may be
         self._table_path(self.source.rank).unlink(missing_ok=True)
-        self.sink.prepare(self)
         given, started_s = self.network, time.monotonic()
         try:
             self.source.prepare(self.sink)
@@ -138,8 +138,11 @@ class SlidePipeline(Evaluator):
         try:
             engine.state.output = self.encode(image, *(batchdata[name] for name in self.source.others))
         except (RuntimeError, MemoryError) as error:
-            if ran_out(error) is None:
+            lack = ran_out(error)
+            if lack is None:
                 raise
+            if not isinstance(lack, NoMemoryError):  # a thread, a file: other batches would not help
+                raise lack from error
             raise BundleError(
                 f"a batch of {len(image)} {self.source.unit} does not fit into the memory of {engine.state.device}; "
                 "lower batch_size."

@@ -81,3 +81,30 @@ def test_a_folder_that_cannot_take_them_is_an_error(tmp_path):
     with pytest.raises(BundleError, match="earlier results in .* cannot be kept"):
         run(tmp_path, label="b")
     assert (tmp_path / "results.csv").read_text() == str({"label": "a"})
+
+
+def test_of_several_processes_the_first_one_makes_room(tmp_path, monkeypatch):
+    """The others left results in folders of their own, or failed where it had been quicker."""
+    written(tmp_path / "results.csv", "of nobody knows what")
+    monkeypatch.setenv("RANK", "1")
+    assert EarlierResults(tmp_path, "evaluating", ["results.csv"], {})() is None
+    assert texts(tmp_path) == {"results.csv": "of nobody knows what"}
+    monkeypatch.setenv("RANK", "0")
+    assert EarlierResults(tmp_path, "evaluating", ["results.csv"], {})() is not None
+
+
+def test_results_that_somebody_removes_meanwhile_need_no_keeping(tmp_path, monkeypatch):
+    """It ended with an error; the others are kept."""
+    for name in ("a.csv", "b.csv"):
+        written(tmp_path / name, name)
+    real = Path.exists
+
+    def exists_until_now(path):
+        found = real(path)
+        if path.name == "a.csv":
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "exists", exists_until_now)
+    aside = EarlierResults(tmp_path, "evaluating", ["a.csv", "b.csv"], {})()
+    assert aside is not None and texts(aside) == {"b.csv": "b.csv"}

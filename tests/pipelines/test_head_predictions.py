@@ -1,5 +1,7 @@
 """Whether a head fits is said before slides are read; what an earlier head said does not stay."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cohorts import write_cohort
@@ -61,11 +63,36 @@ def test_tables_of_another_head_do_not_stay(predictions, tmp_path):
     with pytest.raises(BundleError):
         predictions(mpp=1.0).check()
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 5
-    predictions().check()
+    predictions().around(Run())
     out, (aside,) = tmp_path / "out", (tmp_path / "out" / "earlier").iterdir()
     made = {"predictions.csv", "patients.csv", "head_maps/a.geojson"}
     assert {path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file()} == made
     (out / "predictions.csv").write_text("of this head")
-    predictions().check()
+    predictions().around(Run(rank=1, world_size=2))
+    assert (out / "predictions.csv").exists(), "the first process has removed them, and not its fellow"
+    predictions().around(Run())
     left = sorted(path.name for folder in (out, out / "head_maps") for path in folder.iterdir() if path.is_file())
     assert left == ["my notes.txt", "settings.json", "slides.csv"] and len(list((out / "earlier").iterdir())) == 1
+
+
+class Run:
+    """A run that makes nothing, but for what is done in it."""
+
+    def __init__(self, do=lambda: None, rank=0, world_size=1):
+        self.run, self.outcomes, self.source = do, [], SimpleNamespace(rank=rank, world_size=world_size)
+
+
+def test_what_another_command_is_writing_stays(predictions, tmp_path):
+    """A second one used to remove it, and be refused later."""
+    table = tmp_path / "out" / "predictions.csv"
+
+    def second():
+        table.write_text("of the first")
+        with pytest.raises(BundleError, match="the predictions .* is being written by process"):
+            predictions().around(Run(lambda: pytest.fail("it has begun")))
+        met.append(True)
+
+    met = []
+    predictions().around(Run(second))
+    assert met and table.read_text() == "of the first" and not (tmp_path / "out" / "earlier").exists()
+    assert not (tmp_path / "out" / ".in_use.lock").exists()

@@ -150,3 +150,26 @@ def test_a_slide_that_fails_after_it_was_planned_is_closed(folder, monkeypatch):
     with pytest.raises(AttributeError, match="grid"):
         source.open(source.jobs[0])
     assert closed == [1]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), r"a batch of \d numbers does not fit .* lower batch_size"),
+        (MemoryError(), r"a batch of \d numbers does not fit .* lower batch_size"),
+        (RuntimeError("can't start new thread"), "no further thread could be started"),
+        (RuntimeError("Too many open files"), "too many files are open at once"),
+        (RuntimeError("unable to write to file </torch_1>: No space left on device"), "/dev/shm, by which .* ran out"),
+        (RuntimeError("shapes differ"), "^shapes differ"),
+    ],
+)
+def test_what_ran_out_is_said_of_a_batch(folder, error, said):
+    """Smaller batches are advised where memory ran out, and were wherever anything had."""
+
+    class Lacking(nn.Module):
+        def forward(self, image):
+            raise error
+
+    pipeline = SlidePipeline("cpu", Numbers(folder), Lacking(), Sums(), folder / "out")
+    with pytest.raises((BundleError, RuntimeError), match=said):
+        pipeline.run()

@@ -1,10 +1,13 @@
 """Two runs in one folder: each file is made once, kinds do not mix, and who is refused learns by whom."""
 
+import errno
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from tiny_slides import PATCH, write_slide
 from torch import nn
 
 from bundle.cohort import TOKENIZED, find_slides
-from bundle.core import BundleError, Claims, sole_run
+from bundle.core import BundleError, Claims, claims, sole_run
 from bundle.pipelines import PatchStream, SlideChecker, SlidePipeline, TokenSink
 from bundle.storage import TokenFile
 
@@ -131,17 +134,89 @@ def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path):
         pass
 
 
-def test_where_there_are_no_locks_everybody_may(tmp_path, monkeypatch):
-    """Claims are granted then, and nothing stays behind; files still take their names whole."""
+def failing(monkeypatch, number, times=1000):
+    """The next locks end with this error; afterwards they work."""
+    left, real = [number] * times, claims.fcntl.fcntl
 
-    def none(*arguments):
-        raise OSError(37, "No locks available")
+    def lock(*arguments):
+        if left:
+            raise OSError(left.pop(), "what the system says")
+        return real(*arguments)
 
-    monkeypatch.setattr("bundle.core.claims.fcntl.fcntl", none)
+    monkeypatch.setattr("bundle.core.claims.fcntl.fcntl", lock)
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.ENOLCK])
+def test_where_there_are_no_locks_everybody_may(tmp_path, monkeypatch, number):
+    """Claims are granted then; files still take their names whole."""
+    failing(monkeypatch, number)
     one, other = (Claims(tmp_path, "tokens", "tokens_dir", {"mpp": mpp}) for mpp in (0.5, 1.0))
     assert one.take("a") and other.take("a")
     one.close(), other.close()
+    assert [path.name for path in tmp_path.iterdir()] == [".in_use.lock"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_a_lock_that_fails_once_leaves_those_of_others(tmp_path, monkeypatch, number):
+    """The file of whoever is in used to be removed: the next one made a new one, and met nobody."""
+    first = Claims(tmp_path, "tokens", "tokens_dir")
+    assert first.take("a")
+    failing(monkeypatch, number, times=1)
+    with pytest.raises(BundleError, match="what the system says") if number == errno.EIO else nullcontext():
+        Claims(tmp_path, "tokens", "tokens_dir").close()
+    failing(monkeypatch, errno.ENOLCK, times=1)
+    assert first.take("b")  # and it has kept what it had
+    third = Claims(tmp_path, "tokens", "tokens_dir")
+    assert not third.take("a")
+    first.close(), third.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_gone_is_opened_again(tmp_path, monkeypatch):
+    """So NFS says that somebody else has removed it; it was taken for a folder without locks."""
+    failing(monkeypatch, errno.ESTALE, times=1)
+    first = Claims(tmp_path, "tokens", "tokens_dir")
+    failing(monkeypatch, errno.ESTALE, times=1)
+    assert first.take("a")
+    gone, real = [True], os.fstat
+    monkeypatch.setattr(os, "fstat", lambda handle: stale() if gone and gone.pop() else real(handle))
+    second = Claims(tmp_path, "tokens", "tokens_dir")
+    assert not second.take("a")
+    second.close(), first.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def stale():
+    raise OSError(errno.ESTALE, "Stale file handle")
+
+
+def test_other_users_meet_in_one_file(tmp_path, monkeypatch):
+    """Whatever the umask; one that is closed to this user is an error, not a folder without locks."""
+    before = os.umask(0o077)
+    try:
+        claimed = Claims(tmp_path, "tokens", "tokens_dir")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / ".in_use.lock").stat().st_mode) == 0o666
+
+    def closed(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bundle.core.claims.os.open", closed)
+        with pytest.raises(BundleError, match=r"in_use.lock is another user's .* \(chmod 666 .in_use.lock\)"):
+            Claims(tmp_path, "tokens", "tokens_dir")
+    claimed.close()
+
+
+def test_a_system_without_locks_of_bytes_has_one_writer_all_the_same(tmp_path, monkeypatch):
+    """Such as macOS, where everybody was let in."""
+    monkeypatch.setattr("bundle.core.claims._NOW", None)
+    with sole_run(tmp_path, "maps", "output_dir"):
+        with pytest.raises(BundleError, match=ME), sole_run(tmp_path, "maps", "output_dir"):
+            pass
+    with sole_run(tmp_path, "maps", "output_dir"):
+        pass
 
 
 def test_results_have_one_writer(slides, tmp_path):
@@ -153,8 +228,8 @@ def test_results_have_one_writer(slides, tmp_path):
     other = Claims(tmp_path / "embeddings", "embeddings", "output_dir", {"processes": 1})
     assert other.take("process 1")
     inference(tmp_path / "given", tmp_path).run()
-    (tmp_path / "slides.csv").unlink()
+    before = (tmp_path / "slides.csv").read_bytes()
     assert other.take("process 0")
     with pytest.raises(BundleError, match=f"the embeddings .* by {ME}: wait"):
         inference(tmp_path / "given", tmp_path).run()
-    assert not (tmp_path / "slides.csv").exists()
+    assert (tmp_path / "slides.csv").read_bytes() == before, "it is the other run's"

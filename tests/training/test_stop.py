@@ -253,3 +253,18 @@ def test_the_second_time_it_stops(tokens, tmp_path):
     (tmp_path / "left_out.json").write_text("[")
     with pytest.raises(Exception, match="left_out.json is damaged .* Remove it to go on"):
         train(tokens, tmp_path, resume=True)
+
+
+def test_a_run_that_begins_anew_does_not_know_what_the_one_before_has_noted(tokens, tmp_path):
+    """Where only its checkpoints were removed: iterations were left out, and its weights written over, of which nobody
+    had said anything to this run."""
+    (tmp_path / "left_out.json").write_text('{"iterations": [[4, 5]]}')
+    train(tokens, tmp_path)
+    assert not (tmp_path / "left_out.json").exists()
+    first = (tmp_path / "model.pt").read_bytes()
+    for path in tmp_path.glob("*.pt"):
+        if path.name != "model.pt":
+            path.unlink()
+    train(tokens, tmp_path, lr=0.02)
+    (kept,) = tmp_path.glob("model.2*.pt")
+    assert kept.read_bytes() == first != (tmp_path / "model.pt").read_bytes()

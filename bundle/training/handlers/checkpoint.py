@@ -74,6 +74,7 @@ class ResumeHandler:
         if not has_run:
             if self.resume:
                 _log.info("nothing to resume in %s: starting from the beginning", self.run_state.output_dir)
+            self.run_state.begin()
             return
         if not self.resume:
             raise BundleError(

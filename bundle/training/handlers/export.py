@@ -12,10 +12,10 @@ from torch import nn
 
 from ...core import BundleError, check_folder, dated, keep_aside, save_atomically, write_text
 from ...networks import sha256_of, write_pretraining
+from .run_state import EXPORTED
 from .turn import Turn
 
 _log = logging.getLogger(__name__)
-_NOTE = "exported.json"  # which weights a run has written
 
 
 class ExportHandler:
@@ -49,7 +49,7 @@ class ExportHandler:
         self.path = None if path is None else Path(path)
         self.envelope = envelope
         self.slides, self.about = slides, about
-        self.note = None if output_dir is None else Path(output_dir) / _NOTE
+        self.note = None if output_dir is None else Path(output_dir) / EXPORTED
 
     def attach(self, engine: Engine) -> None:
         if self.path is not None and idist.get_rank() == 0:

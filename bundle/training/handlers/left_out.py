@@ -10,7 +10,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine
 
 from ...core import BundleError, as_whole, write_text
-from .run_state import RunState
+from .run_state import LEFT_OUT, RunState
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class LeftOut:
 
     def __init__(self, run_state: RunState, retries: int = 1) -> None:
         self.run_state, self.retries = run_state, as_whole(retries, "nan_retries")
-        self.path = run_state.output_dir / "left_out.json"
+        self.path = run_state.output_dir / LEFT_OUT
 
     def apply(self, engine: Engine) -> None:
         """Hand them to the sampler of a run that is resumed.

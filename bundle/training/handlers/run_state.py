@@ -15,6 +15,8 @@ from ...networks import read_weights
 from ...parallel import on_first_rank
 from .midway import midway_state, restore_midway
 
+LEFT_OUT = "left_out.json"  # iterations that a resumed run does without
+EXPORTED = "exported.json"  # which weights a run has written
 _LATER = {"which_patches"}  # that runs of before did not write down; whatever it was then, they go on
 
 
@@ -65,6 +67,24 @@ class RunState:
     def unlock(self) -> None:
         """Let others write to the folder."""
         self._held.close()
+
+    def begin(self) -> None:
+        """Remove what a run of before has noted for its own going on, which this one is not.
+
+        Raises:
+            BundleError: it cannot be removed; on every rank.
+        """
+        on_first_rank(self._forget)
+
+    def _forget(self) -> None:
+        for path in (self.output_dir / LEFT_OUT, self.output_dir / EXPORTED):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise BundleError(
+                    f"{path} is of a run of before and cannot be removed ({error.strerror}): remove it, or choose "
+                    "another --output_dir."
+                ) from error
 
     def check_ranks(self) -> None:
         """Make sure that all processes have the same identity: a rank that could not read a file has other regions.
