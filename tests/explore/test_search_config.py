@@ -1,6 +1,8 @@
 """The configs of search and atlas, and the command, as a user starts them."""
 
 import csv
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,49 @@ def test_users_mistakes_are_their_own(cohort, tmp_path):
     with pytest.raises(Exception) as raised:
         run("atlas.yaml", "charting", dataset_dir=tmp_path / "nothing", output_dir=tmp_path)
     assert isinstance(raised.value, BundleError) or isinstance(raised.value.__cause__, BundleError)
+
+
+def command(*words):
+    """What scripts/search says, with the real program replaced by one that prints its arguments."""
+    return subprocess.run(["bash", str(ROOT / "scripts" / "search"), *map(str, words)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_the_command_explains_itself(words):
+    """Called alone or for help it says how to call it."""
+    said = command(*words)
+    assert said.returncode == 0 and "scripts/search query INDEX SLIDE" in said.stdout
+
+
+@pytest.mark.parametrize("words", [["find", "a", "b"], ["index"], ["query", "index"], ["query", "index", "--by"]])
+def test_wrong_calls_explain_the_right_one(words):
+    """An unknown action or a missing argument: exit status 2 and the usage on stderr."""
+    said = command(*words)
+    assert said.returncode == 2 and "scripts/search index" in said.stderr
+
+
+def test_the_command_hands_on_what_it_is_given(tmp_path):
+    """Index and query become ids of the config, -k its long name, paths stay relative to the caller's folder."""
+    root = tmp_path / "copy"
+    (root / "scripts").mkdir(parents=True)
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / "scripts" / "search").write_text((ROOT / "scripts" / "search").read_text())
+    (root / "scripts" / "setup").write_text("")
+    python = root / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\n')
+    os.chmod(python, 0o755)
+    script = ["bash", str(root / "scripts" / "search")]
+    call = [*script, "query", "idx", "a slide.h5", "-k", "3", "--where", "site=A|B"]
+    said = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=True).stdout.splitlines()
+    assert said[:5] == [str(tmp_path), "-m", "monai.bundle", "run", "querying"]
+    options = dict(zip(said[5::2], said[6::2], strict=True))
+    assert options == {
+        "--config_file": str(root / "configs" / "search.yaml"),
+        "--bundle_root": str(root),
+        "--index_dir": "idx",
+        "--query": "a slide.h5",
+        "--k_neighbors": "3",
+        "--where": "site=A|B",
+    }
+    said = subprocess.run([*script, "index", "e", "i"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[4] == "indexing" and said[-4:] == ["--dataset_dir", "e", "--index_dir", "i"]
