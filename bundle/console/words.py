@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError, SettingError
-from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, read_word
+from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, TEXTS, read_word
 from ..core.places import CONFIGS
 from ..core.settings import as_bool
 from .commands import Command
@@ -150,6 +150,8 @@ def _checked(name: str, word: str, command: Command, mixins: Sequence[Path]) -> 
         raise BundleError(f"slpd {command.name} has no --{top}; {hint}")
     if name == top and name in KIND_OF:
         read_word(name, word)
+        if KIND_OF[name] == TEXTS and word not in NOT_GIVEN and not set(word) & set("[](),"):
+            return str([word])  # a list of one
     return word
 
 

@@ -64,6 +64,8 @@ def test_words_become_ids():
     read = read_words(COMMANDS["train"], ["tokens", "--max-epochs=3", "--resume", "--label", "None", "--lr", "-1e-3"])
     assert read.values == {"dataset_dir": "tokens", "max_epochs": "3", "resume": "true", "label": "None", "lr": "-1e-3"}
     assert read_words(COMMANDS["train"], ["--resume", "tokens"]).values == {"resume": "true", "dataset_dir": "tokens"}
+    formats = [read_words(COMMANDS["maps"], ["--formats", word]).values["formats"] for word in ("png", "png,tiff")]
+    assert formats == ["['png']", "png,tiff"], "one word is a list of one"
     assert read_words(COMMANDS["train"], ["-h"]).wants_help and read_words(COMMANDS["train"], ["--dry_run"]).dry_run
 
 
