@@ -137,7 +137,7 @@ class SlideTable:
             BundleError: the table has no such column, none of these slides a value in it, or two ways of writing one
                 number are there that may be two values (1 and 01).
         """
-        self._check_column(column, "label")
+        self.check_column(column, "label")
         written = [row.values.get(column, "") for row in self._rows(slide_ids)]
         words = Counter(word for word in written if word and is_missing(word) and word not in classes)
         if words:
@@ -175,8 +175,8 @@ class SlideTable:
             BundleError: no such column, a time that is no positive number, an event that is none of the words; no slide
                 has both, or none an event.
         """
-        self._check_column(time, "time")
-        self._check_column(event, "event")
+        self.check_column(time, "time")
+        self.check_column(event, "event")
         rows = [row.values for row in self._rows(slide_ids)]
         found = [self._outcome(s, r.get(time, ""), r.get(event, "")) for s, r in zip(slide_ids, rows, strict=True)]
         outcomes = np.array(found, dtype=np.float64).reshape(len(rows), 2)
@@ -206,7 +206,16 @@ class SlideTable:
             )
         return (months, _EVENT[event.lower()]) if all(is_known) else (math.nan, math.nan)
 
-    def _check_column(self, column: str, option: str) -> None:
+    def check_column(self, column: str, option: str) -> None:
+        """Insist on a column.
+
+        Args:
+            column: its name.
+            option: asks for it, for the message.
+
+        Raises:
+            BundleError: there is no such column, or no table.
+        """
         if self.path is None:
             raise BundleError(f"the column {column!r} is asked for, but no slide table is given: pass --slide_table.")
         if column not in self.columns:

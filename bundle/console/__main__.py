@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 
 from ..core.errors import BundleError
-from . import helping
-from .commands import COMMANDS, SUMMARIES, Command
-from .words import check_inputs, read_words, with_places
+from ..core.naming import did_you_mean
+from . import helping, running
+from .commands import COMMANDS, SUMMARIES
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -27,27 +26,14 @@ def main(words: Sequence[str] | None = None) -> int:
             print(helping.overview())
             return 0
         if name in COMMANDS:
-            return _run(COMMANDS[name], rest)
+            return running.run(COMMANDS[name], rest)
         if name in SUMMARIES:
             return _others(name, rest)
-        near = difflib.get_close_matches(name, helping.names(), n=2)
-        hint = f"did you mean slpd {' or slpd '.join(near)}?" if near else "slpd --help lists what there is."
+        hint = did_you_mean(name, SUMMARIES, "slpd --help lists what there is.", start="slpd ", most=2)
         raise BundleError(f"slpd has no command {name!r}; {hint}")
     except BundleError as error:
         print(f"slpd: {error}", file=sys.stderr)
         return 2
-
-
-def _run(command: Command, typed: Sequence[str]) -> int:
-    read = read_words(command, typed)
-    if read.wants_help:
-        print(helping.help_of(command))
-        return 0
-    values = with_places(command, read)
-    check_inputs(command, read, values)
-    from .running import run  # what is behind it imports torch
-
-    return run(command, read, values, typed)
 
 
 def _others(name: str, typed: Sequence[str]) -> int:

@@ -5,35 +5,27 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError
-from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN
+from ..core.kinds import NOT_GIVEN
 from ..core.places import ROOT
 from ..core.settings import as_bool
 from . import stepping
 from .commands import COMMANDS
 from .config_ids import ids_of
 from .scores import score_lines
+from .stepping import Step
 from .talking import duration
-from .words import check_inputs, read_words, split_options
+from .words import CONFIG_FLAGS, check_inputs, read_words, split_options
 
 _FLAGS = {"quick", "dry_run", "verbose", "help"}
 # Ids that say the same in each step that has them.
-_SHARED = {
-    *("slide_table", "exclude", "mpp", "default_mpp", "max_enlarge", "patch_size", "region_patches", "min_tissue"),
-    *("min_tissue_patches", "keep_fat", "encode_background", "wsi_reader", "device", "amp", "seed", "verify", "label"),
-    *(
-        "patch_encoder",
-        "patch_mean",
-        "patch_std",
-        "patch_input_px",
-        "encoders_file",
-        "patch_encoder_ckpt",
-        "tokens_dir",
-    ),
-}
+_SHARED = frozenset(
+    "slide_table exclude mpp default_mpp max_enlarge patch_size region_patches min_tissue min_tissue_patches keep_fat "
+    "encode_background wsi_reader device amp seed verify label patch_encoder patch_mean patch_std patch_input_px "
+    "encoders_file patch_encoder_ckpt tokens_dir".split()
+)
 _QUICK_PLACE = {"mpp": "2.0", "patch_size": "64"}  # where the small patch encoder of stage one looks
 _RUN_HELP = """slpd run SLIDES|TOKENS|FEATURES [--slide_table CSV --label COLUMN] [--id VALUE ...]
 
@@ -63,18 +55,9 @@ From nothing to a trained region encoder, its score and an atlas of 48 synthetic
 minutes on two cores. All of it lies in FOLDER (demo). A second call goes on where the first one stopped."""
 
 
-@dataclass
-class Step:
-    """One subcommand of a chain: its name, what is said of it, and its words."""
-
-    command: str
-    title: str
-    words: list[str] = field(default_factory=list)
-
-
 def run(name: str, typed: Sequence[str]) -> int:
     """``slpd run`` or ``slpd demo``."""
-    options, plain = split_options(typed, _FLAGS | {known for known, kind in KIND_OF.items() if kind == FLAG})
+    options, plain = split_options(typed, _FLAGS | CONFIG_FLAGS)
     if "help" in options:
         print(_RUN_HELP if name == "run" else _DEMO_HELP)
         return 0
@@ -91,17 +74,17 @@ def run(name: str, typed: Sequence[str]) -> int:
         if len(plain) != 1:
             raise BundleError("slpd run takes one word without a name, the folder of slides, tokens or features.")
         work_dir = Path(options.pop("work_dir", "."))
-        steps, label = run_steps(plain[0], work_dir, options), options.get("label", "label")
+        steps, label = slide_steps(plain[0], work_dir, options), options.get("label", "label")
     if is_dry:
         print("\n".join(f"slpd {step.command} {shlex.join(step.words)}" for step in steps))
         return 0
-    status = stepping.run_steps([(s.command, s.title, s.words) for s in steps], is_verbose)
+    status = stepping.run_steps(steps, is_verbose)
     if status == 0:
         print("\n".join(_summary(name, work_dir, label, time.monotonic() - started)))
     return status
 
 
-def run_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[Step]:
+def slide_steps(source: str, work_dir: Path, options: Mapping[str, str]) -> list[Step]:
     """The steps from slides, tokens or features to an atlas, each with its words.
 
     Args:
@@ -149,11 +132,9 @@ def _check_table(ids: Mapping[str, str]) -> None:
         return  # a table that is not there is told by the step that reads it
     from ..cohort import SlideTable
 
-    columns = SlideTable.read(ids["slide_table"]).columns
+    table = SlideTable.read(ids["slide_table"])
     for name, column in asked.items():
-        if column not in columns:
-            found = ", ".join(columns)
-            raise BundleError(f"{ids['slide_table']} has no column {column!r}; give --{name} one of these: {found}.")
+        table.check_column(column, name)
 
 
 def _to_tokens(source: str, work_dir: Path, ids: dict[str, str], is_quick: bool) -> list[Step]:

@@ -68,8 +68,7 @@ class ConfigId:
 @cache
 def ids_of(path: Path) -> dict[str, ConfigId]:
     """The ids that stand above a config's first component, in their order."""
-    text = path.read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
+    text, values = _read(path)
     found: dict[str, ConfigId] = {}
     group = ""
     for line in _top(text):
@@ -84,16 +83,22 @@ def ids_of(path: Path) -> dict[str, ConfigId]:
     return found
 
 
-@cache
 def top_ids(path: Path) -> frozenset[str]:
     """Everything that stands at the top of a config."""
-    return frozenset(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return frozenset(_read(path)[1])
+
+
+@cache
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """A config's text, and what it holds, once: it is most of what an error takes."""
+    text = path.read_text(encoding="utf-8")
+    return text, yaml.safe_load(text)
 
 
 def purpose(path: Path) -> str:
     """The first sentences of a config's head: what it does, what it needs."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _read(path)[0].splitlines():
         if not line.startswith("# ") or line.startswith("#   "):
             break
         lines.append(line[2:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -20,7 +19,6 @@ def draw(folder: str) -> int:
         folder: for slides and ``slide_table.csv``, which is written last.
     """
     if (Path(folder) / "slide_table.csv").is_file():
-        logging.getLogger(__name__).info("the slides are there")
         return 0
     words = ["--task", "neighbors", "--n_slides", "48", "--mpp", "4", "--regions", "8", "--seed", "0"]
     end_when_told()

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ..core.kinds import FLAG, KIND_OF, MAY_BE_OPEN, NAMED_TEXTS, NUMBER, NUMBERS, TEXT, TEXTS, WORD
-from .commands import COMMANDS, ORDER, SUMMARIES, Command
+from .commands import ORDER, SUMMARIES, Command
 from .config_ids import ConfigId, ids_of, purpose
 
 _TYPES = {
@@ -33,7 +33,7 @@ def overview() -> str:
     """What ``slpd`` says of itself."""
     lines = ["slpd: slide-level representations of whole-slide images, by SLPD (MICCAI 2023)", ""]
     for title, names in ORDER:
-        lines += [title, *(f"  slpd {name:<10} {SUMMARIES[name]}" for name in names if name in SUMMARIES), ""]
+        lines += [title, *(f"  slpd {name:<10} {SUMMARIES[name]}" for name in names), ""]
     return "\n".join([*lines, "slpd COMMAND --help has options, defaults, examples; README.md the way through."])
 
 
@@ -71,8 +71,3 @@ def _entry(option: str, what: str, default: str, width: int) -> Iterator[str]:
 
 def _indented(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
-
-
-def names() -> list[str]:
-    """All subcommands."""
-    return [*COMMANDS, *(name for name in SUMMARIES if name not in COMMANDS)]

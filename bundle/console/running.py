@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import BundleError
+from ..core.ranks import own_rank
+from ..core.searching import files_below
 from .commands import SUMMARIES, Command
+from .helping import help_of
 from .starting import equal_command, made_places, monai_words, run_here, run_shared
 from .talking import duration, quiet_run
-from .words import Words
+from .words import Words, check_inputs, read_words, with_places
 
 _SLIDES = {"check", "encoder", "tokenize"}
+_CHECKED_TOO = (".h5",)  # token files and embeddings
 _MOST_SHOWN = 20
 
 
-def run(command: Command, read: Words, values: Mapping[str, str], typed: Sequence[str], is_step: bool = False) -> int:
-    """Run a subcommand whose words are in order.
+def run(command: Command, typed: Sequence[str], is_step: bool = False) -> int:
+    """Run a subcommand, or say what ``--help`` or ``--dry_run`` ask for.
 
     Args:
         command: the subcommand.
-        read: its words; ``--dry_run`` only says what would be done.
-        values: ids with the words that they get.
-        typed: the words as they were typed.
-        is_step: of a chain, which says itself where things are.
+        typed: the words behind it.
+        is_step: of a chain, which says itself what is run and where things are.
+
+    Raises:
+        BundleError: something is wrong with the words, or what is to be read is not there.
     """
+    read = read_words(command, typed)
+    if read.wants_help:
+        print(help_of(command))
+        return 0
+    values = with_places(command, read)
+    check_inputs(command, read, values)
     words = monai_words(command, read, values)
     if read.dry_run:
         print("\n".join(_planned(command, read, values, words)))
         return 0
     if read.processes > 1 and "RANK" not in os.environ:
         run_shared(command.name, typed, read.processes)
-    if is_step or os.environ.get("RANK", "0") != "0":
+    if is_step or own_rank():
         _run_at(words, read.verbose)
         return 0
-    started = time.monotonic()
-    print("\n".join(_first_words(command, values)), flush=True)
+    started, slides = time.monotonic(), _how_many(command, values)
+    print("\n".join(_first_words(command, values, slides)), flush=True)
     _run_at(words, read.verbose)
-    print("\n".join(_last_words(command, values, time.monotonic() - started)), flush=True)
+    following = command.next if command.name != "check" else _after_check(command, values) if slides else ()
+    print("\n".join(_last_words(command, values, time.monotonic() - started, following)), flush=True)
     return 0
 
 
@@ -48,11 +61,11 @@ def _run_at(words: Sequence[str], is_verbose: bool) -> None:
         run_here(words if is_verbose else [*words, "--logging_file=False"])
 
 
-def _first_words(command: Command, values: Mapping[str, str]) -> list[str]:
+def _first_words(command: Command, values: Mapping[str, str], slides: str) -> list[str]:
     source = values.get(command.first) or values.get("dataset_dir", "")
     return [
         f"slpd {command.name}: {SUMMARIES[command.name]}",
-        f"  from  {source}{_how_many(command, values)}",
+        f"  from  {source}{slides}",
         f"  to    {', '.join(map(str, made_places(command, values)))}",
     ]
 
@@ -62,11 +75,16 @@ def _how_many(command: Command, values: Mapping[str, str]) -> str:
         return ""
     from ..slides import find_slides
 
-    n_slides = len(find_slides(values["dataset_dir"]))
+    try:
+        n_slides = len(find_slides(values["dataset_dir"]))
+    except BundleError:
+        if command.name == "check" and files_below(values["dataset_dir"], _CHECKED_TOO, is_quiet=True):
+            return ""
+        raise
     return f" ({n_slides} slide{'s' * (n_slides != 1)})"
 
 
-def _last_words(command: Command, values: Mapping[str, str], seconds: float) -> list[str]:
+def _last_words(command: Command, values: Mapping[str, str], seconds: float, following: Sequence[str]) -> list[str]:
     lines = [f"done in {duration(seconds)}"]
     lines += [f"  {place}" for place in made_places(command, values) if place.exists()]
     shown = {
@@ -76,27 +94,19 @@ def _last_words(command: Command, values: Mapping[str, str], seconds: float) -> 
     }
     if label := values.get("label"):
         shown["diagnosis"] = label
-    for number, step in enumerate(_sensible(command, values)):
+    for number, step in enumerate(following):
         line = " ".join(str(shown.get(word, word)) for word in step.split())
         lines.append(f"{'next' if number == 0 else '    '}  {line}")
     return lines
 
 
-def _sensible(command: Command, values: Mapping[str, str]) -> tuple[str, ...]:
-    """What to run next; nothing where a check has found a problem with every slide."""
-    if command.name != "check":
-        return command.next
-    from ..slides import find_slides
-
-    file = Path(values["output_dir"], "quarantine.txt")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    n_bad = sum(not line.startswith("#") for line in lines)
-    if not n_bad:
+def _after_check(command: Command, values: Mapping[str, str]) -> tuple[str, ...]:
+    """What to run after slides were looked at; nothing where each of them has a problem."""
+    with Path(values["output_dir"], "checks.csv").open(newline="", encoding="utf-8") as file:
+        problems = [bool(row["problem"]) for row in csv.DictReader(file)]
+    if not any(problems):
         return ("slpd tokenize SLIDES",)
-    try:
-        return command.next if n_bad < len(find_slides(values["dataset_dir"])) else ()
-    except BundleError:  # a folder of tokens or embeddings
-        return ()
+    return () if all(problems) else command.next
 
 
 def _planned(command: Command, read: Words, values: Mapping[str, str], words: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ def _is_shared_training(command: Command, read: Words) -> bool:
 def equal_command(words: Sequence[str], processes: int = 1) -> str:
     """The same as a line of a shell."""
     start = f"torchrun --standalone --nproc_per_node={processes}" if processes > 1 else "python"
-    return f"PYTHONPATH={shlex.quote(str(ROOT))} {start} -m monai.bundle " + " ".join(shlex.quote(w) for w in words)
+    return f"PYTHONPATH={shlex.quote(str(ROOT))} {start} -m monai.bundle {shlex.join(words)}"
 
 
 def run_here(words: Sequence[str]) -> None:

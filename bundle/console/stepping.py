@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -17,17 +18,24 @@ from .commands import COMMANDS
 from .drawing import draw
 from .running import run
 from .talking import duration
-from .words import check_inputs, read_words, with_places
 
 _PRELOADED = ["monai.bundle"]  # most of what a short step does is to import it
-Steps = Sequence[tuple[str, str, Sequence[str]]]  # subcommand, title, words
 
 
-def run_steps(steps: Steps, is_verbose: bool) -> int:
+@dataclass
+class Step:
+    """One subcommand of a chain: its name (or ``draw``), what is said of it, and its words."""
+
+    command: str
+    title: str
+    words: list[str] = field(default_factory=list)
+
+
+def run_steps(steps: Sequence[Step], is_verbose: bool) -> int:
     """Run steps until one fails.
 
     Args:
-        steps: subcommand, what is said of it, its words.
+        steps: in their order.
         is_verbose: whether each says all that it has to say.
 
     Returns:
@@ -35,27 +43,27 @@ def run_steps(steps: Steps, is_verbose: bool) -> int:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    for number, (command, title, words) in enumerate(steps, 1):
-        print(f"[{number}/{len(steps)}] {title}", flush=True)
+    for number, step in enumerate(steps, 1):
+        print(f"[{number}/{len(steps)}] {step.title}", flush=True)
         started = time.monotonic()
-        process = context.Process(target=_step, args=(command, list(words), is_verbose), name=f"slpd {command}")
+        process = context.Process(target=_in_process, args=(step, is_verbose), name=f"slpd {step.command}")
         with _handing_on(process) as arrived:
             process.start()
             arrived()
             process.join()
         status = process.exitcode or 0
         if status:
-            told = f"slpd: step {number}, {command}, ended with status {abs(status)}"
+            told = f"slpd: step {number}, {step.command}, ended with status {abs(status)}"
             print(f"{told}; the same command, mended, goes on from here.", file=sys.stderr)
             return 128 - status if status < 0 else status
         print(f"      {duration(time.monotonic() - started)}", flush=True)
     return 0
 
 
-def _step(command: str, words: list[str], is_verbose: bool) -> None:
+def _in_process(step: Step, is_verbose: bool) -> None:
     """A step in its own process; ends it with the step's status."""
     try:
-        status = _run(command, words, is_verbose)
+        status = _run(step, is_verbose)
     except SystemExit as told:
         status = told.code if isinstance(told.code, int) else int(told.code is not None)
     except BundleError as error:  # before the run has begun
@@ -70,14 +78,10 @@ def _step(command: str, words: list[str], is_verbose: bool) -> None:
         sys.exit(status)
 
 
-def _run(name: str, words: list[str], is_verbose: bool) -> int:
-    if name == "draw":
-        return draw(words[0])
-    command = COMMANDS[name]
-    read = read_words(command, [*words, f"--verbose={str(is_verbose).lower()}"])
-    values = with_places(command, read)
-    check_inputs(command, read, values)
-    return run(command, read, values, words, is_step=True)
+def _run(step: Step, is_verbose: bool) -> int:
+    if step.command == "draw":
+        return draw(step.words[0])
+    return run(COMMANDS[step.command], [*step.words, f"--verbose={str(is_verbose).lower()}"], is_step=True)
 
 
 @contextmanager

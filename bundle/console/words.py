@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError, SettingError
 from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, TEXTS, read_word
+from ..core.naming import did_you_mean
 from ..core.places import CONFIGS
 from ..core.settings import as_bool
 from .commands import Command
 from .config_ids import ids_of, top_ids
 
+CONFIG_FLAGS = frozenset(name for name, kind in KIND_OF.items() if kind == FLAG)
 _OWN_FLAGS = {"dry_run", "verbose", "help"}
 _OWN_VALUES = {"work_dir", "with", "processes"}
 _MADE_BY_SLPD = {"config_file", "run_id", "bundle_root", "logging_file"}
@@ -68,7 +69,7 @@ def read_words(command: Command, words: Sequence[str]) -> Words:
         BundleError: an id is unknown (with the nearest ones), has no value, or a value is none of its kind.
     """
     read = Words()
-    options, plain = split_options(words, flags=_OWN_FLAGS | {n for n, kind in KIND_OF.items() if kind == FLAG})
+    options, plain = split_options(words, flags=_OWN_FLAGS | CONFIG_FLAGS)
     for name, word in options.items():
         if name in _OWN_FLAGS:
             setattr(read, {"help": "wants_help"}.get(name, name), as_bool(word))
@@ -118,12 +119,9 @@ def split_options(words: Sequence[str], flags: Iterable[str]) -> tuple[dict[str,
             elif not joined and name in flags:
                 value = "true"
             elif not joined:
-                near = difflib.get_close_matches(name, flags, n=1) if name not in KIND_OF else []
-                if near:
-                    raise BundleError(f"there is no --{name}; did you mean --{near[0]}?")
-                raise BundleError(
-                    f"--{name} has no value; write --{name} VALUE, or --{name}=VALUE where it begins with --."
-                )
+                without = f"--{name} has no value; write --{name} VALUE, or --{name}=VALUE where it begins with --."
+                flag = "" if name in KIND_OF else did_you_mean(name, flags, "", start="--", most=1)
+                raise BundleError(f"there is no --{name}; {flag}" if flag else without)
             options[name] = value
     return options, plain
 
@@ -145,8 +143,7 @@ def _checked(name: str, word: str, command: Command, mixins: Sequence[Path]) -> 
     known = set().union(top_ids(command.path), *map(top_ids, mixins))
     if top in _MADE_BY_SLPD or top not in known:
         ids = [*ids_of(command.path), *_OWN_FLAGS, *_OWN_VALUES]
-        near = [f"--{match}" for match in difflib.get_close_matches(top, ids, n=3)]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"slpd {command.name} --help lists what there is."
+        hint = did_you_mean(top, ids, f"slpd {command.name} --help lists what there is.", start="--")
         raise BundleError(f"slpd {command.name} has no --{top}; {hint}")
     if name == top and name in KIND_OF:
         read_word(name, word)

@@ -20,9 +20,11 @@ from .history import read_history
 from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
 from .memory import available_memory, total_memory
+from .naming import did_you_mean
 from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
+from .ranks import own_rank
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .scarcity import NoMemoryError, ran_out
 from .searching import files_below, readable, tells_no_names_apart
@@ -54,6 +56,7 @@ __all__ = [
     "check_folder",
     "contract_difference",
     "dated",
+    "did_you_mean",
     "encoder_key",
     "files_below",
     "heed",
@@ -63,6 +66,7 @@ __all__ = [
     "is_not_given",
     "keep_aside",
     "link_atomically",
+    "own_rank",
     "parsed_json",
     "plain_value",
     "put_value",

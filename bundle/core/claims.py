@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import socket
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
-from .lock import _AS_IT_IS, _IN_USE, _NOT_OURS_TO_WRITE, _close, _held, fcntl, writer_lock
+from .lock import _IN_USE, _NOT_OURS_TO_WRITE, _close, _held, fcntl, open_for_all, taken, this_process, writer_lock
 
 CLAIMS = ".in_use.lock"
 _DOOR, _USED, _FIRST = 0, 1, 16  # bytes: who comes or goes, who is in, the first name
@@ -78,10 +77,7 @@ class Claims:
 
     def refuse(self, meanwhile: str = "") -> BundleError:
         """What to raise where a name is taken."""
-        return BundleError(
-            f"the {self._what} {self.path.parent} is being written by {self._holder or 'another process'}: wait until "
-            f"it is done, or choose another {self._setting}. {meanwhile}".rstrip()
-        )
+        return taken(self._what, self.path.parent, self._holder or "another process", self._setting, meanwhile)
 
     def close(self) -> None:
         """Give everything back."""
@@ -118,7 +114,7 @@ class Claims:
     def _go_in(self) -> None:
         assert self._handle is not None
         if self._lock(_USED, fcntl.F_WRLCK):
-            said = {"holder": f"process {os.getpid()} on {socket.gethostname()}", "kind": self._kind}
+            said = {"holder": this_process(), "kind": self._kind}
             with suppress(OSError):  # a full disk: the locks hold without the text
                 os.truncate(self._handle, 0)
                 os.pwrite(self._handle, json.dumps(said).encode(), 0)
@@ -145,10 +141,8 @@ class Claims:
     def _open(self) -> bool:
         """False where this user may not write to the folder, whatever is tried there then fails by itself."""
         try:
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
+            self._handle = open_for_all(self.path)
         except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise BundleError(f"{self.path} is a link, which no lock of ours is: remove it.") from error
             if error.errno not in _NOT_OURS_TO_WRITE:
                 raise self._failed(error) from error
             if error.errno != errno.EROFS and os.path.lexists(self.path):
@@ -158,8 +152,6 @@ class Claims:
                 ) from error
             return False
         _held.add(self._handle)
-        with suppress(OSError):  # another user's, who has opened it to others
-            os.fchmod(self._handle, 0o666)
         return True
 
     def _failed(self, error: OSError) -> BundleError:

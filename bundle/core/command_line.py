@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import logging
 import pydoc
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .as_typed import Values, is_bundle_command
 from .errors import BundleError, SettingError
 from .kinds import KIND_OF, MAY_BE_OPEN, NOT_GIVEN, WORD
+from .naming import did_you_mean
 from .scarcity import ran_out
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
@@ -133,8 +133,7 @@ def _check_number(name: str, value: str, default: Any) -> None:
 
 
 def _hint(name: str, known: set[str], path: str = "") -> str:
-    near = [f"--{path}{match}" for match in difflib.get_close_matches(name, known, n=3)]
-    return f"did you mean {' or '.join(near)}?" if near else f"known ids: {', '.join(sorted(known))}."
+    return did_you_mean(name, known, f"known ids: {', '.join(sorted(known))}.", start=f"--{path}")
 
 
 def user_error(error: BaseException | None) -> BundleError | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from .atomic import link_atomically, write_text
 from .errors import BundleError
+from .foreign import read_json_file
+from .ranks import own_rank
 
 _log = logging.getLogger(__name__)
 _RECORD = "settings.json"
@@ -73,7 +75,7 @@ class EarlierResults:
         Raises:
             BundleError: they cannot be moved, or it cannot be noted what the new ones are made with.
         """
-        if os.environ.get("RANK", "0") != "0":
+        if own_rank():
             return None
         try:
             aside = self._step_aside()
@@ -104,7 +106,7 @@ class EarlierResults:
 
     def _recorded(self) -> dict[str, Any]:
         try:
-            found = json.loads((self.output_dir / _RECORD).read_text(encoding="utf-8"))
+            found = read_json_file(self.output_dir / _RECORD)
         except (OSError, ValueError):  # none, or damaged: nobody knows
             return {}
         return found if isinstance(found, dict) else {}

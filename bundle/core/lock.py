@@ -70,13 +70,8 @@ def _open(folder: Path, what: str, setting: str) -> int | None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
-        with suppress(OSError):  # another user's, who may have closed it to others
-            os.fchmod(handle, 0o666)
-        return handle
+        return open_for_all(folder / LOCK)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise BundleError(f"{folder / LOCK} is a link, which no lock of ours is: remove it.") from error
         if error.errno not in _NOT_OURS_TO_WRITE:
             raise BundleError(
                 f"the {what} cannot be written to {folder} ({error.strerror}): make room, or choose another {setting}."
@@ -84,6 +79,24 @@ def _open(folder: Path, what: str, setting: str) -> int | None:
     with suppress(OSError):
         return os.open(folder / LOCK, os.O_RDONLY | _AS_IT_IS)
     return None
+
+
+def open_for_all(path: Path) -> int:
+    """A handle of a lock's file, which is made where it is missing, for all users to lock.
+
+    Raises:
+        OSError: it cannot be opened for writing.
+        BundleError: it is a link, and leads nobody knows where.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | _AS_IT_IS, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BundleError(f"{path} is a link, which no lock of ours is: remove it.") from error
+        raise
+    with suppress(OSError):  # another user's, who may have closed it to others
+        os.fchmod(handle, 0o666)
+    return handle
 
 
 def _close(handle: int) -> None:
@@ -117,7 +130,7 @@ def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) ->
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _IN_USE:
-            raise _taken(what, folder, _holder(handle), setting, meanwhile) from error
+            raise taken(what, folder, _holder(handle), setting, meanwhile) from error
         if error.errno == errno.EBADF:
             raise BundleError(
                 f"{folder / LOCK} is another user's and cannot be written to, which a lock needs on this file system: "
@@ -127,7 +140,7 @@ def _lock(handle: int, folder: Path, what: str, setting: str, meanwhile: str) ->
         return False
     with suppress(OSError):  # opened to read only, or a full disk: the lock holds without the text
         os.truncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(handle, f"{this_process()}\n".encode())
     return True
 
 
@@ -139,7 +152,7 @@ def _marker(folder: Path, what: str, setting: str, meanwhile: str, waits: bool) 
         marker.acquire()
     except Timeout as error:
         meanwhile = f"If that does not run any more, remove {folder / MARKER}. {meanwhile}"
-        raise _taken(what, folder, _owner(folder / MARKER), setting, meanwhile) from error
+        raise taken(what, folder, _owner(folder / MARKER), setting, meanwhile) from error
     try:
         yield
     finally:
@@ -154,7 +167,13 @@ def _owner(marker: Path) -> str:
     return "another process"
 
 
-def _taken(what: str, folder: Path, holder: str, setting: str, meanwhile: str) -> BundleError:
+def this_process() -> str:
+    """By number and host."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def taken(what: str, folder: Path, holder: str, setting: str, meanwhile: str) -> BundleError:
+    """What to raise where another process writes."""
     return BundleError(
         f"the {what} {folder} is being written by {holder}: wait until it is done, or choose another {setting}. "
         f"{meanwhile}".rstrip()

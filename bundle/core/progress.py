@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
+
+from .ranks import own_rank
 
 LINE_EVERY_S = 25.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}s, {rate_fmt}, {elapsed} gone, {remaining} left"
@@ -24,8 +25,7 @@ class Progress(tqdm):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         file = options.get("file") or sys.stderr
-        is_other = os.environ.get("RANK", "0") != "0"  # of several processes one tells
-        options["disable"] = bool(options.get("disable")) or is_other
+        options["disable"] = bool(options.get("disable")) or own_rank() > 0  # of several processes one tells
         if not options["disable"] and not _is_terminal(file):
             options |= {"file": _Lines(file), "mininterval": 1.0, "leave": False}
             options.setdefault("bar_format", _LINE)

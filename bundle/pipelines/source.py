@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from ..cohort import SlideRef, SlideTable
-from ..core import as_whole, heed
+from ..core import as_whole, heed, own_rank
 from .jobs import SlideJob
 
 _SLIDES_OPENED_AHEAD = 2
@@ -72,7 +72,7 @@ class Source:
         self.batch_size = as_whole(batch_size, "batch_size", 1)
         self.num_workers = max(1, as_whole(num_workers, "num_workers"))
         self.n_ahead = self.num_workers + 2
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.rank = own_rank()
         self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
         self.jobs = [
             SlideJob(

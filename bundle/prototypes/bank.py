@@ -173,9 +173,7 @@ class PrototypeBank:
             self.n_neighbors,
             match=self.matching,
             share=share,
-            progress=partial(
-                Progress, desc="matching slides", delay=_PROGRESS_AFTER, leave=False, disable=share[0] > 0 or None
-            ),
+            progress=partial(Progress, desc="matching slides", delay=_PROGRESS_AFTER, leave=False),
         )
         self.neighbors = merged_neighbors(Neighbors(*(idist.all_gather(each[None].contiguous()) for each in found)))
         self._is_matched, self._tables = True, None

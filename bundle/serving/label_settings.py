@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core import BundleError, is_not_given
+from ..core import BundleError, did_you_mean, is_not_given
 from ..networks import STANDARD_READING, StatedReading, sha256_of, weights_file
 
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt", "head"}
@@ -63,8 +62,7 @@ class LabelSettings:
         conf = {name: value for name, value in conf.items() if not is_not_given(name, str(value))}
         for name in conf:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=2)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}."
+                hint = did_you_mean(name, known, f"known: {', '.join(sorted(known))}.", most=2)
                 raise BundleError(f"--conf {name} is no setting of this app; {hint}")
             if name in _READING and str(conf[name]).lstrip().startswith(_EVALUATED):
                 raise BundleError(

@@ -84,9 +84,8 @@ class DeviceCache:
         return self._tokens.index_select(0, numbers)
 
     def _fill(self) -> None:
-        is_quiet = True if os.environ.get("RANK", "0") != "0" else None  # None: shown on a terminal only
         n = len(self._tokens)
-        with Progress(total=n, desc=f"tokens to {self._tokens.device}", unit="region", disable=is_quiet) as bar:
+        with Progress(total=n, desc=f"tokens to {self._tokens.device}", unit="region") as bar:
             for start in range(0, n, _FILL_STEP):
                 regions = np.arange(start, min(start + _FILL_STEP, n))
                 part = self._make_batch(len(regions))

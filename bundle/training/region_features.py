@@ -68,9 +68,8 @@ class RegionFeatures:
             worker_init_fn=outlive_signals,
         )
         features = []
-        quiet = len(loader) < 50 or idist.get_rank() != 0
         with eval_mode(self.encoder):
-            for batch in Progress(loader, desc="teacher features", unit="batch", leave=False, disable=quiet):
+            for batch in Progress(loader, desc="teacher features", unit="batch", leave=False, disable=len(loader) < 50):
                 tokens, mask = self._crop(batch)
                 with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
                     features.append(self.encoder.project(tokens.float(), mask).float())

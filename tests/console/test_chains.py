@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from bundle.console import chains, stepping
-from bundle.console.chains import demo_steps, run_steps
+from bundle.console.chains import demo_steps, slide_steps
 from bundle.console.commands import COMMANDS
 from bundle.console.scores import score_lines
 from bundle.console.starting import monai_words
@@ -32,7 +32,7 @@ def _by_name(steps):
 def test_slides_with_an_encoder_go_all_the_way(slides, tmp_path):
     """Tokens, training, evaluation, embeddings, atlas: each gets the ids that it has, and the same folder of work."""
     ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "mpp": "1", "train.batch_size": "8"}
-    steps = run_steps(str(slides), tmp_path, ids | {"patch_encoder_ckpt": str(tmp_path / "encoder.pt")})
+    steps = slide_steps(str(slides), tmp_path, ids | {"patch_encoder_ckpt": str(tmp_path / "encoder.pt")})
     words = _by_name(steps)
     assert list(words) == ["tokenize", "train", "evaluate", "infer", "atlas"]
     assert "--mpp=1" in words["tokenize"] and "--mpp=1" in words["infer"] and "--mpp=1" not in words["train"]
@@ -44,13 +44,13 @@ def test_slides_with_an_encoder_go_all_the_way(slides, tmp_path):
 
 def test_tokens_are_not_made_twice_and_nothing_is_evaluated_without_a_label(tmp_path):
     """A folder without slides holds tokens or features, which training takes as they are."""
-    words = _by_name(run_steps(str(tmp_path), tmp_path, {}))
+    words = _by_name(slide_steps(str(tmp_path), tmp_path, {}))
     assert list(words) == ["train", "infer", "atlas"] and words["train"][0] == str(tmp_path)
 
 
 def test_quick_trains_a_small_patch_encoder_first(slides, tmp_path):
     """Stage one, tokenizing and inferring read at the same coarse scale."""
-    words = _by_name(run_steps(str(slides), tmp_path, {"quick": "true"}))
+    words = _by_name(slide_steps(str(slides), tmp_path, {"quick": "true"}))
     assert list(words) == ["encoder", "tokenize", "train", "infer", "atlas"]
     assert all(
         "--mpp=2.0" in words[name] and "--patch_size=64" in words[name] for name in ("encoder", "tokenize", "infer")
@@ -68,26 +68,29 @@ def test_quick_trains_a_small_patch_encoder_first(slides, tmp_path):
         ({"quick": "true", "maps.seed": "8"}, "no step maps"),
         ({"quick": "true", "slide_table": "missing.csv"}, "missing.csv"),
         ({"quick": "true", "train.max_epochs": "many"}, "max_epochs"),
-        ({"quick": "true", "slide_table": "TABLE", "label": "diagnosis"}, "give --label one of these: slide, kind"),
+        (
+            {"quick": "true", "slide_table": "TABLE", "label": "diagnosis"},
+            r"no column 'diagnosis' \(found: slide, kind\); give --label one of these",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_the_first_step(slides, tmp_path, ids, said):
     """Each with what to do."""
     ids = {name: word.replace("TABLE", str(tmp_path / "table.csv")) for name, word in ids.items()}
     with pytest.raises(BundleError, match=said):
-        run_steps(str(slides), tmp_path, ids)
+        slide_steps(str(slides), tmp_path, ids)
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(BundleError, match="slpd run SLIDES"):
-        run_steps(str(tmp_path / "none"), tmp_path, {})
+        slide_steps(str(tmp_path / "none"), tmp_path, {})
 
 
 def test_what_is_typed_takes_the_place_of_what_a_chain_presets(slides, tmp_path):
     """Each preset; a flag of a step may stand alone; its own config comes with --train.with."""
     typed = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "quick": "yes", "n_folds": "3"}
     typed |= {"untrained": "false", "train.resume": "false", "tokenize.batch_size": "8", "train.with": "paper_nsclc"}
-    words = _by_name(run_steps(str(slides), tmp_path, typed))
+    words = _by_name(slide_steps(str(slides), tmp_path, typed))
     assert [word for word in words["evaluate"] if "n_folds" in word] == ["--n_folds=3"]
     assert "--untrained=false" in words["evaluate"] and "--untrained=true" not in words["evaluate"]
     assert "--resume=false" in words["train"] and "--resume=true" not in words["train"]
@@ -98,7 +101,7 @@ def test_what_is_typed_takes_the_place_of_what_a_chain_presets(slides, tmp_path)
 def test_each_step_is_a_command_that_monai_takes(slides, tmp_path):
     """What a chain presets goes through the same check as what is typed: n_folds auto once failed after an hour."""
     ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "quick": "true"}
-    for step in [*run_steps(str(slides), tmp_path, ids), *demo_steps(tmp_path / "demo")]:
+    for step in [*slide_steps(str(slides), tmp_path, ids), *demo_steps(tmp_path / "demo")]:
         if step.command == "draw":
             continue
         command = COMMANDS[step.command]
@@ -111,17 +114,17 @@ def test_a_finished_patch_encoder_is_not_looked_at_again(slides, tmp_path):
     for name in ("eval/patch_encoder/exported.json", "models/patch_encoder.pt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert "encoder" not in _by_name(run_steps(str(slides), tmp_path, {"quick": "true"}))
+    assert "encoder" not in _by_name(slide_steps(str(slides), tmp_path, {"quick": "true"}))
 
 
 def test_weights_that_are_named_are_those_that_later_steps_read(slides, tmp_path):
     """A patch encoder that is there is not trained again; a model under another name is the one that is evaluated."""
     ids = {"slide_table": str(tmp_path / "table.csv"), "label": "kind", "train.model_path": "mine.pt"}
     ids |= {"patch_encoder_ckpt": str(tmp_path / "encoder.pt")}
-    words = _by_name(run_steps(str(slides), tmp_path, ids | {"quick": "true"}))
+    words = _by_name(slide_steps(str(slides), tmp_path, ids | {"quick": "true"}))
     assert list(words) == ["tokenize", "train", "evaluate", "infer", "atlas"]
     assert "--encoders={'SLPD': 'mine.pt'}" in words["evaluate"] and "--region_encoder_ckpt=mine.pt" in words["infer"]
-    words = _by_name(run_steps(str(slides), tmp_path, {"quick": "true", "encoder.model_path": "own.pt"}))
+    words = _by_name(slide_steps(str(slides), tmp_path, {"quick": "true", "encoder.model_path": "own.pt"}))
     assert "--patch_encoder_ckpt=own.pt" in words["tokenize"] and "--patch_encoder_ckpt=own.pt" in words["infer"]
 
 
@@ -163,8 +166,8 @@ def test_steps_run_until_one_fails(tmp_path, monkeypatch, capfd):
     slides = tmp_path / "slides"
     slides.mkdir()
     (slides / "slide_table.csv").write_text("slide,label\n")
-    draw = ("draw", "slides", [str(slides)])
-    status = stepping.run_steps([draw, ("check", "a look", [str(tmp_path / "none")]), draw], False)
+    draw = stepping.Step("draw", "slides", [str(slides)])
+    status = stepping.run_steps([draw, stepping.Step("check", "a look", [str(tmp_path / "none")]), draw], False)
     out, err = capfd.readouterr()
     assert status == 2 and "[1/3] slides" in out and "[2/3] a look" in out and "[3/3]" not in out
     assert f"slpd: there is no {tmp_path / 'none'}" in err and "step 2, check, ended with status 2" in err

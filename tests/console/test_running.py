@@ -25,12 +25,38 @@ def test_slides_are_counted_before_monai_starts(runs, tmp_path, capsys):
     slides.mkdir()
     (slides / "a.svs").touch()
     (tmp_path / "eval" / "check").mkdir(parents=True)
+    (tmp_path / "eval" / "check" / "checks.csv").write_text("slide,problem\na,torn\nb,\n")
     assert main(["check", str(slides), "--work_dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("slpd check: ") and lines[1] == f"  from  {slides} (1 slide)"
     assert lines[2] == f"  to    {tmp_path / 'eval' / 'check'}" and lines[3].startswith("done in ")
     assert lines[4].strip() == str(tmp_path / "eval" / "check") and lines[5].startswith("next  slpd tokenize")
     assert runs[0][:2] == ["run", "checking"] and f"--dataset_dir={slides}" in runs[0]
+
+
+@pytest.mark.parametrize(
+    ("problems", "following"), [(["", "torn"], "--exclude"), (["", ""], "slpd tokenize"), (["torn", "torn"], None)]
+)
+def test_what_follows_a_check_is_what_it_has_found(runs, tmp_path, capsys, problems, following):
+    """Slides with a problem are left out; nothing is advised where that would be all."""
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    (folder / "a.svs").touch()
+    (tmp_path / "eval" / "check").mkdir(parents=True)
+    rows = "".join(f"{number},{problem}\n" for number, problem in enumerate(problems))
+    (tmp_path / "eval" / "check" / "checks.csv").write_text(f"slide,problem\n{rows}")
+    assert main(["check", str(folder), "--work_dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert ("--exclude" in out) == (following == "--exclude")
+    assert "next" not in out if following is None else following in out.splitlines()[-1]
+
+
+def test_token_files_are_checked_as_well(runs, tmp_path, capsys):
+    """They are no slides: nothing is counted, and they are not to be tokenized."""
+    (tmp_path / "a.h5").touch()
+    assert main(["check", str(tmp_path), "--work_dir", str(tmp_path)]) == 0 and len(runs) == 1
+    out = capsys.readouterr().out
+    assert f"  from  {tmp_path}\n" in out and "next" not in out
 
 
 def test_a_dry_run_runs_nothing_and_says_what_is_there(runs, tmp_path, capsys):

@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cohort import SlideTable
-from ...core import BundleError, Progress, SettingError, SlideError, as_bool, as_number, as_whole, check_folder
+from ...core import (
+    BundleError,
+    Progress,
+    SettingError,
+    SlideError,
+    as_bool,
+    as_number,
+    as_whole,
+    check_folder,
+    own_rank,
+)
 from ...slides import find_slides
 from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
@@ -101,7 +111,7 @@ class FeatureImporter:
         if dtype not in ("float16", "float32"):
             raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
         self.dtype, self.overwrite = dtype, as_bool(overwrite)
-        self.rank = int(os.environ.get("RANK", "0")) if rank is None else rank
+        self.rank = own_rank() if rank is None else rank
         self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
         self.encoder, self.known = str(encoder or ""), KnownEncoders(encoders_file)

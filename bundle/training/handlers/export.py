@@ -10,7 +10,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ...core import BundleError, check_folder, dated, keep_aside, save_atomically, write_text
+from ...core import BundleError, check_folder, dated, keep_aside, read_json_file, save_atomically, write_text
 from ...networks import sha256_of, write_pretraining
 from .run_state import EXPORTED
 from .turn import Turn
@@ -85,7 +85,7 @@ class ExportHandler:
         if not self.path.is_file():
             return False
         try:
-            own = {} if self.note is None else json.loads(self.note.read_text(encoding="utf-8"))
+            own = {} if self.note is None else read_json_file(self.note)
             return bool(own["sha256"] != sha256_of(self.path))
         except (OSError, ValueError, KeyError, TypeError):  # no note of this run
             return True

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-from ...core import BundleError, as_whole, write_text
+from ...core import BundleError, as_whole, read_json_file, write_text
 from .run_state import LEFT_OUT, RunState
 
 _log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ class LeftOut:
         if not self.path.exists():
             return []
         try:
-            found: Any = json.loads(self.path.read_text(encoding="utf-8"))["iterations"]
+            found = read_json_file(self.path)["iterations"]
             return [(int(first), int(last)) for first, last in found]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BundleError(
