@@ -85,8 +85,8 @@ def test_a_run_leaves_what_was_promised(unbroken):
     assert any(name.startswith("events.out.tfevents") for name in names)
     header = (unbroken / "history.csv").read_text().splitlines()[0]
     for column in (
-        "knn_accuracy",
-        "mean_token_knn_accuracy",
+        "loo_knn_accuracy",
+        "mean_token_loo_knn_accuracy",
         "dead_share",
         "neighbor_agreement",
         "kl",

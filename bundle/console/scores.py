@@ -29,13 +29,19 @@ def score_lines(folder: Path, label: str) -> list[str]:
     kept.sort(key=lambda row: -_number(row["value"]))
     if not kept:
         return []
-    lines = [f"{metric} of {label}, by patient [95 % interval]"]
+    lines = [f"{metric} of {label}, by patient{_folds(kept)} [95 % interval]"]
     for row in kept[:_MOST]:
         name = f"{_NAMES.get(row['encoder'], row['encoder'])}, {row['protocol']} on {row['features']}"
         lines.append(
             f"  {name:<54} {_number(row['value']):.2f}  [{_number(row['low']):.2f}, {_number(row['high']):.2f}]"
         )
     return lines
+
+
+def _folds(rows: list[dict[str, str]]) -> str:
+    """How often patients were tested, which tells these figures from the kNN that training looks at meanwhile."""
+    folds = {row["n"] for row in rows if row["interval"] == "nadeau-bengio"}
+    return f", mean of {folds.pop()} folds" if len(folds) == 1 else ""
 
 
 def _number(word: str) -> float:

@@ -201,8 +201,8 @@ def test_intervals_are_those_of_the_paired_t_test(tmp_path):
 
 def test_the_learning_table_has_mean_and_spread():
     """Baselines from epoch 0, results from the last epoch."""
-    start = {"knn_accuracy": 0.5, "knn_auc": 0.5, "mean_token_knn_accuracy": 0.6, "mean_token_knn_auc": 0.7}
-    runs = {"SLPD": [[start, {"knn_accuracy": a, "knn_auc": a}] for a in (0.8, 0.9)]}
+    start = {"loo_knn_accuracy": 0.5, "loo_knn_auc": 0.5, "mean_token_loo_knn_accuracy": 0.6, "mean_token_loo_knn_auc": 0.7}
+    runs = {"SLPD": [[start, {"loo_knn_accuracy": a, "loo_knn_auc": a}] for a in (0.8, 0.9)]}
     table = learning_table(runs)
     assert "| mean patch token, centered | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
     assert "| untrained region encoder | 0.500 ± 0.000 | 0.500 ± 0.000 |" in table
@@ -213,7 +213,7 @@ def test_demo_runs_are_paired_over_seeds():
     """A row an embedding, a column a seed; differences of the same seed, with the t interval of their mean."""
 
     def history(mean_token, untrained, trained):
-        return [{"knn_auc": untrained, "mean_token_knn_auc": mean_token}, {"knn_auc": trained}]
+        return [{"loo_knn_auc": untrained, "mean_token_loo_knn_auc": mean_token}, {"loo_knn_auc": trained}]
 
     runs = {
         "DINO alone": {1: history(0.5, 0.4, 0.7), 2: history(0.6, 0.5, 0.9)},

@@ -186,12 +186,12 @@ def test_the_demo_lives_in_its_folder(tmp_path):
 def test_scores_of_an_evaluation(tmp_path):
     """A line a method, best first; of a task that has no AUC its own metric; nothing where there is no table."""
     assert score_lines(tmp_path, "kind") == []
-    head = "encoder,features,protocol,train_fraction,metric,value,low,high\n"
-    rows = ["tokens,mean_token,knn,1,auc,0.5,0.3,0.7", "SLPD,region_embedding,knn,1,auc,0.9,,"]
-    rows += ["SLPD,region_embedding,knn,0.25,auc,0.95,0.9,1", "SLPD,region_embedding,knn,1,accuracy,1,1,1"]
+    head, folds = "encoder,features,protocol,train_fraction,metric,value,low,high,interval,n\n", "nadeau-bengio,5"
+    rows = [f"tokens,mean_token,knn,1,auc,0.5,0.3,0.7,{folds}", f"SLPD,region_embedding,knn,1,auc,0.9,,,{folds}"]
+    rows += [f"SLPD,region_embedding,knn,{part},{folds}" for part in ("0.25,auc,0.95,0.9,1", "1,accuracy,1,1,1")]
     (tmp_path / "results.csv").write_text(head + "\n".join(rows))
     lines = score_lines(tmp_path, "kind")
-    assert lines[0].startswith("auc of kind") and len(lines) == 3
+    assert lines[0] == "auc of kind, by patient, mean of 5 folds [95 % interval]" and len(lines) == 3
     assert "SLPD" in lines[1] and "0.90  [nan, nan]" in lines[1] and "mean patch token" in lines[2]
-    (tmp_path / "results.csv").write_text(head + "SLPD,regions,cox,1,c_index,0.6,0.5,0.7\n")
-    assert score_lines(tmp_path, "survival")[0].startswith("c_index of survival")
+    (tmp_path / "results.csv").write_text(head + "SLPD,regions,cox,1,c_index,0.6,0.5,0.7,bootstrap,2000\n")
+    assert score_lines(tmp_path, "survival")[0] == "c_index of survival, by patient [95 % interval]"

@@ -67,7 +67,7 @@ def test_nothing_is_drawn_before_the_first_clustering(tmp_path):
 
 def test_a_run_is_plotted(tmp_path):
     """Also when columns appear only later, as those of prototypes do."""
-    rows = [{"epoch": 0, "knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
+    rows = [{"epoch": 0, "loo_knn_accuracy": 0.5}, {"epoch": 1, "self": 3.0}, {"epoch": 2, "self": 2.0, "intra": 1.0}]
     plot_training(rows, tmp_path / "training.png")
     assert np.asarray(Image.open(tmp_path / "training.png")).std() > 5
 

@@ -308,7 +308,7 @@ def test_an_epoch_has_only_the_metrics_of_its_own_validation():
     evaluator.state.best_metric, evaluator.state.best_metric_epoch = -1, -1
 
     def run(epoch=1):
-        evaluator.state.metrics = {"knn_accuracy": next(values)}
+        evaluator.state.metrics = {"loo_knn_accuracy": next(values)}
         evaluator.state.epoch = epoch
 
     evaluator.run = run
@@ -320,7 +320,7 @@ def test_an_epoch_has_only_the_metrics_of_its_own_validation():
     engine.add_event_handler(Events.STARTED, lambda e: records.append(e.state.record))
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: records.append(e.state.record))
     engine.run([0], max_epochs=3)
-    assert [record.get("knn_accuracy") for record in records] == [0.25, None, 0.5, None]
+    assert [record.get("loo_knn_accuracy") for record in records] == [0.25, None, 0.5, None]
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -18,7 +18,7 @@ from .turn import Turn
 
 _log = logging.getLogger(__name__)
 _MOVE = "The resumed run would write over it. Move it away, then run again."
-_SPOKEN = ("loss", "self", "intra", "inter", "masked", "teacher_entropy", "kl", "dead_share", "knn_accuracy")
+_SPOKEN = ("loss", "self", "intra", "inter", "masked", "teacher_entropy", "kl", "dead_share", "loo_knn_accuracy")
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss [nats]", ("self", "intra", "inter", "masked")),
     (
@@ -27,7 +27,7 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("teacher spread (0 = collapsed)", ("teacher_spread",)),
     ("prototypes: stay / dead [share]", ("agreement", "neighbor_agreement", "dead_share")),
-    ("kNN over slides", ("knn_accuracy", "mean_token_knn_accuracy", "knn_auc")),
+    ("kNN, leaving one patient out", ("loo_knn_accuracy", "mean_token_loo_knn_accuracy", "loo_knn_auc")),
     ("length of the centers", ("center_norm", "prototype_center_norm", "masked_center_norm")),
 )
 

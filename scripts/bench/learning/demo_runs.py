@@ -20,7 +20,7 @@ from bundle.storage import TokenDataset
 
 from ..report import table
 
-_METRICS = {"kNN accuracy": "knn_accuracy", "kNN AUC": "knn_auc"}
+_METRICS = {"kNN accuracy": "loo_knn_accuracy", "kNN AUC": "loo_knn_auc"}
 _COLOR, _TOKEN, _CENTERED = "mean color", "mean patch token", "mean patch token, centered"
 _UNTRAINED = "untrained region encoder"
 _LEAST_COLOR = 20  # tissue is where the largest and the smallest channel differ by as many gray levels
@@ -122,9 +122,9 @@ def aucs_of(
     found.update({_CENTERED: {}, _UNTRAINED: {}})
     for kind, histories in runs.items():
         for seed, history in histories.items():
-            found[_CENTERED][seed] = history[0]["mean_token_knn_auc"]
-            found[_UNTRAINED][seed] = history[0]["knn_auc"]
-            found.setdefault(kind, {})[seed] = history[-1]["knn_auc"]
+            found[_CENTERED][seed] = history[0]["mean_token_loo_knn_auc"]
+            found[_UNTRAINED][seed] = history[0]["loo_knn_auc"]
+            found.setdefault(kind, {})[seed] = history[-1]["loo_knn_auc"]
     return found
 
 

@@ -1,0 +1,176 @@
+"""``python -m scripts.bench.checks``: the share of a run's time that is spent in what looks for faults.
+
+Two trees that are timed in turn differ by the noise of the machine, which is several percent; what the checks
+themselves take is known to a tenth of one. Every function of the modules below is timed where it is called, once where
+one calls another. Some of them did their work before there were checks (weights have to be read), so that the share is
+an upper bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+import logging
+import pkgutil
+import shutil
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from monai.bundle import run
+from torch import nn
+
+import bundle
+from bundle.core import quietly
+from bundle.demo.demo_slides import make_demo_slides
+from bundle.networks import Encoder, ProjectionHead, RegionViT
+
+from . import report
+from .integrity import write_tokens
+
+_MODULES = {
+    "checksums, NaN in tokens": ("storage.checksums",),
+    "NaN in training, stops, plans": tuple(
+        f"training.handlers.{name}" for name in ("divergence", "midway", "stop", "left_out", "plan")
+    )
+    + ("core.signals", "core.stopping", "prototypes.outlook"),
+    "locks, files kept whole": (
+        *("core.claims", "core.lock", "core.atomic", "core.earlier", "pipelines.token_claims"),
+    ),
+    "memory and disk": ("core.scarcity", "core.memory"),
+    "values as typed, TIFF chains": ("core.as_typed", "core.kinds", "slides.tiff_chain"),
+    "YAML and weights, reading included": (
+        *("core.foreign", "networks.weights_reading", "networks.token_kind", "networks.stated_reading"),
+    ),
+}
+_NETWORK: dict[str, Any] = {"embed_dim": 64, "depth": 2, "n_heads": 4, "out_dim": 2048, "hidden_dim": 256}
+_NETWORK |= {"bottleneck_dim": 64, "n_local": 4, "batch_size": 32, "max_epochs": 2, "prototype_warmup_epochs": 1}
+_TRIES = 5
+
+
+class Stopwatch:
+    """Seconds of the main thread, by the kind of check; what a check calls is its own."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._is_inside = False
+
+    def timed(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, whose time is counted as ``kind``'s."""
+
+        @functools.wraps(function)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            if self._is_inside:
+                return function(*args, **kwargs)
+            self._is_inside, started = True, time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._is_inside = False
+                self.seconds[kind] += time.thread_time() - started
+
+        return measured
+
+    def watch(self) -> None:
+        """Time all functions and methods of the checks' modules, wherever they have been imported to."""
+        for found in pkgutil.walk_packages(bundle.__path__, "bundle."):
+            if ".serving" not in found.name and not found.name.endswith(("__main__", "softmax_kernel", "installed")):
+                importlib.import_module(found.name)
+        replaced = {}
+        for kind, names in _MODULES.items():
+            for module in (importlib.import_module(f"bundle.{name}") for name in names):
+                for _, value in inspect.getmembers(module, inspect.isfunction):
+                    if _is_own(value, module.__name__):
+                        replaced[value] = self.timed(kind, value)
+                for _, owner in inspect.getmembers(module, inspect.isclass):
+                    for name, method in list(vars(owner).items()):
+                        if owner.__module__ == module.__name__ and _is_own(method, module.__name__):
+                            setattr(owner, name, self.timed(kind, method))
+        for module in [module for name, module in sys.modules.items() if name.startswith("bundle.")]:
+            for name, value in list(vars(module).items()):
+                if inspect.isfunction(value) and value in replaced:
+                    setattr(module, name, replaced[value])
+
+
+def _is_own(value: Any, module: str) -> bool:
+    """A plain function of the module: generators and decorated ones would be timed when made, not when run."""
+    is_plain = inspect.isfunction(value) and not hasattr(value, "__wrapped__")
+    return is_plain and value.__module__ == module and not inspect.isgeneratorfunction(value)
+
+
+def make_inputs(folder: Path) -> None:
+    """Small slides, a patch encoder of two layers, tokens of the paper's size, and weights of its region encoder."""
+    make_demo_slides(folder / "slides", n_slides=8, mpp=4.0, regions=8, seed=3, n_workers=1)
+    encoder = nn.Sequential(nn.Conv2d(3, 64, 4, 4), nn.GELU(), nn.Conv2d(64, 64, 8), nn.Flatten())
+    torch.jit.trace(encoder.eval(), torch.zeros(2, 3, 32, 32)).save(str(folder / "patch_encoder.ts"))
+    (folder / "tokens").mkdir()
+    write_tokens(folder / "tokens", 4, 32)
+    torch.save(Encoder(RegionViT(), ProjectionHead(192)).state_dict(), folder / "model.pt")
+
+
+def commands(folder: Path) -> dict[str, Callable[[], Any]]:
+    """What is measured, by name."""
+    out, tokens = str(folder / "out"), str(folder / "tokens")
+    patches: dict[str, Any] = {"patch_encoder_ckpt": str(folder / "patch_encoder.ts"), "mpp": 4.0, "patch_size": 32}
+    patches |= {"patch_mean": [0.5] * 3, "patch_std": [0.5] * 3}
+    return {
+        "training, two epochs": lambda: run(
+            **{"run_id": "training", "config_file": "configs/train.yaml", "dataset_dir": tokens, "device": "cpu"},
+            **{"output_dir": out, "model_path": f"{out}/model.pt", "min_regions": 2, **_NETWORK},
+        ),
+        "tokenizing": lambda: run(
+            **{"run_id": "tokenizing", "config_file": "configs/tokenize.yaml", "dataset_dir": str(folder / "slides")},
+            **{"tokens_dir": f"{out}/tokens", "output_dir": out, "device": "cpu", **patches},
+        ),
+        "inferring": lambda: run(
+            **{"run_id": "inferring", "config_file": "configs/inference.yaml", "dataset_dir": tokens},
+            **{"region_encoder_ckpt": str(folder / "model.pt"), "output_dir": out, "device": "cpu"},
+        ),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark checks", description=__doc__)
+    parser.add_argument("--tries", type=int, default=_TRIES, help="runs of each command; the median is told")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    watch, rows, parts = Stopwatch(), [], []
+    with TemporaryDirectory() as name, quietly():
+        folder = Path(name)
+        make_inputs(folder)
+        watch.watch()
+        for command, function in commands(folder).items():
+            shares = []
+            for _ in range(options.tries + 1):  # the first one imports and warms
+                shutil.rmtree(folder / "out", ignore_errors=True)
+                watch.seconds.clear()
+                started = time.process_time()
+                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                    function()
+                whole = time.process_time() - started
+                shares.append((watch.seconds.total() / whole, whole, dict(watch.seconds)))
+            shares = sorted(shares[1:], key=lambda share: share[0])
+            middle = shares[len(shares) // 2]
+            rows.append(
+                [command, f"{statistics.median(share for share, *_ in shares):.2%}"]
+                + [f"{shares[0][0]:.2%} to {shares[-1][0]:.2%}", f"{middle[1]:.1f}"]
+            )
+            parts.append([command, *(f"{middle[2].get(kind, 0) / middle[1]:.2%}" for kind in _MODULES)])
+    print(report.table(["", "share of checks", "least to most", "seconds of the processor"], rows))
+    print(report.table(["", *_MODULES], parts))
+
+
+if __name__ == "__main__":
+    main()
