@@ -29,7 +29,7 @@ _IDS = {
     "kmeans_iterations prototype_ramp_epochs sinkhorn_iterations sinkhorn_queue koleo_weight slides_per_batch "
     "mask_weight mask_share max_enlarge min_tissue min_tissue_patches mpp_tolerance snap "
     "patch_batch_size mil_max_patches n_cohort_prototypes n_bootstrap n_seeds thumbnail_px projector_regions "
-    "projector_px min_prototypes n_examples region_px max_slides sampled_patches time_budget "
+    "projector_px min_prototypes n_examples n_examples_per_slide region_px max_slides sampled_patches time_budget "
     "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
     "n_kinds",
     FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "

@@ -1,6 +1,7 @@
 """An atlas as page and contact sheets: complete, escaped, self-contained, bounded, in colors that belong together."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from bundle.core import BundleError
 from bundle.explore import Atlas, AtlasReport, AtlasSheets
 from bundle.explore.atlas.atlas_pictures import SheetCell, SheetRow, contact_sheet, draw_kinds, kind_color
-from bundle.explore.atlas.record import AtlasKind, AtlasSlide
+from bundle.explore.atlas.record import ApartRegions, AtlasKind, AtlasSlide
 from bundle.explore.search.answer import RegionPlace
 
 NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
@@ -67,14 +68,16 @@ def write(folder, atlas, **options):
 
 
 def test_tissue_is_tinted_by_kind():
-    """Each patch with tissue takes its region's color, whatever the slide's thumbnail; glass stays as it was."""
+    """Each patch with tissue takes its region's color, over a slide's picture lightly and where it is of a kind; glass
+    stays as it was."""
     slide = make_slide()
-    for background, tint in ((None, 0.75), (np.full((50, 50, 3), 230, np.uint8), 0.38)):
+    for background, tints in ((None, (0.75, 0.75)), (np.full((50, 50, 3), 230, np.uint8), (0.25, 0.0))):
         drawn = draw_kinds(slide, background, 200).astype(int)
         assert drawn.shape == (200, 200, 3)
         paper = 245 if background is None else 230
         for region, kind in enumerate(slide.kind):
             left, top = slide.coords[region] // 10
+            tint = tints[int(kind < 0)]
             expected = (1 - tint) * paper + tint * rgb(kind)
             assert np.abs(drawn[top + 10, left + 10] - expected).max() <= 1
             assert (drawn[top + 10, left + 90] == paper).all()
@@ -86,7 +89,7 @@ def test_regions_beyond_the_slide_are_cut():
     small = AtlasSlide("s", {}, (500, 400), 1000.0, np.array([[-250, -300]]), slide.mask[:1], np.array([0]), 1.0)
     drawn = draw_kinds(small, None, 100).astype(int)
     assert drawn.shape == (80, 100, 3)
-    assert np.abs(drawn[75, 5] - (0.25 * 245 + 0.75 * rgb(0))).max() <= 1 and (drawn[75, 95] == 245).all()
+    assert np.abs(drawn[40, 5] - (0.25 * 245 + 0.75 * rgb(0))).max() <= 1 and (drawn[75, 95] == 245).all()
 
 
 def test_a_sheet_has_every_picture_in_its_row():
@@ -116,6 +119,34 @@ def test_the_page_says_what_the_atlas_holds(tmp_path):
     assert {link for link in re.findall(r'href="#([\w-]+)"', page)} <= targets
     assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
     assert page.count("<img") == 3 + 2 * 3 + 2 * 3  # overlays; regions of kinds, and of slides: s1 is not at hand
+
+
+def apart_atlas():
+    """The atlas with one region of each of its slides kept apart."""
+    atlas = make_atlas()
+    slides = [replace(slide, apart=slide.kind < 0) for slide in atlas.slides]
+    shown = [
+        (RegionPlace("s0", 0, 0, 1000.0, float("nan")), 0.249),
+        (RegionPlace("s2", 1, 1, 1000.0, float("nan")), 0.03),
+    ]
+    return replace(atlas, slides=slides, apart=ApartRegions(0.25, 1234, 0.07, ["s0", "s2"], shown, ["s2"]))
+
+
+def test_what_is_kept_apart_stands_by_itself(tmp_path):
+    """A group of its own says how many regions, of how much tissue, by which line, with pictures; each slide how many,
+    the bars how much, and which slides had to stand in; nothing of it where all regions make kinds."""
+    page = write(tmp_path, apart_atlas())
+    assert (
+        "1,234 of 12 regions, in 2 of\n  3 slides, with 7 % of the tissue" in page
+        and "less than\n  25 % of each" in page
+    )
+    assert "24 % tissue" in page and "3 % tissue" in page and "No region of 1 slide is so full" in page
+    assert page.count("4 regions, 1 kept apart,") == 3 and page.count("<td>25 %</td>") >= 3
+    assert "C 17 %, kept apart 25 % of the slide" in page and 'href="#apart"' in page
+    assert page.count("<img") == write(tmp_path, make_atlas()).count("<img") + 2
+    assert "apart" not in re.sub(r"<style>.*?</style>", "", write(tmp_path, make_atlas()), flags=re.DOTALL)
+    for atlas, n_rows in ((apart_atlas(), 4), (make_atlas(), 3)):
+        assert Image.open(AtlasSheets(tmp_path, picture)(atlas)[0]).height == 44 + n_rows * (160 + 20 + 8) + 8
 
 
 def test_pages_of_many_slides_are_bounded(tmp_path):
@@ -180,5 +211,5 @@ def test_the_colors_of_kinds_are_seen(tmp_path):
     shot = screenshot(write(tmp_path, make_atlas()), tmp_path).astype(int)
     for kind in range(3):
         assert (np.abs(shot - rgb(kind)).max(2) <= 2).sum() > 100
-        tinted = 0.62 * 230 + 0.38 * rgb(kind)
+        tinted = 0.75 * 230 + 0.25 * rgb(kind)
         assert (np.abs(shot - tinted).max(2) <= 8).sum() > 1000

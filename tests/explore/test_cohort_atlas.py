@@ -10,6 +10,7 @@ from slide_embeddings import made_up_slide
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
 from bundle.explore import CohortAtlas, letters
+from bundle.explore.atlas.tissue_regions import regions_apart, without_apart
 from bundle.prototypes import matched_similarity
 from bundle.storage import tissue_shares, write_embeddings
 
@@ -87,6 +88,94 @@ def test_typical_regions_are_of_the_kind_and_of_different_slides(made):
             assert place.similarity == pytest.approx(float(slide.projection[region] @ kinds[planted]), abs=0.05)
         similarity = [place.similarity for place in kind.regions]
         assert similarity == sorted(similarity, reverse=True)
+
+
+def with_edges(folder, tissue=(0.2, 0.1)):
+    """The planted cohort, each slide with two more regions, alike in all and of so little tissue, as a prototype of
+    their own."""
+    slides, truth, kinds = planted_cohort(folder)
+    glass = unit(np.random.default_rng(9).standard_normal(32))
+    for slide in slides:
+        edges = np.stack([np.arange(256).reshape(16, 16) < 256 * share for share in tissue])
+        both = replace(
+            slide,
+            features=np.concatenate([slide.features, slide.features[:2]]),
+            projection=np.concatenate([slide.projection, np.stack([glass, glass])]),
+            coords=np.concatenate([slide.coords, [[0, 90000], [9000, 90000]]]),
+            mask=np.concatenate([slide.mask, edges]),
+            prototypes=np.concatenate([slide.prototypes, glass[None]]),
+            assignment=np.concatenate([slide.assignment, [3, 3]]),
+            attention=None,
+        )
+        write_embeddings(both, folder / f"{slide.slide_id}.h5")
+    return slides, truth, glass
+
+
+def test_edge_and_background_are_kept_apart(tmp_path):
+    """Regions with little tissue are of no kind, though they were a prototype of every slide: counted, shown from
+    different slides, the fullest first; the others' kinds are those of the cohort without them. 0 keeps none apart."""
+    slides, truth, _ = with_edges(tmp_path)
+    atlas = CohortAtlas(tmp_path, n_kinds=5, n_examples=4).run()
+    assert atlas.apart.n_regions == 20 and list(atlas.apart.slides) == [f"s{n}" for n in range(10)]
+    for slide in atlas.slides:
+        assert slide.apart.nonzero()[0].tolist() == (slide.kind == -1).nonzero()[0].tolist()
+        assert slide.apart.sum() == 2 and sum(slide.shares.values()) + slide.apart_share == pytest.approx(1)
+    area = sum(slide.mask.sum() for slide in slides)
+    assert atlas.apart.share == pytest.approx(
+        10 * (52 + 26) / (area + 10 * (52 + 26))
+    )  # patches below .2 and .1 of 256
+    assert sum(kind.share for kind in atlas.kinds) + atlas.apart.share == pytest.approx(1)
+    assert len({place.slide_id for place, _ in atlas.apart.regions}) == 4 and atlas.apart.without == []
+    assert [share for _, share in atlas.apart.regions] == [52 / 256, 52 / 256, 26 / 256, 26 / 256]
+    assert all(place.y != 90000 for kind in atlas.kinds for place in kind.regions)
+    everything = CohortAtlas(tmp_path, n_kinds=6, n_examples=4, min_region_tissue=0).run()
+    assert everything.apart.n_regions == 0 and any(kind.regions[0].y == 90000 for kind in everything.kinds)
+    assert [s.neighbors for s in everything.slides] == [s.neighbors for s in atlas.slides]  # those of search
+
+
+def test_a_slide_without_full_regions_takes_part(tmp_path, caplog):
+    """At the line a region takes part; where none is so full, as in a needle's core, those that hold as large a part
+    of what the fullest one holds do; the atlas names the slides."""
+    mask = np.arange(256) < 256 * np.array([1.0, 0.25, 0.24, 0.03])[:, None]
+    cut = regions_apart(mask.reshape(4, 16, 16), 0.25)
+    assert cut.tolist() == [False, False, True, True]
+    assert regions_apart(mask[1:].reshape(3, 16, 16), 0.5).tolist() == [False, False, True]
+    assert (
+        not regions_apart(mask.reshape(4, 16, 16), 0).any() and not regions_apart(mask[:0].reshape(0, 16, 16), 1).any()
+    )
+    slide = made_up_slide("core", 4, 2)
+    write_embeddings(replace(slide, mask=mask.reshape(4, 16, 16)[[1, 2, 2, 3]]), tmp_path / "core.h5")
+    atlas = CohortAtlas(tmp_path, min_region_tissue=0.5).run()
+    assert atlas.apart.without == ["core"] and atlas.apart.n_regions == 1 and len(atlas.kinds) == 1
+    assert "1 of 1 slides, such as core" in caplog.text
+
+
+def test_prototypes_of_the_others_are_found_anew():
+    """One for three regions, at most as many as the slide has, from those that take part alone; a slide that loses none
+    stays as it is."""
+    slide = made_up_slide("a", 14, 4)
+    assert without_apart(slide, np.zeros(14, bool)) is slide
+    for n_apart, wanted in ((1, 4), (4, 3), (12, 1), (13, 1)):
+        found = without_apart(slide, np.arange(14) < n_apart)
+        assert found.n_prototypes == wanted
+        assert (found.assignment[:n_apart] == -1).all() and (found.assignment[n_apart:] >= 0).all()
+        of_first = slide.projection[np.flatnonzero(found.assignment == 0)].mean(0)
+        assert found.prototypes[0] @ unit(of_first) == pytest.approx(1, abs=1e-5)
+
+
+def test_typical_regions_are_full_of_tissue(tmp_path):
+    """Those three quarters full come before those half full, these before emptier ones, however near they are; at most
+    so many of a slide."""
+    shares = np.array([0.3, 0.6, 0.9, 0.95])
+    for name in "ab":
+        slide = made_up_slide(name, 4, 1)
+        nearest_first = unit(slide.prototypes[0] + np.linspace(0.01, 0.04, 4)[:, None] * np.eye(32)[:4])
+        mask = (np.arange(256) < 256 * shares[:, None]).reshape(4, 16, 16)
+        write_embeddings(replace(slide, projection=nearest_first, mask=mask), tmp_path / f"{name}.h5")
+    for n_per_slide, expected in ((1, [2]), (2, [2, 3]), (3, [1, 2, 3]), (4, [0, 1, 2, 3])):
+        (kind,) = CohortAtlas(tmp_path, n_kinds=1, n_examples_per_slide=n_per_slide).run().kinds
+        shown = [next(i for i in range(4) if tuple(slide.coords[i]) == place[1:3]) for place in kind.regions]
+        assert sorted(shown) == sorted(2 * expected)
 
 
 def test_neighbors_are_the_best_matched_slides_of_other_patients(made):

@@ -13,7 +13,7 @@ from .atlas_pictures import draw_kinds, kind_color
 from .record import Atlas, AtlasSlide, letters
 
 _ROOM = Path(__file__).parents[1]
-_TILE_PX = 144
+_TILE_PX = 208
 _SMALL_TILE_PX = 96
 _TILE_QUALITY = 75
 _OVERLAY_PX = 420
@@ -63,6 +63,10 @@ class AtlasReport:
             tissue_mm2=sum(slide.tissue_mm2 for slide in atlas.slides),
             cohesion=atlas.cohesion if math.isfinite(atlas.cohesion) else None,
             shares={number: kind.share for number, kind in enumerate(atlas.kinds)},
+            apart=[
+                (region_tile(place, self.pictures, _SMALL_TILE_PX, _TILE_QUALITY), share)
+                for place, share in atlas.apart.regions
+            ],
             kinds=[
                 (kind, [region_tile(place, self.pictures, _TILE_PX, _TILE_QUALITY) for place in kind.regions])
                 for kind in atlas.kinds

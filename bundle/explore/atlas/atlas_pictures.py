@@ -20,7 +20,9 @@ KIND_COLORS = (
 )  # fmt: skip
 NO_KIND = "#999999"
 _PAPER = 245
-_TINT = 0.38
+_TINT = 0.25  # of a slide's picture: tissue is what is looked at, outlines and letters say the kind, too
+_PAPER_TINT = 0.75
+_APART_LINE = (205, 205, 205)
 _INK = (26, 26, 26)
 _QUIET = (85, 85, 85)
 
@@ -34,6 +36,8 @@ def kind_color(number: int) -> str:
 
 def draw_kinds(slide: AtlasSlide, thumbnail: NDArray[np.uint8] | None, max_px: int) -> NDArray[np.uint8]:
     """A slide whose tissue is tinted by kind, patch by patch, with each region's outline and letter.
+
+    Regions of no kind have a thin outline; their tissue is as it is, on plain paper gray.
 
     Args:
         slide: where its regions are and of which kind.
@@ -55,7 +59,7 @@ def draw_kinds(slide: AtlasSlide, thumbnail: NDArray[np.uint8] | None, max_px: i
     for number in np.unique(kind_of_px[kind_of_px > -2]).tolist():
         inside = kind_of_px == number
         color = np.array(ImageColor.getrgb(kind_color(number)), np.float32)
-        tint = 0.75 if thumbnail is None else _TINT
+        tint = _PAPER_TINT if thumbnail is None else _TINT if number >= 0 else 0.0
         picture[inside] = (1 - tint) * picture[inside] + tint * color
     return _lettered(slide, Image.fromarray(picture.astype(np.uint8)), scale)
 
@@ -76,17 +80,20 @@ def _kind_of_px(slide: AtlasSlide, size: tuple[int, int], scale: float) -> NDArr
 
 
 def _lettered(slide: AtlasSlide, image: Image.Image, scale: float) -> NDArray[np.uint8]:
+    """Outlines, those of kinds above those of no kind, and letters in a corner, where they hide the least."""
     draw = ImageDraw.Draw(image)
     side = slide.region_size * scale
-    font = ImageFont.load_default(size=max(9, min(22, round(side / 2.2))))
-    for (x, y), kind in zip(slide.coords.tolist(), slide.kind.tolist(), strict=True):
-        left, top = x * scale, y * scale
+    font = ImageFont.load_default(size=max(9, min(15, round(side / 3))))
+    line = 2 if side >= 20 else 1
+    for i in np.argsort(slide.kind >= 0, kind="stable").tolist():
+        kind, (left, top) = int(slide.kind[i]), (slide.coords[i] * scale).tolist()
         box = (round(left), round(top), round(left + side) - 1, round(top + side) - 1)
         if box[2] > box[0] and box[3] > box[1]:
-            draw.rectangle(box, outline=kind_color(kind))
+            outline, width = (kind_color(kind), line) if kind >= 0 else (_APART_LINE, 1)
+            draw.rectangle(box, outline=outline, width=width)
         if kind >= 0 and side >= 20:
-            middle = (left + side / 2, top + side / 2)
-            draw.text(middle, letters(kind), _INK, font, "mm", stroke_width=2, stroke_fill="white")
+            corner = (max(left, 0) + 4, min(top + side, image.height) - 5)
+            draw.text(corner, letters(kind), _INK, font, "ls", stroke_width=2, stroke_fill="white")
     return np.asarray(image)
 
 

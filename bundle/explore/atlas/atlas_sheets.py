@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from ...core import BundleError, as_whole, write_bytes
 from ...pages import RegionPicture
 from ..search.answer import RegionPlace
 from .atlas_pictures import SheetCell, SheetRow, contact_sheet
-from .record import Atlas, AtlasSlide
+from .record import ApartRegions, Atlas, AtlasSlide
 
+_GROUP_LINES = 4
 _log = logging.getLogger(__name__)
 
 
@@ -59,9 +60,17 @@ class AtlasSheets:
         rows = []
         for number, kind in enumerate(atlas.kinds):
             lines = [f"{100 * kind.share:.1f} % of the tissue", f"in {len(kind.slides)} of {len(atlas.slides)} slides"]
-            lines += [f"{100 * share:.1f} % of {group}" for group, share in kind.share_of_group.items()]
+            lines += _group_lines(kind.share_of_group)
             rows.append(SheetRow(number, lines, self._cells(kind.regions, True)))
-        return rows
+        return rows + self._apart_rows(atlas.apart)
+
+    def _apart_rows(self, apart: ApartRegions) -> list[SheetRow]:
+        if not apart.n_regions:
+            return []
+        cells = self._cells([place for place, _ in apart.regions], True)
+        lines = ["kept apart: edges", f"{apart.n_regions:,} regions", f"{100 * apart.share:.1f} % of the tissue"]
+        lines += [f"less than {100 * apart.min_tissue:.0f} % tissue each", f"in {len(apart.slides)} slides"]
+        return [SheetRow(-1, lines, cells)]
 
     def _slide_rows(self, slide: AtlasSlide) -> list[SheetRow]:
         return [
@@ -91,6 +100,17 @@ class AtlasSheets:
         except OSError as error:
             raise BundleError(f"{path} cannot be written: {error.strerror}. Choose another output_dir.") from error
         return path
+
+
+def _group_lines(shares: Mapping[str, float]) -> list[str]:
+    """The largest shares, as many as stand beside a row of pictures."""
+    largest = sorted((item for item in shares.items() if item[1] > 0), key=lambda item: -item[1])
+    lines = [f"{100 * share:.1f} % of {group}" for group, share in largest]
+    return (
+        lines
+        if len(lines) <= _GROUP_LINES
+        else [*lines[: _GROUP_LINES - 1], f"and of {len(lines) - _GROUP_LINES + 1} more"]
+    )
 
 
 def _file_name(slide_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import NamedTuple
@@ -27,6 +28,23 @@ class AtlasKind(NamedTuple):
     share_of_group: dict[str, float]
 
 
+class ApartRegions(NamedTuple):
+    """Regions that make no kind: edge and background.
+
+    ``min_tissue``: share of patches with tissue that a region needs, in [0, 1]; ``n_regions``: how many have less;
+    ``share``: of the cohort's tissue that lies in them; ``slides``: ids of those that have some; ``regions``: some of
+    them and how much of each is tissue, the fullest first; ``without``: ids of slides in which no region is so full,
+    whose fuller ones take part all the same.
+    """
+
+    min_tissue: float = 0.0
+    n_regions: int = 0
+    share: float = 0.0
+    slides: Sequence[str] = ()
+    regions: Sequence[tuple[RegionPlace, float]] = ()
+    without: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class AtlasSlide:
     """One slide.
@@ -43,6 +61,7 @@ class AtlasSlide:
         shares: kind -> share of the slide's tissue, the largest first.
         typical: kind -> the most typical regions of the slide's own prototype.
         neighbors: most similar slides of other patients and their similarity, the best first.
+        apart: the region is kept apart, as edge or background, bool [R]; empty: none is.
     """
 
     slide_id: str
@@ -56,6 +75,12 @@ class AtlasSlide:
     shares: dict[int, float] = field(default_factory=dict)
     typical: dict[int, list[RegionPlace]] = field(default_factory=dict)
     neighbors: list[tuple[str, float]] = field(default_factory=list)
+    apart: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+
+    @property
+    def apart_share(self) -> float:
+        """Share of the slide's tissue that lies in regions kept apart."""
+        return float(self.mask[self.apart].sum() / max(int(self.mask.sum()), 1)) if len(self.apart) else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,7 @@ class Atlas:
         group_by: column of the slide table behind ``share_of_group``; empty for none.
         cohesion: mean cosine of a slide's prototype and the kind it belongs to.
         failed: slides that could not be read, and why.
+        apart: regions that make no kind.
     """
 
     kinds: list[AtlasKind]
@@ -75,6 +101,7 @@ class Atlas:
     group_by: str = ""
     cohesion: float = float("nan")
     failed: dict[str, str] = field(default_factory=dict)
+    apart: ApartRegions = ApartRegions()
 
 
 def letters(number: int) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cohort import SlideTable
-from ...storage import SlideEmbeddings, tissue_shares, typical_regions
+from ...storage import SlideEmbeddings, tissue_shares
 from ..search.answer import RegionPlace
 from .record import AtlasSlide
+from .tissue_regions import fullness, regions_apart, shown_regions, without_apart
 
 
 @dataclass(frozen=True)
@@ -19,25 +20,30 @@ class SlideSummary:
 
     Attributes:
         slide: what is shown of it; kinds, shares and neighbors come with :meth:`placed`.
-        prototypes: float32 [K, d].
+        stored: the slide's prototypes as inference found them, float32 [K', d].
+        prototypes: those of the regions that take part, float32 [K, d]; the stored ones where all do.
         assignment: prototype of each region, int64 [R]; -1 for none.
         shares: of the slide's tissue that each prototype covers, [K].
-        examples: numbers of regions [K, E], -1 where there are no more.
+        examples: numbers of regions [K, E], the fuller ones first, -1 where there are no more.
         cosines: of these with their prototype, [K, E].
         vectors: of these, where prototypes live, float32 [K, E, d].
+        fullness: of these (:func:`fullness`), [K, E].
     """
 
     slide: AtlasSlide
+    stored: NDArray[np.float32]
     prototypes: NDArray[np.float32]
     assignment: NDArray[np.int64]
     shares: NDArray[np.float64]
     examples: NDArray[np.int64]
     cosines: NDArray[np.float32]
     vectors: NDArray[np.float32]
+    fullness: NDArray[np.int64]
 
     @classmethod
-    def of(cls, slide: SlideEmbeddings, table: SlideTable, n_examples: int) -> SlideSummary:
-        """The summary of one slide."""
+    def of(cls, slide: SlideEmbeddings, table: SlideTable, n_examples: int, min_tissue: float = 0.0) -> SlideSummary:
+        """The summary of one slide; ``min_tissue``: see :func:`regions_apart`."""
+        apart = regions_apart(slide.mask, min_tissue)
         patch_mm = slide.patch_level0 * slide.level0_mpp / 1000
         about = AtlasSlide(
             slide.slide_id,
@@ -48,10 +54,22 @@ class SlideSummary:
             slide.mask,
             np.full(len(slide), -1, np.int64),
             float(slide.mask.sum()) * patch_mm**2,
+            apart=apart,
         )
-        examples, cosines = typical_regions(slide, n_examples)
-        vectors = slide.projection[examples.clip(min=0)]
-        return cls(about, slide.prototypes, slide.assignment, tissue_shares(slide), examples, cosines, vectors)
+        chosen = without_apart(slide, apart)
+        examples, cosines = shown_regions(chosen, n_examples)
+        shown = examples.clip(min=0)
+        return cls(
+            about,
+            slide.prototypes,
+            chosen.prototypes,
+            chosen.assignment,
+            tissue_shares(chosen),
+            examples,
+            cosines,
+            slide.projection[shown],
+            fullness(slide.mask)[shown],
+        )
 
     def places(self, prototype: int) -> list[RegionPlace]:
         """The most typical regions of a prototype."""
