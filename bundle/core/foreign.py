@@ -64,36 +64,6 @@ def read_yaml_file(path: Path) -> Any:
         return None if root is None else loader.construct_document(root)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-
-
-def read_json_file(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is none, too large, or nested too deep.
-    """
-    return parsed_json(read_small(path).decode("utf-8"))
-
-
-def read_yaml_file(path: Path) -> Any:
-    """What a YAML file holds, of plain types.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is none, too large, nested too deep, or would be by its aliases.
-    """
-    text = read_small(path, _MOST_YAML).decode("utf-8")
-    depth = accumulate(1 if found[0] in "[{" else -1 for found in re.finditer(r"[][{}]", text))
-    if max(depth, default=0) > _DEEPEST_YAML:  # PyYAML takes seconds to give up
-        raise ValueError("it is nested too deep")
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None and _written_out(root, {}) > _MOST_VALUES:
-            raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
-        return yaml.safe_load(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 

@@ -201,7 +201,8 @@ def test_intervals_are_those_of_the_paired_t_test(tmp_path):
 
 def test_the_learning_table_has_mean_and_spread():
     """Baselines from epoch 0, results from the last epoch."""
-    start = {"loo_knn_accuracy": 0.5, "loo_knn_auc": 0.5, "mean_token_loo_knn_accuracy": 0.6, "mean_token_loo_knn_auc": 0.7}
+    start = {"loo_knn_accuracy": 0.5, "loo_knn_auc": 0.5}
+    start |= {f"mean_token_{name}": value for name, value in (("loo_knn_accuracy", 0.6), ("loo_knn_auc", 0.7))}
     runs = {"SLPD": [[start, {"loo_knn_accuracy": a, "loo_knn_auc": a}] for a in (0.8, 0.9)]}
     table = learning_table(runs)
     assert "| mean patch token, centered | 0.600 ± 0.000 | 0.700 ± 0.000 |" in table
