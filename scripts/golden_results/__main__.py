@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--python", type=Path, default=_ROOT / ".venv" / "bin" / "python", help="default: .venv/bin/python")
     slide = _SHARED / "slides" / "CMU-1-Small-Region.svs"
     add("--real_slide", type=Path, default=slide, help="a scanner's slide; its step is left out where there is none")
-    schema = _SHARED / "zoo" / "meta_schema_20240725.json"
+    schema = _ROOT / "scripts" / "zoo" / "meta_schema_20240725.json"  # older commits have none of their own
     add("--schema", type=Path, default=schema, help="copy of the metadata's schema, for the package's checks")
     add("--all", action="store_true", help=f"list all differences, not {_SHOWN}")
     add("--rules", action="store_true", help="say what is not compared, and why")

@@ -13,7 +13,6 @@ from .contents import size_of
 from .verification import table
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SCHEMA = _ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
 
 
 def main() -> None:
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--weights_url", default="", help="address of the folder in which files over 25 MB and the zip will lie")
     add("--with_slide_ids", action="store_true", help="ship the ids of the training slides (models/model.json)")
     add("--notes", type=Path, help="Markdown file on the weights' data and results, for the model card")
-    add("--schema", type=Path, default=_SCHEMA if _SCHEMA.is_file() else None, help="copy of the metadata's schema")
+    add("--schema", type=Path, help="another version of the metadata's schema than the one beside this command")
     add("--no_verify", action="store_true", help="do not try the finished zip")
     return parser
 

@@ -43,7 +43,7 @@ class PackageOptions:
         weights_url: address below which large files will lie.
         with_slide_ids: ship the ids of the training slides, by which evaluations see whether they test on them.
         notes: Markdown file on the weights' data and results, for the model card.
-        schema: copy of the metadata's schema.
+        schema: copy of the metadata's schema; None: the one beside this module.
         is_verified: try the finished zip.
     """
 

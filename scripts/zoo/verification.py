@@ -50,13 +50,12 @@ def verify_package(folder: str | Path, schema: str | Path | None = None) -> list
 
     Args:
         folder: an unpacked package, called by the bundle's name; nothing is written into it.
-        schema: a copy of the metadata's schema; without one the metadata is not compared with it, as that would need
-            the network.
+        schema: a copy of the metadata's schema; None: the one beside this module, of the name that the metadata says.
     """
     folder = Path(folder).resolve()
     checks: dict[str, Callable[[Path], str]] = {
         "the Model Zoo's rules": _rules,
-        "verify_metadata": partial(_metadata, schema=schema),
+        "verify_metadata": partial(verify_metadata_of, schema=schema),
         "verify_net_in_out": _net_in_out,
         "ckpt_export": _ckpt_export,
         "models/model.ts": _torchscript,
@@ -86,11 +85,18 @@ def _rules(folder: Path) -> str:
     return "files, names, versions, headings, links, sizes"
 
 
-def _metadata(folder: Path, schema: str | Path | None) -> str:
-    if schema is None or not Path(schema).is_file():
-        raise _Skip(f"no copy of the schema at hand ({schema}): metadata NOT compared with it; --schema FILE names one")
-    verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(schema))
-    return Path(schema).name
+def verify_metadata_of(folder: Path, schema: str | Path | None = None) -> str:
+    """Let MONAI compare a package's metadata with the schema; the name of its file is returned.
+
+    Raises:
+        BundleError: no copy of that version is at hand.
+    """
+    named = _read_metadata(folder)["schema"]
+    path = Path(__file__).parent / Path(named).name if schema is None else Path(schema)
+    if not path.is_file():  # MONAI would download it, to this place
+        raise BundleError(f"there is no copy of the schema {named} at {path}; --schema FILE names one")
+    verify_metadata(meta_file=str(folder / "configs" / "metadata.json"), filepath=str(path))
+    return path.name
 
 
 def _net_in_out(folder: Path) -> str:
@@ -194,7 +200,7 @@ def main() -> None:
     """Check a package and say what was found; exit status 1 where something failed."""
     parser = argparse.ArgumentParser(prog="python -m scripts.zoo.verification", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--schema", type=Path, help="a copy of the schema that configs/metadata.json names")
+    parser.add_argument("--schema", type=Path, help="a copy of the schema; default: the one beside this module")
     parser.add_argument("--json", type=Path, help="write the result there, too")
     options = parser.parse_args()
     checks = verify_package(options.folder, options.schema)

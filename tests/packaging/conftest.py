@@ -7,7 +7,6 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = ROOT.parent / "shared" / "zoo" / "meta_schema_20240725.json"
 
 
 @pytest.fixture(scope="session")
