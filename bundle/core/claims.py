@@ -185,7 +185,7 @@ class Claims:
 
 
 def _place(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:7])
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:7], "big")
 
 
 @contextmanager

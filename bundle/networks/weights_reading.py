@@ -142,8 +142,11 @@ def sha256_of(path: str | Path) -> str:
 
 
 def _digest_of(path: Path) -> Any:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
+    digest, block = hashlib.sha256(), memoryview(bytearray(2**20))
+    with path.open("rb", buffering=0) as file:
+        while n_read := file.readinto(block):
+            digest.update(block[:n_read])
+    return digest
 
 
 def _weights_beside(path: Path) -> list[Path]:

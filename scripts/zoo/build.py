@@ -162,8 +162,7 @@ def _write_archive(folder: Path, path: Path, top: str) -> None:
 
 def _write_model_info(made: Path, title: str, weights_url: str) -> None:
     source = f"{weights_url.rstrip('/')}/{title}.zip" if weights_url else ""
-    with (made / f"{title}.zip").open("rb") as file:
-        checksum = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+    checksum = hashlib.sha1((made / f"{title}.zip").read_bytes(), usedforsecurity=False).hexdigest()
     entry = {title: {"checksum": checksum, "source": source}}
     write_text(made / "model_info.json", json.dumps(entry, indent=4) + "\n")
 

@@ -100,7 +100,8 @@ def survival_curve(time: ArrayLike, event: ArrayLike) -> SurvivalCurve:
     """
     time, event = np.asarray(time, np.float64), np.asarray(event, bool)
     found = ecdf(CensoredData(uncensored=time[event], right=time[~event])).sf
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # no bounds where survival is 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no bounds where survival is 0
         bounds = found.confidence_interval(0.95, method="log-log")
     is_step = np.isin(found.quantiles, time[event])
     is_step[-1:] = True

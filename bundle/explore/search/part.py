@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ...core import BundleError
 from ...storage import SlideEmbeddings, tissue_shares, typical_regions
 
 _DIGEST = "sha256"  # of the arrays, in the file's own metadata; files of before have none
+_Part = TypeVar("_Part", bound="_Arrays")
 
 
 class MissingPartError(BundleError):
@@ -30,7 +31,7 @@ class _Arrays:
     """Fields that are all arrays: joined, and as a safetensors file."""
 
     @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
+    def joined(cls: type[_Part], parts: Sequence[_Part]) -> _Part:
         """At least one part, the rows of one after those of the other."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
@@ -40,7 +41,7 @@ class _Arrays:
         return save(arrays, {_DIGEST: _digest(arrays)})
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls: type[_Part], path: Path) -> _Part:
         """What :meth:`to_bytes` gave.
 
         Raises:
