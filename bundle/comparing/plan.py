@@ -13,7 +13,7 @@ from ..core import BundleError, write_text
 from .pieces import read_record
 
 FROM_REGIONS = "from_regions"
-_WARMUP_SHARE = 0.4  # of the epochs without prototypes: 8 of 20 in docs/evidence.md, 20 of 100 in the paper
+_WARMUP_SHARE = 0.4  # of the epochs without prototypes: 8 of 20 on slides of tissue, 20 of 100 in the paper
 _LR_WARMUP_SHARE = 0.1
 _MARGIN = 1.25  # times what steps alone take: logs, clustering, other work of the machine
 _START_AGAIN = (

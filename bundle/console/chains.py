@@ -260,7 +260,7 @@ def _summary(name: str, work_dir: Path, label: str, seconds: float) -> list[str]
     lines += [f"  {work_dir / place!s:<38} {what}" for place, what in places if (work_dir / place).exists()]
     where = "" if work_dir == Path(".") else f" --work_dir {work_dir}"
     if name == "demo":
-        lines.append("  Synthetic slides of one seed; over seeds: docs/learning.md")
+        lines.append("  Synthetic slides of one seed; another seed has other figures")
         lines.append("next  slpd run SLIDES --slide_table slides.csv --label diagnosis     your own slides")
     else:
         lines.append(f"next  slpd search SLIDE_ID{where}, slpd maps --slides_dir SLIDES{where}, slpd compare --help")

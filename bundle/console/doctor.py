@@ -168,7 +168,7 @@ def _disk(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free / 1e9
     advice = "" if rate >= _LEAST_DISK_MBS else "a local disk for tokens: they are written at the speed of encoding"
     yield Finding("disk", f"{free:,.0f} GB free, writes {rate:,.0f} MB/s", SLOW if advice else GOOD, advice)
-    yield Finding("file locks", "work" if locks else "none here; a marker file takes their place (docs/reliability.md)")
+    yield Finding("file locks", "work" if locks else "none here; a marker file takes their place")
 
 
 def _lock(descriptor: int) -> None:

@@ -23,6 +23,7 @@ from .hipt import differences_from_published, export_patch_encoder, export_regio
 from .large_files import write_large_files
 from .model import RegionModel, read_model, read_patch_encoder, untrained_model, write_model
 from .model_card import model_card
+from .pages import shipped_text
 from .processes import run_in_package
 from .torchscript import export_torchscript
 from .verification import Check
@@ -96,10 +97,16 @@ def build_package(root: Path, output_dir: Path, options: PackageOptions) -> Pack
 
 
 def _copy_bundle(root: Path, folder: Path) -> None:
-    for name in packaged_files(root):
+    names = packaged_files(root)
+    files = {*names, "README.md", "models/model.pt", "models/model.ts"}  # the last three are made
+    for name in names:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, target)
+        if target.suffix == ".md":
+            text = (root / name).read_text(encoding="utf-8")
+            target.write_text(shipped_text(text, name, files), encoding="utf-8")
+        else:
+            shutil.copyfile(root / name, target)
         target.chmod(0o755 if (root / name).stat().st_mode & stat.S_IXUSR else 0o644)
 
 

@@ -9,13 +9,18 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 FOLDERS = (*("bundle", "configs", "docs"), *("scripts/deploy_app", "scripts/monailabel_app"))
 FILES = (
-    *("LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt", "pyproject.toml"),
+    *("LICENSE", "CITATION.cff", "constraints.txt", "pyproject.toml"),
     *("models/README.md", "models/demo_patch_encoder.pt"),
     *("models/tissue_region_encoder.pt", "models/tissue_region_encoder.json"),
     # What measures, tests and packages needs the repository, and stays there.
     *("scripts/demo", "scripts/label", "scripts/setup", "scripts/slpd"),
 )
-_NEVER = {"__pycache__", "raw"}  # bytecode; raw numbers of benchmarks
+_NEVER = {"__pycache__"}
+# Of the repository alone: how it is built and tried, what was measured with scripts that stay there.
+_AT_HOME = {
+    *("architecture.md", "benchmarks", "evidence.md", "learning.md", "reliability.md", "sharing.md", "tissue_outlines"),
+    *("what_tests_notice.md", "atlas_tissue.jpg", "evidence_prototypes.jpg", "learning.png", "learning_pairs.png"),
+}
 
 
 def packaged_files(root: Path) -> list[str]:
@@ -29,6 +34,7 @@ def packaged_files(root: Path) -> list[str]:
         for path in (root / folder).rglob("*"):
             relative = path.relative_to(root)
             is_wanted = not any(part.startswith(".") or part in _NEVER for part in relative.parts)
+            is_wanted = is_wanted and not (folder == "docs" and relative.parts[1] in _AT_HOME)
             if is_wanted and path.is_file() and not path.is_symlink() and path.suffix != ".pyc":
                 found.append(relative.as_posix())
     wanted, tracked = set(found), _tracked_files(root)

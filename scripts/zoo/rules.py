@@ -13,6 +13,7 @@ import yaml
 from bundle.networks import sha256_of
 
 from .large_files import NAME, large_files
+from .pages import absent_names
 
 _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _PRIVATE = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|mnt|data|workspace|work)/[\w.]")
@@ -30,7 +31,7 @@ def broken_rules(folder: Path) -> list[str]:
         return missing
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
     rules: list[Callable[[Path, dict[str, Any]], Iterator[str]]]
-    rules = [_name_and_versions, _pages, _configs, _sizes, _machine_paths, _links]
+    rules = [_name_and_versions, _pages, _names, _configs, _sizes, _machine_paths, _links]
     return [complaint for rule in rules for complaint in rule(folder, metadata)]
 
 
@@ -49,10 +50,14 @@ def _pages(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
     text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     headings = {line.lstrip("#").strip() for line in text.splitlines() if line.startswith("#")}
     yield from (f"docs/README.md has no heading {name!r}" for name in _TABLES["headings"] if name not in headings)
-    for page in sorted(folder.rglob("*.md")):
-        for link in re.findall(r"\]\((?!https?:|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
-            if not (page.parent / link).exists():
-                yield f"{page.relative_to(folder)} links to {link}, which is not in the package"
+
+
+def _names(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    texts = {*_TABLES["texts"]} - {".toml"}  # a project file tells what a wheel leaves out
+    for name in sorted(file for file in files if Path(file).suffix in texts):
+        absent = absent_names((folder / name).read_text(encoding="utf-8", errors="replace"), name, files)
+        yield from (f"{name} names {found}, which is not in the package" for found in dict.fromkeys(absent))
 
 
 def _configs(folder: Path, metadata: dict[str, Any]) -> Iterator[str]:

@@ -202,7 +202,8 @@ def test_files_over_the_limit_are_listed(package, monkeypatch, tmp_path):
     ("name", "text", "complaint"),
     [
         ("docs/README.md", "# Data\n", "no heading 'Model Overview'"),
-        ("docs/extra.md", "[x](absent.md)", "links to absent.md"),
+        ("docs/extra.md", "[x](absent.md)", "names absent.md, which is not in the package"),
+        ("docs/extra.md", "`tests/extra.py`", "names tests/extra.py, which is not in the package"),
         ("configs/train.json", "{}\n", "does not say what configs/train.yaml says"),
         ("configs/extra.json", '{"a":  1}', "not JSON of indent 4"),
         ("bundle/extra.py", "PATH = '/home" + "/somebody/slides'", "a folder of one machine"),

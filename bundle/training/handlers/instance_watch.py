@@ -107,7 +107,7 @@ class InstanceWatch:
             "their own region, at a loss of %.2g, while the nearest other region is at a cosine of %.2f. Something is "
             "each region's own: its outline (mask_missing true, or fill_missing tissue), or focus, thickness and local "
             "stain (token_shift region or both, token_shift_strength 3). Or there are too few regions for so many "
-            "epochs. Embeddings will say little of the tissue; see docs/learning.md.",
+            "epochs. Embeddings will say little of the tissue; see docs/equations.md.",
             self.n_epochs,
             100 * accuracy,
             record["self"],
