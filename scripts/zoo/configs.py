@@ -15,6 +15,8 @@ from bundle.core import BundleError, write_text
 
 from .model import RegionModel
 
+AS_JSON = ("train", "inference", "multi_gpu_train")  # `load` reads the first two, the Zoo's unit tests all three
+
 
 def set_knobs(text: str, knobs: Mapping[str, int | float | str], source: str | Path) -> str:
     """A config with other defaults at its top, comments kept.
@@ -30,8 +32,8 @@ def set_knobs(text: str, knobs: Mapping[str, int | float | str], source: str | P
 
 
 def write_configs(folder: Path, model: RegionModel) -> None:
-    """Give the region encoder of the package's ``train.yaml`` its sizes, and write each config's JSON beside it,
-    indented as in the Model Zoo.
+    """Give the region encoder of the package's ``train.yaml`` its sizes, and write the JSON that others look for beside
+    the YAML, indented as in the Model Zoo.
 
     ``monai.bundle.load`` builds the network from ``configs/train.json`` before it looks at the weights: another size
     than theirs would leave it untrained without a word.
@@ -41,7 +43,8 @@ def write_configs(folder: Path, model: RegionModel) -> None:
         if path.name == "train.yaml":
             text = set_knobs(text, model.knobs, path)
             write_text(path, text)
-        write_text(path.with_suffix(".json"), json.dumps(yaml.safe_load(text), indent=4) + "\n")
+        if path.stem in AS_JSON:
+            write_text(path.with_suffix(".json"), json.dumps(yaml.safe_load(text), indent=4) + "\n")
 
 
 def true_metadata(metadata: Mapping[str, Any], model: RegionModel) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 FOLDERS = (*("bundle", "configs", "docs"), *("scripts/deploy_app", "scripts/monailabel_app"))
 FILES = (
-    *("LICENSE", "CITATION.cff", "constraints.txt", "pyproject.toml"),
+    *("LICENSE", "constraints.txt", "pyproject.toml"),
     *("models/README.md", "models/demo_patch_encoder.pt"),
     *("models/tissue_region_encoder.pt", "models/tissue_region_encoder.json"),
     # What measures, tests and packages needs the repository, and stays there.
