@@ -16,9 +16,9 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 _IDS = {
     TEXT: "bundle_root dataset_dir output_dir index_dir head_path device title by task size wsi_reader dtype file_type "
     "centering fill_missing token_shift kmeans_backend prototype_match prototype_task prototype_center_start "
-    "verify batch_within | model_path tokens_dir slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
-    "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
-    "save_head label site time event query where harmonize center_tokens",
+    "verify batch_within unit | model_path tokens_dir slide_table slides_dir coords_dir exclude splits "
+    "region_encoder_ckpt patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder "
+    "encoder head_encoder save_head label site time event censored query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
     "nan_retries k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim "
     "bottleneck_dim "
@@ -34,7 +34,7 @@ _IDS = {
     "n_kinds",
     FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
     "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
-    "allow_other_tokens | encode_background",
+    "allow_other_tokens allow_patient_overlap | encode_background",
     WORD: "cache mask_missing standardize_tokens n_folds | prototype_temperature region",  # a word, a number or a flag
     TEXTS: "features protocols formats layers | classes",
     NUMBERS: "mean std global_scale local_scale mask_ratio train_fractions | patch_mean patch_std second_mean "
