@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import BundleError, SettingError
-from .settings import as_bool, as_number
+from .settings import FORCE, as_bool, as_number, is_forced
 
-TEXT, NUMBER, FLAG, WORD = "text", "number", "flag", "word"
+TEXT, NUMBER, FLAG, FORCED_FLAG, WORD = "text", "number", "flag", "flag or force", "word"
 TEXTS, NUMBERS, NAMED_TEXTS = "texts", "numbers", "named texts"
 NOT_GIVEN = {"", "null", "None", "none"}
 _NAMES_A_SLIDE = {"query"}  # which may be called None
@@ -32,7 +32,8 @@ _IDS = {
     "projector_px min_prototypes n_examples region_px max_slides sampled_patches time_budget "
     "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
     "n_kinds",
-    FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
+    FORCED_FLAG: "amp",
+    FLAG: "compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
     "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
     "allow_other_tokens allow_patient_overlap | encode_background",
     WORD: "cache mask_missing standardize_tokens n_folds | prototype_temperature region",  # a word, a number or a flag
@@ -97,6 +98,10 @@ def _number(word: str) -> int | float:
         return number
 
 
+def _forced_flag(word: str) -> bool | str:
+    return FORCE if is_forced(word) else as_bool(word)
+
+
 def _word(word: str) -> Any:
     if word.startswith(("$", "@", "%")):
         raise ValueError
@@ -154,6 +159,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     TEXT: _text,
     NUMBER: _number,
     FLAG: as_bool,
+    FORCED_FLAG: _forced_flag,
     WORD: _word,
     TEXTS: _texts,
     NUMBERS: _numbers,
@@ -162,6 +168,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 _FORMS = {
     NUMBER: "give a number.",
     FLAG: "give true or false.",
+    FORCED_FLAG: "give true or false, or force.",
     WORD: "give a word or a number; expressions and references stand in config files only.",
     TEXTS: "give a list with its items in quotes: \"['one','two']\".",
     NUMBERS: "give a list of numbers: [0.25,1.0].",
