@@ -82,7 +82,8 @@ def read_splits(
     sides = [[_one_side(said, unit, each) for unit, said in zip(units, each.said, strict=True)] for each in matched]
     missing = [unit for unit, *own in zip(units, *sides, strict=True) if not any(own)]
     if missing:
-        notes.append(f"{len(missing)} patients have no {column} in {path.name} and are left out ({_few(missing)}).")
+        rows = "patients" if list(patients) == list(units) else "rows"
+        notes.append(f"{len(missing)} {rows} have no {column} in {path.name} and are left out ({_few(missing)}).")
     if column == "fold":
         splits = _folds(sides[0], path)
     else:
