@@ -65,7 +65,7 @@ def read_table(path: Path, what: str, keys: Sequence[str]) -> TextTable:
         text = _text(_contents(path))
         separator, text, n_skipped = _separator(text, keys)
         lines = _lines(text, separator)
-    except (OSError, UnicodeError, csv.Error, zipfile.BadZipFile, RuntimeError) as error:  # the last: a password
+    except (OSError, UnicodeError, csv.Error) as error:
         raise BundleError(
             f"the {what} {readable(str(path))} cannot be read ({error}): give a CSV file, in UTF-8 or UTF-16."
         ) from error
@@ -134,14 +134,24 @@ def _lines(text: str, separator: str) -> list[tuple[int, list[str]]]:
 
 
 def _contents(path: Path) -> bytes:
-    """The file's bytes, or those of the one file that it packs: cohorts publish tables as ``.csv.zip``."""
+    """The file's bytes, or those of the one file that it packs: cohorts publish tables as ``.csv.zip``.
+
+    Raises:
+        UnicodeError: it is an archive of another kind, of several files, or a damaged one.
+    """
     contents = path.read_bytes()
-    if contents.startswith(_ZIP):
+    if not contents.startswith(_ZIP):
+        return contents
+    try:
         with zipfile.ZipFile(io.BytesIO(contents)) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            if len(members) == 1 and members[0].file_size <= _MAX_UNPACKED:
-                return archive.read(members[0])
-    return contents
+            member, *others = [member for member in archive.infolist() if not member.is_dir()]
+            if others or member.file_size > _MAX_UNPACKED:
+                raise UnicodeError("it is an archive of several files, or of a very large one")
+            return archive.read(member)
+    except UnicodeError:
+        raise
+    except Exception as error:  # damaged archives fail in many ways, in zipfile, zlib, bz2 and lzma
+        raise UnicodeError(f"it is an archive that cannot be unpacked: {error}") from error
 
 
 def _text(contents: bytes) -> str:

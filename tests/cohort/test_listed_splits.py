@@ -108,5 +108,7 @@ def test_tables_of_clam_and_hipt_are_slide_tables(tmp_path):
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         archive.writestr("a.csv", text)
         archive.writestr("b.csv", text)
-    with pytest.raises(BundleError, match=r"two.zip.*give a CSV file"):
-        SlideTable.read(tmp_path / "two.zip")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "t.csv.zip").read_bytes()[:-40])
+    for name, why in (("two.zip", "of several files"), ("cut.zip", "cannot be unpacked")):
+        with pytest.raises(BundleError, match=rf"{name}.*{why}.*give a CSV file"):
+            SlideTable.read(tmp_path / name)
