@@ -11,6 +11,7 @@ import numpy as np
 
 from ...pages import SlidePicture, render, write_page
 from ..findings import Evaluation
+from ..row_units import overlap_text
 from .evaluation_errors import worst_mistakes
 from .evaluation_figures import calibration_panels, roc_panels, survival_panels
 from .evaluation_planes import plane_panels
@@ -65,6 +66,8 @@ def _who(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "is_survival": is_survival,
         "is_folds": evaluation.split_kind == "folds",
+        "n_patients": len(set(evaluation.patients)),
+        "overlap": overlap_text(evaluation.patient_overlap) if evaluation.patient_overlap else "",
         "n_slides": len({slide for slides in evaluation.slides for slide in slides}),
         "n_sites": len(_sites(evaluation, range(len(evaluation.sites)))),
         "is_once": len(tested) == len(evaluation.units) and set(tested.values()) == {1},
