@@ -147,7 +147,7 @@ def _memory() -> Iterator[Finding]:
         usage = shutil.disk_usage("/dev/shm")
         is_tiny = usage.free / 1e9 < _LEAST_SHM_GB
         advice = "docker run --shm-size=8g, or --num_workers 0 in training" if is_tiny else ""
-        value = f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free"
+        value = f"{usage.free / 1e9:.3g} of {usage.total / 1e9:.3g} GB free"
         yield Finding("shared memory", value, SLOW if is_tiny else GOOD, advice)
 
 
