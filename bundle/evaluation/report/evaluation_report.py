@@ -14,6 +14,7 @@ from ..findings import Evaluation
 from ..row_units import overlap_text
 from .evaluation_errors import worst_mistakes
 from .evaluation_figures import calibration_panels, roc_panels, survival_panels
+from .evaluation_headline import headline
 from .evaluation_planes import plane_panels
 from .evaluation_robustness import robustness_panels, robustness_rows
 from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
@@ -89,6 +90,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     compared = [metric(comparison.metric) for comparison in evaluation.comparisons]
     return {
         "metrics": [metric(name) for name in metric_names(evaluation)],
+        "headline": headline(evaluation),
         "results": results,
         "has_best": any(cell.is_best for row in results for cell in row.cells),
         "methods": interval_methods(evaluation),
