@@ -33,6 +33,11 @@ def test_all_that_is_printed_is_run_or_listed():
     assert Table().faults([one for page in pages() for one in printed(page)]) == []
 
 
+def test_pictures_have_a_command():
+    """Of every picture a page says by which command it was made."""
+    assert [fault for page in pages() for fault in Table().unnamed_pictures(page)] == []
+
+
 def test_defaults_in_brackets_are_those_of_the_configs():
     """ "`max_slides` (200)" on a page is what the config says; who counts a figure of the table is there."""
     assert [fault for page in pages() for fault in wrong_defaults(page)] == []

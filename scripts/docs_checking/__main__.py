@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import figures
 from .ground import Ground
-from .printed import NAME, ROOT, Printed, files_named, pages, printed
+from .printed import NAME, PYTHON, ROOT, Printed, files_named, pages, printed
 from .running import Log, run
-from .table import Table
+from .table import Plan, Table
 
 _SHOWN = 96
 
@@ -25,6 +26,7 @@ def main() -> int:
         return 2
     table, chosen = Table(), options.page or pages()
     faults = table.faults([one for page in pages() for one in printed(page)])
+    faults += [fault for page in chosen for fault in table.unnamed_pictures(page)]
     if options.list:
         _print_plans(table, chosen)
     else:
@@ -48,24 +50,38 @@ def _check(table: Table, chosen: Sequence[str], options: argparse.Namespace) -> 
 
 
 def _check_page(table: Table, page: str, ground: Ground, log: Log, is_again: bool) -> list[str]:
-    plans = [(one, table.plan(one)) for one in printed(page)]
-    plans = [(one, plan) for one, plan in plans if plan.line]
-    if not is_again and all(log.has_passed(one, plan) for one, plan in plans):
+    """Go on where the page was left; where a command had failed from the page's beginning, as later ones need it."""
+    plans = list(_plans(table, page))
+    is_fresh = is_again or log.has_failed(page)
+    if not is_fresh and all(log.has_passed(one, plan) for one, plan in plans):
         return []
-    folder = ground.page_folder(page, table.files(page), is_again)
+    folder = ground.page_folder(page, table.files(page), is_fresh)
     faults, heading = [], ""
     for number, (one, plan) in enumerate(plans, 1):
-        if one.heading != heading and not log.has_passed(one, plan):
+        if not is_fresh and log.has_passed(one, plan):
+            continue
+        if one.heading != heading:
             ground.put(folder, table.files(page, one.heading))
         heading = one.heading
-        if is_again or not log.has_passed(one, plan):
-            said = folder.with_name(f"{folder.name}.{number}.log")
-            passed, seconds = run(one, plan, folder, said)
-            log.add(one, plan, passed, seconds)
-            mark = "passed" if passed else "FAILED"
-            print(f"{number}/{len(plans)} {page} {seconds:5.1f} s {mark}  {_short(one)}", flush=True)
-            faults += [] if passed else [f"{page}: {_short(one)} failed: {said}"]
+        said = folder.with_name(f"{folder.name}.{number}.log")
+        passed, seconds = run(one, plan, folder, said)
+        log.add(one, plan, passed, seconds)
+        mark = "passed" if passed else "FAILED"
+        print(f"{number}/{len(plans)} {page} {seconds:5.1f} s {mark}  {_short(one)}", flush=True)
+        faults += [] if passed else [f"{page}: {_short(one)} failed: {said}"]
     return faults + _missing_files(table, page, folder)
+
+
+def _plans(table: Table, page: str) -> Iterator[tuple[Printed, Plan]]:
+    """What is run of a page; Python goes on from what stands above it."""
+    code = ""
+    for one in printed(page):
+        plan = table.plan(one)
+        if plan.line and one.kind == PYTHON:
+            code = f"{code}\n\n{plan.line}".strip()
+            plan = replace(plan, line=code)
+        if plan.line:
+            yield one, plan
 
 
 def _missing_files(table: Table, page: str, folder: Path) -> list[str]:
@@ -86,6 +102,7 @@ def _say_not_run(table: Table, chosen: Sequence[str]) -> None:
     print(f"{len(rows)} not run")
     for one, plan in rows:
         print(f"  {one.page}: {_short(one)}\n    needs {plan.needs}: {plan.because}")
+    print(f"pictures whose command is not known: {', '.join(table.pictures_of_unknown_origin()) or 'none'}")
 
 
 def _short(one: Printed) -> str:

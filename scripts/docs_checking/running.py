@@ -71,9 +71,13 @@ class Log:
         entry = self.entries.get((one.page, one.heading, one.text))
         return entry is not None and entry["passed"] and entry["line"] == plan.line
 
+    def has_failed(self, page: str) -> bool:
+        """Whether a command of a page has."""
+        return any(not entry["passed"] for key, entry in self.entries.items() if key[0] == page)
+
     def add(self, one: Printed, plan: Plan, passed: bool, seconds: float) -> None:
         """Keep how a command ended."""
-        entry = {"page": one.page, "heading": one.heading, "text": one.text, "line": plan.line}
+        entry: dict[str, Any] = {"page": one.page, "heading": one.heading, "text": one.text, "line": plan.line}
         entry |= {"passed": passed, "seconds": round(seconds, 1)}
         self.entries[one.page, one.heading, one.text] = entry
         with open(self._path, "a", encoding="utf-8") as file:

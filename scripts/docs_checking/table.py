@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from .printed import NAME, PYTHON, ROOT, Printed
+from .printed import NAME, PYTHON, ROOT, Printed, pictures
 
 _RUN = re.compile(r"(?:slpd|(?:\./)?scripts/\w+|torchrun|python3? -m (?:monai|bundle|scripts)[.\w]*)(?: |$)")
 _WORD = re.compile(r"(?<![\w./-])[A-Z][A-Z_]{3,}(?![\w.-])")
@@ -85,6 +85,22 @@ class Table:
         """Patterns of files that a page names and that its commands here do not make."""
         return list(self._own(page).get("unmade", {}))
 
+    def unnamed_pictures(self, page: str) -> list[str]:
+        """Pictures of a page of which neither the table nor a page says by which command they were made."""
+        found = []
+        for picture in pictures(page):
+            made_by = self._all["pictures"].get(picture, "")
+            if made_by is None:
+                continue
+            where, _, words = made_by.rpartition(": ")
+            if not words or words not in (ROOT / (where or page)).read_text(encoding="utf-8"):
+                found.append(f"{page}: no command is said to have made {picture} (table.yaml, pictures)")
+        return found
+
+    def pictures_of_unknown_origin(self) -> list[str]:
+        """Pictures whose command nobody has kept."""
+        return [picture for picture, made_by in self._all["pictures"].items() if made_by is None]
+
     def figures(self) -> list[dict[str, str]]:
         """Sentences with a number: page, what it says, and who knows the number."""
         return list(self._all["figures"])
@@ -103,7 +119,8 @@ class Table:
         """The printed words, with those of the table in place of the ones that everybody replaces."""
         line = one.text.removeprefix("./") if one.kind != PYTHON else one.text
         for word, typed in sorted(self._words(one).items(), key=lambda pair: -len(pair[0])):
-            line = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w-])", lambda _, typed=typed: str(typed), line)
+            literal = str(typed).replace("\\", r"\\")
+            line = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w-])", literal, line)
         return line
 
     def _faults_of(self, one: Printed) -> Iterator[str]:
