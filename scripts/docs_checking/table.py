@@ -62,7 +62,7 @@ class Table:
         if one.kind == PYTHON:
             return Plan(line)
         if one.kind == NAME:
-            return Plan(f"{line} --help")
+            return Plan(f"{line} -- --help" if line.startswith("python") else f"{line} --help")  # Fire's way
         own = self._own(one.page).get("sizes", {})
         added = _longest(own, one) or _longest(self._all["sizes"], one)
         return Plan(f"{line} {added}".strip(), alone=_longest(self._all["alone"], one))
