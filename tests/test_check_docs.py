@@ -35,7 +35,8 @@ def test_all_that_is_printed_is_run_or_listed():
 
 def test_pictures_have_a_command():
     """Of every picture a page says by which command it was made."""
-    assert [fault for page in pages() for fault in Table().unnamed_pictures(page)] == []
+    table = Table()
+    assert [fault for page in pages() for fault in table.unnamed_pictures(page)] == []
 
 
 def test_defaults_in_brackets_are_those_of_the_configs():
