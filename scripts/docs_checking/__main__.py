@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/check_docs",
         description="Runs every command that README and docs print, each page in a folder of its own where the demo "
-        "has run, and looks for the files and figures that they name. A second call goes on: pages that have passed are not run again.",
+        "has run, and looks for the files and figures that they name. A second call goes on: pages that have passed "
+        "are not run again.",
     )
     parser.add_argument("--page", nargs="+", default=[], help="only these, such as docs/atlas.md")
     parser.add_argument("--again", action="store_true", help="also what has passed, from a fresh folder")
