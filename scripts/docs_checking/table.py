@@ -13,7 +13,7 @@ import yaml
 
 from .printed import NAME, PYTHON, ROOT, Printed, pictures
 
-_RUN = re.compile(r"(?:slpd|(?:\./)?scripts/\w+|torchrun|python3? -m (?:monai|bundle|scripts)[.\w]*|python3? -c)(?: |$)")
+_RUN = re.compile(r"(?:slpd|(?:\./)?scripts/\w+|torchrun|python3? -(?:m (?:monai|bundle|scripts)[.\w]*|c))(?: |$)")
 _WORD = re.compile(r"(?<![\w./-])[A-Z][A-Z_]{3,}(?![\w.-])")
 NEEDS = ("a GPU", "several machines", "over five minutes", "another tool", "a server", "the network", "other data")
 
