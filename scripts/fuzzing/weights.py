@@ -64,7 +64,9 @@ def _changed_checkpoint(contents: Mapping[str, Any]) -> st.SearchStrategy[bytes]
 def _checkpoint(contents: Mapping[str, Any], changes: Sequence[tuple[int, str, Any]]) -> bytes:
     root: dict[str, Any] = {"": copy.deepcopy(dict(contents))}
     for number, kind, value in changes:
-        spots = list(_spots(root)) or [(root, "")]
+        spots = list(_spots(root))
+        if not spots:  # all of it was removed
+            break
         holder, key = spots[number % len(spots)]
         _change(holder, key, kind, value)
     packed = io.BytesIO()
