@@ -9,6 +9,7 @@ import yaml
 
 from bundle.console.commands import COMMANDS
 from bundle.console.words import read_words
+from scripts.docs_checking.printed import printed
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,10 +29,12 @@ def test_files_that_are_named_exist(page):
     assert [name for name in named if "<" not in name and not list(ROOT.glob(name))] == []
 
 
+PRINTED = [one.text for page in PAGES for one in printed(page.relative_to(ROOT).as_posix())]
+
+
 def commands():
     """Every `monai.bundle run` command of the documents and configs."""
-    texts = [page.read_text() for page in PAGES] + [path.read_text() for path in (ROOT / "configs").glob("*.yaml")]
-    joined = "\n".join(texts).replace("\\\n", " ")
+    joined = "\n".join([*PRINTED, *(path.read_text() for path in (ROOT / "configs").glob("*.yaml"))])
     return sorted(set(re.findall(r"-m monai\.bundle run [^`\n]*configs/[^`\n]*", joined)))
 
 
@@ -47,9 +50,8 @@ def test_commands_use_configs_and_ids_that_exist(command):
 
 def slpd_lines():
     """Every `slpd COMMAND ...` of the documents that is one of a config, as it would be typed."""
-    joined = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
-    found = re.findall(rf"(?:^|`)slpd ((?:{'|'.join(COMMANDS)})\b[^`\n]*)", joined, flags=re.MULTILINE)
-    return sorted({line.split(" # ")[0].replace("...", "").strip() for line in found})
+    found = [re.match(rf"slpd ((?:{'|'.join(COMMANDS)})\b.*)", text) for text in PRINTED]
+    return sorted({match[1].replace("...", "").strip() for match in found if match})
 
 
 @pytest.mark.parametrize("line", slpd_lines())

@@ -7,9 +7,9 @@ from .quarantine import read_quarantine, without_excluded, write_quarantine
 from .slide_ids import Known, SlideRef, find_slides, is_file_name
 from .slide_names import SLIDE_SUFFIXES, twin_key
 from .slide_table import SlideRow, SlideTable, shown_values
-from .split_files import SplitFile, read_splits, split_faults
-from .splits import Split, check_splits, fraction_of, patient_folds
-from .text_tables import TextTable, is_missing, read_table
+from .split_files import SplitFile, read_splits, separated_patients, split_faults
+from .splits import Split, check_splits, fraction_of, on_both_sides, patient_folds
+from .text_tables import TextTable, is_missing, read_table, with_slide_column
 
 __all__ = [
     "EMBEDDED",
@@ -39,15 +39,18 @@ __all__ = [
     "fraction_of",
     "is_file_name",
     "is_missing",
+    "on_both_sides",
     "patient_folds",
     "pool_patients",
     "read_quarantine",
     "read_splits",
     "read_table",
     "rows_by_site",
+    "separated_patients",
     "shown_values",
     "split_faults",
     "twin_key",
+    "with_slide_column",
     "without_excluded",
     "write_quarantine",
 ]

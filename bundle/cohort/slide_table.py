@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 
 from ..core import BundleError, readable
 from .matches import insist_on_one_each, report_matches
+from .observed_times import outcome_of
 from .slide_names import Found, TableNames
-from .text_tables import TextTable, as_written_once, is_missing, read_table
+from .text_tables import TextTable, as_written_once, is_missing, read_table, with_slide_column
 
 _log = logging.getLogger(__name__)
-# with the words of cBioPortal's tables, which many cohorts come in
-_EVENT = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "1:deceased"), 1.0),
-    **dict.fromkeys(("0", "0.0", "false", "no", "censored", "alive", "living", "0:living"), 0.0),
-}
 # columns of slide tables, and of the index that inference writes, which may stand in for one
 _OF_FILES = {"slide", "mpp", "roi", "status", "regions", "prototypes", "file", "error"}
 
@@ -63,7 +59,6 @@ class SlideTable:
     @classmethod
     def read(cls, path: str | Path | None) -> "SlideTable":
         """Read a CSV with a column ``slide`` and any of ``mpp``, ``patient``, ``site``, ``roi``, labels; None: no rows.
-
         How it may be written is for :func:`~bundle.cohort.text_tables.read_table` to say.
 
         Raises:
@@ -73,7 +68,7 @@ class SlideTable:
         if path is None:
             return cls({})
         path = Path(path)
-        table = read_table(path, "slide table", ("slide",))
+        table = with_slide_column(read_table(path, "slide table", ("slide", "slide_id")))
         if "slide" not in table.columns:
             found = ", ".join(table.columns) or "nothing"
             raise BundleError(f"{path} has no column 'slide' (found: {found}); add it: file name or id.")
@@ -163,13 +158,16 @@ class SlideTable:
         """The site of each slide, None where none is given."""
         return [row.site for row in self._rows(slide_ids)]
 
-    def survival(self, slide_ids: Sequence[str], time: str = "time", event: str = "event") -> NDArray[np.float64]:
+    def survival(
+        self, slide_ids: Sequence[str], time: str = "time", event: str = "event", is_opposite: bool = False
+    ) -> NDArray[np.float64]:
         """Time and event of each slide, [n, 2]; both NaN where either is empty (or NA).
 
         Args:
             slide_ids: n slides.
             time: column of the time to the event or to the end of observation, above 0, in any unit.
             event: column that says whether the event was seen (1, true, dead) or not (0, false, alive, censored).
+            is_opposite: it says 1 or true where observation ended before the event, as a column ``censorship`` does.
 
         Raises:
             BundleError: no such column, a time that is no positive number, an event that is none of the words; no slide
@@ -178,7 +176,14 @@ class SlideTable:
         self.check_column(time, "time")
         self.check_column(event, "event")
         rows = [row.values for row in self._rows(slide_ids)]
-        found = [self._outcome(s, r.get(time, ""), r.get(event, "")) for s, r in zip(slide_ids, rows, strict=True)]
+        cells = [(row.get(time, ""), row.get(event, "")) for row in rows]
+        try:
+            found = [
+                outcome_of(slide_id, *words, self._number, is_opposite)
+                for slide_id, words in zip(slide_ids, cells, strict=True)
+            ]
+        except BundleError as error:
+            raise BundleError(f"{self.path}: {error}") from None
         outcomes = np.array(found, dtype=np.float64).reshape(len(rows), 2)
         if rows and not (outcomes[:, 1] == 1).any():
             n_known = int(np.isfinite(outcomes[:, 1]).sum())
@@ -188,23 +193,6 @@ class SlideTable:
                 f"{', '.join(slide_ids[:3])}."
             )
         return outcomes
-
-    def _outcome(self, slide_id: str, time: str, event: str) -> tuple[float, float]:
-        is_known = [not is_missing(word) for word in (time, event)]
-        try:
-            months = self._number(time) if is_known[0] else math.nan
-        except ValueError:
-            months = math.inf
-        if is_known[0] and not 0 < months < math.inf:
-            raise BundleError(
-                f"{self.path}: slide {slide_id} has the time {time!r}; give a number above 0, or nothing."
-            )
-        if is_known[1] and event.lower() not in _EVENT:
-            raise BundleError(
-                f"{self.path}: slide {slide_id} has the event {event!r}; give 1, true, yes or dead for an event, 0, "
-                "false, no, alive or censored for none, or nothing."
-            )
-        return (months, _EVENT[event.lower()]) if all(is_known) else (math.nan, math.nan)
 
     def check_column(self, column: str, option: str) -> None:
         """Insist on a column.

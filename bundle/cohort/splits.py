@@ -132,6 +132,21 @@ def check_splits(
     return notes + _site_notes(splits, sites)
 
 
+def on_both_sides(splits: Sequence[Split], patient_of: Sequence[str]) -> dict[str, list[str]]:
+    """By split, the patients of whom some rows are learned from and others predicted; none where a patient is one row.
+
+    Args:
+        splits: rows.
+        patient_of: patient of each row.
+    """
+    found = {}
+    for split in splits:
+        learned, tested = ({patient_of[row] for row in rows.tolist()} for rows in (split.train, split.test))
+        if both := sorted(learned & tested):
+            found[split.name] = both
+    return found
+
+
 def check_split(split: Split) -> None:
     """Make sure that a split has two sides that share no row.
 

@@ -7,9 +7,10 @@ import csv
 import io
 import logging
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core import BundleError, readable
@@ -20,6 +21,7 @@ _MISSING = {
     "not available", "not applicable", "not reported", "not evaluated",
 }  # fmt: skip
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_ZIP, _MAX_UNPACKED = b"PK\x03\x04", 1 << 30  # bytes; a table of a million slides has a few hundred million
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +50,7 @@ class TextTable:
 
 
 def read_table(path: Path, what: str, keys: Sequence[str]) -> TextTable:
-    """Read a table in UTF-8 or UTF-16, separated by commas, semicolons or tabs.
+    """Read a table in UTF-8 or UTF-16, separated by commas, semicolons or tabs; a zip archive of one such file, too.
 
     Args:
         path: the file.
@@ -60,7 +62,7 @@ def read_table(path: Path, what: str, keys: Sequence[str]) -> TextTable:
             column is missing is for the caller to say.
     """
     try:
-        text = _text(path.read_bytes())
+        text = _text(_contents(path))
         separator, text, n_skipped = _separator(text, keys)
         lines = _lines(text, separator)
     except (OSError, UnicodeError, csv.Error) as error:
@@ -82,6 +84,16 @@ def read_table(path: Path, what: str, keys: Sequence[str]) -> TextTable:
         _log.warning("%s has two columns %s: the last of them counts", path, ", ".join(twice))
     rows = [(line, {name: "" for name in columns} | dict(zip(columns, cells, strict=False))) for line, cells in rest]
     return TextTable(columns, rows, separator != ",")
+
+
+def with_slide_column(table: TextTable) -> TextTable:
+    """A table of CLAM's kind with columns ``slide`` and ``patient`` besides its own; any other one as it is."""
+    if "slide" in table.columns or "slide_id" not in table.columns:
+        return table
+    own = {"slide": "slide_id", "patient": "case_id"}
+    own = {name: theirs for name, theirs in own.items() if theirs in table.columns and name not in table.columns}
+    rows = [(line, row | {name: row[theirs] for name, theirs in own.items()}) for line, row in table.rows]
+    return replace(table, columns=[*table.columns, *own], rows=rows)
 
 
 def is_missing(text: str) -> bool:
@@ -119,6 +131,27 @@ def _lines(text: str, separator: str) -> list[tuple[int, list[str]]]:
             if not is_strict or "unexpected end" in str(error):
                 raise csv.Error(f"line {reader.line_num}: {error}") from error
     return found
+
+
+def _contents(path: Path) -> bytes:
+    """The file's bytes, or those of the one file that it packs: cohorts publish tables as ``.csv.zip``.
+
+    Raises:
+        UnicodeError: it is an archive of another kind, of several files, or a damaged one.
+    """
+    contents = path.read_bytes()
+    if not contents.startswith(_ZIP):
+        return contents
+    try:
+        with zipfile.ZipFile(io.BytesIO(contents)) as archive:
+            member, *others = [member for member in archive.infolist() if not member.is_dir()]
+            if others or member.file_size > _MAX_UNPACKED:
+                raise UnicodeError("it is an archive of several files, or of a very large one")
+            return archive.read(member)
+    except UnicodeError:
+        raise
+    except Exception as error:  # damaged archives fail in many ways, in zipfile, zlib, bz2 and lzma
+        raise UnicodeError(f"it is an archive that cannot be unpacked: {error}") from error
 
 
 def _text(contents: bytes) -> str:

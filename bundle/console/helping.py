@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 
-from ..core.kinds import FLAG, KIND_OF, MAY_BE_OPEN, NAMED_TEXTS, NUMBER, NUMBERS, TEXT, TEXTS, WORD
+from ..core.kinds import FLAG, FORCED_FLAG, KIND_OF, MAY_BE_OPEN, NAMED_TEXTS, NUMBER, NUMBERS, TEXT, TEXTS, WORD
 from .commands import ORDER, SUMMARIES, Command
 from .config_ids import ConfigId, ids_of, purpose
 
@@ -14,6 +14,7 @@ _TYPES = {
     TEXT: "TEXT",
     NUMBER: "NUMBER",
     FLAG: "true|false",
+    FORCED_FLAG: "true|false|force",
     WORD: "WORD|NUMBER",
     TEXTS: "LIST",
     NUMBERS: "NUMBERS",

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import BundleError, SettingError
-from ..core.kinds import FLAG, KIND_OF, NOT_GIVEN, TEXTS, read_word
+from ..core.kinds import FLAG, FORCED_FLAG, KIND_OF, NOT_GIVEN, TEXTS, read_word
 from ..core.naming import did_you_mean
 from ..core.places import CONFIGS
-from ..core.settings import as_bool
+from ..core.settings import FORCE, as_bool
 from .commands import Command
 from .config_ids import ids_of, top_ids
 
-CONFIG_FLAGS = frozenset(name for name, kind in KIND_OF.items() if kind == FLAG)
+CONFIG_FLAGS = frozenset(name for name, kind in KIND_OF.items() if kind in (FLAG, FORCED_FLAG))
 _OWN_FLAGS = {"dry_run", "verbose", "help"}
 _OWN_VALUES = {"work_dir", "with", "processes"}
 _MADE_BY_SLPD = {"config_file", "run_id", "bundle_root", "logging_file"}
@@ -133,7 +133,7 @@ def _name(typed: str) -> str:
 
 def _belongs(word: str, to_flag: bool) -> bool:
     if to_flag:
-        return word.lower() in ("true", "false", "yes", "no", "on", "off", "0", "1")
+        return word.lower() in ("true", "false", "yes", "no", "on", "off", "0", "1", FORCE)
     return not word.startswith("--")
 
 

@@ -28,7 +28,7 @@ from .ranks import own_rank
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .scarcity import NoMemoryError, ran_out
 from .searching import files_below, readable, tells_no_names_apart
-from .settings import as_bool, as_number, as_whole, check_device, check_folder
+from .settings import as_amp, as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
 from .stopping import heed, insist_on_wanted
 
@@ -47,6 +47,7 @@ __all__ = [
     "Replacement",
     "SettingError",
     "SlideError",
+    "as_amp",
     "as_bool",
     "as_number",
     "as_whole",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .config_values import may_stand_in_config
 from .errors import BundleError
-from .kinds import FLAG, KIND_OF, NAMED_TEXTS, TEXT, TEXTS, WORD, is_not_given, read_word
+from .kinds import FLAG, FORCED_FLAG, KIND_OF, NAMED_TEXTS, TEXT, TEXTS, WORD, is_not_given, read_word
 
 _COMMANDS = ("run", "run_workflow")
 
@@ -68,7 +68,7 @@ def typed_words(words: Sequence[str]) -> dict[str, str | None]:
     except SystemExit:  # words behind a lone hyphen, of which MONAI's command will complain as well
         pass
     return {
-        name: word if KIND_OF.get(name) in (FLAG, WORD) or _stands(name, word, words) else None
+        name: word if KIND_OF.get(name) in (FLAG, FORCED_FLAG, WORD) or _stands(name, word, words) else None
         for name, word in found.items()
     }
 

@@ -94,10 +94,12 @@ class Replacement:
 def write_text(path: str | Path, text: str) -> None:
     """Write as :class:`Replacement`: where it fails (a full disk) the file of before stays as it was.
 
+    What no encoding has (half a surrogate pair, of a name or a file that is no text) is written as ``\\udc80``.
+
     Raises:
         OSError: it cannot be written; the temporary file is gone then.
     """
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: str | Path, contents: bytes, *, flush: bool = False) -> None:

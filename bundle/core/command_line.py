@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .as_typed import Values, is_bundle_command
+from .bfloat16 import insist_on_quick_bfloat16
 from .errors import BundleError, SettingError
 from .kinds import KIND_OF, MAY_BE_OPEN, NOT_GIVEN, WORD
 from .naming import did_you_mean
@@ -28,7 +29,9 @@ _WEIGHTS = {"patch_encoder_ckpt", "second_encoder_ckpt", "region_encoder_ckpt"}
 _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"}
 
 
-def begin(seed: int = 0, device: torch.device | str | int = "cpu", typed: Values | None = None) -> None:
+def begin(
+    seed: int = 0, device: torch.device | str | int = "cpu", typed: Values | None = None, amp: bool | str = False
+) -> None:
     """Start a run: seed torch; on MONAI's command line refuse unknown ids, and print user errors as one message.
 
     MONAI takes an unknown flat id silently, so that a typing error would change nothing and say nothing.
@@ -37,10 +40,11 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu", typed: Values
         seed: seed of torch's generators; the networks' first weights come from it.
         device: where the run will compute.
         typed: what was found when the ids took the values that were given for them (:mod:`bundle.core.as_typed`).
+        amp: whether the run asks for bfloat16; "force": without trying first whether it pays on a CPU.
 
     Raises:
         BundleError: the command line names an id that no config file has, or a value is none of the id's kind; there is
-            no such device.
+            no such device, or bfloat16 is slow there.
     """
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
     if is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
@@ -51,6 +55,7 @@ def begin(seed: int = 0, device: torch.device | str | int = "cpu", typed: Values
     if typed is not None and typed.mistake:
         raise SettingError(typed.mistake)
     check_device(device)
+    insist_on_quick_bfloat16(amp, device)
     import torch
 
     torch.manual_seed(as_whole(seed, "seed"))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import BundleError, SettingError
-from .settings import as_bool, as_number
+from .settings import FORCE, as_bool, as_number, is_forced
 
-TEXT, NUMBER, FLAG, WORD = "text", "number", "flag", "word"
+TEXT, NUMBER, FLAG, FORCED_FLAG, WORD = "text", "number", "flag", "flag or force", "word"
 TEXTS, NUMBERS, NAMED_TEXTS = "texts", "numbers", "named texts"
 NOT_GIVEN = {"", "null", "None", "none"}
 _NAMES_A_SLIDE = {"query"}  # which may be called None
@@ -16,9 +16,9 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 _IDS = {
     TEXT: "bundle_root dataset_dir output_dir index_dir head_path device title by task size wsi_reader dtype file_type "
     "centering fill_missing token_shift kmeans_backend prototype_match prototype_task prototype_center_start "
-    "verify batch_within | model_path tokens_dir slide_table slides_dir coords_dir exclude splits region_encoder_ckpt "
-    "patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder encoder head_encoder "
-    "save_head label site time event query where harmonize center_tokens",
+    "verify batch_within unit | model_path tokens_dir slide_table slides_dir coords_dir exclude splits "
+    "region_encoder_ckpt patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder "
+    "encoder head_encoder save_head label site time event censored query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
     "nan_retries k_neighbors embed_dim depth n_heads drop_path n_registers vit_patch_size out_dim hidden_dim "
     "bottleneck_dim "
@@ -32,9 +32,10 @@ _IDS = {
     "projector_px min_prototypes n_examples n_examples_per_slide region_px max_slides sampled_patches time_budget "
     "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
     "n_kinds",
-    FLAG: "amp compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
+    FORCED_FLAG: "amp",
+    FLAG: "compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
     "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
-    "allow_other_tokens | encode_background",
+    "allow_other_tokens allow_patient_overlap | encode_background",
     WORD: "cache mask_missing standardize_tokens n_folds | prototype_temperature region",  # a word, a number or a flag
     TEXTS: "features protocols formats layers | classes",
     NUMBERS: "mean std global_scale local_scale mask_ratio train_fractions | patch_mean patch_std second_mean "
@@ -97,6 +98,10 @@ def _number(word: str) -> int | float:
         return number
 
 
+def _forced_flag(word: str) -> bool | str:
+    return FORCE if is_forced(word) else as_bool(word)
+
+
 def _word(word: str) -> Any:
     if word.startswith(("$", "@", "%")):
         raise ValueError
@@ -154,6 +159,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     TEXT: _text,
     NUMBER: _number,
     FLAG: as_bool,
+    FORCED_FLAG: _forced_flag,
     WORD: _word,
     TEXTS: _texts,
     NUMBERS: _numbers,
@@ -162,6 +168,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 _FORMS = {
     NUMBER: "give a number.",
     FLAG: "give true or false.",
+    FORCED_FLAG: "give true or false, or force.",
     WORD: "give a word or a number; expressions and references stand in config files only.",
     TEXTS: "give a list with its items in quotes: \"['one','two']\".",
     NUMBERS: "give a list of numbers: [0.25,1.0].",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 _TRUE = {"true", "yes", "on", "1"}
+FORCE = "force"
 _FALSE = {"false", "no", "off", "0", "none", ""}
 
 
@@ -62,6 +63,20 @@ def as_bool(value: object) -> bool:
     if word in _FALSE:
         return False
     raise BundleError(f"{value!r} is no yes-or-no value; pass true or false.")
+
+
+def is_forced(value: object) -> bool:
+    """Whether a value is the word with which a flag is insisted on."""
+    return str(value).strip().lower() == FORCE
+
+
+def as_amp(value: object) -> bool:
+    """Read ``amp``: a flag, or ``"force"``, which is yes without a question (:mod:`bundle.core.bfloat16` asks it).
+
+    Raises:
+        BundleError: the value is neither.
+    """
+    return is_forced(value) or as_bool(value)
 
 
 def check_device(device: torch.device | str | int) -> None:

@@ -147,6 +147,9 @@ class Evaluation:
         robustness: of every encoder, as far as labels and sites are known.
         warnings: sentences for the reader.
         pretraining_overlap: encoder -> slides of its pre-training that stand in a test split.
+        patient_of: patient of each row; empty: each row is one.
+        unit: "patient", or "slide": rows are slides.
+        patient_overlap: split -> patients of whom it learns from some slides and predicts others, where allowed.
         slide_vectors: encoder -> one vector a row, float32 [n, d], for pictures.
         settings: what the run was asked for.
     """
@@ -166,5 +169,18 @@ class Evaluation:
     robustness: list[Robustness] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     pretraining_overlap: dict[str, list[str]] = field(default_factory=dict)
+    patient_of: list[str] = field(default_factory=list)
+    unit: str = "patient"
+    patient_overlap: dict[str, list[str]] = field(default_factory=dict)
     slide_vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def patients(self) -> list[str]:
+        """Patient of each row."""
+        return self.patient_of or self.units
+
+    @property
+    def on_both_sides(self) -> list[str]:
+        """Patients who stand on both sides of any split."""
+        return sorted({patient for patients in self.patient_overlap.values() for patient in patients})

@@ -152,7 +152,7 @@ class HeadRefit:
             threshold=threshold,
             temperature=temperature,
             held_out=len(np.unique(tested)),
-            patients=sorted(map(name_key, rows.patients.units)),
+            patients=sorted(map(name_key, dict.fromkeys(rows.patient_of or rows.patients.units))),
             slides=sorted(name_key(slide) for group in rows.patients.slides for slide in group),
             figures=self._figures(found),
             seed=self.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..cohort import PatientRows, SlideTable, Split, SplitFile, check_splits, patient_folds, pool_patients, read_splits
 from ..core import BundleError, as_bool, as_whole
+from .row_units import row_names, unit_notes, with_overlap
 
 TASKS = ("auto", "classification", "ordinal", "survival")
 
@@ -28,6 +29,9 @@ class EvaluationRows:
         patients: one row a patient.
         targets: class index [n], int64, or time and event [n, 2], float64.
         notes: sentences for the reader.
+        patient_of: patient of each row; empty: each row is one.
+        unit: "patient" or "slide".
+        allows_overlap: a patient may stand on both sides of a split, with different slides.
     """
 
     task: str
@@ -36,6 +40,9 @@ class EvaluationRows:
     patients: PatientRows
     targets: NDArray[Any]
     notes: list[str] = field(default_factory=list)
+    patient_of: list[str] = field(default_factory=list)
+    unit: str = "patient"
+    allows_overlap: bool = False
 
 
 def evaluation_rows(
@@ -48,8 +55,12 @@ def evaluation_rows(
     ordered: bool = False,
     time: str | None = None,
     event: str | None = None,
+    censored: str | None = None,
     site: str | None = "site",
     slide_paths: Sequence[str] = (),
+    unit: str = "patient",
+    splits: str | Path | None = None,
+    allow_patient_overlap: bool = False,
 ) -> EvaluationRows:
     """Pool slides to patients and read what is to be predicted.
 
@@ -64,23 +75,43 @@ def evaluation_rows(
         ordered: classes are grades or stages.
         time: column of the time to the event or to the end of observation.
         event: column that says whether the event was seen.
+        censored: column that says the opposite, in place of ``event``.
         site: column of the hospital, or of whatever else is to make no difference: the scanner, the stain;
             None: sites are not looked at.
         slide_paths: names of the slides' own files, by which the table may know them.
+        unit: "patient", or "slide": each slide is a row, as in evaluations that do not look at patients.
+        splits: file or folder of splits, which says what patients it takes apart.
+        allow_patient_overlap: such patients are no error, see :func:`~bundle.evaluation.row_units.row_names`.
 
     Raises:
         BundleError: a setting or a column is missing or wrong; slides of a patient disagree; one class only.
     """
-    task = _task(task, as_bool(ordered), time, event)
+    task = _task(task, as_bool(ordered), time, event, censored)
     table.match(slide_ids, slide_paths)
-    sites = _sites(table, slide_ids, site)
+    sites, allows = _sites(table, slide_ids, site), as_bool(allow_patient_overlap)
+    patients = table.patients(slide_ids)
+    names = row_names(slide_ids, patients, unit, splits, allows)
     if task == "survival":
-        assert time is not None and event is not None, "the task needs both, as was checked"
-        outcomes = table.survival(slide_ids, time, event)
-        rows = pool_patients(slide_ids, table.patients(slide_ids), outcomes, sites, "time and event")
-        label = f"{time} / {event}"
-        return EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
-    return _class_rows(slide_ids, table, label, task, classes, sites)
+        assert time is not None, "the task needs it, as was checked"
+        outcomes = _outcomes(slide_ids, table, time, event, censored)
+        rows = pool_patients(slide_ids, names, outcomes, sites, "time and event")
+        label = f"{time} / {event or censored}"
+        found = EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
+    else:
+        found = _class_rows(slide_ids, table, names, label, task, classes, sites)
+    patient_of = [patients[members[0]] for members in found.patients.members]
+    notes = [*found.notes, *unit_notes(found.patients.units, patient_of, unit)]
+    return replace(found, notes=notes, patient_of=patient_of, unit=unit, allows_overlap=allows)
+
+
+def _outcomes(
+    slide_ids: Sequence[str], table: SlideTable, time: str, event: str | None, censored: str | None
+) -> NDArray[np.float64]:
+    """Time and event of each slide, [n, 2]."""
+    if event is not None:
+        return table.survival(slide_ids, time, event)
+    assert censored is not None, "one of them is there, as was checked"
+    return table.survival(slide_ids, time, censored, is_opposite=True)
 
 
 def _sites(table: SlideTable, slide_ids: Sequence[str], site: str | None) -> list[str | None]:
@@ -111,7 +142,7 @@ def evaluation_splits(
     patients, names = rows.patients, rows.classes or None
     keeps_sites = as_bool(preserve_sites)
     if splits is not None:
-        found = read_splits(splits, patients.units, patients.slides)
+        found = read_splits(splits, patients.units, patients.slides, rows.patient_of or None)
     else:
         if keeps_sites and not any(patients.sites):
             raise BundleError("preserve_sites is true, but no slide has a site: fill the slide table's column site.")
@@ -120,7 +151,8 @@ def evaluation_splits(
         fewest = 2 if n_folds == "auto" else most
         found = SplitFile(_folds(rows.targets, most, fewest, as_whole(seed, "seed"), sites, names), "folds")
     notes = check_splits(found.splits, rows.targets, names, patients.sites)
-    return SplitFile(found.splits, found.kind, [*found.notes, *notes])
+    found = SplitFile(found.splits, found.kind, [*found.notes, *notes])
+    return with_overlap(found, rows.patient_of or patients.units, rows.allows_overlap)
 
 
 def _folds(
@@ -143,12 +175,13 @@ def _folds(
 def _class_rows(
     slide_ids: Sequence[str],
     table: SlideTable,
+    row_of: Sequence[str],
     label: str,
     task: str,
     classes: Sequence[Any] | None,
     sites: Sequence[str | None],
 ) -> EvaluationRows:
-    """Patients and their classes; arguments as for :func:`evaluation_rows`."""
+    """Patients and their classes; ``row_of``: name of the row of each slide; else as for :func:`evaluation_rows`."""
     labels = table.labels(slide_ids, label, [] if classes is None else [str(name) for name in classes])
     order = _order(labels, classes, label, task)
     strangers = [s for s, value in zip(slide_ids, labels, strict=True) if value is not None and value not in order]
@@ -157,7 +190,7 @@ def _class_rows(
         found = ", ".join(sorted({value for value in labels if value}))
         raise BundleError(f"no slide is of the classes {', '.join(order)}: the column {label!r} holds {found}.")
     what = label if label == "label" else f"label ({label})"
-    rows = pool_patients(slide_ids, table.patients(slide_ids), kept, sites, what)
+    rows = pool_patients(slide_ids, row_of, kept, sites, what)
     targets = np.array([order.index(value) for value in rows.values], np.int64)
     if len(np.unique(targets)) < 2:
         raise BundleError(
@@ -173,13 +206,16 @@ def _class_rows(
     return EvaluationRows(task, label, order, rows, targets, notes)
 
 
-def _task(task: str, ordered: bool, time: str | None, event: str | None) -> str:
+def _task(task: str, ordered: bool, time: str | None, event: str | None, censored: str | None) -> str:
     if task not in TASKS:
         raise BundleError(f"task is {task!r}; give one of {', '.join(TASKS)}.")
-    if (time is None) != (event is None) or (task == "survival" and time is None):
+    if event is not None and censored is not None:
+        raise BundleError(f"event={event!r} and censored={censored!r} say the same, one the opposite; give one.")
+    ends = event if censored is None else censored
+    if (time is None) != (ends is None) or (task == "survival" and time is None):
         raise BundleError(
             f"survival needs two columns of the slide table: got time={time!r} and event={event!r}; give --time and "
-            "--event, or neither."
+            "--event (or --censored), or neither."
         )
     if task == "auto":
         return "survival" if time is not None else "ordinal" if ordered else "classification"

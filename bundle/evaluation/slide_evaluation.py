@@ -188,6 +188,9 @@ class SlideEvaluation:
             split_kind=self.splits.kind,
             warnings=notes,
             pretraining_overlap=overlap,
+            patient_of=rows.patient_of,
+            unit=rows.unit,
+            patient_overlap=self.splits.overlap,
             settings=self.settings,
         )
 
@@ -284,7 +287,8 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> list[str]:
 def _summary(found: Evaluation) -> str:
     """The main figure of every arm, a line each."""
     metric = MAIN_METRIC[found.task]
-    lines = [f"{metric} of {found.label}, {len(found.units)} patients:"]
+    both = f", {len(found.on_both_sides)} patients on both sides of a split" if found.patient_overlap else ""
+    lines = [f"{metric} of {found.label}, {len(found.units)} {found.unit}s{both}:"]
     for result in found.results:
         value, low, high, *_ = result.summary[metric]
         name = ", ".join([*result.arm[:3], f"{100 * result.arm.train_fraction:g} %"])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core import BundleError, as_bool
+from ..core import BundleError, as_amp
 from .architecture import infer_vit_architecture, load_into
 from .contract_choice import EncoderChoice, check_mpp, choose_contract
 from .contracts import EncoderContract
@@ -89,7 +89,7 @@ def load_patch_encoder(
             f"{file} gives {dim} values a patch, {contract.name} gives {contract.dim}: these are not its weights, or "
             "not the output that it is used with. Name the right model (--patch_encoder), or give its own file."
         )
-    name, is_rounded = (path if path.is_dir() else file).stem, as_bool(amp) and not isinstance(backbone, OnnxEncoder)
+    name, is_rounded = (path if path.is_dir() else file).stem, as_amp(amp) and not isinstance(backbone, OnnxEncoder)
     own = PatchTokenizer(backbone, dim, name=name, sha256=sha256_of(file), amp=is_rounded, contract=contract)
     return own.to(device)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import as_bool
+from ..core import as_amp, as_bool
 from .encoder import Encoder
 from .from_weights import load_region_encoder
 from .head import ProjectionHead
@@ -82,7 +82,7 @@ class RegionDescriber(nn.Module):
     def __init__(self, encoder: Encoder, attention: bool = True, amp: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
-        self.attends, self.amp = as_bool(attention), as_bool(amp)
+        self.attends, self.amp = as_bool(attention), as_amp(amp)
 
     @property
     def token_dim(self) -> int:

@@ -1,6 +1,6 @@
 """What all pages share: frame, style, colors, texts."""
 
-from .cells import Cell, cell_of, p_text
+from .cells import Cell, cell_of, digits_of, p_text
 from .frame import RegionPicture, SlidePicture, jpeg_uri, percent, render, write_page
 from .palette import LUMA, NO_PROTOTYPE, OKABE_ITO, prototype_colors
 from .result_texts import csv_text, plain, write_results
@@ -14,6 +14,7 @@ __all__ = [
     "SlidePicture",
     "cell_of",
     "csv_text",
+    "digits_of",
     "jpeg_uri",
     "p_text",
     "percent",

@@ -26,18 +26,34 @@ class Uncertain(Protocol):
         """Standard deviation."""
 
 
+_NARROW = 0.02  # half of an interval; a third digit is told below
+_ALMOST_NOTHING = 0.005  # what two digits round to 0
+
+
 class Cell(NamedTuple):
-    """A figure: ``0.873 ± 0.041`` or a dash, ``[0.791, 0.955]`` or '', whether it is apart from those of other rows."""
+    """A figure: ``0.87 ± 0.04`` or a dash, ``[0.79, 0.96]`` or '', whether it is apart from those of other rows."""
 
     text: str
     bounds: str = ""
     is_best: bool = False
 
 
-def cell_of(interval: Uncertain, signed: bool = False, digits: int = 3) -> Cell:
-    """What is not finite is left out; with a sign there is no deviation; ``digits`` behind the point."""
+def digits_of(interval: Uncertain) -> int:
+    """Digits behind the point that a figure's uncertainty lets mean something: 2, or 3.
+
+    3 where the interval (the deviation where there is none) is narrow, or where a bound would look like 0.
+    """
+    spread = (interval.high - interval.low) / 2
+    spread = spread if math.isfinite(spread) else interval.sd
+    looks_like_zero = any(0 < abs(bound) < _ALMOST_NOTHING for bound in (interval.low, interval.high))
+    return 3 if spread < _NARROW or looks_like_zero else 2
+
+
+def cell_of(interval: Uncertain, signed: bool = False, digits: int | None = None) -> Cell:
+    """What is not finite is left out; with a sign there is no deviation; digits: None, as its interval has them."""
     if not math.isfinite(interval.value):
         return Cell("–")
+    digits = digits_of(interval) if digits is None else digits
     form = f"{'+' if signed else ''}.{digits}f"
     spread = f" ± {interval.sd:.{digits}f}" if math.isfinite(interval.sd) and not signed else ""
     is_bounded = math.isfinite(interval.low) and math.isfinite(interval.high)

@@ -206,7 +206,10 @@ class Slide:
 
     def _decode(self, x: int, y: int, width: int, height: int, level: int) -> NDArray[np.uint8]:
         try:
-            return self._backend.read(x, y, width, height, level)
+            found = self._backend.read(x, y, width, height, level)
+            if found.shape != (height, width, 3):
+                raise ValueError(f"what came is {' x '.join(map(str, found.shape[1::-1]))} px")
+            return found
         except Exception as error:  # on damaged files the libraries raise whatever they stumble over
             raise self._undecodable(f"{width} x {height} px at ({x}, {y}) of level {level}", error) from error
 

@@ -6,7 +6,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..core import Progress, as_bool
+from ..core import Progress, as_amp
 from ..networks import Encoder
 from ..parallel import outlive_signals
 from ..storage import collate_regions
@@ -44,7 +44,7 @@ class RegionFeatures:
         self.center, self.fullest = CenterTokenCrop(crop_size), FullestTokenCrop(crop_size)
         self.device = torch.device(device)
         self.num_workers = int(num_workers)
-        self.uses_bf16 = as_bool(amp)
+        self.uses_bf16 = as_amp(amp)
 
     @torch.inference_mode()
     def __call__(self) -> Tensor:

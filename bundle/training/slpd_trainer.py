@@ -13,7 +13,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..core import as_bool
+from ..core import as_amp
 from ..networks import TokenChoice
 from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
 from ..prototypes import PrototypeBank, PrototypeTargets
@@ -79,7 +79,7 @@ class SlpdTrainer(Trainer):
         self.inferer = SimpleInferer() if inferer is None else inferer
         self.prototypes = prototypes
         self.seed = int(seed)
-        self.uses_bf16 = as_bool(amp)
+        self.uses_bf16 = as_amp(amp)
         super().__init__(
             device=device, max_epochs=int(max_epochs), data_loader=train_data_loader, decollate=False, handlers=()
         )

@@ -20,7 +20,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,7 +62,7 @@ class Stopwatch:
     """Seconds of the main thread, by the kind of check; what a check calls is its own."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._is_inside = False
 
     def timed(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ def main() -> None:
                 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                     function()
                 whole = time.process_time() - started
-                shares.append((watch.seconds.total() / whole, whole, dict(watch.seconds)))
+                shares.append((sum(watch.seconds.values()) / whole, whole, dict(watch.seconds)))
             shares = sorted(shares[1:], key=lambda share: share[0])
             middle = shares[len(shares) // 2]
             rows.append(

@@ -11,7 +11,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from bundle.cohort import EMBEDDED, SlideRef, SlideTable, read_quarantine, read_splits, split_faults, without_excluded
+from bundle.cohort import (
+    EMBEDDED,
+    SlideRef,
+    SlideTable,
+    read_quarantine,
+    read_splits,
+    separated_patients,
+    split_faults,
+    without_excluded,
+)
 from bundle.comparing.pieces import read_record
 from bundle.core import read_history
 from bundle.evaluation.features.slide_vectors import read_slide_vectors
@@ -28,6 +37,8 @@ _FILES = [f"s{i}.svs" for i in range(4)]
 _ROWS = [[f"s{i}", "ab"[i % 2], "0.5", f"p{i // 2}", "x", "", str(i + 1), "dead"] for i in range(4)]
 _SPLITS = [["s0", "train"], ["s1.svs", "test"], ["s2", "test"], ["s3", "train"]]
 _FOLDS = [["p0", "0"], ["p1", "1"], ["s3", "2"]]
+_LISTED = [["0", "s0", "s3", "s1.svs"], ["1", "", "", "s2"]]
+_BOOL = [["s0", "True", "False"], ["s1", "False", "True"], ["s2", "False", "True"], ["s3", "True", "False"]]
 _RING = [[0, 0], [900, 0], [900, 800.5], [0, 0]]
 _POLYGON: dict[str, Any] = {"type": "Polygon", "coordinates": [_RING, [[10, 10], [20, 10], [10, 20]]]}
 _GEOJSON: list[Any] = [
@@ -92,6 +103,9 @@ def _table_targets() -> Iterator[Target]:
     sides = ["train", "test", "val", "0", "1", "2.0", *_IDS, *_FILES]
     splits = changed_table(["slide", "split"], sides, _SPLITS) | changed_table(["patient", "fold"], sides, _FOLDS)
     yield Target("split file", ".csv", splits, _splits)
+    listed = changed_table(["", "train", "val", "test"], sides, _LISTED)
+    listed |= changed_table(["", "train", "test"], ["True", "False", *_IDS], _BOOL)
+    yield Target("published splits", ".csv", listed, _published_splits)
     yield Target("exclude list", ".txt", changed_table(["# s", "reason"], [*_FILES, "# c", "s1\tbad"]), _excluded)
     outcome = [*EMBEDDED.columns]
     cells = ["s0", "done", "3", "0.5", "1.0", "cucim", ""]
@@ -129,6 +143,16 @@ def _splits(path: Path) -> None:
     units, slides = ["p0", "p1", "s3"], [["s0"], ["s1", "s2"], ["s3"]]
     split_faults(path, units, slides)
     read_splits(path, units, slides)
+
+
+def _published_splits(path: Path) -> None:
+    folder = path.parent / "published"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "splits_0.csv")
+    units, slides = ["p0", "p1", "s3"], [["s0"], ["s1", "s2"], ["s3"]]
+    for given in (folder, path):
+        separated_patients(given, units, slides)
+        _refusable(read_splits, given, units, slides)
 
 
 def _excluded(path: Path) -> None:

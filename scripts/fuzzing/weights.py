@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,8 @@ def _checkpoint(contents: Mapping[str, Any], changes: Sequence[tuple[int, str, A
     root: dict[str, Any] = {"": copy.deepcopy(dict(contents))}
     for number, kind, value in changes:
         spots = list(_spots(root))
+        if not spots:  # all of it was removed
+            break
         holder, key = spots[number % len(spots)]
         _change(holder, key, kind, value)
     packed = io.BytesIO()
@@ -90,8 +93,8 @@ def _change(holder: Any, key: Any, kind: str, value: Any) -> None:
             held[:0] if held.ndim else held,
             held.double(),
             held * float("nan"),
-            held.reshape(-1)[:1].reshape(()),
-        ][hash(str(value)) % 6]
+            held.sum(),
+        ][zlib.crc32(str(value).encode("utf-8", "replace")) % 6]
     elif kind == "r" and isinstance(key, str):
         holder[f"module.{key}"] = holder.pop(key)
     else:

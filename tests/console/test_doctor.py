@@ -6,13 +6,13 @@ import pytest
 
 from bundle.console import doctor
 from bundle.console.doctor import MISSING, SLOW, Finding, look
+from bundle.core import bfloat16
 
 
 @pytest.fixture(autouse=True)
 def _short_probes(monkeypatch):
     monkeypatch.setattr(doctor, "_PROBED_MB", 1)
-    monkeypatch.setattr(doctor, "_PROBE_S", 0.01)
-    monkeypatch.setattr(doctor, "_SIDE", 32)
+    monkeypatch.setattr(bfloat16, "_ROUND_S", 0.01)
 
 
 def test_a_machine_is_described_without_private_paths(tmp_path, capsys):

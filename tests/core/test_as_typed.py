@@ -101,8 +101,12 @@ def test_an_open_id_stays_open(start, word):
         assert start("--dataset_dir", word)["dataset_dir"] == word, "this id is never open"
 
 
-@pytest.mark.parametrize("word", ["null", "None", "none", ""])
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [(path, "null") for path in sorted((ROOT / "configs").glob("*.yaml"))]
+    + [(ROOT / "configs" / "search.yaml", word) for word in ("None", "none", "")],
+    ids=lambda given: given.stem if isinstance(given, Path) else given,
+)
 def test_each_optional_id_of_each_config_is_left_open_by_any_of_these_words(path, word):
     """Whatever the config has there; but for weights that it needs, and a query, which may be a slide called None."""
     needed = {"patch_encoder_ckpt", "region_encoder_ckpt", "second_encoder_ckpt"}

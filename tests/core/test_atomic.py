@@ -172,3 +172,9 @@ def test_a_name_as_long_as_names_may_be(tmp_path):
         write_text(tmp_path / name, "whole")
         assert (tmp_path / name).read_text() == "whole"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_no_encoding_has_is_written_by_number(tmp_path):
+    """A name of bytes that are no text does not end a report that tells of it."""
+    write_text(tmp_path / "a.csv", "slide \udce4,caf\u00e9\n")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "slide \\udce4,caf\u00e9\n"

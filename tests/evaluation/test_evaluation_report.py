@@ -19,7 +19,9 @@ from bundle.evaluation import EvaluationReport
 from bundle.evaluation.findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
 from bundle.evaluation.metrics.curves import discordant_share
 from bundle.evaluation.report.evaluation_figures import roc_panels
+from bundle.evaluation.report.evaluation_headline import headline
 from bundle.evaluation.report.evaluation_planes import plane_panels
+from bundle.evaluation.report.evaluation_rows import arm_name
 
 SOURCES = [("tokens", "mean_token"), ("DINO", "region_embedding"), ("SLPD", "region_embedding")]
 NASTY = "</script><img src=x onerror=alert(1)><script>alert('$x_1$ & \"y\"')</script>"
@@ -251,7 +253,8 @@ def test_the_table_says_what_the_records_say(kind, tmp_path):
         assert f"{100 * result.arm.train_fraction:g}\N{NO-BREAK SPACE}%" in row[0]
         for cell, name in zip(row[1:], names, strict=True):
             value, low, high, sd, _, _ = result.summary[name]
-            expected = f"{value:.3f} ± {sd:.3f}  [{low:.3f}, {high:.3f}]"
+            n = 3 if high - low < 0.04 or any(0 < abs(bound) < 0.005 for bound in (low, high)) else 2
+            expected = f"{value:.{n}f} ± {sd:.{n}f}  [{low:.{n}f}, {high:.{n}f}]"
             assert cell == expected.replace("-", "−")
     assert page.count("Nadeau and Bengio") == 1
 
@@ -292,10 +295,33 @@ def test_bold_is_earned(name, intervals, bold, tmp_path):
 def test_what_cannot_be_told_is_a_dash(tmp_path):
     """No value gives a dash, no bounds no brackets; a metric that some folds lack says over how many it is."""
     page = write(with_figures("auc", [(math.nan,) * 3, (0.5, math.nan, math.nan)]), tmp_path)
-    assert [row[1] for row in cells(page, "results")] == ["–", "0.500 ± 0.100"]
+    assert [row[1] for row in cells(page, "results")] == ["–", "0.50 ± 0.10"]
     evaluation = without_pictures(make_evaluation("binary"))
     n = min(result.summary["auc"].n for result in evaluation.results)
     assert n < 10 and f"AUC: over as few as {n} of 10 folds" in write(evaluation, tmp_path)
+
+
+def test_the_page_begins_with_the_best_arm(tmp_path):
+    """Figure, interval, and whom it is ahead of, by p-values adjusted for their number; others are level with it."""
+    evaluation = make_evaluation("four")
+    arms = [result.arm for result in evaluation.results if result.arm.train_fraction == 1.0][:3]
+    for result in evaluation.results:
+        value = 0.9 if result.arm == arms[0] else 0.6
+        result.summary["auc"] = Interval(value, value - 0.05, value + 0.05, 0.03, "bootstrap", 2000)
+    gap = Interval(0.3, 0.2, 0.4, 0.05, "bootstrap", 2000)
+    ahead = Comparison(arms[0], arms[1], "auc", gap, 0.001)
+    evaluation.comparisons = [ahead, Comparison(arms[2], arms[0], "auc", gap, 0.3)]
+    found = headline(evaluation)
+    assert found[:3] == (arm_name(arms[0]), "AUC 0.90 ± 0.03", "[0.85, 0.95]")
+    assert (found.ahead, found.level) == ([arm_name(arms[1])], [arm_name(arms[2])])
+    evaluation.comparisons[0] = ahead._replace(difference=gap._replace(value=-0.3))
+    assert headline(evaluation).ahead == [], "a difference that is sure and to its loss"
+    evaluation.comparisons = [ahead]
+    evaluation.predictions = [each for each in evaluation.predictions if each.arm == arms[0]]
+    evaluation.slide_vectors = {}
+    words = read(write(evaluation, tmp_path))[0]
+    assert f"AUC 0.90 ± 0.03 [0.85, 0.95] {found.best} Ahead of {found.ahead[0]} by more than luck." in words
+    assert headline(without_pictures(evaluation)) is None
 
 
 def test_comparisons_are_counted_and_adjusted(tmp_path):
@@ -305,7 +331,7 @@ def test_comparisons_are_counted_and_adjusted(tmp_path):
     rows = cells(page, "comparisons")
     first = evaluation.comparisons[0].difference
     assert rows[0][0] == "DINO − patch tokens  region embedding − mean token, kNN, 100\N{NO-BREAK SPACE}%"
-    assert rows[0][2] == f"{first.value:+.3f}  [{first.low:+.3f}, {first.high:+.3f}]".replace("-", "−")
+    assert rows[0][2] == f"{first.value:+.2f}  [{first.low:+.2f}, {first.high:+.2f}]".replace("-", "−")
     # eight p-values: .0004 twice, .02 six times
     assert rows[0][3:] == ["&lt; 0.001", "0.003"] and rows[-1][3:] == ["0.020", "0.120"]
     assert "8 comparisons were made" in page

@@ -57,7 +57,7 @@ def test_a_row_a_figure_with_what_is_random(tmp_path):
             for row in body.split("</tr>")[:-1]]  # fmt: skip
     escaped = "&lt;b&gt;A&lt;/b&gt;"
     assert rows[0] == [f"{escaped} 0 region embedding", "robustness index, k = 3", "0.625 ± 0.000", "0.667"]
-    assert rows[2] == [f"{escaped} 0 bag of regions", "slide identity", "0.750 ± 0.050 [0.650, 0.850]", "0.250"]
+    assert rows[2] == [f"{escaped} 0 bag of regions", "slide identity", "0.75 ± 0.05 [0.65, 0.85]", "0.250"]
     assert len(rows) == 6 and rows[5][3] == "–" and NASTY not in text
     assert text.count("<dt>robustness index</dt>") == text.count("<dt>site identity</dt>") == 1
     assert "Harmonized by" not in text

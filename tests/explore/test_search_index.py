@@ -298,7 +298,9 @@ def test_a_flipped_bit_of_an_index_is_found(tmp_path, kind):
             Searcher(tmp_path / "index", by="regions").run("s0")
 
 
-@pytest.mark.parametrize("damage", ["missing", "no json", "other", "newer", "cut part", "lost part", "lost rows"])
+@pytest.mark.parametrize(
+    "damage", "missing,no json,other,newer,cut part,lost part,lost rows,no entries,no number".split(",")
+)
 def test_a_damaged_index_says_so(tmp_path, damage):
     """Whatever is broken, the message names the folder and the way out; nothing is unpickled."""
     write_slides(tmp_path / "embeddings", range(3))
@@ -319,6 +321,8 @@ def test_a_damaged_index_says_so(tmp_path, damage):
             "other": {"kind": "x"},
             "newer": {"index_version": 99},
             "lost rows": {"entries": plain["entries"][:2]},
+            "no entries": {"entries": [False] * 3},
+            "no number": {"n_examples": [4]},
         }
         catalog.write_text(json.dumps(plain | change[damage]))
     with pytest.raises(BundleError, match=str(folder)):

@@ -107,14 +107,12 @@ def test_patients_are_known_without_their_names(tmp_path):
     assert json.loads((tmp_path / "h.json").read_text())["patients_sha256"] == record.patients_sha256
 
 
-def _later(folder):
-    found = json.loads((folder / "a.json").read_text())
-    (folder / "a.json").write_text(json.dumps({**found, "head_version": 99}))
+def _with(**other):
+    def change(folder):
+        found = json.loads((folder / "a.json").read_text())
+        (folder / "a.json").write_text(json.dumps({**found, **other}))
 
-
-def _other_width(folder):
-    found = json.loads((folder / "a.json").read_text())
-    (folder / "a.json").write_text(json.dumps({**found, "classes": ["x", "y", "z"]}))
+    return change
 
 
 @pytest.mark.parametrize(
@@ -125,8 +123,14 @@ def _other_width(folder):
         (lambda f: (f / "a.json").write_text("{}"), "no head that evaluating"),
         (lambda f: (f / "a.json").write_text("["), "cannot be used"),
         (lambda f: (f / "a.safetensors").write_bytes((f / "b.safetensors").read_bytes()), "not of one head"),
-        (_later, "version 99"),
-        (_other_width, "gives? 2"),
+        (_with(head_version=99), "version 99"),
+        (_with(head_version=[1]), "version"),
+        (_with(classes=["x", "y", "z"]), "gives? 2"),
+        (_with(classes=["x", ["y"]]), "its classes is .* of another type"),
+        (_with(threshold=[0.5, 0.5]), "its threshold is"),
+        (_with(encoder=[{"mpp": 0.5}]), "its encoder is"),
+        (_with(figures={"auc": 0.5}), "its figures is"),
+        (_with(dim=True), "its dim is 'True'"),
     ],
 )
 def test_a_file_that_is_no_head_is_refused(damage, said, tmp_path):

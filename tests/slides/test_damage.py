@@ -126,3 +126,13 @@ def test_random_damage_raises_nothing_but_slide_errors(slide_file, tmp_path):
     run = run_python(command, cwd=ROOT)
     assert run.returncode == 0, run.stderr[-2000:]
     assert int(run.stdout.split()[-1]) > 20  # cuCIM may print before: of what decodes badly but decodes
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_fewer_pixels_than_asked_for_are_an_error(slide_file, reader, monkeypatch):
+    """A file whose strips are shorter than it says once ended in numpy's words."""
+    with open_slide(slide_file, default_mpp=0.5, reader=reader) as slide:
+        whole = slide._backend.read
+        monkeypatch.setattr(slide._backend, "read", lambda *asked: whole(*asked)[:3])
+        with pytest.raises(SlideError, match=r"a \(a.tif\).*what came is 32 x 3 px"):
+            slide.read(0, 0, 32, 32, slide.mpp)

@@ -8,7 +8,7 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ...core import as_bool
+from ...core import as_amp
 
 
 class EmbeddingEvaluator(Evaluator):
@@ -39,7 +39,7 @@ class EmbeddingEvaluator(Evaluator):
     ) -> None:
         self.network = network
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.uses_bf16 = as_bool(amp)
+        self.uses_bf16 = as_amp(amp)
         super().__init__(device=device, val_data_loader=val_data_loader, decollate=False, **options)
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from monai.inferers import Inferer
 from numpy.typing import NDArray
 
 from ...cohort import fingerprint_of
-from ...core import BundleError, as_bool, as_whole
+from ...core import BundleError, as_amp, as_whole
 from ...storage import TokenDataset
 from ..protocols.inputs import Inputs, TokenBags
 from .embedding_pass import embed_regions
@@ -62,7 +62,7 @@ class SlideFeatures(PooledFeatures):
         seed: int = 0,
     ) -> None:
         super().__init__(dataset.slide_ids, dataset.slide_index.numpy(), n_prototypes, device, seed)
-        self.dataset, self.encoders, self.uses_bf16 = dataset, encoders, as_bool(amp)
+        self.dataset, self.encoders, self.uses_bf16 = dataset, encoders, as_amp(amp)
         self._batch_size = as_whole(batch_size, "batch_size", 1)
         self._num_workers = as_whole(num_workers, "num_workers")
         self._inferer = inferer

@@ -11,8 +11,10 @@ import numpy as np
 
 from ...pages import SlidePicture, render, write_page
 from ..findings import Evaluation
+from ..row_units import overlap_text
 from .evaluation_errors import worst_mistakes
 from .evaluation_figures import calibration_panels, roc_panels, survival_panels
+from .evaluation_headline import headline
 from .evaluation_planes import plane_panels
 from .evaluation_robustness import robustness_panels, robustness_rows
 from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
@@ -65,6 +67,8 @@ def _who(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "is_survival": is_survival,
         "is_folds": evaluation.split_kind == "folds",
+        "n_patients": len(set(evaluation.patients)),
+        "overlap": overlap_text(evaluation.patient_overlap) if evaluation.patient_overlap else "",
         "n_slides": len({slide for slides in evaluation.slides for slide in slides}),
         "n_sites": len(_sites(evaluation, range(len(evaluation.sites)))),
         "is_once": len(tested) == len(evaluation.units) and set(tested.values()) == {1},
@@ -86,6 +90,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
     compared = [metric(comparison.metric) for comparison in evaluation.comparisons]
     return {
         "metrics": [metric(name) for name in metric_names(evaluation)],
+        "headline": headline(evaluation),
         "results": results,
         "has_best": any(cell.is_best for row in results for cell in row.cells),
         "methods": interval_methods(evaluation),

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import MAIN_METRIC, Arm, Evaluation
+from ...pages import digits_of
+from ..findings import MAIN_METRIC, Arm, Evaluation, Interval
 
 _NAMES = {
     "tokens": "patch tokens",
@@ -111,9 +112,16 @@ def best_arm(evaluation: Evaluation) -> Arm | None:
 
 
 def summary_text(evaluation: Evaluation, arm: Arm, name: str) -> str:
-    """``AUC 0.873``, as the table has it; empty where the arm has no such figure."""
-    value = _values(evaluation, name).get(arm)
-    return "" if value is None else f"{metric(name).title} {value:.3f}"
+    """``AUC 0.87``, as the table has it; empty where the arm has no such figure."""
+    interval = interval_of(evaluation, arm, name)
+    return "" if interval is None else f"{metric(name).title} {interval.value:.{digits_of(interval)}f}"
+
+
+def interval_of(evaluation: Evaluation, arm: Arm, name: str) -> Interval | None:
+    """An arm's figure with its uncertainty; None where the arm has none."""
+    found = (result.summary.get(name) for result in evaluation.results if result.arm == arm)
+    interval = next(found, None)
+    return interval if interval is not None and math.isfinite(interval.value) else None
 
 
 def share_text(arm: Arm) -> str:

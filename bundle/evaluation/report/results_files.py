@@ -25,7 +25,9 @@ class ResultsFiles:
 
     ``results.csv`` has a row an arm and metric, ``predictions.csv`` a row an arm and tested patient, ``robustness.csv``
     a row an encoder and figure (the robustness index: and number of neighbors), ``results.json`` everything but the
-    vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics.
+    vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics. Where patients stand on both
+    sides of a split, every table of figures has a column with their number, and each prediction says whether its
+    patient is one of them there.
 
     Args:
         output_dir: folder of the files; made where it is missing.
@@ -84,6 +86,12 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "pretraining_overlap": evaluation.pretraining_overlap,
         "settings": evaluation.settings,
     }
+    if evaluation.unit != "patient" or evaluation.patient_overlap:
+        found |= {
+            "unit": evaluation.unit,
+            "patient_of": evaluation.patients,
+            "patient_overlap": evaluation.patient_overlap,
+        }
     return plain(found)
 
 
@@ -91,7 +99,7 @@ def _results_table(evaluation: Evaluation) -> str:
     rows = [
         [*result.arm, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
     ]
-    return csv_text([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows)
+    return _csv([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows, evaluation)
 
 
 def _robustness_table(evaluation: Evaluation) -> str:
@@ -100,9 +108,16 @@ def _robustness_table(evaluation: Evaluation) -> str:
         for item in evaluation.robustness
         for k, interval in (item.curve or {0: item.interval}).items()
     ]
-    return csv_text(
-        ["encoder", "features", "figure", "k", "value", "low", "high", "sd", "interval", "n", "chance"], rows
-    )
+    columns = ["encoder", "features", "figure", "k", "value", "low", "high", "sd", "interval", "n", "chance"]
+    return _csv(columns, rows, evaluation)
+
+
+def _csv(columns: list[str], rows: list[list[Any]], evaluation: Evaluation) -> str:
+    """A table of figures; where patients stand on both sides of a split every row says how many."""
+    if not evaluation.patient_overlap:
+        return csv_text(columns, rows)
+    n = len(evaluation.on_both_sides)
+    return csv_text([*columns, "patients_on_both_sides"], [[*row, n] for row in rows])
 
 
 def _predictions_table(evaluation: Evaluation) -> str:
@@ -111,8 +126,10 @@ def _predictions_table(evaluation: Evaluation) -> str:
     truth = ["time", "event", "risk"] if is_survival else ["label", "predicted"]
     columns = [*_ARM, "split", "patient", "slides", *truth]
     columns += [] if is_survival else [f"probability of {name}" for name in evaluation.classes]
+    columns += ["learned_from_the_patient"] if evaluation.patient_overlap else []
     rows = []
     for predicted in evaluation.predictions:
+        both = set(evaluation.patient_overlap.get(predicted.split, []))
         for row, scores in zip(predicted.rows.tolist(), predicted.scores.tolist(), strict=True):
             who = [predicted.split, evaluation.units[row], " ".join(evaluation.slides[row])]
             target = evaluation.targets[row]
@@ -120,6 +137,7 @@ def _predictions_table(evaluation: Evaluation) -> str:
                 said = [float(target[0]), int(target[1]), scores[0]]
             else:
                 said = [evaluation.classes[target], evaluation.classes[int(np.argmax(scores))], *scores]
+            said += [int(evaluation.patients[row] in both)] if evaluation.patient_overlap else []
             rows.append([*predicted.arm, *who, *said])
     return csv_text(columns, rows)
 

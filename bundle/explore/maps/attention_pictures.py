@@ -10,7 +10,7 @@ from monai.networks.utils import eval_mode
 from numpy.typing import NDArray
 from torch import nn
 
-from ...core import as_bool
+from ...core import as_amp
 from ...storage import TokenDataset, relative_attention
 from .layers import Layer
 from .map_picture import faded, slide_picture, tinted
@@ -52,7 +52,7 @@ class AttentionPictures:
         self.n_slides = min(int(n_slides), len(dataset.slide_ids))
         self.n_regions = int(n_regions)
         self.device = torch.device(device)
-        self.uses_bf16 = as_bool(amp)
+        self.uses_bf16 = as_amp(amp)
 
     def __call__(self) -> dict[str, NDArray[np.uint8]]:
         """Pictures [h, 512, 3]."""

@@ -88,7 +88,9 @@ class Catalog:
                     f"up to {_VERSION}. Update the bundle, or index again into another folder."
                 )
             provenance = plain["provenance"] and Provenance(**plain["provenance"])
-            entries = [e and _entry(e) for e in plain["entries"]]
+            entries = [None if e is None else _entry(e) for e in plain["entries"]]
+            if not all(isinstance(part, str) for part in plain["parts"]) or type(plain["n_examples"]) is not int:
+                raise ValueError(f"its parts are {str(plain['parts'])[:200]}, n_examples {plain['n_examples']!r:.60}")
             return cls(provenance, plain["parts"], entries, plain["has_regions"], plain["n_examples"])
         except FileNotFoundError as error:
             raise BundleError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...cohort import SlideRef, SlideTable, TextTable, is_missing, read_table, split_faults
+from ...cohort import SlideRef, SlideTable, TextTable, is_missing, read_table, split_faults, with_slide_column
 from ...core import BundleError
 
 _NO_LABELS = {"slide", "mpp", "roi", "patient", "site", "time", "event", "split", "fold"}
@@ -80,7 +80,7 @@ def look_at_tables(
 
 def _read(path: Path, refs: Sequence[SlideRef], base: Path, look: TableLook, labels: Sequence[str]) -> SlideTable:
     try:
-        text = read_table(path, "slide table", ("slide",))
+        text = with_slide_column(read_table(path, "slide table", ("slide", "slide_id")))
         look.n_rows, look.columns = len(text.rows), [_column(text, name) for name in text.columns]
         look.faults += _rows_twice(text, path)
         table = SlideTable.read(path)

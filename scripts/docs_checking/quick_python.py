@@ -1,0 +1,39 @@
+"""A page's ``.venv``: that of the repository, with a Python that is quick to start."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from .printed import ROOT
+
+
+def link_environment(folder: Path) -> None:
+    """Make ``.venv`` in a copy of the repository.
+
+    Its Python is forked from one that has imported MONAI (``tests/warm.py``), which is most of what a short command
+    does. ``torchrun`` starts such ones, too.
+    """
+    own, real = folder / ".venv", (ROOT / ".venv").resolve()
+    (own / "bin").mkdir(parents=True, exist_ok=True)
+    for path in (*real.iterdir(), *(real / "bin").iterdir()):
+        place = own / path.relative_to(real)
+        if path.name not in ("bin", "python", "slpd", "torchrun") and not place.is_symlink():
+            place.symlink_to(path)
+    for name, words in (("python", ""), ("torchrun", " -m torch.distributed.run")):
+        script = own / "bin" / name
+        script.write_text(f'#!/bin/sh\nexport PYTHON_EXEC="{_python()}"\nexec "{_python()}"{words} "$@"\n', "utf-8")
+        script.chmod(0o755)
+
+
+def _python() -> str:
+    if not _KEPT:
+        spec = importlib.util.spec_from_file_location("warm", ROOT / "tests" / "warm.py")
+        assert spec is not None and spec.loader is not None
+        warm = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(warm)
+        _KEPT.append(warm.python())
+    return _KEPT[0]
+
+
+_KEPT: list[str] = []
