@@ -58,7 +58,9 @@ def reached_by(name, text, files):
         found |= {f"{folder}/{file}" for file in re.findall(r"`(\w+\.\w+)`", text)}
         commands = re.findall(r"slpd ([a-z]+)", text)
         found |= {f"configs/{COMMANDS[command].config}" for command in commands if command in COMMANDS}
-        found |= {f"configs/{mixin}.yaml" for mixin in re.findall(r"--with ([a-z_]+)", text)}
+        mixins = {f"configs/{mixin}.yaml" for mixin in re.findall(r"--with ([a-z_/]+)", text)}
+        folders = {posixpath.dirname(mixin) for mixin in mixins} - {"configs"}  # a page names one of several
+        found |= mixins | {file for file in files if posixpath.dirname(file) in folders}
     if name.startswith(("bundle/", "scripts/")):  # templates, tables and requirements
         quoted = {word.rsplit("/")[-1] for word in re.findall(r"[\w/]+\.(?:html|css|yaml|txt)", text)}
         found |= {
