@@ -42,7 +42,7 @@ def _check(table: Table, chosen: Sequence[str], options: argparse.Namespace) -> 
     log = Log(ground.folder / "commands.jsonl")
     faults = [fault for page in chosen for fault in _check_page(table, page, ground, log, options.again)]
     faults += figures.faults(table.figures(), chosen, ground.source("demo"))
-    ran = [entry for key, entry in log.entries.items() if key[0] in chosen]
+    ran = [entry for page in chosen for one, _ in _plans(table, page) if (entry := log.of(one)) is not None]
     n_failed = sum(not entry["passed"] for entry in ran)
     seconds = sum(entry["seconds"] for entry in ran)
     print(f"\n{len(ran)} run in {seconds / 60:.0f} minutes, {n_failed} failed")

@@ -66,9 +66,13 @@ class Log:
                 entry = json.loads(line)
                 self.entries[entry["page"], entry["heading"], entry["text"]] = entry
 
+    def of(self, one: Printed) -> dict[str, Any] | None:
+        """What became of a command that a page prints; None where it was not run."""
+        return self.entries.get((one.page, one.heading, one.text))
+
     def has_passed(self, one: Printed, plan: Plan) -> bool:
         """Whether exactly this was run and ended well."""
-        entry = self.entries.get((one.page, one.heading, one.text))
+        entry = self.of(one)
         return entry is not None and entry["passed"] and entry["line"] == plan.line
 
     def has_failed(self, page: str) -> bool:
