@@ -68,7 +68,7 @@ def losses(folder):
 
 def test_a_run_is_that_of_the_cpu_and_goes_on_where_it_was_cut(tokens, tmp_path):
     """In float32 each epoch's loss is the CPU's to 1e-3; a resumed run ends with the losses of an unbroken one."""
-    table = {"dataset_dir": tokens, "slide_table": tokens / "slide_table.csv", "amp": False, **TINY}
+    table = {"dataset_dir": tokens, "slide_table": tokens / "slide_table.csv", "amp": False, **TINY, "max_epochs": 3}
     for name, device in (("gpu", "cuda"), ("cpu", "cpu")):
         run("train.yaml", tmp_path / name, device=device, model_path=tmp_path / f"{name}.pt", **table)
     torch.testing.assert_close(losses(tmp_path / "gpu"), losses(tmp_path / "cpu"), rtol=1e-3, atol=0)
@@ -76,7 +76,7 @@ def test_a_run_is_that_of_the_cpu_and_goes_on_where_it_was_cut(tokens, tmp_path)
     broken.mkdir()
     (broken / "last.pt").write_bytes((tmp_path / "gpu" / "epoch_0002.pt").read_bytes())
     run("train.yaml", broken, device="cuda", model_path=tmp_path / "broken.pt", resume=True, **table)
-    torch.testing.assert_close(losses(broken)[-2:], losses(tmp_path / "gpu")[-2:], rtol=1e-4, atol=0)
+    torch.testing.assert_close(losses(broken)[-1:], losses(tmp_path / "gpu")[-1:], rtol=1e-4, atol=0)
     assert not any(value.is_cuda for value in read_weights(tmp_path / "gpu.pt").values())
 
 
