@@ -52,7 +52,7 @@ def _check(table: Table, chosen: Sequence[str], options: argparse.Namespace) -> 
 def _check_page(table: Table, page: str, ground: Ground, log: Log, is_again: bool) -> list[str]:
     """Go on where the page was left; where a command had failed from the page's beginning, as later ones need it."""
     plans = list(_plans(table, page))
-    is_fresh = is_again or log.has_failed(page)
+    is_fresh = is_again or log.has_failed(one for one, _ in plans)
     if not is_fresh and all(log.has_passed(one, plan) for one, plan in plans):
         return []
     folder = ground.page_folder(page, table.files(page), is_fresh)

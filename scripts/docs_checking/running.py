@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,9 @@ class Log:
         entry = self.of(one)
         return entry is not None and entry["passed"] and entry["line"] == plan.line
 
-    def has_failed(self, page: str) -> bool:
-        """Whether a command of a page has."""
-        return any(not entry["passed"] for key, entry in self.entries.items() if key[0] == page)
+    def has_failed(self, all_printed: Iterable[Printed]) -> bool:
+        """Whether any of these has; what a page printed once counts no more."""
+        return any(not entry["passed"] for one in all_printed if (entry := self.of(one)) is not None)
 
     def add(self, one: Printed, plan: Plan, passed: bool, seconds: float) -> None:
         """Keep how a command ended."""
