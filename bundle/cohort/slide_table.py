@@ -59,6 +59,7 @@ class SlideTable:
     @classmethod
     def read(cls, path: str | Path | None) -> "SlideTable":
         """Read a CSV with a column ``slide`` and any of ``mpp``, ``patient``, ``site``, ``roi``, labels; None: no rows.
+
         How it may be written is for :func:`~bundle.cohort.text_tables.read_table` to say.
 
         Raises:

@@ -104,12 +104,15 @@ def tissue_shares(slide: SlideEmbeddings) -> NDArray[np.float64]:
     return totals / max(n_patches.sum(), 1.0)
 
 
-def typical_regions(slide: SlideEmbeddings, n_regions: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def typical_regions(
+    slide: SlideEmbeddings, n_regions: int, rank: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The regions of each prototype that are most like it.
 
     Args:
         slide: a slide.
         n_regions: E, regions a prototype, at least 1.
+        rank: of each region, [R]: those of a higher one come first, however like they are; None: all are of one.
 
     Returns:
         Numbers of regions [K, E], the most typical first, -1 where a prototype has no more; their cosine with the
@@ -117,10 +120,10 @@ def typical_regions(slide: SlideEmbeddings, n_regions: int) -> tuple[NDArray[np.
     """
     found = np.full((slide.n_prototypes, n_regions), -1, np.int64)
     cosine = np.full(found.shape, np.nan, np.float32)
-    similarity = slide.similarity
+    similarity, rank = slide.similarity, np.zeros(len(slide), np.int64) if rank is None else rank
     for prototype in range(slide.n_prototypes):
         members = np.flatnonzero(slide.assignment == prototype)
-        order = members[np.argsort(-similarity[members, prototype], kind="stable")][:n_regions]
+        order = members[np.lexsort((-similarity[members, prototype], -rank[members]))][:n_regions]
         found[prototype, : len(order)] = order
         cosine[prototype, : len(order)] = similarity[order, prototype]
     return found, cosine

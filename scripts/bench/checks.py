@@ -24,7 +24,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from monai.bundle import run
@@ -86,20 +87,23 @@ class Stopwatch:
         for found in pkgutil.walk_packages(bundle.__path__, "bundle."):
             if ".serving" not in found.name and not found.name.endswith(("__main__", "softmax_kernel", "installed")):
                 importlib.import_module(found.name)
-        replaced = {}
+        replaced: dict[Any, Callable[..., Any]] = {}
         for kind, names in _MODULES.items():
-            for module in (importlib.import_module(f"bundle.{name}") for name in names):
-                for _, value in inspect.getmembers(module, inspect.isfunction):
-                    if _is_own(value, module.__name__):
-                        replaced[value] = self.timed(kind, value)
-                for _, owner in inspect.getmembers(module, inspect.isclass):
-                    for name, method in list(vars(owner).items()):
-                        if owner.__module__ == module.__name__ and _is_own(method, module.__name__):
-                            setattr(owner, name, self.timed(kind, method))
+            for name in names:
+                replaced |= self._watch_module(kind, importlib.import_module(f"bundle.{name}"))
         for module in [module for name, module in sys.modules.items() if name.startswith("bundle.")]:
             for name, value in list(vars(module).items()):
                 if inspect.isfunction(value) and value in replaced:
                     setattr(module, name, replaced[value])
+
+    def _watch_module(self, kind: str, module: ModuleType) -> dict[Any, Callable[..., Any]]:
+        """Put timed methods in place of a module's; its functions are returned, each with its timed one."""
+        for owner in [value for value in vars(module).values() if inspect.isclass(value)]:
+            for name, method in list(vars(owner).items()):
+                if owner.__module__ == module.__name__ and _is_own(method, module.__name__):
+                    setattr(owner, name, self.timed(kind, method))
+        own = [value for value in vars(module).values() if _is_own(value, module.__name__)]
+        return {value: self.timed(kind, value) for value in own}
 
 
 def _is_own(value: Any, module: str) -> bool:
@@ -139,6 +143,28 @@ def commands(folder: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
+class Cost(NamedTuple):
+    """Of one run: share of the checks, seconds of the processor, seconds by kind of check."""
+
+    share: float
+    seconds: float
+    by_kind: dict[str, float]
+
+
+def costs(watch: Stopwatch, command: Callable[[], Any], out: Path, n_runs: int) -> list[Cost]:
+    """Of ``n_runs`` runs, the cheapest share first; one run before them, which imports and warms, is not counted."""
+    found = []
+    for _ in range(n_runs + 1):
+        shutil.rmtree(out, ignore_errors=True)
+        watch.seconds.clear()
+        started = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            command()
+        seconds = time.process_time() - started
+        found.append(Cost(sum(watch.seconds.values()) / seconds, seconds, dict(watch.seconds)))
+    return sorted(found[1:], key=lambda cost: cost.share)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="scripts/benchmark checks", description=__doc__)
@@ -152,22 +178,11 @@ def main() -> None:
         make_inputs(folder)
         watch.watch()
         for command, function in commands(folder).items():
-            shares = []
-            for _ in range(options.tries + 1):  # the first one imports and warms
-                shutil.rmtree(folder / "out", ignore_errors=True)
-                watch.seconds.clear()
-                started = time.process_time()
-                with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                    function()
-                whole = time.process_time() - started
-                shares.append((sum(watch.seconds.values()) / whole, whole, dict(watch.seconds)))
-            shares = sorted(shares[1:], key=lambda share: share[0])
-            middle = shares[len(shares) // 2]
-            rows.append(
-                [command, f"{statistics.median(share for share, *_ in shares):.2%}"]
-                + [f"{shares[0][0]:.2%} to {shares[-1][0]:.2%}", f"{middle[1]:.1f}"]
-            )
-            parts.append([command, *(f"{middle[2].get(kind, 0) / middle[1]:.2%}" for kind in _MODULES)])
+            found = costs(watch, function, folder / "out", options.tries)
+            median, middle = statistics.median(cost.share for cost in found), found[len(found) // 2]
+            span = f"{found[0].share:.2%} to {found[-1].share:.2%}"
+            rows.append([command, f"{median:.2%}", span, f"{middle.seconds:.1f}"])
+            parts.append([command, *(f"{middle.by_kind.get(kind, 0) / middle.seconds:.2%}" for kind in _MODULES)])
     print(report.table(["", "share of checks", "least to most", "seconds of the processor"], rows))
     print(report.table(["", *_MODULES], parts))
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cohort import SlideTable
-from ...storage import SlideEmbeddings, tissue_shares
+from ...storage import SlideEmbeddings, tissue_shares, typical_regions
 from ..search.answer import RegionPlace
 from .record import AtlasSlide
-from .tissue_regions import fullness, regions_apart, shown_regions, without_apart
+from .tissue_regions import fullness, regions_apart, without_apart
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class SlideSummary:
             apart=apart,
         )
         chosen = without_apart(slide, apart)
-        examples, cosines = shown_regions(chosen, n_examples)
+        full = fullness(slide.mask)
+        examples, cosines = typical_regions(chosen, n_examples, full)
         shown = examples.clip(min=0)
         return cls(
             about,
@@ -68,7 +69,7 @@ class SlideSummary:
             examples,
             cosines,
             slide.projection[shown],
-            fullness(slide.mask)[shown],
+            full[shown],
         )
 
     def places(self, prototype: int) -> list[RegionPlace]:

@@ -58,23 +58,6 @@ def fullness(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.digitize(tissue_of(mask), _STEPS)
 
 
-def shown_regions(slide: SlideEmbeddings, n_regions: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The regions of each prototype that are shown: the fuller ones first, of these those most like it.
-
-    Returns:
-        Numbers of regions [K, E], -1 where a prototype has no more; their cosine with the prototype, NaN there.
-    """
-    found = np.full((slide.n_prototypes, n_regions), -1, np.int64)
-    cosine = np.full(found.shape, np.nan, np.float32)
-    full, similarity = fullness(slide.mask), slide.similarity
-    for prototype in range(slide.n_prototypes):
-        members = np.flatnonzero(slide.assignment == prototype)
-        order = members[np.lexsort((-similarity[members, prototype], -full[members]))][:n_regions]
-        found[prototype, : len(order)] = order
-        cosine[prototype, : len(order)] = similarity[order, prototype]
-    return found, cosine
-
-
 def apart_of(slides: Sequence[AtlasSlide], min_tissue: float, n_examples: int) -> ApartRegions:
     """What is kept apart of a cohort.
 
