@@ -1,4 +1,4 @@
-"""The floors of the house as a test. What stands on which floor is said once, in `FLOORS`."""
+"""The layers of the code as a test. What stands on which layer is said once, in `LAYERS`."""
 
 import ast
 import graphlib
@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = {
+LAYERS = {
     "bottom": ("cohort", "core", "pages", "parallel"),
     "middle": ("heads", "networks", "prototypes", "slides", "storage"),
     "top": ("comparing", "console", "demo", "evaluation", "explore", "pipelines", "serving", "training"),
 }
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS.values()) for room in rooms}
-TOP = len(FLOORS) - 1
+LAYER_OF = {package: layer for layer, packages in enumerate(LAYERS.values()) for package in packages}
+TOP = len(LAYERS) - 1
 MODULES = sorted((ROOT / "bundle").rglob("*.py"))
 PYTHON = sorted([*MODULES, *(ROOT / "scripts").rglob("*.py")])
-ROOMS = sorted(path.parent.name for path in (ROOT / "bundle").glob("*/__init__.py"))
+PACKAGES = sorted(path.parent.name for path in (ROOT / "bundle").glob("*/__init__.py"))
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 MOST_LINES = 300
 module_names = pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -59,25 +59,25 @@ def _misplaced(source: str, path: Path) -> list[str]:
             found.append(f"line {line}: {name}: the package knows nothing of scripts/, which does not ship")
         if root != "bundle" or not rest or rest[0] in {own, "__version__"}:
             continue
-        if rest[0] not in FLOOR_OF:
-            found.append(f"line {line}: {name} is on no floor")
-        elif FLOOR_OF[rest[0]] > FLOOR_OF[own] or FLOOR_OF[rest[0]] == TOP:
+        if rest[0] not in LAYER_OF:
+            found.append(f"line {line}: {name} is on no layer")
+        elif LAYER_OF[rest[0]] > LAYER_OF[own] or LAYER_OF[rest[0]] == TOP:
             found.append(
-                f"line {line}: {own} imports {name}; a room imports lower floors, on the lower two also its neighbors, "
-                "at the top none of them: put what both need a floor down, or let YAML hand the part in"
+                f"line {line}: {own} imports {name}; a package imports lower layers, the lower two also neighbors, "
+                "at the top none of them: put what both need a layer down, or let YAML hand the part in"
             )
     return found
 
 
-def _circle(sources: Iterable[tuple[Path, str]], of_rooms: bool) -> list[str]:
-    """Modules (or rooms) that import one another in a circle; empty where there is none."""
+def _circle(sources: Iterable[tuple[Path, str]], of_packages: bool) -> list[str]:
+    """Modules (or packages) that import one another in a circle; empty where there is none."""
     texts = {_dotted_name(path): (path, source) for path, source in sources}
     graph: dict[str, set[str]] = defaultdict(set)
     for own, (path, source) in texts.items():
         for _, name in _imported(ast.parse(source), path):
             target = name if name in texts else name.rpartition(".")[0]
             if target in texts and target != own:
-                pair = (own.split(".")[1], target.split(".")[1]) if of_rooms else (own, target)
+                pair = (own.split(".")[1], target.split(".")[1]) if of_packages else (own, target)
                 if pair[0] != pair[1]:
                     graph[pair[0]].add(pair[1])
     try:
@@ -97,18 +97,18 @@ def test_imports_of_the_bundle_are_relative():
     assert [path.name for path in MODULES if absolute.search(path.read_text(encoding="utf-8"))] == []
 
 
-def test_every_room_has_a_floor():
-    """A folder in bundle/ is a room, and a room stands on a floor; every folder of modules has its `__init__.py`."""
+def test_every_package_has_a_layer():
+    """A folder in bundle/ is a package, and stands on a layer; every folder of modules has its `__init__.py`."""
     folders = sorted(p.name for p in (ROOT / "bundle").iterdir() if p.is_dir() and any(p.rglob("*.py")))
-    assert folders == ROOMS, "a folder of modules without __init__.py"
-    assert set(ROOMS) == set(FLOOR_OF), "put the new room on a floor, here and in docs/architecture.md"
+    assert folders == PACKAGES, "a folder of modules without __init__.py"
+    assert set(PACKAGES) == set(LAYER_OF), "put the new package on a layer, here and in docs/architecture.md"
     assert [p.name for p in (ROOT / "bundle").glob("*.py")] == ["__init__.py"]
     assert [p for p in {path.parent for path in MODULES} if not (p / "__init__.py").is_file()] == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_imports_go_down(path):
-    """A module imports its own room and lower floors, on the lower two its neighbors; at the top, no neighbor."""
+    """A module imports its own package and lower layers, on the lower two its neighbors; at the top, no neighbor."""
     if path.parent == ROOT / "bundle":
         assert not list(_imported(_parse(path), path)), "bundle/__init__.py imports nothing"
     else:
@@ -116,22 +116,22 @@ def test_imports_go_down(path):
 
 
 def test_no_circle():
-    """Neither modules nor rooms import one another in a circle, imports within functions included."""
+    """Neither modules nor packages import one another in a circle, imports within functions included."""
     sources = [(path, path.read_text(encoding="utf-8")) for path in MODULES if path.parent != ROOT / "bundle"]
-    assert _circle([pair for pair in sources if pair[0].name != "__init__.py"], of_rooms=False) == []
-    assert _circle(sources, of_rooms=True) == []
+    assert _circle([pair for pair in sources if pair[0].name != "__init__.py"], of_packages=False) == []
+    assert _circle(sources, of_packages=True) == []
 
 
 def test_a_circle_is_seen():
-    """Two modules, and two rooms of one floor, that import each other are found."""
+    """Two modules, and two packages of one layer, that import each other are found."""
     slides, storage = (ROOT / "bundle" / name for name in ("slides", "storage"))
     one = [(slides / "a.py", "def f():\n    from .b import x"), (slides / "b.py", "from .a import y")]
-    assert set(_circle(one, of_rooms=False)) == {"bundle.slides.a", "bundle.slides.b"}
+    assert set(_circle(one, of_packages=False)) == {"bundle.slides.a", "bundle.slides.b"}
     two = [
         *((slides / "__init__.py", ""), (storage / "__init__.py", "")),
         *((slides / "a.py", "from ..storage import x"), (storage / "b.py", "from ..slides import y")),
     ]
-    assert set(_circle(two, of_rooms=True)) == {"slides", "storage"} and _circle(two[:3], of_rooms=True) == []
+    assert set(_circle(two, of_packages=True)) == {"slides", "storage"} and _circle(two[:3], of_packages=True) == []
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_a_circle_is_seen():
     ],
 )
 def test_every_way_to_import_is_seen(source):
-    """From networks (middle floor) each of these is caught: absolute, relative, inside a function, by name."""
+    """From networks (middle layer) each of these is caught: absolute, relative, inside a function, by name."""
     assert len(_misplaced(source, ROOT / "bundle" / "networks" / "vit.py")) == 1
 
 
-def test_rooms_at_the_top_are_strangers():
-    """What a room in the middle may do, a room at the top may not: import its neighbor."""
+def test_packages_at_the_top_are_strangers():
+    """What a package in the middle may do, a package at the top may not: import its neighbor."""
     assert len(_misplaced("from ..evaluation import x", ROOT / "bundle" / "explore" / "maps.py")) == 1
     assert _misplaced("from ..storage import x", ROOT / "bundle" / "slides" / "reading.py") == []
 
 
-def test_lower_floors_and_the_own_room_are_allowed():
+def test_lower_layer_and_the_own_package_are_allowed():
     """Imports downward and at home, and the version, raise no complaint."""
     lines = ["from bundle.core import BundleError", "from .drop import x", "from ..cohort import y"]
     source = "\n".join([*lines, "from bundle import __version__"])
@@ -176,10 +176,10 @@ def test_init_only_reexports(path):
     assert strangers == [], "an __init__ re-exports what its own folder defines"
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_public_surface(room):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_surface(package):
     """`__all__` is there, sorted, free of doubles, and every name in it can be imported."""
-    module = importlib.import_module(f"bundle.{room}")
+    module = importlib.import_module(f"bundle.{package}")
     assert list(module.__all__) == sorted(set(module.__all__))
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 

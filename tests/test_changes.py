@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.pins.changes import MISSED, NOTICED, ROOMS, Change, as_table, changed_text, judge, read_changes
+from scripts.pins.changes import AREAS, MISSED, NOTICED, Change, as_table, changed_text, judge, read_changes
 
 ROOT = Path(__file__).parents[1]
 CHANGES = read_changes()
@@ -14,7 +14,7 @@ CHANGES = read_changes()
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 def test_a_change_can_still_be_made(change):
     """What it replaces is in its file exactly once, and the tests that have to notice it are there."""
-    assert change.room in ROOMS and change.tests
+    assert change.area in AREAS and change.tests
     assert changed_text(change, ROOT)
     for test in change.tests:
         path, _, name = test.partition("::")

@@ -57,14 +57,14 @@ def run(cohort, output, **ids):
 
 
 def test_an_evaluation_leaves_what_was_promised(cohort, tmp_path):
-    """Ten folds of classes with every protocol: report, tables, JSON, HParams; the console has a line an arm."""
+    """Ten folds of classes with every protocol: report, tables, JSON, HParams; the console has a line a method."""
     done = run(cohort, tmp_path, protocols="['knn','mil']", train_fractions="[1.0]")
     assert done.returncode == 0, done.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert {"report.html", "results.csv", "results.json", "predictions.csv", "hparams", "features"} <= names
     rows = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
-    arms = {(r["encoder"], r["features"], r["protocol"]) for r in rows}
-    assert arms == {
+    methods = {(r["encoder"], r["features"], r["protocol"]) for r in rows}
+    assert methods == {
         (encoder, features, protocol)
         for encoder, vector in (("tokens", "mean_token"), ("SLPD", "region_embedding"))
         for features, protocol in ((vector, "knn"), ("regions", "mil"), ("prototypes", "knn"))
@@ -91,7 +91,7 @@ def test_survival_by_a_file_of_splits(cohort, tmp_path):
 
 
 def test_embeddings_are_evaluated_as_their_tokens_are(cohort, tmp_path):
-    """dataset_dir may be what inference wrote: the encoder's arms, and their figures, are those from token files."""
+    """dataset_dir may be what inference wrote: the encoder's methods, and their figures, are those from token files."""
     weights = cohort / "model.pt"
     inference(cohort / "tokens", tmp_path / "inference", weights).run()
     found = {}
@@ -174,15 +174,15 @@ def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
     made.initialize()
     made.run()
     found = json.loads((tmp_path / "results.json").read_text())
-    arms = {(r["encoder"], r["features"], r["protocol"]): r for r in found["results"]}
-    assert set(arms) == {
+    methods = {(r["encoder"], r["features"], r["protocol"]): r for r in found["results"]}
+    assert set(methods) == {
         ("tokens", "mean_token", "mlp"),
         ("SLPD", "region_embedding", "mlp"),
         ("untrained", "region_embedding", "mlp"),
         ("tokens", "patch_tokens", "mil"),
     }
-    assert all(len(r["per_seed"]["auc"]) == 2 for r in arms.values())
-    assert arms["tokens", "patch_tokens", "mil"]["summary"]["auc"]["value"] == 1.0, "the two kinds have other tokens"
+    assert all(len(r["per_seed"]["auc"]) == 2 for r in methods.values())
+    assert methods["tokens", "patch_tokens", "mil"]["summary"]["auc"]["value"] == 1.0, "the two kinds have other tokens"
     assert not any("untrained" in warning for warning in found["warnings"])
     assert found["settings"]["n_seeds"] == 2 and found["settings"]["mil_max_patches"] == 100
     page = " ".join((tmp_path / "report.html").read_text().split())
@@ -190,14 +190,14 @@ def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
 
 
 def test_sites_are_taken_out_and_measured(cohort, tmp_path):
-    """Harmonizing by a column of the table: arms as ever, and how far encoders still go by slide and by scanner."""
+    """Harmonizing by a column of the table: methods as ever, and how far encoders still go by slide and by scanner."""
     ids = {"protocols": "['knn']", "train_fractions": "[1.0]", "n_folds": 2, "n_bootstrap": 100}
     done = run(cohort, tmp_path, harmonize="combat", site="scanner", **ids)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "results.json").read_text())
     assert {patient["site"] for patient in found["patients"]} == {"P", "L"}
     assert (found["settings"]["harmonize"], found["settings"]["site"]) == ("combat", "scanner")
-    figures = {(item["encoder"], item["figure"]): item["interval"]["value"] for item in found["robustness"]}
+    figures = {(item["encoder"], item["metric"]): item["interval"]["value"] for item in found["robustness"]}
     encoders, names = ("tokens", "SLPD"), ("robustness_index", "slide_identity", "site_identity")
     assert set(figures) == {(encoder, name) for encoder in encoders for name in names}
     assert figures["tokens", "robustness_index"] > 0.9, "tokens go by the two kinds of slides, and not by scanner"

@@ -46,10 +46,10 @@ class Comparing:
         token_files: gives the folder of token files, and imports features on first use.
         slide_ids: gives the slides of features that are still to be imported; None where none are.
         probe: a few steps of a training, see ``bundle.pipelines.probe_training``.
-        compare: the difference of two arms of an evaluation, see ``bundle.evaluation.compare_arms``.
-        arms: by name what is trained: ids of ``configs/train.yaml`` that it has apart from the others. The last is
+        compare: the difference of two methods of an evaluation, see ``bundle.evaluation.compare_methods``.
+        methods: by name what is trained: ids of ``configs/train.yaml`` that it has apart from the others. The last is
             judged.
-        training: ids of ``configs/train.yaml`` of all arms, whatever their size says.
+        training: ids of ``configs/train.yaml`` of all methods, whatever their size says.
         sizes: by name, smallest first, further ids, and ``from_regions``: the fewest regions that it is meant for.
         evaluation: ids of ``configs/evaluate.yaml``.
         size: "auto" or a name.
@@ -74,7 +74,7 @@ class Comparing:
         slide_ids: Callable[[], list[str] | None],
         probe: Callable[..., Any],
         compare: Compare,
-        arms: Mapping[str, Mapping[str, Any]],
+        methods: Mapping[str, Mapping[str, Any]],
         training: Mapping[str, Any],
         sizes: Mapping[str, Mapping[str, Any]],
         evaluation: Mapping[str, Any],
@@ -90,16 +90,16 @@ class Comparing:
         self.output_dir, self.device, self.seed = Path(output_dir), device, as_whole(seed, "seed")
         self.default_mpp = default_mpp
         self.token_files, self.slide_ids, self.probe, self.compare = token_files, slide_ids, probe, compare
-        self.arms, self.training, self.sizes = arms, training, sizes
+        self.methods, self.training, self.sizes = methods, training, sizes
         self.evaluation = dict(evaluation)
         _refuse_decided("training", training, "prototype_warmup_epochs")
         for name, ids in sizes.items():
             _refuse_decided(f"size {name}", ids, "prototype_warmup_epochs")
-        for name, ids in arms.items():
+        for name, ids in methods.items():
             _refuse_decided(name, ids)
         fewest = as_whole(min_epochs, "min_epochs", 1)
         most = as_whole(max_epochs, "max_epochs", fewest)
-        self.wish = Wish(as_number(time_budget, "time_budget", 0), fewest, most, str(size), len(arms))
+        self.wish = Wish(as_number(time_budget, "time_budget", 0), fewest, most, str(size), len(methods))
         self.record = PieceRecord(self.output_dir / "pieces.json")
 
     def run(self) -> Path:
@@ -123,13 +123,13 @@ class Comparing:
         if tokens != str(self.dataset_dir):
             notes, data = self._check(tokens)  # of slides that could not be imported there are no tokens
         plan = self._plan(tokens, data)
-        pieces = [self._training(arm, tokens, plan) for arm in self.arms]
-        for arm, piece in zip(self.arms, pieces, strict=True):
-            if not self.record.has(piece, self._model(arm)):
+        pieces = [self._training(method, tokens, plan) for method in self.methods]
+        for method, piece in zip(self.methods, pieces, strict=True):
+            if not self.record.has(piece, self._model(method)):
                 self.record.run(piece, self.bundle_root)
-        last = self._evaluating(tokens, {arm: str(self._model(arm)) for arm in self.arms})
+        last = self._evaluating(tokens, {method: str(self._model(method)) for method in self.methods})
         evaluation = self.record.run(last, self.bundle_root)
-        found = verdict(evaluation, list(self.arms), self.compare)
+        found = verdict(evaluation, list(self.methods), self.compare)
         shown = [self._shown(piece) for piece in (*self._importing(tokens), *pieces, last)]
         training = self._training_told(plan, list(evaluation.pretraining_overlap))
         commands = [piece.command for piece in (*pieces, last)]
@@ -150,7 +150,7 @@ class Comparing:
             Sentences for the reader, and the data set of token files, or :class:`SlideNames` before an import.
         """
         vectors = self.evaluation.get("slide_vectors")
-        taken = {TOKENS, UNTRAINED, *self.arms} & set(vectors if isinstance(vectors, Mapping) else ())
+        taken = {TOKENS, UNTRAINED, *self.methods} & set(vectors if isinstance(vectors, Mapping) else ())
         if taken:
             raise BundleError(f"slide_vectors are called {min(taken)!r}, as an encoder is; choose another name.")
         slides = self.slide_ids() if tokens is None else None
@@ -207,19 +207,19 @@ class Comparing:
     def _asked(self, fingerprint: str) -> dict[str, Any]:
         """What trainings depend on."""
         where = {"regions": fingerprint, "device": str(self.device), "seed": self.seed}
-        return {**where, "arms": self.arms, "training": self.training, "sizes": self.sizes, **self.wish._asdict()}
+        return {**where, "methods": self.methods, "training": self.training, "sizes": self.sizes, **self.wish._asdict()}
 
     def _size(self, name: str) -> dict[str, Any]:
         return {key: value for key, value in self.sizes[name].items() if key != FROM_REGIONS}
 
-    def _model(self, arm: str) -> Path:
-        return self.output_dir / arm / "model.pt"
+    def _model(self, method: str) -> Path:
+        return self.output_dir / method / "model.pt"
 
-    def _training(self, arm: str, tokens: str, plan: Plan) -> Piece:
+    def _training(self, method: str, tokens: str, plan: Plan) -> Piece:
         ids = {
             "dataset_dir": tokens,
-            "output_dir": str(self.output_dir / arm),
-            "model_path": str(self._model(arm)),
+            "output_dir": str(self.output_dir / method),
+            "model_path": str(self._model(method)),
             "device": str(self.device),
             "seed": self.seed,
             "resume": True,
@@ -228,9 +228,9 @@ class Comparing:
             "lr_warmup_epochs": plan.lr_warmup_epochs,
             **self._size(plan.size),
             **self.training,
-            **self.arms[arm],
+            **self.methods[method],
         }
-        return make_piece(f"training {arm}", "training", self.bundle_root, "train.yaml", ids)
+        return make_piece(f"training {method}", "training", self.bundle_root, "train.yaml", ids)
 
     def _evaluating(self, tokens: str, encoders: Mapping[str, str]) -> Piece:
         ids = {
@@ -258,7 +258,7 @@ class Comparing:
 
     def _training_told(self, plan: Plan, overlapping: list[str]) -> str:
         text = (
-            f"{' and '.join(self.arms)} of size {plan.size} were each trained for {plan.max_epochs} epochs on "
+            f"{' and '.join(self.methods)} of size {plan.size} were each trained for {plan.max_epochs} epochs on "
             f"{plan.n_regions:,} regions, without labels; prototypes join after {plan.prototype_warmup_epochs}. Size "
             f"and epochs follow from steps measured on this machine and time_budget, {self.wish.time_budget:g} minutes."
         )

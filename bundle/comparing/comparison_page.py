@@ -12,7 +12,7 @@ from ..pages import Cell, cell_of, csv_text, p_text, plain, render, write_page, 
 from .plan import Plan
 from .verdict import Row, Verdict
 
-_SHOWN = {"balanced_accuracy": "balanced accuracy"}  # beside the main figure
+_SHOWN = {"balanced_accuracy": "balanced accuracy"}  # beside the main metric
 _INTERVAL = ("value", "low", "high")
 
 
@@ -51,14 +51,14 @@ def write_comparison(output_dir: Path, found: Verdict, told: Told) -> Path:
     Raises:
         BundleError: they cannot be written.
     """
-    metrics = _metrics(found)
+    metrics = _shown_metrics(found)
     texts = {
         "comparison.csv": _table(found, metrics),
         "comparison.md": _markdown(found, told, metrics),
         "comparison.json": json.dumps(plain(_records(found, told)), indent=1, allow_nan=False) + "\n",
     }
     write_results(output_dir, texts)
-    rows = [(row.name, row.rest, _figures(found, row, metrics), *_difference(found, row)) for row in found.rows]
+    rows = [(row.name, row.rest, _cells_of(found, row, metrics), *_difference(found, row)) for row in found.rows]
     page = render(
         Path(__file__).parent,
         "comparison.html",
@@ -71,13 +71,13 @@ def write_comparison(output_dir: Path, found: Verdict, told: Told) -> Path:
     return write_page(output_dir / "comparison.html", page)
 
 
-def _metrics(found: Verdict) -> dict[str, str]:
-    """Figures that every row has, the main one first, and their titles."""
+def _shown_metrics(found: Verdict) -> dict[str, str]:
+    """Metrics that every row has, the main one first, and their titles."""
     others = {name: title for name, title in _SHOWN.items() if all(name in row.summary for row in found.rows)}
     return {found.metric: found.title, **others}
 
 
-def _figures(found: Verdict, row: Row, metrics: Mapping[str, str]) -> list[Cell]:
+def _cells_of(found: Verdict, row: Row, metrics: Mapping[str, str]) -> list[Cell]:
     return [cell_of(row.summary[name], digits=found.digits) for name in metrics]
 
 
@@ -89,11 +89,11 @@ def _difference(found: Verdict, row: Row) -> tuple[Cell | None, str]:
 
 
 def _table(found: Verdict, metrics: Mapping[str, str]) -> str:
-    """A row an arm."""
+    """A row a method."""
     columns = ["encoder", "features", "protocol"]
     columns += [f"{name} {part}".removesuffix(" value") for name in metrics for part in _INTERVAL]
     columns += ["difference", "difference low", "difference high", "p"]
-    return csv_text(columns, [[*row.arm[:3], *_numbers(row, metrics)] for row in found.rows])
+    return csv_text(columns, [[*row.method[:3], *_numbers(row, metrics)] for row in found.rows])
 
 
 def _numbers(row: Row, metrics: Mapping[str, str]) -> list[Any]:
@@ -105,7 +105,7 @@ def _numbers(row: Row, metrics: Mapping[str, str]) -> list[Any]:
 def _records(found: Verdict, told: Told) -> dict[str, Any]:
     """Everything, with all digits."""
     rows = [
-        {"encoder": row.arm.encoder, "features": row.arm.features, "protocol": row.arm.protocol}
+        {"encoder": row.method.encoder, "features": row.method.features, "protocol": row.method.protocol}
         | {"summary": row.summary, "difference": row.difference}
         for row in found.rows
     ]
@@ -121,7 +121,7 @@ def _markdown(found: Verdict, told: Told, metrics: Mapping[str, str]) -> str:
     lines += [f"- {note}" for note in told.notes] + [""] * bool(told.notes)
     lines += [_cells(head), _cells(["---"] * len(head))]
     for row in found.rows:
-        cells = [_words(cell) for cell in _figures(found, row, metrics)]
+        cells = [_words(cell) for cell in _cells_of(found, row, metrics)]
         difference, _ = _difference(found, row)
         lines.append(_cells([f"{row.name}, {row.rest}", *cells, _words(difference)]))
     return "\n".join([*lines, "", found.rule, "", *(f"{line.text}  " for line in found.lines)]).rstrip() + "\n"

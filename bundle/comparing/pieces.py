@@ -39,7 +39,7 @@ def make_piece(name: str, run_id: str, bundle_root: Path, config: str, ids: Mapp
     """A piece that names only what the config has otherwise.
 
     Raises:
-        BundleError: an id is none of the config's.
+        BundleError: an id is not in the config.
     """
     known = _read(bundle_root, config)
     unknown = sorted(set(ids) - set(known))

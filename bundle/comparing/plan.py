@@ -55,14 +55,14 @@ class Wish(NamedTuple):
         time_budget: minutes for all trainings together.
         min_epochs, max_epochs: the fewest that are worth a comparison; the most that are wanted.
         size: "auto", or the name of a size.
-        n_arms: trainings.
+        n_methods: trainings.
     """
 
     time_budget: float
     min_epochs: int
     max_epochs: int
     size: str
-    n_arms: int
+    n_methods: int
 
 
 def choose_plan(
@@ -89,12 +89,12 @@ def choose_plan(
     name, pace = able[0], Pace(1.0, 1.0)
     for name in reversed(able):
         pace = pace_of(name)
-        if _seconds(pace, n_regions, wish.max_epochs, wish.n_arms) <= 60 * wish.time_budget:
+        if _seconds(pace, n_regions, wish.max_epochs, wish.n_methods) <= 60 * wish.time_budget:
             break
     n_epochs = _epochs_within(pace, n_regions, wish)
     if n_epochs < wish.min_epochs:
         raise BundleError(_too_short(name, pace, n_regions, wish, n_epochs))
-    seconds = _seconds(pace, n_regions, n_epochs, wish.n_arms)
+    seconds = _seconds(pace, n_regions, n_epochs, wish.n_methods)
     return Plan(name, n_epochs, _warmup(n_epochs), max(1, round(_LR_WARMUP_SHARE * n_epochs)), n_regions, seconds / 60)
 
 
@@ -129,13 +129,13 @@ def kept_plan(path: Path, asked: Mapping[str, Any], make: Callable[[], Plan]) ->
 def _epochs_within(pace: Pace, n_regions: int, wish: Wish) -> int:
     """The most epochs that the time holds, up to ``max_epochs``; 0: not one."""
     counts = range(1, wish.max_epochs + 1)
-    return bisect_right(counts, 60 * wish.time_budget, key=lambda n: _seconds(pace, n_regions, n, wish.n_arms))
+    return bisect_right(counts, 60 * wish.time_budget, key=lambda n: _seconds(pace, n_regions, n, wish.n_methods))
 
 
-def _seconds(pace: Pace, n_regions: int, n_epochs: int, n_arms: int) -> float:
+def _seconds(pace: Pace, n_regions: int, n_epochs: int, n_methods: int) -> float:
     """Of all trainings, each taken to cost what one with prototypes does."""
     passes = n_epochs / pace.train + (n_epochs - _warmup(n_epochs)) / pace.recluster
-    return n_arms * (_MARGIN * n_regions * passes + _EPOCH_S * n_epochs)
+    return n_methods * (_MARGIN * n_regions * passes + _EPOCH_S * n_epochs)
 
 
 def _warmup(n_epochs: int) -> int:
@@ -144,11 +144,11 @@ def _warmup(n_epochs: int) -> int:
 
 def _too_short(name: str, pace: Pace, n_regions: int, wish: Wish, n_epochs: int) -> str:
     holds = f"{n_epochs} epochs" if n_epochs > 1 else "one epoch" if n_epochs else "not one epoch"
-    needed = _seconds(pace, n_regions, wish.min_epochs, wish.n_arms) / 60
+    needed = _seconds(pace, n_regions, wish.min_epochs, wish.n_methods) / 60
     step = 10 ** (math.floor(math.log10(needed)) - 1)
     least = math.ceil(needed / step) * step  # two digits, rounded up: what is named here does
     return (
-        f"time_budget is {wish.time_budget:g} minutes, which holds {holds} of {wish.n_arms} trainings of size {name} "
-        f"on {n_regions:,} regions here; fewer than {wish.min_epochs} (min_epochs) tell nothing. Give at least "
+        f"time_budget is {wish.time_budget:g} minutes, which holds {holds} of {wish.n_methods} trainings of size "
+        f"{name} on {n_regions:,} regions; fewer than {wish.min_epochs} (min_epochs) tell nothing. Give at least "
         f"--time_budget {least:g}, fewer slides, or a GPU."
     )

@@ -22,23 +22,23 @@ _FEATURES = {
 _FIGURES = {"auc": "AUC", "quadratic_kappa": "quadratic kappa", "c_index": "c-index"}
 _MANY = 200  # patients
 _RIVALS = "the best of mean token and attention MIL on tokens"
-# evaluation, two of its arms -> the first minus the second, as evaluating has it
+# evaluation, two of its methods -> the first minus the second, as evaluating has it
 Compare = Callable[[Any, Any, Any], Any]
 
 
 class Row(NamedTuple):
-    """An arm of the evaluation.
+    """A method of the evaluation.
 
     Attributes:
         name, rest: what it is called on the page.
-        arm: as evaluating has it.
-        summary: its figures by name, with their intervals.
-        difference: the judged arm minus this one, in the main figure; None for the judged one itself.
+        method: as evaluating has it.
+        summary: its metrics by name, with their intervals.
+        difference: the judged method minus this one, in the main metric; None for the judged one itself.
     """
 
     name: str
     rest: str
-    arm: Any
+    method: Any
     summary: dict[str, Any]
     difference: Any | None
 
@@ -55,8 +55,8 @@ class Verdict(NamedTuple):
     """The table, and what follows from it.
 
     Attributes:
-        judged: name of the arm that is judged.
-        metric: the main figure, and ``title`` in words.
+        judged: name of the method that is judged.
+        metric: the main metric, and ``title`` in words.
         rows: the rivals, the untrained encoder, slide vectors, what was trained.
         lines: the last lines.
         rule: how intervals are made and read.
@@ -72,22 +72,22 @@ class Verdict(NamedTuple):
     digits: int
 
 
-def verdict(evaluation: Any, arms: Sequence[str], compare: Compare) -> Verdict:
-    """Judge the last of ``arms`` by a linear probe (survival: Cox) on its mean region embedding.
+def verdict(evaluation: Any, methods: Sequence[str], compare: Compare) -> Verdict:
+    """Judge the last of ``methods`` by a linear probe (survival: Cox) on its mean region embedding.
 
-    That way was chosen before there were figures; of the two rivals the better one counts.
+    That way was chosen before there were metrics; of the two rivals the better one counts.
 
     Args:
         evaluation: what evaluating found.
-        arms: names of what was trained.
-        compare: the difference of two arms in the task's main figure, on the same patients.
+        methods: names of what was trained.
+        compare: the difference of two methods in the task's main metric, on the same patients.
 
     Raises:
-        BundleError: the evaluation lacks the judged arm or both rivals.
+        BundleError: the evaluation lacks the judged method or both rivals.
     """
-    largest = max(result.arm.train_fraction for result in evaluation.results)
-    found = [result for result in evaluation.results if result.arm.train_fraction == largest]
-    judged = _one(found, arms[-1], "region_embedding", _VECTOR)
+    largest = max(result.method.train_fraction for result in evaluation.results)
+    found = [result for result in evaluation.results if result.method.train_fraction == largest]
+    judged = _one(found, methods[-1], "region_embedding", _VECTOR)
     asked = (_one(found, TOKENS, "mean_token", _VECTOR), _one(found, TOKENS, "patch_tokens", _BAG))
     rivals = [result for result in asked if result is not None]
     if judged is None or len(rivals) < len(asked):
@@ -97,42 +97,47 @@ def verdict(evaluation: Any, arms: Sequence[str], compare: Compare) -> Verdict:
             "mil_survival)."
         )
     rows = [
-        Row(*_words(r.arm), r.arm, r.summary, None if r is judged else compare(evaluation, judged.arm, r.arm))
-        for r in sorted(found, key=lambda result: _place(result.arm.encoder, arms))
+        Row(
+            *_words(r.method),
+            r.method,
+            r.summary,
+            None if r is judged else compare(evaluation, judged.method, r.method),
+        )
+        for r in sorted(found, key=lambda result: _place(result.method.encoder, methods))
     ]
-    row_of = {row.arm: row for row in rows}
+    row_of = {row.method: row for row in rows}
     metric = next(row.difference.metric for row in rows if row.difference is not None)
-    best = max((row_of[r.arm] for r in rivals), key=lambda row: _worth(row.summary[metric].value))
+    best = max((row_of[r.method] for r in rivals), key=lambda row: _worth(row.summary[metric].value))
     title = _FIGURES.get(metric, metric)
     others = {f"{_RIVALS} ({_called(best)})": best}
-    for name in arms[:-1]:
+    for name in methods[:-1]:
         other = _one(found, name, "region_embedding", _VECTOR)
-        others |= {name: row_of[other.arm]} if other else {}
+        others |= {name: row_of[other.method]} if other else {}
     digits = _digits(len(evaluation.units), list(others.values()))
-    lines = [_line(arms[-1], against, row, title, digits) for against, row in others.items()]
-    return Verdict(arms[-1], metric, title, rows, lines, _rule(evaluation, row_of[judged.arm], title), digits)
+    lines = [_line(methods[-1], against, row, title, digits) for against, row in others.items()]
+    return Verdict(methods[-1], metric, title, rows, lines, _rule(evaluation, row_of[judged.method], title), digits)
 
 
 def _one(results: Sequence[Any], encoder: str, features: str, protocols: Sequence[str]) -> Any | None:
-    own = (r for r in results if r.arm.encoder == encoder and r.arm.features == features)
-    return next((result for result in own if result.arm.protocol in protocols), None)
+    own = (r for r in results if r.method.encoder == encoder and r.method.features == features)
+    return next((result for result in own if result.method.protocol in protocols), None)
 
 
-def _words(arm: Any) -> tuple[str, str]:
-    how = f"{_PROTOCOLS.get(arm.protocol, arm.protocol)} on {_FEATURES.get(arm.features, arm.features)}"
-    if arm.encoder == TOKENS:
-        return ("patch tokens" if arm.features == "patch_tokens" else "mean token"), how
-    return ("untrained encoder" if arm.encoder == UNTRAINED else arm.encoder), how
+def _words(method: Any) -> tuple[str, str]:
+    how = f"{_PROTOCOLS.get(method.protocol, method.protocol)} on {_FEATURES.get(method.features, method.features)}"
+    if method.encoder == TOKENS:
+        return ("patch tokens" if method.features == "patch_tokens" else "mean token"), how
+    return ("untrained encoder" if method.encoder == UNTRAINED else method.encoder), how
 
 
 def _called(row: Row) -> str:
-    return row.name if row.arm.features == "mean_token" else row.rest
+    return row.name if row.method.features == "mean_token" else row.rest
 
 
-def _place(encoder: str, arms: Sequence[str]) -> int:
+def _place(encoder: str, methods: Sequence[str]) -> int:
     """Rivals first, then the untrained encoder, slide vectors, what was trained."""
-    if encoder in arms:
-        return 3 + arms.index(encoder)
+    if encoder in methods:
+        return 3 + methods.index(encoder)
     return {TOKENS: 0, UNTRAINED: 1}.get(encoder, 2)
 
 
@@ -147,7 +152,7 @@ def _digits(n_patients: int, rows: Sequence[Row]) -> int:
 
 
 def _line(judged: str, against: str, row: Row, title: str, digits: int) -> Line:
-    assert row.difference is not None, "only the judged arm has none"
+    assert row.difference is not None, "only the judged method has none"
     interval = row.difference.difference
     cell = cell_of(interval, signed=True, digits=digits)
     said = "too few data to tell"
@@ -157,8 +162,8 @@ def _line(judged: str, against: str, row: Row, title: str, digits: int) -> Line:
         said = f"{judged} is worse here"
     elif not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         said = "no interval can be given, too few data to tell"
-    figure = f"{cell.text} {cell.bounds}".rstrip()
-    return Line(against, row, f"{judged} against {against}: {figure} {title}, {said}.")
+    metric = f"{cell.text} {cell.bounds}".rstrip()
+    return Line(against, row, f"{judged} against {against}: {metric} {title}, {said}.")
 
 
 def _rule(evaluation: Any, judged: Row, title: str) -> str:
@@ -169,7 +174,7 @@ def _rule(evaluation: Any, judged: Row, title: str) -> str:
         else "a bootstrap of the tested patients, bias-corrected and accelerated"
     )
     return (
-        f"{judged.name} is judged by a {judged.rest}, a way that was chosen before there were figures; of the two "
+        f"{judged.name} is judged by a {judged.rest}, a way that was chosen before there were metrics; of the two "
         f"rivals the one with the higher {title} counts. Differences are paired on the same patients, their 95 % "
         f"intervals are those of evaluating: {how}. Better or worse is said where an interval lies on one side of 0, "
         "else that the data are too few to tell. Intervals are of patients, not of other trainings: each encoder was "

@@ -1,4 +1,4 @@
-"""Figures of an evaluation for the console: of each method its AUC (or the metric that the task has)."""
+"""Metrics of an evaluation for the console: of each method its AUC (or the metric that the task has)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def score_lines(folder: Path, label: str) -> list[str]:
 
 
 def _folds(rows: list[dict[str, str]]) -> str:
-    """How often patients were tested, which tells these figures from the kNN that training looks at meanwhile."""
+    """How often patients were tested, which tells these metrics from the kNN that training looks at meanwhile."""
     folds = {row["n"] for row in rows if row["interval"] == "nadeau-bengio"}
     return f", mean of {folds.pop()} folds" if len(folds) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""Errors, settings, the command line, files and locks: what every room stands on."""
+"""Errors, settings, the command line, files and locks: what every package stands on."""
 
 from .as_typed import put_value
 from .atomic import (

@@ -1,15 +1,15 @@
 """How good a representation is: features, protocols, metrics, the report."""
 
-from .evaluation_statistics import compare_arms
+from .evaluation_statistics import compare_methods
 from .features.embedding_evaluator import EmbeddingEvaluator
 from .features.region_encoders import RegionEncoders
 from .features.slide_features import SlideFeatures
 from .features.slide_vectors import read_slide_vectors
 from .features.stored_features import StoredFeatures, evaluation_dataset, evaluation_features
-from .findings import Arm, Comparison
+from .findings import Comparison, Method
 from .head_refit import HeadRefit
 from .metrics.identity_probe import IdentityProbe
-from .metrics.intervals import Estimate, Figures, bootstrap
+from .metrics.intervals import Estimate, Metrics, bootstrap
 from .metrics.knn import knn_predict
 from .metrics.slide_knn import SlideKNN
 from .patient_rows import evaluation_rows, evaluation_splits
@@ -28,7 +28,6 @@ from .report.results_files import ResultsFiles
 from .slide_evaluation import SlideEvaluation
 
 __all__ = [
-    "Arm",
     "AttentionMIL",
     "CohortPrototypes",
     "Comparison",
@@ -37,11 +36,12 @@ __all__ = [
     "EmbeddingEvaluator",
     "Estimate",
     "EvaluationReport",
-    "Figures",
     "HeadRefit",
     "IdentityProbe",
     "LinearProbe",
     "MLPProbe",
+    "Method",
+    "Metrics",
     "Mixture",
     "NearestNeighbors",
     "RegionEncoders",
@@ -53,7 +53,7 @@ __all__ = [
     "SurvivalMIL",
     "Transport",
     "bootstrap",
-    "compare_arms",
+    "compare_methods",
     "evaluation_dataset",
     "evaluation_features",
     "evaluation_rows",

@@ -13,7 +13,7 @@ from ..cohort import Split
 MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 
 
-class Arm(NamedTuple):
+class Method(NamedTuple):
     """One way from slides to predictions.
 
     Attributes:
@@ -33,18 +33,18 @@ class Arm(NamedTuple):
 
 @dataclass
 class Predictions:
-    """What one arm said of the test rows of one split.
+    """What one method said of the test rows of one split.
 
     Attributes:
-        arm: whose predictions.
+        method: whose predictions.
         split: name of the split.
         rows: indices of the rows predicted, int64 [n].
         scores: probabilities [n, C] that sum to 1, or risks [n, 1] (higher: earlier event).
         n_train: rows learned from.
-        repeats: scores of the same arm with further seeds.
+        repeats: scores of the same method with further seeds.
     """
 
-    arm: Arm
+    method: Method
     split: str
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -58,7 +58,7 @@ class Predictions:
 
 
 class Interval(NamedTuple):
-    """A figure with its uncertainty.
+    """A metric with its uncertainty.
 
     Attributes:
         value: mean over folds, or the value on the test rows.
@@ -78,29 +78,29 @@ class Interval(NamedTuple):
 
 @dataclass
 class Result:
-    """All figures of one arm: metric -> value in each split, metric -> interval, and metric -> value of each seed.
+    """All metrics of one method: metric -> value in each split, metric -> interval, and metric -> value of each seed.
 
-    The former two are means over seeds. The value of a seed is the mean over splits of its figures, those splits left
+    The former two are means over seeds. The value of a seed is the mean over splits of its metrics, those splits left
     out that have none.
     """
 
-    arm: Arm
+    method: Method
     per_split: dict[str, list[float]]
     summary: dict[str, Interval]
     per_seed: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Comparison(NamedTuple):
-    """Arm a minus arm b on the same rows.
+    """Method a minus method b on the same rows.
 
     Attributes:
-        metric: which figure.
+        metric: which metric.
         difference: a - b with its 95 % interval.
         p_value: two-sided; NaN where it cannot be given.
     """
 
-    a: Arm
-    b: Arm
+    a: Method
+    b: Method
     metric: str
     difference: Interval
     p_value: float
@@ -110,17 +110,17 @@ class Robustness(NamedTuple):
     """How far an encoder's vectors go by class, and not by site or slide.
 
     Attributes:
-        encoder, features: as of an :class:`Arm`.
-        figure: "robustness_index", "slide_identity" or "site_identity".
+        encoder, features: as of an :class:`Method`.
+        metric: "robustness_index", "slide_identity" or "site_identity".
         k: neighbors of the index; 0 for the others.
-        interval: the figure, and its uncertainty over patients.
+        interval: the metric, and its uncertainty over patients.
         chance: what vectors that know nothing would have.
         curve: k -> index; empty for the others.
     """
 
     encoder: str
     features: str
-    figure: str
+    metric: str
     k: int
     interval: Interval
     chance: float
@@ -141,8 +141,8 @@ class Evaluation:
         sites: site of each row, None where unknown.
         splits: the splits used; kind "folds" or "fixed".
         split_kind: "folds" or "fixed".
-        predictions: of every arm and split.
-        results: of every arm.
+        predictions: of every method and split.
+        results: of every method.
         comparisons: between encoders.
         robustness: of every encoder, as far as labels and sites are known.
         warnings: sentences for the reader.

@@ -19,14 +19,14 @@ from ..storage import TokenDataset
 from .features.harmonized_features import BY_SITE, HarmonizedFeatures
 from .features.pooled_features import PooledFeatures
 from .features.stored_features import EmbeddingFiles
-from .findings import MAIN_METRIC, Arm, Evaluation, Predictions, Result
+from .findings import MAIN_METRIC, Evaluation, Method, Predictions, Result
 from .metrics.calibration import temperature_of, threshold_of
 from .patient_rows import EvaluationRows
 from .protocols.inputs import Bags, Inputs, Vectors
 from .slide_evaluation import SlideProtocol
 
 _log = logging.getLogger(__name__)
-_OfAnArm = TypeVar("_OfAnArm", Predictions, Result)
+_OfAMethod = TypeVar("_OfAMethod", Predictions, Result)
 _FEATURES = {Vectors.kind: "region_embedding", Bags.kind: "regions"}
 _OF_THE_ENCODER = ("region_encoder", "encoder", "mpp", "region_size_px", "patch_size_px", *CONTRACT_ATTRIBUTES)
 
@@ -34,8 +34,8 @@ _OF_THE_ENCODER = ("region_encoder", "encoder", "mpp", "region_size_px", "patch_
 class HeadRefit:
     """Learns the protocol from all patients and saves it, after the evaluation; one of the evaluation's reports.
 
-    Threshold and temperature come from the predictions of held-out patients of the same arm, with the largest share of
-    training patients: the head itself has seen everybody.
+    Threshold and temperature come from the predictions of held-out patients of the same method, with the largest share
+    of training patients: the head itself has seen everybody.
 
     Args:
         protocol: name of the one to save; None: nothing is saved.
@@ -116,22 +116,22 @@ class HeadRefit:
         return features.of_patients(self.encoder, self.kind, patients.members)
 
     def _held_out(self, found: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Patients (rows) and scores when they were not learned from, of this arm at its largest share.
+        """Patients (rows) and scores when they were not learned from, of this method at its largest share.
 
         A patient comes as often as splits test it.
         """
         ours = self._at_its_largest_share(found.predictions)
         return np.concatenate([p.rows for p in ours]), np.concatenate([p.scores for p in ours])
 
-    def _at_its_largest_share(self, found: Sequence[_OfAnArm]) -> list[_OfAnArm]:
-        """Of results or predictions those of this arm, with the most training patients."""
-        ours = [each for each in found if each.arm[:3] == self._arm(1.0)[:3]]
-        share = max(each.arm.train_fraction for each in ours)
-        return [each for each in ours if each.arm.train_fraction == share]
+    def _at_its_largest_share(self, found: Sequence[_OfAMethod]) -> list[_OfAMethod]:
+        """Of results or predictions those of this method, with the most training patients."""
+        ours = [each for each in found if each.method[:3] == self._method(1.0)[:3]]
+        share = max(each.method.train_fraction for each in ours)
+        return [each for each in ours if each.method.train_fraction == share]
 
-    def _arm(self, share: float) -> Arm:
+    def _method(self, share: float) -> Method:
         assert self.protocol is not None
-        return Arm(self.encoder, self.kind, self.protocol.name, share)
+        return Method(self.encoder, self.kind, self.protocol.name, share)
 
     def _record(self, found: Evaluation, inputs: Inputs, tensors: Tensors) -> HeadRecord:
         rows, is_survival = self.rows, self.rows.task == "survival"
@@ -141,7 +141,7 @@ class HeadRefit:
         if len(rows.classes) == 2:
             threshold = threshold_of(targets == 1, scores[:, 1])
         record = HeadRecord(
-            protocol=self._arm(1.0).protocol,
+            protocol=self._method(1.0).protocol,
             task=rows.task,
             label=rows.label,
             classes=rows.classes,
@@ -154,7 +154,7 @@ class HeadRefit:
             held_out=len(np.unique(tested)),
             patients=sorted(map(name_key, dict.fromkeys(rows.patient_of or rows.patients.units))),
             slides=sorted(name_key(slide) for group in rows.patients.slides for slide in group),
-            figures=self._figures(found),
+            figures=self._metrics(found),
             seed=self.seed,
             bundle_version=__version__,
         )
@@ -166,8 +166,8 @@ class HeadRefit:
     def _bag(self, inputs: Inputs, row: int) -> NDArray[np.float32]:
         return inputs.take(np.array([row])).values  # type: ignore[union-attr]
 
-    def _figures(self, found: Evaluation) -> dict[str, list[float | None]]:
-        """The main figure of the arm, at the largest share, with its interval."""
+    def _metrics(self, found: Evaluation) -> dict[str, list[float | None]]:
+        """The main metric of the method, at the largest share, with its interval."""
         result, metric = self._at_its_largest_share(found.results)[0], MAIN_METRIC[self.rows.task]
         return {metric: [None if math.isnan(value) else value for value in result.summary[metric][:3]]}
 

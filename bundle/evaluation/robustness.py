@@ -1,4 +1,4 @@
-"""Does an encoder go by class, or by site and slide? Figures of the whole cohort, beside the arms."""
+"""Does an encoder go by class, or by site and slide? Metrics of the whole cohort, beside the methods."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def robustness(
         ways += _index(rounds, name, members, found, k, n_bootstrap, seed)
         if not features.has_regions(name):
             continue
-        for figure, (hits, trials) in _answers(rounds, name, regions, probes, len(members)).items():
+        for metric, (hits, trials) in _answers(rounds, name, regions, probes, len(members)).items():
             if trials.any():
                 interval = share_intervals(hits[:, None], trials[:, None], n_bootstrap, seed)[0]
-                ways.append(Robustness(name, "regions", figure, 0, interval, _chance(probes[figure]), {}))
+                ways.append(Robustness(name, "regions", metric, 0, interval, _chance(probes[metric]), {}))
     return ways
 
 
@@ -111,16 +111,16 @@ def _answers(
     rounds: Iterable[Round], name: str, regions: _Regions, probes: Mapping[str, IdentityProbe], n_patients: int
 ) -> dict[str, NDArray[np.int64]]:
     """By probe how many regions of each patient are told rightly, and how many were asked for, [2, n]."""
-    counts = {figure: np.zeros((2, n_patients), np.int64) for figure in probes}
+    counts = {metric: np.zeros((2, n_patients), np.int64) for metric in probes}
     for features, asked in rounds:
         vectors = features.regions(name).embedding
-        for figure, probe in probes.items():
+        for metric, probe in probes.items():
             answers = _asked(probe, vectors, regions.places)
             if answers is not None:
                 owner, right = regions.patient[answers[0].numpy()], answers[1].numpy()
                 kept = np.isin(owner, asked)
-                counts[figure][0] += np.bincount(owner[kept & right], minlength=n_patients)
-                counts[figure][1] += np.bincount(owner[kept], minlength=n_patients)
+                counts[metric][0] += np.bincount(owner[kept & right], minlength=n_patients)
+                counts[metric][1] += np.bincount(owner[kept], minlength=n_patients)
     return counts
 
 

@@ -47,7 +47,7 @@ def unit_notes(units: Sequence[str], patient_of: Sequence[str], unit: str) -> li
     if unit == "slide":
         n = len(set(patient_of))
         return [
-            f"Each slide is a row of its own: {len(units)} slides of {n} patients; figures and intervals are of them."
+            f"Each slide is a row of its own: {len(units)} slides of {n} patients; metrics and intervals are of them."
         ]
     apart = {patient for name, patient in zip(units, patient_of, strict=True) if name != patient}
     if not apart:
@@ -74,7 +74,7 @@ def with_overlap(found: SplitFile, patient_of: Sequence[str], is_allowed: bool) 
             "another of the same patient. Split by patient; splits that were published so are run with "
             "allow_patient_overlap: true (docs/protocols.md)."
         )
-    note = f"{said}, as allow_patient_overlap allows: figures may be too good."
+    note = f"{said}, as allow_patient_overlap allows: metrics may be too good."
     return SplitFile(found.splits, found.kind, [*found.notes, note], overlap)
 
 

@@ -18,7 +18,7 @@ from ..core import BundleError, Progress, as_number, as_whole, check_folder, sol
 from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
 from .features.split_features import SplitFeatures, vectors_of
-from .findings import MAIN_METRIC, Arm, Evaluation, Predictions
+from .findings import MAIN_METRIC, Evaluation, Method, Predictions
 from .patient_rows import EvaluationRows
 from .pooling.pooling import Pooling, pooled
 from .prediction_store import PredictionStore
@@ -26,7 +26,7 @@ from .protocols.inputs import Inputs
 from .robustness import robustness
 
 _log = logging.getLogger(__name__)
-_FEW_TESTED = 10  # patients; a figure of fewer takes few values
+_FEW_TESTED = 10  # patients; a metric of fewer takes few values
 
 
 class SlideProtocol(Protocol):
@@ -41,7 +41,7 @@ class SlideProtocol(Protocol):
 
 
 class _Way(NamedTuple):
-    """An arm for any share of the training patients."""
+    """A method for any share of the training patients."""
 
     encoder: str
     features: str
@@ -51,7 +51,7 @@ class _Way(NamedTuple):
 class SlideEvaluation:
     """Every encoder, kind of features, protocol and share of the training patients, on the same splits by patient.
 
-    An arm is left out where its protocol does not take the task or the features. Finished predictions are kept under
+    A method is left out where its protocol does not take the task or the features. Finished predictions are kept under
     ``output_dir/predictions`` by a hash of what they depend on.
 
     Args:
@@ -70,12 +70,12 @@ class SlideEvaluation:
             :class:`~bundle.evaluation.features.split_features.SplitFeatures`; None: features as they are.
         robustness_k: neighbors of the robustness index in tables.
         seed: of shares, protocols and resamples.
-        n_seeds: trainings of a protocol that is random, with ``seed``, ``seed + 1``, ...; its figures are means.
+        n_seeds: trainings of a protocol that is random, with ``seed``, ``seed + 1``, ...; its metrics are means.
         reports: called with the finished :class:`~bundle.evaluation.Evaluation`, one after the other.
         settings: what the run was asked for, for the reports.
 
     Raises:
-        BundleError: an unknown name, a share outside its range, no arm left, a folder that cannot be written to, a
+        BundleError: an unknown name, a share outside its range, no method left, a folder that cannot be written to, a
             split without the sites that ``harmonize`` learns from.
     """
 
@@ -170,7 +170,7 @@ class SlideEvaluation:
         n_tested = [len(split.test) for split in splits]
         if min(n_tested) < _FEW_TESTED:
             notes.append(
-                f"The smallest test set has {min(n_tested)} patients: its figures take few values, and intervals over "
+                f"The smallest test set has {min(n_tested)} patients: its metrics take few values, and intervals over "
                 "such sets are rough."
             )
         overlap = self._overlap(notes)
@@ -238,18 +238,18 @@ class SlideEvaluation:
                     for split, fraction in product(splits, self.train_fractions):
                         of_way.append(self._predict_split(way, inputs, key, fraction, split))
                         bar.update()
-                found += sorted(of_way, key=lambda predicted: predicted.arm.train_fraction)
+                found += sorted(of_way, key=lambda predicted: predicted.method.train_fraction)
         return found
 
     def _predict_split(self, way: _Way, inputs: Inputs, key: str, fraction: float, split: Split) -> Predictions:
-        arm = Arm(way.encoder, way.features, way.protocol.name, fraction)
+        method = Method(way.encoder, way.features, way.protocol.name, fraction)
         train = fraction_of(split.train, self.rows.targets, fraction, self.seed)
         n_seeds = self.n_seeds if getattr(way.protocol, "is_random", False) else 1
         try:
             scores = [self._scores(way, inputs, key, train, split, self.seed + i) for i in range(n_seeds)]
         except BundleError as error:
             raise BundleError(f"{split.name}, {100 * fraction:g} % of the training patients: {error}") from error
-        return Predictions(arm, split.name, split.test, scores[0], len(train), scores[1:])
+        return Predictions(method, split.name, split.test, scores[0], len(train), scores[1:])
 
     def _scores(
         self, way: _Way, inputs: Inputs, key: str, train: NDArray[np.int64], split: Split, seed: int
@@ -285,12 +285,12 @@ def _known(chosen: Sequence[str], known: Sequence[str], what: str) -> list[str]:
 
 
 def _summary(found: Evaluation) -> str:
-    """The main figure of every arm, a line each."""
+    """The main metric of every method, a line each."""
     metric = MAIN_METRIC[found.task]
     both = f", {len(found.on_both_sides)} patients on both sides of a split" if found.patient_overlap else ""
     lines = [f"{metric} of {found.label}, {len(found.units)} {found.unit}s{both}:"]
     for result in found.results:
         value, low, high, *_ = result.summary[metric]
-        name = ", ".join([*result.arm[:3], f"{100 * result.arm.train_fraction:g} %"])
+        name = ", ".join([*result.method[:3], f"{100 * result.method.train_fraction:g} %"])
         lines.append(f"  {name:<50} {value:.3f} [{low:.3f}, {high:.3f}]")
     return "\n".join(lines)

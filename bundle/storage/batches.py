@@ -31,7 +31,7 @@ _MAX_BYTES = 2 << 30  # of addresses; memory is taken only as far as batches are
 _MAX_ROWS = 8192
 _LOCK_TIMEOUT_S = 1.0
 
-_rooms: weakref.WeakValueDictionary[tuple[int, int], BatchRoom] = weakref.WeakValueDictionary()
+_pools: weakref.WeakValueDictionary[tuple[int, int], SharedBatches] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
 
 
@@ -72,9 +72,9 @@ class BatchMaker:
         self._shape, self._dtype = shape, dtype
         self._pins = device.type == "cuda"
         self._maker = os.getpid()
-        self._room: BatchRoom | None = None
+        self._pool: SharedBatches | None = None
         try:
-            self._room = BatchRoom(shape, dtype)
+            self._pool = SharedBatches(shape, dtype)
         except (OSError, ValueError) as error:  # Windows cannot fork
             logger.debug("batches are allocated one by one: %s", error)
 
@@ -88,20 +88,20 @@ class BatchMaker:
         shape = (n, *self._shape)
         if self._pins and not self.is_elsewhere:  # a forked process must leave CUDA alone
             return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, self._dtype)).dtype, pin_memory=True)
-        lent = None if self._room is None else self._room.take(n)
-        return torch.from_numpy(np.empty(shape, self._dtype)) if lent is None else lent
+        rows = None if self._pool is None else self._pool.take(n)
+        return torch.from_numpy(np.empty(shape, self._dtype)) if rows is None else rows
 
     def batch(self, stacked: dict[str, Tensor]) -> RegionBatch:
         """What was read, ready to be sent where the loader wants it."""
-        if self._room is not None and self.is_elsewhere:
-            return RegionBatch(RoomBatch(stacked, self._room.key))
+        if self._pool is not None and self.is_elsewhere:
+            return RegionBatch(SharedBatch(stacked, self._pool.key))
         return RegionBatch(stacked)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_room": None}  # a spawned process does not share the memory
+        return {**self.__dict__, "_pool": None}  # a spawned process does not share the memory
 
 
-class BatchRoom:
+class SharedBatches:
     """Rows for regions, lent to tensors; a row is free again when nobody holds the tensor, in whatever process.
 
     Args:
@@ -119,8 +119,8 @@ class BatchRoom:
         self._lock = multiprocessing.get_context("fork").Lock()
         self._leases: dict[int, weakref.finalize] = {}
         self.key = os.getpid(), next(_numbers)
-        _rooms[self.key] = self
-        ForkingPickler.register(RoomBatch, reduce_batch)  # what queues between processes use; copies of a batch do not
+        _pools[self.key] = self
+        ForkingPickler.register(SharedBatch, reduce_batch)  # what queues between processes use; copies do not
 
     @property
     def n_taken(self) -> int:
@@ -142,7 +142,7 @@ class BatchRoom:
             self._lock.release()
         return self._lend(row, n)
 
-    def hand_over(self, tensor: Tensor) -> int | None:
+    def place_of(self, tensor: Tensor) -> int | None:
         """First row of a tensor of :meth:`take`, for :meth:`receive` in the maker's process; None for other memory.
 
         From here on the rows stay taken when this process drops the tensor.
@@ -186,24 +186,24 @@ class BatchRoom:
         return bool(dead)
 
 
-class RoomBatch(dict[str, Any]):
+class SharedBatch(dict[str, Any]):
     """A batch whose ``features`` lie in a room: processes send each other the place instead of the tokens."""
 
     def __init__(self, batch: dict[str, Tensor], key: tuple[int, int]) -> None:
         super().__init__(batch)
-        self.key, self.lent = key, batch["features"]
+        self.key, self.tokens = key, batch["features"]
 
 
-def reduce_batch(batch: RoomBatch) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """What is pickled of a batch: its place where it lies in the room as a whole, else its values."""
-    room = _rooms.get(batch.key)
-    is_whole = batch.get("features") is batch.lent
-    row = room.hand_over(batch.lent) if room is not None and is_whole else None
+def reduce_batch(batch: SharedBatch) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """What is pickled of a batch: its place where it lies in shared memory as a whole, else its values."""
+    pool = _pools.get(batch.key)
+    is_whole = batch.get("features") is batch.tokens
+    row = pool.place_of(batch.tokens) if pool is not None and is_whole else None
     if row is None:
         return dict, (dict(batch),)
     small = {name: value.numpy() for name, value in batch.items() if name != "features"}
-    return _receive, (batch.key, row, len(batch.lent), small)
+    return _receive, (batch.key, row, len(batch.tokens), small)
 
 
 def _receive(key: tuple[int, int], row: int, n: int, small: dict[str, NDArray[Any]]) -> dict[str, Tensor]:
-    return {"features": _rooms[key].receive(row, n)} | {name: torch.from_numpy(value) for name, value in small.items()}
+    return {"features": _pools[key].receive(row, n)} | {name: torch.from_numpy(value) for name, value in small.items()}

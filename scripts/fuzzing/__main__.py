@@ -23,8 +23,8 @@ _TRIES = 5  # of a target whose process dies, with another seed each
 
 def all_targets(folder: Path) -> Iterator[Target]:
     """Every parser; ``folder`` is theirs."""
-    for room, targets in enumerate((text_targets, stored_targets, weights_targets, slide_targets)):
-        own = folder / str(room)
+    for number, targets in enumerate((text_targets, stored_targets, weights_targets, slide_targets)):
+        own = folder / str(number)
         own.mkdir(parents=True, exist_ok=True)
         yield from targets(own)
 

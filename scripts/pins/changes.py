@@ -23,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = ROOT / "tests" / "changes.yaml"
-ROOMS = ("training", "clustering", "reading")
+AREAS = ("training", "clustering", "reading")
 NOTICED, MISSED, NO_CHANGE, NO_TEST = "noticed", "NOT NOTICED", "could not apply", "could not run"
 _LONGEST_S = 900  # of one change's tests
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
@@ -34,14 +34,14 @@ class Change(NamedTuple):
 
     Attributes:
         name: what is changed, in words.
-        room: training, clustering or reading.
+        area: training, clustering or reading.
         file: the file that is changed, relative to the root.
         old, new: text of the file, there exactly once, and what takes its place.
         tests: pytest's names (file::function, parameters at will) of the tests that have to notice.
     """
 
     name: str
-    room: str
+    area: str
     file: str
     old: str
     new: str
@@ -88,11 +88,11 @@ def changed_text(change: Change, root: Path) -> str:
 
 
 def as_table(changes: Iterable[Change]) -> str:
-    """The changes as a Markdown table, room by room."""
-    lines = ["| room | what is changed | where | noticed by |", "|---|---|---|---|"]
-    for change in sorted(changes, key=lambda each: ROOMS.index(each.room)):
+    """The changes as a Markdown table, area by area."""
+    lines = ["| area | what is changed | where | noticed by |", "|---|---|---|---|"]
+    for change in sorted(changes, key=lambda each: AREAS.index(each.area)):
         tests = ", ".join(f"`{test}`" for test in change.tests)
-        cells = (change.room, change.name, f"`{change.file}`", tests)
+        cells = (change.area, change.name, f"`{change.file}`", tests)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -141,10 +141,10 @@ def judge(change: Change, folder: Path) -> tuple[str, str]:
     return (MISSED, ", ".join(change.tests)) if code == 0 else (NO_TEST, output[-2000:])
 
 
-def chosen(changes: list[Change], words: Sequence[str], room: str | None) -> list[Change]:
-    """Those of a room, and those whose name holds one of the words; all without either."""
-    of_room = [change for change in changes if room in (None, change.room)]
-    return [change for change in of_room if not words or any(word.lower() in change.name.lower() for word in words)]
+def chosen(changes: list[Change], words: Sequence[str], area: str | None) -> list[Change]:
+    """Those of a area, and those whose name holds one of the words; all without either."""
+    of_area = [change for change in changes if area in (None, change.area)]
+    return [change for change in of_area if not words or any(word.lower() in change.name.lower() for word in words)]
 
 
 def try_changes(changes: Sequence[Change], folder: Path) -> bool:
@@ -157,7 +157,7 @@ def try_changes(changes: Sequence[Change], folder: Path) -> bool:
         return False
     verdicts = []
     for number, change in enumerate(changes, 1):
-        print(f"[{number}/{len(changes)}] {change.room}: {change.name} ... ", end="", flush=True)
+        print(f"[{number}/{len(changes)}] {change.area}: {change.name} ... ", end="", flush=True)
         started = time.monotonic()
         word, detail = judge(change, folder)
         verdicts.append(word)
@@ -170,11 +170,11 @@ def main() -> int:
     """The command line: see ``scripts/changes --help``."""
     parser = argparse.ArgumentParser(prog="scripts/changes", description="Whether the tests notice a change.")
     parser.add_argument("names", nargs="*", help="words of the names of changes; all changes without")
-    parser.add_argument("--room", choices=ROOMS, help="changes of this room only")
+    parser.add_argument("--area", choices=AREAS, help="changes of this area only")
     parser.add_argument("--table", action="store_true", help="write the list as a Markdown table and end")
     parser.add_argument("--list", type=Path, default=LIST, help="another list of changes")
     options = parser.parse_args()
-    changes = chosen(read_changes(options.list), options.names, options.room)
+    changes = chosen(read_changes(options.list), options.names, options.area)
     if not changes:
         parser.error("no change has such a name.")
     if options.table:

@@ -1,4 +1,4 @@
-"""The evidence: its figures against scikit-learn, its second scanner, and arms that exist."""
+"""The evidence: its figures against scikit-learn, its second scanner, and methods that exist."""
 
 import csv
 import sys
@@ -16,7 +16,7 @@ from scripts.bench.evidence.__main__ import Record
 from scripts.bench.evidence.__main__ import _options as evidence_options
 from scripts.bench.evidence.pieces import (
     HARMONIZED,
-    Arms,
+    Methods,
     Piece,
     evaluation_piece,
     picture_pieces,
@@ -71,7 +71,7 @@ def test_an_interval_is_that_of_the_resamples_alone():
     np.testing.assert_allclose(smallest_difference(values), 2.8 * np.linspace(0, 1, 1001).std(ddof=1))
 
 
-def test_predictions_are_read_by_arm_and_patient(tmp_path):
+def test_predictions_are_read_by_method_and_patient(tmp_path):
     columns = ["encoder", "features", "protocol", "train_fraction", "split", "patient", "label"]
     rows = [
         ["A", "region_embedding", "knn", 1.0, "fold 1", "p2", "x", 0.75, 0.25],
@@ -81,8 +81,8 @@ def test_predictions_are_read_by_arm_and_patient(tmp_path):
     with (tmp_path / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([[*columns, "probability of x", "probability of y"], *rows])
-    ((arm, found),) = read_predictions(tmp_path / "predictions.csv").items()
-    assert arm == ("A", "region_embedding", "knn")
+    ((method, found),) = read_predictions(tmp_path / "predictions.csv").items()
+    assert method == ("A", "region_embedding", "knn")
     assert found.truth.tolist() == [1, 0] and found.scores.tolist() == [[0.5, 0.5], [0.75, 0.25]]
 
 
@@ -101,12 +101,14 @@ def test_the_second_scanner_has_half_of_each_class_and_a_habit_of_its_own():
     assert (rendered(white, 1, 0) >= 254).all()
 
 
-def test_arms_set_ids_that_training_has():
+def test_methods_set_ids_that_training_has():
     known = yaml.safe_load((ROOT / "configs" / "train.yaml").read_text())
-    arms = Arms.read()
-    for changes in (arms.settings, *arms.arms.values()):
+    methods = Methods.read()
+    for changes in (methods.settings, *methods.methods.values()):
         assert not set(changes) - set(known)
-    assert "prototype_warmup_epochs" not in list(arms.arms.values())[-1], "the one that is compared has prototypes"
+    assert "prototype_warmup_epochs" not in list(methods.methods.values())[-1], (
+        "the one that is compared has prototypes"
+    )
 
 
 def _options(tmp_path):
@@ -123,14 +125,17 @@ def _parsed(*words):
 
 
 def test_pieces_give_ids_that_their_configs_have(tmp_path):
-    options, arms = _options(tmp_path), Arms.read()
+    options, methods = _options(tmp_path), Methods.read()
     cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["a", "b"], 4)
     pieces = [
         tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens"),
-        *(piece for seed in options.seeds for piece in training_pieces(options, cohort, arms, seed)),
-        evaluation_piece(options, cohort, arms.arms, 0),
-        *(evaluation_piece(options, cohort, arms.arms, 0, second=cohort.table, harmonize=how) for how in HARMONIZED),
-        *picture_pieces(options, cohort, arms),
+        *(piece for seed in options.seeds for piece in training_pieces(options, cohort, methods, seed)),
+        evaluation_piece(options, cohort, methods.methods, 0),
+        *(
+            evaluation_piece(options, cohort, methods.methods, 0, second=cohort.table, harmonize=how)
+            for how in HARMONIZED
+        ),
+        *picture_pieces(options, cohort, methods),
     ]
     assert len({piece.name for piece in pieces}) == len(pieces)
     for piece in pieces:
@@ -140,10 +145,10 @@ def test_pieces_give_ids_that_their_configs_have(tmp_path):
 
 
 def test_the_table_is_of_what_there_is(tmp_path, predicted):
-    options, arms = _options(tmp_path), Arms.read()
+    options, methods = _options(tmp_path), Methods.read()
     cohort = Cohort(tmp_path / "slides", tmp_path / "slides.csv", ["a", "b", "c"], 20)
-    assert "|" not in as_text(options, cohort, arms, {})
-    ours = list(arms.arms)[-1]
+    assert "|" not in as_text(options, cohort, methods, {})
+    ours = list(methods.methods)[-1]
     names = ["tokens", "untrained", "DINO", ours]
     for seed in options.seeds:
         folder = tmp_path / "evaluation" / str(seed)
@@ -157,7 +162,7 @@ def test_the_table_is_of_what_there_is(tmp_path, predicted):
                 for i, (truth, scores) in enumerate(zip(predicted.truth, predicted.scores, strict=True)):
                     shown = np.roll(scores, seed) if name == ours else scores
                     writer.writerow([name, kind, "knn", 1.0, "fold 1", f"p{i:02d}", "abc"[truth], *shown])
-    text = as_text(options, cohort, arms, {"tokens": {"seconds": 90.0, "peak_mib": 1000.0}})
+    text = as_text(options, cohort, methods, {"tokens": {"seconds": 90.0, "peak_mib": 1000.0}})
     own = balanced_accuracy(predicted, resampled(predicted.truth, 1, 0))[0]
     rolled = balanced_accuracy(Predicted(predicted.truth, np.roll(predicted.scores, 1, 1)), np.ones((2, 20)))[0]
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}

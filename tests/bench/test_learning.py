@@ -15,7 +15,6 @@ from bundle.pipelines import FeatureImporter
 from bundle.storage import TokenFile
 from scripts.bench.learning import planted_trident
 from scripts.bench.learning.__main__ import main
-from scripts.bench.learning.arms import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from scripts.bench.learning.banks import GlobalBank, MeanVectorBank
 from scripts.bench.learning.cohorts import Size, make_cohort, plant
 from scripts.bench.learning.demo_runs import (
@@ -25,6 +24,7 @@ from scripts.bench.learning.demo_runs import (
     rivals_without_encoder,
     seeds_table,
 )
+from scripts.bench.learning.methods import ABLATIONS, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Method
 from scripts.bench.learning.probes import outline, probe
 from scripts.bench.learning.results import Results
 from scripts.bench.learning.training import parse, train
@@ -121,12 +121,12 @@ def test_levels_with_a_shift_of_regions_are_medium_otherwise():
     np.testing.assert_allclose(moved, 0.85, atol=2e-3)
 
 
-def test_arms_fork_from_one_warm_up(cohort, tmp_path):
+def test_methods_fork_from_one_warm_up(cohort, tmp_path):
     """A fork without prototypes ends as its parent does, bit for bit; with both at weight 0 to rounding; else not."""
     dino = train(DINO, cohort, 0, tmp_path, TINY)
-    again = train(Arm("again", DINO.ids, "DINO"), cohort, 0, tmp_path, TINY)
-    same = train(Arm("weightless", {"intra_weight": 0.0, "inter_weight": 0.0}, "DINO"), cohort, 0, tmp_path, TINY)
-    slpd = train(Arm("SLPD", {}, "DINO"), cohort, 0, tmp_path, TINY)
+    again = train(Method("again", DINO.ids, "DINO"), cohort, 0, tmp_path, TINY)
+    same = train(Method("weightless", {"intra_weight": 0.0, "inter_weight": 0.0}, "DINO"), cohort, 0, tmp_path, TINY)
+    slpd = train(Method("SLPD", {}, "DINO"), cohort, 0, tmp_path, TINY)
     assert again["last"] == dino["last"] and again["scores"] == dino["scores"]
     assert same["last"]["self"] == pytest.approx(dino["last"]["self"], rel=1e-6)
     assert same["last"]["intra"] > 0 and dino["last"]["intra"] == 0
@@ -134,18 +134,18 @@ def test_arms_fork_from_one_warm_up(cohort, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arm", [*SHIFTED[3:], *REGIONAL, *ABLATIONS, *SHIFTED_ABLATIONS[-4:]], ids=lambda arm: arm.name
+    "method", [*SHIFTED[3:], *REGIONAL, *ABLATIONS, *SHIFTED_ABLATIONS[-4:]], ids=lambda method: method.name
 )
-def test_every_arm_can_be_built(arm, cohort, tmp_path):
+def test_every_method_can_be_built(method, cohort, tmp_path):
     """Its ids are the config's, and the bank is the one that it names."""
-    parser = parse(cohort, tmp_path, {**TINY, **arm.ids}, arm.bank)
+    parser = parse(cohort, tmp_path, {**TINY, **method.ids}, method.bank)
     bank = parser.get_parsed_content("prototypes")
-    assert type(bank).__name__ == (arm.bank or "PrototypeBank").rpartition(".")[2]
+    assert type(bank).__name__ == (method.bank or "PrototypeBank").rpartition(".")[2]
     views = parser.get_parsed_content("train#shifted")
-    assert (views.shift is None) == (arm.ids.get("token_shift", "none") == "none")
+    assert (views.shift is None) == (method.ids.get("token_shift", "none") == "none")
 
 
-def test_an_arm_with_an_unknown_id_is_refused(cohort, tmp_path):
+def test_an_method_with_an_unknown_id_is_refused(cohort, tmp_path):
     """MONAI would take it without a word."""
     with pytest.raises(BundleError, match="no id n_prototipes"):
         parse(cohort, tmp_path, {"n_prototipes": 3})
@@ -190,9 +190,9 @@ def test_intervals_are_those_of_the_paired_t_test(tmp_path):
     results = Results(tmp_path, {})
     rng = np.random.default_rng(0)
     a, b = rng.random(5), rng.random(6)
-    for arm, values in (("a", a), ("b", b)):
+    for method, values in (("a", a), ("b", b)):
         for seed, value in enumerate(values):
-            results.once("easy", seed, arm, lambda value=value: {"scores": {"linear": value}})
+            results.once("easy", seed, method, lambda value=value: {"scores": {"linear": value}})
     got = results.difference("easy", "a", "b", "linear")
     wanted = stats.ttest_rel(a, b[:5]).confidence_interval(0.95)
     assert got.n_seeds == 5 and got.mean == pytest.approx(np.mean(a - b[:5]))
@@ -249,8 +249,8 @@ def test_a_quick_run_goes_on_where_it_stopped(tmp_path, capsys):
     """Tables, plot and a file a run; a second call repeats only the run that is missing, and to the same numbers."""
     assert main(["--quick", "--output", str(tmp_path)]) == 0
     text = (tmp_path / "results.md").read_text()
-    for arm in (*PLAIN, *SHIFTED):
-        assert f"| {arm.name} |" in text
+    for method in (*PLAIN, *SHIFTED):
+        assert f"| {method.name} |" in text
     assert "| SLPD − DINO |" in text
     assert all((tmp_path / f"{name}.png").stat().st_size > 10000 for name in ("learning", "pairs"))
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("medium/seed_0/*.json")}

@@ -141,7 +141,7 @@ def test_everybody_stands_in_one_table(gone_on):
 
 
 def test_a_killed_one_ends_as_the_printed_commands_do(gone_on, tmp_path):
-    """The commands of the page, typed one after the other for an empty folder, give the same figures to 1e-9."""
+    """The commands of the page, typed one after the other for an empty folder, give the same metrics to 1e-9."""
     for piece in json.loads((gone_on / "pieces.json").read_text()).values():
         if "run importing" not in piece["command"]:
             repeat(
@@ -177,7 +177,7 @@ def literal(word):
 
 
 def same(one, other):
-    """Figures are equal to 1e-9, missing ones are missing in both."""
+    """Metrics are equal to 1e-9, missing ones are missing in both."""
     if isinstance(one, dict):
         assert set(one) == set(other)
         for name in one:

@@ -13,10 +13,10 @@ PACE = {"small": Pace(100.0, 400.0), "middle": Pace(20.0, 100.0), "paper": Pace(
 MARGIN, EPOCH_S = 1.25, 1.5
 
 
-def minutes(pace, n_regions, n_epochs, n_arms=2):
+def minutes(pace, n_regions, n_epochs, n_methods=2):
     """Slow reading: each epoch passes once through a step, and those with prototypes once through the teacher."""
     seconds = 0.0
-    for _ in range(n_arms):
+    for _ in range(n_methods):
         for epoch in range(n_epochs):
             seconds += MARGIN * n_regions / pace.train + EPOCH_S
             if epoch >= round(0.4 * n_epochs):

@@ -1,4 +1,4 @@
-"""What is said of whom, from an evaluation's figures."""
+"""What is said of whom, from an evaluation's metrics."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from bundle.comparing.comparison_page import Shown, Told, write_comparison
 from bundle.comparing.plan import Plan
 from bundle.comparing.verdict import _digits, verdict
 from bundle.core import BundleError
-from bundle.evaluation import Arm, compare_arms
+from bundle.evaluation import Method, compare_methods
 from bundle.evaluation.evaluation_statistics import comparisons, results
 from bundle.evaluation.findings import Evaluation, Predictions
 
@@ -24,19 +24,19 @@ N, N_FOLDS = 200, 10
 SURE, WEAK, NONE = 1.6, 0.3, 0.0
 
 
-def arm(encoder, features, protocol):
+def method(encoder, features, protocol):
     """Learned from everybody."""
-    return Arm(encoder, features, protocol, 1.0)
+    return Method(encoder, features, protocol, 1.0)
 
 
-MEAN, TOKENS = arm("tokens", "mean_token", "linear"), arm("tokens", "patch_tokens", "mil")
-UNTRAINED, BROUGHT = arm("untrained", "region_embedding", "linear"), arm("TITAN", "slide_vector", "linear")
-DINO, SLPD = arm("DINO", "region_embedding", "linear"), arm("SLPD", "region_embedding", "linear")
-BAGS = arm("SLPD", "regions", "mil")
+MEAN, TOKENS = method("tokens", "mean_token", "linear"), method("tokens", "patch_tokens", "mil")
+UNTRAINED, BROUGHT = method("untrained", "region_embedding", "linear"), method("TITAN", "slide_vector", "linear")
+DINO, SLPD = method("DINO", "region_embedding", "linear"), method("SLPD", "region_embedding", "linear")
+BAGS = method("SLPD", "regions", "mil")
 
 
 def evaluated(signals, kind="folds", n_folds=N_FOLDS):
-    """An evaluation of two classes whose arms see the class as clearly as ``signals`` say, with noise of their own."""
+    """An evaluation of two classes whose methods see the class as clearly as ``signals`` say, each with its noise."""
     targets = np.arange(N) % 2
     rows = np.split(np.arange(N), n_folds)
     rows = rows if kind == "folds" else rows[:1]
@@ -57,7 +57,7 @@ def evaluated(signals, kind="folds", n_folds=N_FOLDS):
 
 def judged(signals, kind="folds"):
     """The verdict on SLPD."""
-    return verdict(evaluated(signals, kind), ["DINO", "SLPD"], partial(compare_arms, n_bootstrap=200))
+    return verdict(evaluated(signals, kind), ["DINO", "SLPD"], partial(compare_methods, n_bootstrap=200))
 
 
 USUAL = {MEAN: WEAK, TOKENS: NONE, DINO: WEAK, SLPD: SURE, UNTRAINED: NONE, BROUGHT: WEAK, BAGS: NONE}
@@ -65,12 +65,12 @@ USUAL = {MEAN: WEAK, TOKENS: NONE, DINO: WEAK, SLPD: SURE, UNTRAINED: NONE, BROU
 
 @pytest.mark.parametrize("kind", ["folds", "fixed"])
 def test_differences_are_those_of_evaluating(kind):
-    """Pairs that evaluating compares, too, have its numbers to the bit; figures are its own."""
+    """Pairs that evaluating compares, too, have its numbers to the bit; metrics are its own."""
     found, own = judged(USUAL, kind), evaluated(USUAL, kind)
     theirs = {(c.a, c.b): c for c in own.comparisons}
-    row_of = {row.arm: row for row in found.rows}
+    row_of = {row.method: row for row in found.rows}
     assert row_of[MEAN].difference == theirs[SLPD, MEAN] and row_of[DINO].difference == theirs[SLPD, DINO]
-    assert [str(row_of[r.arm].summary) for r in own.results] == [str(r.summary) for r in own.results]  # NaN is NaN
+    assert [str(row_of[r.method].summary) for r in own.results] == [str(r.summary) for r in own.results]  # NaN is NaN
     assert (SLPD, TOKENS) not in theirs and row_of[TOKENS].difference.metric == "auc"
 
 
@@ -125,11 +125,11 @@ def test_no_difference_goes_beyond_what_there_is():
     """Two folds that disagree have a wide t interval; a difference of two AUCs lies within -1 and 1."""
     found = evaluated({MEAN: NONE, SLPD: SURE}, n_folds=2)
     for predicted in found.predictions:
-        if predicted.arm == MEAN:
+        if predicted.method == MEAN:
             right = found.targets[predicted.rows] == 1
             sure = np.where(right == (predicted.split == "fold 1"), 0.9, 0.1)
             predicted.scores = np.stack([1 - sure, sure], 1)
-    difference = compare_arms(found, SLPD, MEAN).difference
+    difference = compare_methods(found, SLPD, MEAN).difference
     assert (difference.low, difference.high) == (-1.0, 1.0) and 0 < difference.value < 1
 
 
@@ -154,9 +154,11 @@ def test_survival_is_judged_by_cox():
             ("DINO", "region_embedding", "cox"): 0.5, ("SLPD", "region_embedding", "cox"): 9.0}  # fmt: skip
     for way, signal in ways.items():
         risk = rng.standard_normal(N) - signal * time
-        found.predictions.append(Predictions(arm(*way), "test", split.test, risk[split.test, None], len(split.train)))
+        found.predictions.append(
+            Predictions(method(*way), "test", split.test, risk[split.test, None], len(split.train))
+        )
     found.results = results(found, 200, 0)
-    said = verdict(found, ["DINO", "SLPD"], partial(compare_arms, n_bootstrap=200))
+    said = verdict(found, ["DINO", "SLPD"], partial(compare_methods, n_bootstrap=200))
     assert said.rows[-1].rest == "Cox on mean of regions" and "a bootstrap of the tested patients" in said.rule
     assert "attention MIL on tokens): +" in said.lines[0].text and "c-index, SLPD is better" in said.lines[0].text
 

@@ -1,11 +1,11 @@
-"""Figures of classifiers and graders, against scikit-learn."""
+"""Metrics of classifiers and graders, against scikit-learn."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
-from figures import classification_metrics
+from plain_metrics import classification_metrics
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -16,7 +16,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bundle.evaluation.metrics.classification import ClassificationFigures, calibration_error
+from bundle.evaluation.metrics.classification import ClassificationMetrics, calibration_error
 
 
 def predicted(n_classes, n_rows, seed=0, decimals=2):
@@ -50,7 +50,7 @@ def test_calibration_error_is_the_definition():
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_figures_are_scikit_learns(n_classes, seed):
-    """On planted signal, with ties: each figure is the library's, the calibration error the definition."""
+    """On planted signal, with ties: each metric is the library's, the calibration error the definition."""
     targets, scores = predicted(n_classes, 61, seed, decimals=1)
     classes, guess = list(range(n_classes)), scores.argmax(1)
     one_column = scores[:, 1] if n_classes == 2 else scores
@@ -67,8 +67,8 @@ def test_figures_are_scikit_learns(n_classes, seed):
     }
     got = classification_metrics(targets, scores, is_ordinal=True)
     assert got == pytest.approx(expected, abs=1e-12) and expected["auc"] > 0.6
-    assert list(got) == ClassificationFigures(is_ordinal=True).names
-    assert list(classification_metrics(targets, scores)) == ClassificationFigures().names
+    assert list(got) == ClassificationMetrics(is_ordinal=True).names
+    assert list(classification_metrics(targets, scores)) == ClassificationMetrics().names
 
 
 def test_auc_is_the_share_of_pairs_in_order():
@@ -81,10 +81,10 @@ def test_auc_is_the_share_of_pairs_in_order():
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_weights_are_rows_that_stand_there_repeatedly(n_classes):
-    """A weighted sample has the figures of the rows written out that often."""
+    """A weighted sample has the metrics of the rows written out that often."""
     targets, scores = predicted(n_classes, 40)
     weights = np.random.default_rng(1).multinomial(40, np.ones(40) / 40, size=20)
-    got = ClassificationFigures(is_ordinal=True)(targets, scores, weights)
+    got = ClassificationMetrics(is_ordinal=True)(targets, scores, weights)
     for sample, times in enumerate(weights):
         rows = np.repeat(np.arange(40), times)
         expected = classification_metrics(targets[rows], scores[rows], is_ordinal=True)

@@ -57,7 +57,7 @@ def test_bins_of_equal_sizes():
 
 
 def test_survival_is_the_textbooks():
-    """Freireich's treated arm: published estimates of the curve and of the 95 % bounds; a loop gives every step."""
+    """Freireich's treated method: published estimates of the curve and of the 95 % bounds; a loop gives every step."""
     curve = survival_curve(TREATED, TREATED_EVENT)
     published = {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.690, 16: 0.627, 22: 0.538, 23: 0.448}
     got = dict(zip(curve.time.tolist(), curve.survival.tolist(), strict=True))
@@ -81,7 +81,7 @@ def test_survival_at_its_ends():
 
 
 def test_log_rank_is_the_textbooks():
-    """Freireich's two arms: chi-square 16.79, p about 4e-5; equal arms, 1; one group or no event, NaN."""
+    """Freireich's two methods: chi-square 16.79, p about 4e-5; equal methods, 1; one group or no event, NaN."""
     time, event = TREATED + PLACEBO, TREATED_EVENT + [1] * len(PLACEBO)
     group = [False] * len(TREATED) + [True] * len(PLACEBO)
     assert log_rank_p(time, event, group) == pytest.approx(4.17e-5, rel=0.01)

@@ -16,12 +16,12 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 from bundle.cohort import Split
 from bundle.core import BundleError
 from bundle.evaluation import EvaluationReport
-from bundle.evaluation.findings import Arm, Comparison, Evaluation, Interval, Predictions, Result
+from bundle.evaluation.findings import Comparison, Evaluation, Interval, Method, Predictions, Result
 from bundle.evaluation.metrics.curves import discordant_share
 from bundle.evaluation.report.evaluation_figures import roc_panels
 from bundle.evaluation.report.evaluation_headline import headline
 from bundle.evaluation.report.evaluation_planes import plane_panels
-from bundle.evaluation.report.evaluation_rows import arm_name
+from bundle.evaluation.report.evaluation_rows import method_name
 
 SOURCES = [("tokens", "mean_token"), ("DINO", "region_embedding"), ("SLPD", "region_embedding")]
 NASTY = "</script><img src=x onerror=alert(1)><script>alert('$x_1$ & \"y\"')</script>"
@@ -42,7 +42,7 @@ KINDS = {
 
 
 def make_evaluation(kind: str, seed: int = 0) -> Evaluation:
-    """A random evaluation in which later encoders are somewhat better, its figures computed from its predictions."""
+    """A random evaluation in which later encoders are somewhat better, its metrics computed from its predictions."""
     task, label, classes, n, n_folds = KINDS[kind]
     rng = np.random.default_rng(seed)
     truth = rng.permutation(np.arange(n) % max(len(classes), 2))
@@ -84,23 +84,23 @@ def _fill(evaluation: Evaluation, truth: np.ndarray, rng: np.random.Generator) -
         ) + rng.normal(size=(len(truth), 9 + shape.shape[1])).astype(np.float32)
         for protocol in protocols:
             for fraction in (0.25, 1.0):
-                arm = Arm(encoder, features, protocol, fraction)
-                figures: dict[str, list[float]] = {}
+                method = Method(encoder, features, protocol, fraction)
+                metrics: dict[str, list[float]] = {}
                 for split in evaluation.splits:
                     noise = rng.normal(size=(len(split.test), shape.shape[1]))
                     logits = 0.6 * strength * (0.6 + fraction) * shape[split.test] + noise
                     scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
                     scores = logits[:, 1:] if evaluation.task == "survival" else scores
-                    predicted = Predictions(arm, split.name, split.test, scores, int(len(split.train) * fraction))
+                    predicted = Predictions(method, split.name, split.test, scores, int(len(split.train) * fraction))
                     evaluation.predictions.append(predicted)
-                    for name, value in _figures(evaluation, split.test, scores).items():
-                        figures.setdefault(name, []).append(value)
-                summary = {name: _interval(values, evaluation.split_kind) for name, values in figures.items()}
-                evaluation.results.append(Result(arm, figures, summary))
+                    for name, value in _metrics(evaluation, split.test, scores).items():
+                        metrics.setdefault(name, []).append(value)
+                summary = {name: _interval(values, evaluation.split_kind) for name, values in metrics.items()}
+                evaluation.results.append(Result(method, metrics, summary))
     _compare(evaluation)
 
 
-def _figures(evaluation: Evaluation, rows: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def _metrics(evaluation: Evaluation, rows: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     targets = evaluation.targets[rows]
     if evaluation.task == "survival":
         share, pairs = discordant_share(targets[:, 0], targets[:, 1], scores[:, 0])
@@ -126,12 +126,14 @@ def _interval(values: list[float], kind: str) -> Interval:
 
 
 def _compare(evaluation: Evaluation) -> None:
-    full = [result for result in evaluation.results if result.arm.train_fraction == 1.0]
+    full = [result for result in evaluation.results if result.method.train_fraction == 1.0]
     for number, (a, b) in enumerate(zip(full[2:], full, strict=False)):
         for name in list(a.summary)[:2]:
             gap = a.summary[name].value - b.summary[name].value
             interval = Interval(gap, gap - 0.1, gap + 0.1, 0.05, a.summary[name].method, a.summary[name].n)
-            evaluation.comparisons.append(Comparison(a.arm, b.arm, name, interval, 0.0004 if number == 0 else 0.02))
+            evaluation.comparisons.append(
+                Comparison(a.method, b.method, name, interval, 0.0004 if number == 0 else 0.02)
+            )
 
 
 def thumbnail(slide: str) -> tuple[np.ndarray, float] | None:
@@ -171,19 +173,19 @@ def without_pictures(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
-def renamed(arm: Arm, predictions: Predictions) -> Predictions:
-    """The same predictions under the name of another arm."""
-    return replace(predictions, arm=arm)
+def renamed(method: Method, predictions: Predictions) -> Predictions:
+    """The same predictions under the name of another method."""
+    return replace(predictions, method=method)
 
 
-def only(evaluation: Evaluation, *arms: Arm) -> Evaluation:
-    """The same with the predictions of these arms, and without embeddings."""
-    evaluation.predictions = [p for p in evaluation.predictions if p.arm in arms]
+def only(evaluation: Evaluation, *methods: Method) -> Evaluation:
+    """The same with the predictions of these methods, and without embeddings."""
+    evaluation.predictions = [p for p in evaluation.predictions if p.method in methods]
     evaluation.slide_vectors = {}
     return evaluation
 
 
-SLPD = Arm("SLPD", "region_embedding", "linear", 1.0)
+SLPD = Method("SLPD", "region_embedding", "linear", 1.0)
 
 
 def cells(page: str, label: str) -> list[list[str]]:
@@ -243,14 +245,14 @@ def assert_balanced(page: str) -> None:
 
 @pytest.mark.parametrize("kind", ["grades", "survival"])
 def test_the_table_says_what_the_records_say(kind, tmp_path):
-    """A row an arm, a column a metric, the task's main one first: value, spread and bounds to three digits."""
+    """A row a method, a column a metric, the task's main one first: value, spread and bounds to three digits."""
     evaluation = without_pictures(make_evaluation(kind))
     page = write(evaluation, tmp_path)
     rows = cells(page, "results")
     assert len(rows) == len(evaluation.results)
     names = {"grades": ["quadratic_kappa", "auc", "mae", "accuracy", "ece"], "survival": ["c_index"]}[kind]
     for row, result in zip(rows, evaluation.results, strict=True):
-        assert f"{100 * result.arm.train_fraction:g}\N{NO-BREAK SPACE}%" in row[0]
+        assert f"{100 * result.method.train_fraction:g}\N{NO-BREAK SPACE}%" in row[0]
         for cell, name in zip(row[1:], names, strict=True):
             value, low, high, sd, _, _ = result.summary[name]
             n = 3 if high - low < 0.04 or any(0 < abs(bound) < 0.005 for bound in (low, high)) else 2
@@ -259,12 +261,14 @@ def test_the_table_says_what_the_records_say(kind, tmp_path):
     assert page.count("Nadeau and Bengio") == 1
 
 
-def with_figures(name: str, intervals: list[tuple[float, float, float]]) -> Evaluation:
-    """An evaluation whose arms have just these intervals."""
+def with_metrics(name: str, intervals: list[tuple[float, float, float]]) -> Evaluation:
+    """An evaluation whose methods have just these intervals."""
     evaluation = without_pictures(make_evaluation("four"))
     evaluation.results = [
         Result(
-            Arm(f"encoder {i}", "region_embedding", "knn", 1.0), {}, {name: Interval(v, low, high, 0.1, "bootstrap", 9)}
+            Method(f"encoder {i}", "region_embedding", "knn", 1.0),
+            {},
+            {name: Interval(v, low, high, 0.1, "bootstrap", 9)},
         )
         for i, (v, low, high) in enumerate(intervals)
     ]
@@ -284,8 +288,8 @@ def with_figures(name: str, intervals: list[tuple[float, float, float]]) -> Eval
     ],
 )
 def test_bold_is_earned(name, intervals, bold, tmp_path):
-    """The best figure stands out only where its interval lies apart from all others; the direction must be known."""
-    page = write(with_figures(name, intervals), tmp_path)
+    """The best metric stands out only where its interval lies apart from all others; the direction must be known."""
+    page = write(with_metrics(name, intervals), tmp_path)
     body = page.split('aria-label="results"')[1].split("</table>")[0].split("<tbody>")[1]
     rows = body.split("</tr>")[:-1]
     assert [i for i, row in enumerate(rows) if 'class="best"' in row] == bold
@@ -294,30 +298,30 @@ def test_bold_is_earned(name, intervals, bold, tmp_path):
 
 def test_what_cannot_be_told_is_a_dash(tmp_path):
     """No value gives a dash, no bounds no brackets; a metric that some folds lack says over how many it is."""
-    page = write(with_figures("auc", [(math.nan,) * 3, (0.5, math.nan, math.nan)]), tmp_path)
+    page = write(with_metrics("auc", [(math.nan,) * 3, (0.5, math.nan, math.nan)]), tmp_path)
     assert [row[1] for row in cells(page, "results")] == ["–", "0.50 ± 0.10"]
     evaluation = without_pictures(make_evaluation("binary"))
     n = min(result.summary["auc"].n for result in evaluation.results)
     assert n < 10 and f"AUC: over as few as {n} of 10 folds" in write(evaluation, tmp_path)
 
 
-def test_the_page_begins_with_the_best_arm(tmp_path):
+def test_the_page_begins_with_the_best_method(tmp_path):
     """Figure, interval, and whom it is ahead of, by p-values adjusted for their number; others are level with it."""
     evaluation = make_evaluation("four")
-    arms = [result.arm for result in evaluation.results if result.arm.train_fraction == 1.0][:3]
+    methods = [result.method for result in evaluation.results if result.method.train_fraction == 1.0][:3]
     for result in evaluation.results:
-        value = 0.9 if result.arm == arms[0] else 0.6
+        value = 0.9 if result.method == methods[0] else 0.6
         result.summary["auc"] = Interval(value, value - 0.05, value + 0.05, 0.03, "bootstrap", 2000)
     gap = Interval(0.3, 0.2, 0.4, 0.05, "bootstrap", 2000)
-    ahead = Comparison(arms[0], arms[1], "auc", gap, 0.001)
-    evaluation.comparisons = [ahead, Comparison(arms[2], arms[0], "auc", gap, 0.3)]
+    ahead = Comparison(methods[0], methods[1], "auc", gap, 0.001)
+    evaluation.comparisons = [ahead, Comparison(methods[2], methods[0], "auc", gap, 0.3)]
     found = headline(evaluation)
-    assert found[:3] == (arm_name(arms[0]), "AUC 0.90 ± 0.03", "[0.85, 0.95]")
-    assert (found.ahead, found.level) == ([arm_name(arms[1])], [arm_name(arms[2])])
+    assert found[:3] == (method_name(methods[0]), "AUC 0.90 ± 0.03", "[0.85, 0.95]")
+    assert (found.ahead, found.level) == ([method_name(methods[1])], [method_name(methods[2])])
     evaluation.comparisons[0] = ahead._replace(difference=gap._replace(value=-0.3))
     assert headline(evaluation).ahead == [], "a difference that is sure and to its loss"
     evaluation.comparisons = [ahead]
-    evaluation.predictions = [each for each in evaluation.predictions if each.arm == arms[0]]
+    evaluation.predictions = [each for each in evaluation.predictions if each.method == methods[0]]
     evaluation.slide_vectors = {}
     words = read(write(evaluation, tmp_path))[0]
     assert f"AUC 0.90 ± 0.03 [0.85, 0.95] {found.best} Ahead of {found.ahead[0]} by more than luck." in words
@@ -347,12 +351,12 @@ def test_every_word_of_the_user_is_text(tmp_path):
     evaluation.sites = [NASTY + "site"] * 12 + ["b"] * 12
     evaluation.settings = {NASTY + "key": {NASTY + "nested": NASTY + "value"}}
     evaluation.slide_vectors = {NASTY + "encoder": evaluation.slide_vectors["tokens"]}
-    arm = Arm(NASTY + "encoder", NASTY + "features", NASTY + "protocol", 1.0)
-    evaluation.predictions = [renamed(arm, p) for p in evaluation.predictions[:10]]
+    method = Method(NASTY + "encoder", NASTY + "features", NASTY + "protocol", 1.0)
+    evaluation.predictions = [renamed(method, p) for p in evaluation.predictions[:10]]
     interval = Interval(0.5, 0.4, 0.6, 0.1, NASTY + "method", 10)
-    evaluation.results = [Result(arm, {}, {NASTY + "metric": interval})]
-    evaluation.comparisons = [Comparison(arm, arm, NASTY + "compared", interval, 0.5)]
-    evaluation.pretraining_overlap = {arm.encoder: [NASTY + "overlap"]}
+    evaluation.results = [Result(method, {}, {NASTY + "metric": interval})]
+    evaluation.comparisons = [Comparison(method, method, NASTY + "compared", interval, 0.5)]
+    evaluation.pretraining_overlap = {method.encoder: [NASTY + "overlap"]}
     page = write(evaluation, tmp_path, title=NASTY + "title")
     text, tags = read(page)
     assert {tag for tag, _ in tags}.isdisjoint({"script"}) and "<script" not in page and "<img src=x" not in page
@@ -363,7 +367,7 @@ def test_every_word_of_the_user_is_text(tmp_path):
     assert_balanced(page)
 
 
-def test_grave_warnings_come_before_the_figures(tmp_path):
+def test_grave_warnings_come_before_the_metrics(tmp_path):
     """Pre-training overlap, patients on both sides and the run's own warnings stand above the table."""
     evaluation = without_pictures(make_evaluation("binary"))
     evaluation.pretraining_overlap = {"SLPD": [f"slide-{i:03d}" for i in range(20)], "DINO": []}
@@ -393,7 +397,7 @@ def test_sites_are_told_from_the_rows(tmp_path):
 
 
 def test_confusion_is_scikit_learns(tmp_path):
-    """Counts of all test rows of an arm trained on all patients."""
+    """Counts of all test rows of a method trained on all patients."""
     evaluation = only(make_evaluation("grades"), SLPD)
     found = evaluation.predictions
     truth = np.concatenate([evaluation.targets[p.rows] for p in found])
@@ -405,12 +409,12 @@ def test_confusion_is_scikit_learns(tmp_path):
 
 
 def test_the_surest_errors_come_first_with_their_slides(tmp_path):
-    """Eight errors of the best arm in falling order of probability; a JPEG for those whose slide is at hand."""
+    """Eight errors of the best method in falling order of probability; a JPEG for those whose slide is at hand."""
     evaluation = only(make_evaluation("grades"), SLPD, SLPD._replace(protocol="knn"))
-    found = [result for result in evaluation.results if result.arm in {p.arm for p in evaluation.predictions}]
-    best = max(found, key=lambda result: result.summary["quadratic_kappa"].value).arm
+    found = [result for result in evaluation.results if result.method in {p.method for p in evaluation.predictions}]
+    best = max(found, key=lambda result: result.summary["quadratic_kappa"].value).method
     errors = []
-    for predicted in (p for p in evaluation.predictions if p.arm == best):
+    for predicted in (p for p in evaluation.predictions if p.method == best):
         for row, scores in zip(predicted.rows, predicted.scores, strict=True):
             if scores.argmax() != evaluation.targets[row]:
                 errors.append((-scores.max(), int(row)))
@@ -431,11 +435,11 @@ def test_the_surest_errors_come_first_with_their_slides(tmp_path):
 def test_survival_names_those_out_of_place(tmp_path):
     """A patient with an early event and the lowest risk of its test set is named first, with its rank."""
     evaluation = only(make_evaluation("fixed"))
-    arm, rows = Arm("SLPD", "region_embedding", "cox", 1.0), evaluation.splits[0].test
+    method, rows = Method("SLPD", "region_embedding", "cox", 1.0), evaluation.splits[0].test
     risk = -evaluation.targets[rows, 0]
     early = int(np.argmin(np.where(evaluation.targets[rows, 1] > 0, evaluation.targets[rows, 0], np.inf)))
     risk[early] = risk.min() - 1
-    evaluation.predictions = [Predictions(arm, "test", rows, risk[:, None], 56)]
+    evaluation.predictions = [Predictions(method, "test", rows, risk[:, None], 56)]
     page = write(evaluation, tmp_path).split("Patients most out of place</h2>")[1]
     card = page.split('<div class="card">')[1]
     assert f"<b>{evaluation.units[rows[early]]}</b>" in card and "risk ranks 24 of 24 in test; 100 %" in card
@@ -444,9 +448,9 @@ def test_survival_names_those_out_of_place(tmp_path):
 def test_the_halves_are_told_apart_in_the_survival_figure(tmp_path):
     """Risks that are the times backward: log-rank p below .001; risks that are all equal: no halves, and said so."""
     evaluation = only(make_evaluation("fixed"))
-    arm, rows = Arm("SLPD", "region_embedding", "cox", 1.0), evaluation.splits[0].test
+    method, rows = Method("SLPD", "region_embedding", "cox", 1.0), evaluation.splits[0].test
     for risk, expected in ((-evaluation.targets[rows, :1], "log-rank p &lt; 0.001"), (np.ones((24, 1)), "no halves")):
-        evaluation.predictions = [Predictions(arm, "test", rows, risk, 56)]
+        evaluation.predictions = [Predictions(method, "test", rows, risk, 56)]
         assert expected in write(evaluation, tmp_path)
 
 
@@ -485,7 +489,7 @@ def test_an_evaluation_without_results_is_a_page_too(tmp_path):
     evaluation = without_pictures(make_evaluation("binary"))
     evaluation.results, evaluation.comparisons, evaluation.settings = [], [], {}
     text, _ = read(write(evaluation, tmp_path))
-    assert text.count("No predictions.") == 4 and "No arms were compared." in text and "No embeddings" in text
+    assert text.count("No predictions.") == 4 and "No methods were compared." in text and "No embeddings" in text
 
 
 def test_test_sets_of_one_class_have_no_roc(tmp_path):
@@ -495,12 +499,12 @@ def test_test_sets_of_one_class_have_no_roc(tmp_path):
     assert "No test set holds two classes." in write(evaluation, tmp_path)
 
 
-def test_many_arms_go_to_more_panels():
+def test_many_methods_go_to_more_panels():
     """Nine sources are drawn on two panels, none is left out, no color comes twice on a panel."""
     evaluation = make_evaluation("four")
-    base = [p for p in evaluation.predictions if p.arm == Arm("SLPD", "region_embedding", "knn", 1.0)]
-    arms = [Arm(f"encoder {i}", "region_embedding", "knn", 1.0) for i in range(9)]
-    evaluation.predictions = [renamed(arm, p) for arm in arms for p in base]
+    base = [p for p in evaluation.predictions if p.method == Method("SLPD", "region_embedding", "knn", 1.0)]
+    methods = [Method(f"encoder {i}", "region_embedding", "knn", 1.0) for i in range(9)]
+    evaluation.predictions = [renamed(method, p) for method in methods for p in base]
     panels = roc_panels(evaluation)
     assert [panel.title for panel in panels] == ["kNN", "kNN (2)"]
     assert [len(panel.keys) for panel in panels] == [7, 2] and len({key.color for key in panels[0].keys}) == 7
@@ -510,7 +514,7 @@ def test_the_same_evaluation_gives_the_same_page(tmp_path):
     """Byte for byte, so that two runs can be compared."""
     evaluations = [make_evaluation("binary") for _ in range(2)]
     for evaluation in evaluations:
-        evaluation.predictions = [p for p in evaluation.predictions if p.arm == SLPD]
+        evaluation.predictions = [p for p in evaluation.predictions if p.method == SLPD]
         evaluation.slide_vectors = {"SLPD": evaluation.slide_vectors["SLPD"]}
     pages = [write(evaluation, tmp_path / str(i), thumbnails=thumbnail) for i, evaluation in enumerate(evaluations)]
     assert pages[0] == pages[1] and pages[0].count("data:image") > 4

@@ -39,7 +39,7 @@ def test_it_is_scikit_learns_ridge_classifier():
 
 
 def test_the_order_of_regions_does_not_matter():
-    """Batches in any order give the same figure."""
+    """Batches in any order give the same metric."""
     rows, order = noisy(0.7), torch.randperm(len(INDEX), generator=torch.Generator().manual_seed(1))
     assert feed(IdentityProbe("embedding", INDEX), rows) == feed(IdentityProbe("embedding", INDEX), rows, order=order)
 
@@ -57,7 +57,7 @@ def test_sites_are_told_on_slides_that_were_not_learned_from():
 
 
 def test_nothing_is_written_where_nothing_can_be_told_apart():
-    """One slide, or no site at all: no figure instead of a wrong one."""
+    """One slide, or no site at all: no metric instead of a wrong one."""
     assert feed(IdentityProbe("embedding", torch.zeros(5, dtype=torch.long)), torch.randn(5, 3)) is None
     assert feed(IdentityProbe("embedding", INDEX, [None] * 6), noisy(1.0)) is None
 

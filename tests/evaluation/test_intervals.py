@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from figures import classification_metrics
+from plain_metrics import classification_metrics
 from scipy.stats import bootstrap as scipy_bootstrap
 from scipy.stats import norm
 from scipy.stats import t as student
@@ -14,9 +14,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from bundle.cohort import patient_folds
 from bundle.evaluation import bootstrap
 from bundle.evaluation.metrics import intervals
-from bundle.evaluation.metrics.classification import ClassificationFigures
+from bundle.evaluation.metrics.classification import ClassificationMetrics
 from bundle.evaluation.metrics.intervals import over_folds
-from bundle.evaluation.metrics.survival import SurvivalFigures
+from bundle.evaluation.metrics.survival import SurvivalMetrics
 
 CLASSIFIERS = {"logistic": lambda: LogisticRegression(), "knn": lambda: KNeighborsClassifier(5, weights="distance")}
 classifiers = pytest.mark.parametrize("classifier", CLASSIFIERS.values(), ids=CLASSIFIERS)
@@ -53,7 +53,7 @@ def test_bootstrap_interval_holds_chance_level(classifier):
     for seed in range(200):
         features, labels = noise(seed, 80)
         model = classifier().fit(features[:40], labels[:40])
-        interval = bootstrap(ClassificationFigures(), labels[40:], model.predict_proba(features[40:]), 1000, seed)[
+        interval = bootstrap(ClassificationMetrics(), labels[40:], model.predict_proba(features[40:]), 1000, seed)[
             "auc"
         ]
         n_held += interval.low <= 0.5 <= interval.high
@@ -67,7 +67,7 @@ def test_bootstrap_interval_holds_planted_auc(n_negative, n_positive, auc):
     targets = np.repeat([0, 1], [n_negative, n_positive])
     for seed in range(200):
         scores = norm.cdf(np.random.default_rng(seed).normal(size=len(targets)) + shift * (targets - 0.5))
-        interval = bootstrap(ClassificationFigures(), targets, np.column_stack([1 - scores, scores]), 1000, seed)["auc"]
+        interval = bootstrap(ClassificationMetrics(), targets, np.column_stack([1 - scores, scores]), 1000, seed)["auc"]
         n_held += interval.low <= auc <= interval.high
     assert n_held in (EXPECTED if len(targets) > 12 else range(183, 201))
 
@@ -96,7 +96,7 @@ def test_bootstrap_is_scipys():
     rng = np.random.default_rng(0)
     targets, column = rng.integers(0, 2, 60), rng.random(60)
     column = np.where(rng.random(60) < 0.5, 0.8 * targets + 0.1, column)
-    got = bootstrap(ClassificationFigures(), targets, np.column_stack([1 - column, column]), 20000, seed=1)["accuracy"]
+    got = bootstrap(ClassificationMetrics(), targets, np.column_stack([1 - column, column]), 20000, seed=1)["accuracy"]
     right = ((column > 0.5) == targets).astype(float)
     theirs = scipy_bootstrap((right,), np.mean, n_resamples=20000, method="BCa", rng=2)
     assert got.value == right.mean() and got.sd == pytest.approx(theirs.standard_error, rel=0.02)
@@ -108,10 +108,10 @@ def test_chunks_and_seeds(monkeypatch):
     """The seed decides; how many resamples are weighed at a time does not."""
     time, risk = np.arange(1.0, 31), np.random.default_rng(0).normal(size=30)
     targets = np.column_stack([time, time % 3 > 0])
-    first = bootstrap(SurvivalFigures(), targets, risk[:, None], 300, seed=4)
-    assert first != bootstrap(SurvivalFigures(), targets, risk[:, None], 300, seed=5)
+    first = bootstrap(SurvivalMetrics(), targets, risk[:, None], 300, seed=4)
+    assert first != bootstrap(SurvivalMetrics(), targets, risk[:, None], 300, seed=5)
     monkeypatch.setattr(intervals, "_CELLS", 200)
-    assert bootstrap(SurvivalFigures(), targets, risk[:, None], 300, seed=4)["c_index"] == pytest.approx(
+    assert bootstrap(SurvivalMetrics(), targets, risk[:, None], 300, seed=4)["c_index"] == pytest.approx(
         first["c_index"]
     )
 
@@ -120,29 +120,29 @@ def test_a_perfect_test_set_has_an_exact_bound():
     """Resamples of a perfect order are perfect: it used to look certain. Now the bound is where luck is 2.5 %."""
     targets = np.repeat([0, 1], [5, 20])
     right = np.eye(2)[targets] * 0.8 + 0.1
-    best = bootstrap(ClassificationFigures(), targets, right, 200)
+    best = bootstrap(ClassificationMetrics(), targets, right, 200)
     assert best["auc"][:3] == pytest.approx((1, 0.025 ** (1 / 5), 1))
     assert best["accuracy"][:3] == pytest.approx((1, 0.025 ** (1 / 25), 1))
     assert math.isnan(best["kappa"].low) and best["kappa"].value == 1
-    worst = bootstrap(ClassificationFigures(), targets, right[:, ::-1], 200)
+    worst = bootstrap(ClassificationMetrics(), targets, right[:, ::-1], 200)
     assert worst["auc"][:3] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 5)))
 
 
 def test_samples_without_a_class_are_left_out_and_counted():
-    """AUC of a sample that has lost a class is no figure; with a single row of a class there are no bounds."""
+    """AUC of a sample that has lost a class is no metric; with a single row of a class there are no bounds."""
     rng = np.random.default_rng(0)
     scores = rng.dirichlet([1, 1], 9)
-    few = bootstrap(ClassificationFigures(), np.array([1, 1] + [0] * 7), scores, 2000)
+    few = bootstrap(ClassificationMetrics(), np.array([1, 1] + [0] * 7), scores, 2000)
     lost = (7 / 9) ** 9
     assert few["auc"].n == pytest.approx(2000 * (1 - lost), abs=60) and few["accuracy"].n == 2000
     assert few["auc"].low < few["auc"].value < few["auc"].high
-    single = bootstrap(ClassificationFigures(), np.array([1] + [0] * 8), scores, 2000)
+    single = bootstrap(ClassificationMetrics(), np.array([1] + [0] * 8), scores, 2000)
     assert math.isnan(single["auc"].low) and math.isfinite(single["accuracy"].low)
-    assert math.isnan(bootstrap(ClassificationFigures(), [0, 0], scores[:2], 50)["auc"].value)
+    assert math.isnan(bootstrap(ClassificationMetrics(), [0, 0], scores[:2], 50)["auc"].value)
 
 
 def test_the_calibration_error_has_no_interval():
     """It is too high on few rows, and higher in resamples: no interval around it would hold the truth."""
     rng = np.random.default_rng(0)
-    got = bootstrap(ClassificationFigures(), rng.integers(0, 2, 30), rng.dirichlet([1, 1], 30), 200)["ece"]
+    got = bootstrap(ClassificationMetrics(), rng.integers(0, 2, 30), rng.dirichlet([1, 1], 30), 200)["ece"]
     assert got.value > 0 and got.sd > 0 and math.isnan(got.low) and math.isnan(got.high)

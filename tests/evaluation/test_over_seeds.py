@@ -1,8 +1,8 @@
-"""Figures over seeds are means, and so are their intervals those of a mean."""
+"""Metrics over seeds are means, and so are their intervals those of a mean."""
 
 import numpy as np
 
-from bundle.evaluation.metrics.classification import ClassificationFigures
+from bundle.evaluation.metrics.classification import ClassificationMetrics
 from bundle.evaluation.metrics.intervals import bootstrap
 from bundle.evaluation.metrics.over_seeds import OverSeeds
 
@@ -17,9 +17,9 @@ def scores(n_seeds, n=40):
 
 
 def test_one_seed_changes_nothing():
-    """Figures and intervals are the same to the bit."""
+    """Metrics and intervals are the same to the bit."""
     targets, each = scores(1)
-    alone, over = ClassificationFigures(), OverSeeds(ClassificationFigures())
+    alone, over = ClassificationMetrics(), OverSeeds(ClassificationMetrics())
     assert {n: v.tolist() for n, v in over(targets, each).items()} == {
         n: v.tolist() for n, v in alone(targets, each[0]).items()
     }
@@ -31,9 +31,9 @@ def test_figures_are_means_in_every_sample_of_rows():
     """Not those of the mean scores, which would be an ensemble's."""
     targets, each = scores(3)
     weights = np.random.default_rng(1).integers(1, 3, (5, 40))
-    figures = ClassificationFigures()
-    found = OverSeeds(figures)(targets, each, weights)
+    metrics = ClassificationMetrics()
+    found = OverSeeds(metrics)(targets, each, weights)
     for name, values in found.items():
-        np.testing.assert_allclose(values, np.mean([figures(targets, s, weights)[name] for s in each], 0))
-    ensemble = figures(targets, each.mean(0), weights)
+        np.testing.assert_allclose(values, np.mean([metrics(targets, s, weights)[name] for s in each], 0))
+    ensemble = metrics(targets, each.mean(0), weights)
     assert not np.allclose(found["auc"], ensemble["auc"])

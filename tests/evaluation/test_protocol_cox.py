@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from figures import c_index
+from plain_metrics import c_index
 from scipy.optimize import minimize
 
 from bundle.core import BundleError, SettingError

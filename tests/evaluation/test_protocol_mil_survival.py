@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from figures import c_index
 from made_tokens import MadeTokens
+from plain_metrics import c_index
 
 from bundle.core import BundleError
 from bundle.evaluation import SurvivalMIL

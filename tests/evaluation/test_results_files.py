@@ -11,16 +11,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from bundle.cohort import Split
 from bundle.core import BundleError
-from bundle.evaluation import Arm, Comparison
+from bundle.evaluation import Comparison, Method
 from bundle.evaluation.findings import Evaluation, Interval, Predictions, Result, Robustness
 from bundle.evaluation.report.results_files import ResultsFiles, as_json
 
 NAN = math.nan
-ARMS = [Arm("tokens", "mean_token", "knn", 0.25), Arm("a/b, c", "region_embedding", "linear", 1.0)]
+METHODS = [Method("tokens", "mean_token", "knn", 0.25), Method("a/b, c", "region_embedding", "linear", 1.0)]
 
 
 def evaluation(task="classification"):
-    """Four patients, one split, two arms, an interval without bounds."""
+    """Four patients, one split, two methods, an interval without bounds."""
     is_survival = task == "survival"
     split = Split("test", np.array([0, 2]), np.array([1, 3]))
     scores = np.array([[0.5], [-1.25]]) if is_survival else np.array([[0.25, 0.75], [0.9, 0.1]])
@@ -34,15 +34,15 @@ def evaluation(task="classification"):
         sites=["x", None, "x", "y"],
         splits=[split],
         split_kind="fixed",
-        predictions=[Predictions(arm, "test", split.test, scores, 2) for arm in ARMS],
+        predictions=[Predictions(method, "test", split.test, scores, 2) for method in METHODS],
         results=[
-            Result(arm, {"auc": [0.7], "ece": [NAN]}, {
+            Result(method, {"auc": [0.7], "ece": [NAN]}, {
                 "auc": Interval(0.7, 0.5, 0.9, 0.1, "bootstrap", 2000),
                 "ece": Interval(NAN, NAN, NAN, NAN, "bootstrap", 0),
             })
-            for arm in ARMS
+            for method in METHODS
         ],
-        comparisons=[Comparison(*ARMS, "auc", Interval(0.0, NAN, NAN, 0.0, "bootstrap", 9), 1.0)],
+        comparisons=[Comparison(*METHODS, "auc", Interval(0.0, NAN, NAN, 0.0, "bootstrap", 9), 1.0)],
         warnings=["Look out."],
         pretraining_overlap={"a/b, c": ["s1"]},
         slide_vectors={"tokens": np.zeros((4, 2), np.float32)},
@@ -54,11 +54,11 @@ def table(path):
     return list(csv.DictReader(path.open(newline="")))
 
 
-def test_the_table_has_a_row_an_arm_and_metric(tmp_path):
-    """Names, figures and bounds, in any order of encoders' names with commas and slashes."""
+def test_the_table_has_a_row_an_method_and_metric(tmp_path):
+    """Names, metrics and bounds, in any order of encoders' names with commas and slashes."""
     ResultsFiles(tmp_path / "new")(evaluation())
     rows = table(tmp_path / "new" / "results.csv")
-    assert [(r["encoder"], r["metric"]) for r in rows] == [(a.encoder, m) for a in ARMS for m in ("auc", "ece")]
+    assert [(r["encoder"], r["metric"]) for r in rows] == [(a.encoder, m) for a in METHODS for m in ("auc", "ece")]
     assert [float(rows[0][name]) for name in ("value", "low", "high", "sd", "n")] == [0.7, 0.5, 0.9, 0.1, 2000]
     assert rows[1]["value"] == "nan" and rows[0]["interval"] == "bootstrap"
 
@@ -72,7 +72,7 @@ def test_robustness_has_a_row_a_figure_and_number_of_neighbors(tmp_path):
     ]
     ResultsFiles(tmp_path)(replace(evaluation(), robustness=items))
     rows = table(tmp_path / "robustness.csv")
-    assert [(r["figure"], r["k"], r["value"], r["chance"]) for r in rows] == [
+    assert [(r["metric"], r["k"], r["value"], r["chance"]) for r in rows] == [
         ("robustness_index", "1", "0.4", "0.6"),
         ("robustness_index", "5", "0.5", "0.6"),
         ("slide_identity", "", "0.4", "0.25"),
@@ -112,15 +112,15 @@ def test_json_is_strict_and_complete(tmp_path):
     assert found["settings"]["encoders"] == {"SLPD": None} and "class" in found["settings"]["device"]
 
 
-def test_tensorboard_finds_every_arm_once(tmp_path):
-    """A run an arm with its metrics; a second evaluation takes the place of the first."""
+def test_tensorboard_finds_every_method_once(tmp_path):
+    """A run a method with its metrics; a second evaluation takes the place of the first."""
     ResultsFiles(tmp_path)(evaluation())
     again = evaluation()
     again.results = again.results[1:]
     ResultsFiles(tmp_path)(again)
     (run,) = (tmp_path / "hparams").iterdir()
     events = EventAccumulator(str(run)).Reload()
-    assert events.Tags()["scalars"] == ["metric/auc"], "a figure that is not defined is not there"
+    assert events.Tags()["scalars"] == ["metric/auc"], "a metric that is not defined is not there"
     assert events.Scalars("metric/auc")[0].value == pytest.approx(0.7)
     assert "_hparams_/session_start_info" in events.summary_metadata
 

@@ -43,7 +43,7 @@ def run(effects, evaluation, harmonize=None, k=7):
     features = GivenFeatures({name: regions(effect) for name, effect in effects.items()}, (R,) * N)
     rows = PatientRows(evaluation.units, evaluation.slides, members, [None] * N, evaluation.sites)
     rounds = SplitFeatures(features, rows, FOLDS, harmonize).rounds()
-    return {(r.encoder, r.figure): r for r in robustness(rounds, members, evaluation, k, 200)}
+    return {(r.encoder, r.metric): r for r in robustness(rounds, members, evaluation, k, 200)}
 
 
 def test_the_index_is_that_of_the_patients_vectors():
@@ -72,9 +72,9 @@ def test_probes_are_scikit_learns_ridge_classifier():
     patient_seen = np.zeros(N, bool)
     for site in range(3):
         patient_seen[np.flatnonzero(SITE == site)[::2]] = True
-    for figure, target, train in (("slide_identity", slide, seen), ("site_identity", SITE[slide], patient_seen[slide])):
+    for metric, target, train in (("slide_identity", slide, seen), ("site_identity", SITE[slide], patient_seen[slide])):
         model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0)).fit(rows[train], target[train])
-        assert got["strong", figure].interval.value == pytest.approx(model.score(rows[~train], target[~train]))
+        assert got["strong", metric].interval.value == pytest.approx(model.score(rows[~train], target[~train]))
     assert got["strong", "site_identity"].interval.value > 0.99 > 0.7 > got["none", "site_identity"].interval.value
     assert got["none", "site_identity"].chance == pytest.approx(1 / 3)
     assert got["none", "slide_identity"].chance == pytest.approx(1 / N)

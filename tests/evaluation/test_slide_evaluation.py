@@ -1,4 +1,4 @@
-"""The evaluation as a whole: nothing leaks, figures are those of the predictions, a killed run goes on."""
+"""The evaluation as a whole: nothing leaks, metrics are those of the predictions, a killed run goes on."""
 
 import shutil
 
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from cohorts import write_cohort
 from edited_files import edited
-from figures import c_index
+from plain_metrics import c_index
 from region_models import write_encoder, write_table
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from bundle.cohort import SlideTable, SplitFile
 from bundle.core import BundleError, sole_run
 from bundle.evaluation import (
-    Arm,
     AttentionMIL,
     CoxRegression,
     LinearProbe,
+    Method,
     MLPProbe,
     NearestNeighbors,
     RegionEncoders,
@@ -82,12 +82,12 @@ def found(folder, output):
     return evaluation(folder, output, settings={"seed": 0}, use_features=ASKED).run()
 
 
-def test_every_arm_predicts_every_patient_once(found):
+def test_every_method_predicts_every_patient_once(found):
     """Three encoders, four ways each, and patch tokens; two shares of the patients, four folds; rows are patients."""
     assert len(found.units) == 24 and found.slide_vectors["A"].shape == (24, 32)
-    arms = {p.arm for p in found.predictions}
-    assert arms == {
-        Arm(encoder, features, protocol, fraction)
+    methods = {p.method for p in found.predictions}
+    assert methods == {
+        Method(encoder, features, protocol, fraction)
         for encoder in ("tokens", "A", "B")
         for features, protocol in (
             ("mean_token" if encoder == "tokens" else "region_embedding", "knn"),
@@ -96,24 +96,24 @@ def test_every_arm_predicts_every_patient_once(found):
             ("prototypes", "knn"),
         )
         for fraction in (0.25, 1.0)
-    } | {Arm("tokens", "patch_tokens", "mil", fraction) for fraction in (0.25, 1.0)}
-    for arm in arms:
-        mine = [p for p in found.predictions if p.arm == arm]
+    } | {Method("tokens", "patch_tokens", "mil", fraction) for fraction in (0.25, 1.0)}
+    for method in methods:
+        mine = [p for p in found.predictions if p.method == method]
         assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
         for p, split in zip(mine, found.splits, strict=True):
-            assert p.n_train == len(split.train) if arm.train_fraction == 1 else p.n_train < 0.5 * len(split.train)
+            assert p.n_train == len(split.train) if method.train_fraction == 1 else p.n_train < 0.5 * len(split.train)
             np.testing.assert_allclose(p.scores.sum(1), 1, atol=1e-9)
 
 
 def test_predictions_are_those_of_the_protocol_alone(folder, output, found):
-    """An arm's scores equal the protocol called by hand on means over the regions of the training patients' slides."""
+    """A method's scores equal the protocol called by hand on means over regions of the training patients' slides."""
     data = TokenDataset(folder / "tokens", cache="none")
     features = SlideFeatures(data, RegionEncoders.load({"A": folder / "a.pt"}, 12), output)
     vectors, owner = features.regions("A").embedding, data.slide_index.numpy()
     place = {slide: i for i, slide in enumerate(data.slide_ids)}
     means = np.stack([vectors[np.isin(owner, [place[s] for s in slides])].mean(0) for slides in found.slides])
-    arm = Arm("A", "region_embedding", "knn", 1.0)
-    for split, p in zip(found.splits, [p for p in found.predictions if p.arm == arm], strict=True):
+    method = Method("A", "region_embedding", "knn", 1.0)
+    for split, p in zip(found.splits, [p for p in found.predictions if p.method == method], strict=True):
         similarity = means / np.linalg.norm(means, axis=1, keepdims=True)
         similarity = similarity[split.test] @ similarity[split.train].T
         for row, scores in zip(similarity, p.scores, strict=True):
@@ -126,11 +126,11 @@ def test_figures_are_those_of_the_predictions(found):
     """AUC of each fold by scikit-learn; the interval over folds and every comparison from them."""
     values = {}
     for result in found.results:
-        mine = [p for p in found.predictions if p.arm == result.arm]
-        values[result.arm] = [roc_auc_score(found.targets[p.rows], p.scores[:, 1]) for p in mine]
-        np.testing.assert_allclose(result.per_split["auc"], values[result.arm])
+        mine = [p for p in found.predictions if p.method == result.method]
+        values[result.method] = [roc_auc_score(found.targets[p.rows], p.scores[:, 1]) for p in mine]
+        np.testing.assert_allclose(result.per_split["auc"], values[result.method])
         sizes = [p.n_train for p in mine], [len(p.rows) for p in mine]
-        expected = over_folds(values[result.arm], *sizes).interval
+        expected = over_folds(values[result.method], *sizes).interval
         np.testing.assert_allclose(result.summary["auc"].value, expected.value)
         np.testing.assert_allclose(result.summary["auc"].low, np.clip(expected.low, 0, 1))
     assert len(found.comparisons) == 4 * 3, "four ways, three pairs of encoders"
@@ -145,7 +145,7 @@ def test_figures_are_those_of_the_predictions(found):
 
 @pytest.mark.parametrize("is_fixed", [False, True])
 def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
-    """Figures, intervals and comparisons are those of the mean over seeds; kNN, which draws nothing, runs once."""
+    """Metrics, intervals and comparisons are those of the mean over seeds; kNN, which draws nothing, runs once."""
     data = TokenDataset(folder / "tokens", cache="none")
     rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
     folds = evaluation_splits(rows, 3).splits
@@ -155,7 +155,7 @@ def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
     several = evaluation(folder, output, protocols=protocols, n_seeds=2, seed=4, **options).run()
     alone = [evaluation(folder, output, protocols=protocols, seed=seed, **options).run() for seed in (4, 5)]
     for both, first, second in zip(several.results, *(one.results for one in alone), strict=True):
-        is_random = both.arm.protocol != "knn"
+        is_random = both.method.protocol != "knn"
         for name, values in both.per_split.items():
             pair = [first.per_split[name], (second if is_random else first).per_split[name]]
             np.testing.assert_allclose(values, np.mean(pair, 0))
@@ -167,7 +167,7 @@ def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
             assert interval.value == pytest.approx(both.per_split["auc"][0]) and interval.method == "bootstrap"
         elif not is_random:
             np.testing.assert_equal(*({n: tuple(i) for n, i in one.summary.items()} for one in (both, first)))
-    value = {result.arm: result.summary["auc"].value for result in several.results}
+    value = {result.method: result.summary["auc"].value for result in several.results}
     for c in several.comparisons:
         assert c.difference.value == pytest.approx(value[c.a] - value[c.b])
 
@@ -179,10 +179,10 @@ def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     rows.targets[found.splits[1].test] = 1 - rows.targets[found.splits[1].test]
     splits = SplitFile(found.splits[1:2], "folds")
     turned = evaluation(folder, output, rows=rows, splits=splits, seed=0, use_features=ASKED).run()
-    before = {p.arm: p for p in found.predictions if p.split == "fold 2"}
+    before = {p.method: p for p in found.predictions if p.split == "fold 2"}
     assert len(turned.predictions) == len(before) == 26
     for p in turned.predictions:
-        np.testing.assert_array_equal(p.scores, before[p.arm].scores)
+        np.testing.assert_array_equal(p.scores, before[p.method].scores)
 
 
 class Counting(NearestNeighbors):
@@ -215,13 +215,13 @@ def test_a_killed_run_goes_on(folder, output, tmp_path):
     assert Counting.fits == 10 + total - 9 + total
 
 
-def test_grades_have_their_figures(folder, output):
+def test_grades_have_their_metrics(folder, output):
     """Ordinal: quadratic kappa by scikit-learn, error in grades, compared by kappa."""
     data = TokenDataset(folder / "tokens", cache="none")
     rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), "grade", ordered=True)
     graded = evaluation(folder, output, rows=rows, n_folds=2, use_protocols=["linear"]).run()
     for result in graded.results:
-        mine = [p for p in graded.predictions if p.arm == result.arm]
+        mine = [p for p in graded.predictions if p.method == result.method]
         expected = [cohen_kappa_score(graded.targets[p.rows], p.scores.argmax(1), weights="quadratic") for p in mine]
         np.testing.assert_allclose(result.per_split["quadratic_kappa"], expected, atol=1e-9)
         errors = [np.abs(graded.targets[p.rows] - p.scores.argmax(1)).mean() for p in mine]
@@ -238,7 +238,7 @@ def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
     sides = [{"patient": u, "split": "test" if i % 3 == 0 else "train"} for i, u in enumerate(units)]
     splits = evaluation_splits(rows, splits=write_table(output / "splits.csv", sides))
     fixed = evaluation(folder, output, rows=rows, splits=splits, n_bootstrap=200, train_fractions=[1.0]).run()
-    assert {p.arm.protocol for p in fixed.predictions} == {"cox"} and len(fixed.predictions) == 3
+    assert {p.method.protocol for p in fixed.predictions} == {"cox"} and len(fixed.predictions) == 3
     for p, result in zip(fixed.predictions, fixed.results, strict=True):
         interval = result.summary["c_index"]
         assert interval.value == pytest.approx(c_index(*fixed.targets[p.rows].T, p.scores[:, 0]))
@@ -247,18 +247,18 @@ def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
 
 
 def test_attention_stands_beside_cox_regression(folder, output):
-    """Survival of bags of regions and of tokens: risks of every patient, figures as of any arm."""
+    """Survival of bags of regions and of tokens: risks of every patient, metrics as of any method."""
     data = TokenDataset(folder / "tokens", cache="none")
     rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), time="time", event="event")
     protocols = [CoxRegression(), SurvivalMIL(n_epochs=1)]
     how = {"n_folds": 2, "protocols": protocols, "train_fractions": [1.0], "use_features": ASKED}
     made = evaluation(folder, output, rows=rows, **how).run()
-    assert [(r.arm.encoder, r.arm.features) for r in made.results if r.arm.protocol == "mil_survival"] == [
+    assert [(r.method.encoder, r.method.features) for r in made.results if r.method.protocol == "mil_survival"] == [
         *(("tokens", features) for features in ("regions", "patch_tokens")),
         *(("A", "regions"), ("B", "regions")),
     ]
     for result in made.results:
-        mine = [p for p in made.predictions if p.arm == result.arm]
+        mine = [p for p in made.predictions if p.method == result.method]
         assert sorted(np.concatenate([p.rows for p in mine])) == list(range(24))
         expected = [c_index(*made.targets[p.rows].T, p.scores[:, 0]) for p in mine]
         assert result.per_split["c_index"] == pytest.approx(expected)
@@ -319,9 +319,9 @@ def test_many_encoders_are_compared_with_the_first_only(found):
     """Six encoders have fifteen pairs: five are kept."""
     split = found.splits[0]
     scores = np.full((len(split.test), 2), 0.5)
-    arms = [Arm(f"E{i}", "region_embedding", "knn", 1.0) for i in range(6)]
+    methods = [Method(f"E{i}", "region_embedding", "knn", 1.0) for i in range(6)]
     many = type(found)(
-        **{**vars(found), "predictions": [Predictions(a, split.name, split.test, scores, 9) for a in arms]}
+        **{**vars(found), "predictions": [Predictions(a, split.name, split.test, scores, 9) for a in methods]}
     )
     pairs = comparisons(many, 100, 0)
     assert [c.a.encoder for c in pairs] == ["E1", "E2", "E3", "E4", "E5"] and {c.b.encoder for c in pairs} == {"E0"}

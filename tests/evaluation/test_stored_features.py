@@ -1,4 +1,4 @@
-"""Evaluation of embedding files: the same figures as from the tokens that they were made of."""
+"""Evaluation of embedding files: the same metrics as from the tokens that they were made of."""
 
 import numpy as np
 import pytest

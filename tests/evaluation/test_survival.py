@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from figures import c_index, survival_metrics
+from plain_metrics import c_index, survival_metrics
 
 from bundle.evaluation.metrics import survival
-from bundle.evaluation.metrics.survival import SurvivalFigures
+from bundle.evaluation.metrics.survival import SurvivalMetrics
 
 
 def slow_c_index(time, event, risk):
@@ -56,7 +56,7 @@ def test_weights_are_patients_that_stand_there_repeatedly():
         np.column_stack([time, event]),
         np.random.default_rng(1).multinomial(25, np.ones(25) / 25, size=8),
     )
-    got = SurvivalFigures()(targets, risk, weights)["c_index"]
+    got = SurvivalMetrics()(targets, risk, weights)["c_index"]
     rows = [np.repeat(np.arange(25), times) for times in weights]
     assert got == pytest.approx([slow_c_index(time[r], event[r], risk[r]) for r in rows])
 

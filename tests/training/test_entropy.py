@@ -81,11 +81,11 @@ def test_what_waits_is_not_written_over(monkeypatch, amp, n_regions):
     shelf = output_chunks.Shelf(chunks, 24)
     start, itemsize = shelf.gradient.data_ptr(), chunks.product_dtype.itemsize
     for number, outputs in enumerate(chunks.ranges()):
-        room = shelf.room(number, torch.Size((chunks.n_rows, outputs.stop - outputs.start)))
-        if room is not None:
-            assert outputs.start * 24 * 4 <= room.data_ptr() - start
-            assert room.data_ptr() - start + room.numel() * itemsize <= shelf.gradient.numel() * 4
-            shelf.kept.append(output_chunks.Kept(room, room))
+        place = shelf.place(number, torch.Size((chunks.n_rows, outputs.stop - outputs.start)))
+        if place is not None:
+            assert outputs.start * 24 * 4 <= place.data_ptr() - start
+            assert place.data_ptr() - start + place.numel() * itemsize <= shelf.gradient.numel() * 4
+            shelf.kept.append(output_chunks.Kept(place, place))
     ends = [kept.exponentials.data_ptr() + kept.exponentials.numel() * itemsize for kept in shelf.kept]
     assert all(end <= kept.exponentials.data_ptr() for end, kept in zip(ends, shelf.kept[1:], strict=False))
     n_chunks, share = len(list(chunks.ranges())), 24 * 4 / (chunks.n_rows * itemsize)

@@ -117,4 +117,4 @@ def test_two_processes_equal_one(tmp_path, warm_spawn):
     alone = _network_step(slice(0, 5))
     for rank in range(2):
         gradients = torch.load(f"{tmp_path / 'result'}.network.{rank}", weights_only=True)
-        torch.testing.assert_close(gradients, alone, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradients, alone, rtol=1e-4, atol=1e-5)

@@ -21,7 +21,7 @@ from ...networks import (
     untrained_encoder,
 )
 
-TOKENS = "tokens"  # what arms without a region encoder are called
+TOKENS = "tokens"  # what methods without a region encoder are called
 UNTRAINED = "untrained"  # and those of one that has learned nothing
 
 

@@ -1,1 +1,1 @@
-"""Figures of classification, grading and survival, with intervals and comparisons."""
+"""Metrics of classification, grading and survival, with intervals and comparisons."""

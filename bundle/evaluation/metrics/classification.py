@@ -1,4 +1,4 @@
-"""Figures of a classifier or a grader, of one sample of rows or of thousands of resamples at once."""
+"""Metrics of a classifier or a grader, of one sample of rows or of thousands of resamples at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Floats = NDArray[np.float64]
 _N_BINS = 15
 
 
-class ClassificationFigures:
+class ClassificationMetrics:
     """Accuracy, balanced accuracy, AUC, F1, Cohen's kappa, calibration error and Brier score of predicted classes.
 
-    Resamples are weights of the rows, so that one pass over arrays gives the figures of all of them. The class
-    predicted is the one with the highest score. Where a figure is not defined (AUC of one class) it is NaN.
+    Resamples are weights of the rows, so that one pass over arrays gives the metrics of all of them. The class
+    predicted is the one with the highest score. Where a metric is not defined (AUC of one class) it is NaN.
 
     Args:
         is_ordinal: classes are grades in ascending order: also quadratic kappa, and the mean absolute error in grades.
@@ -27,7 +27,7 @@ class ClassificationFigures:
         self.is_ordinal = is_ordinal
 
     def __call__(self, targets: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
-        """Each figure in each sample, [S].
+        """Each metric in each sample, [S].
 
         Args:
             targets: class index [n].
@@ -46,7 +46,7 @@ class ClassificationFigures:
         predicted = scores.argmax(1)
         cells = weights @ np.eye(n_classes * n_classes)[targets * n_classes + predicted]
         confusion = cells.reshape(-1, n_classes, n_classes)
-        figures = {
+        metrics = {
             "accuracy": np.trace(confusion, axis1=1, axis2=2) / weights.sum(1),
             "balanced_accuracy": _balanced_accuracy(confusion),
             "auc": _mean_auc(targets, scores, weights),
@@ -57,18 +57,18 @@ class ClassificationFigures:
         }
         if self.is_ordinal:
             distance = np.abs(np.subtract.outer(np.arange(n_classes), np.arange(n_classes))).astype(np.float64)
-            figures["quadratic_kappa"] = _kappa(confusion, distance**2)
-            figures["mae"] = (confusion * distance).sum((1, 2)) / weights.sum(1)
-        return figures
+            metrics["quadratic_kappa"] = _kappa(confusion, distance**2)
+            metrics["mae"] = (confusion * distance).sum((1, 2)) / weights.sum(1)
+        return metrics
 
     @property
     def names(self) -> list[str]:
-        """Names of the figures."""
+        """Names of the metrics."""
         names = ["accuracy", "balanced_accuracy", "auc", "f1", "kappa", "ece", "brier"]
         return [*names, "quadratic_kappa", "mae"] if self.is_ordinal else names
 
     def n_trials(self, targets: ArrayLike) -> dict[str, int]:
-        """Independent trials that have all gone well where a figure is 1, and all badly where it is 0.
+        """Independent trials that have all gone well where a metric is 1, and all badly where it is 0.
 
         A row is a trial of the accuracy. A row of a class set beside one of another class is a trial of the AUC, and
         the smallest class has as many such pairs that share no row. Bounds of a perfect score rest on them.

@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals over folds, and over resamples of the patients of one test set.
+"""How sure a metric is: 95 % intervals over folds, and over resamples of the patients of one test set.
 
 Both hold chance level about 95 times in 100 where there is nothing to learn; the tests count it.
 """
@@ -15,19 +15,19 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
 from ..findings import Interval
-from .classification import ClassificationFigures
+from .classification import ClassificationMetrics
 from .over_seeds import OverSeeds
-from .survival import SurvivalFigures
+from .survival import SurvivalMetrics
 
 Floats = NDArray[np.float64]
-Figures = ClassificationFigures | SurvivalFigures | OverSeeds
+Metrics = ClassificationMetrics | SurvivalMetrics | OverSeeds
 _TAIL = 0.025
 _CELLS = 4_000_000  # rows x samples that are weighed at a time
-_EQUAL = 1e-12  # figures nearer than this differ by rounding only
+_EQUAL = 1e-12  # metrics nearer than this differ by rounding only
 
 
 class Estimate(NamedTuple):
-    """An interval, and the two-sided p-value of the figure being 0 that belongs to it."""
+    """An interval, and the two-sided p-value of the metric being 0 that belongs to it."""
 
     interval: Interval
     p_value: float
@@ -36,12 +36,12 @@ class Estimate(NamedTuple):
 def over_folds(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Estimate:
     """Mean over folds with a t interval whose variance allows for folds that share training rows.
 
-    Folds without the figure (NaN: one class only) are left out. Bounds are NaN with fewer than two folds, or where all
+    Folds without the metric (NaN: one class only) are left out. Bounds are NaN with fewer than two folds, or where all
     folds are equal: they say nothing of how far the next one would be; p is 1 where they are all 0, else NaN. Of the
-    differences of two arms on the same folds it is the corrected resampled t-test.
+    differences of two methods on the same folds it is the corrected resampled t-test.
 
     Args:
-        values: the figure in each fold, [k].
+        values: the metric in each fold, [k].
         n_train: rows learned from: one number, or one a fold.
         n_test: rows tested on, likewise.
 
@@ -65,18 +65,18 @@ def over_folds(values: ArrayLike, n_train: ArrayLike, n_test: ArrayLike) -> Esti
 
 
 def bootstrap(
-    figures: Figures, targets: ArrayLike, scores: ArrayLike, n_samples: int = 2000, seed: int = 0
+    metrics: Metrics, targets: ArrayLike, scores: ArrayLike, n_samples: int = 2000, seed: int = 0
 ) -> dict[str, Interval]:
-    """Every figure of a test set with a 95 % interval over resamples of its rows, which are patients.
+    """Every metric of a test set with a 95 % interval over resamples of its rows, which are patients.
 
     Bias-corrected and accelerated, since plain percentiles are too narrow on small test sets. Samples without the
-    figure (one class only) are left out; ``Interval.n`` counts those used. Where every trial went well (or badly) no
+    metric (one class only) are left out; ``Interval.n`` counts those used. Where every trial went well (or badly) no
     resample differs, and the bound is the exact binomial one: the accuracy, or AUC, at which that would happen by luck
-    in 2.5 %. Bounds are NaN where a class has a single row, where the figure is missing from half of the samples, and
+    in 2.5 %. Bounds are NaN where a class has a single row, where the metric is missing from half of the samples, and
     for the calibration error, which is too high on few rows and higher still in resamples.
 
     Args:
-        figures: `ClassificationFigures` or `SurvivalFigures`, or one of them `OverSeeds`.
+        metrics: `ClassificationMetrics` or `SurvivalMetrics`, or one of them `OverSeeds`.
         targets: [n] or [n, 2].
         scores: [n, C]; over seeds [seeds, n, C].
         n_samples: resamples.
@@ -85,23 +85,23 @@ def bootstrap(
     Source: Efron, JASA 82, 1987 (BCa); Clopper and Pearson, Biometrika 26, 1934.
     """
     truth = np.asarray(targets)
-    estimates = resampled(lambda weights: figures(truth, scores, weights), len(truth), n_samples, seed)
+    estimates = resampled(lambda weights: metrics(truth, scores, weights), len(truth), n_samples, seed)
     intervals = {name: estimate.interval for name, estimate in estimates.items()}
-    for name, n_trials in figures.n_trials(truth).items():
+    for name, n_trials in metrics.n_trials(truth).items():
         if n_trials > 0:
             intervals[name] = _exact_at_the_ends(intervals[name], n_trials)
-    return {n: i._replace(low=math.nan, high=math.nan) if n in figures.biased else i for n, i in intervals.items()}
+    return {n: i._replace(low=math.nan, high=math.nan) if n in metrics.biased else i for n, i in intervals.items()}
 
 
 def compare_bootstrap(
-    figures: Figures, targets: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, n_samples: int = 2000, seed: int = 0
+    metrics: Metrics, targets: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike, n_samples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Every figure's a - b on one test set, over resamples of its rows (patients) that both arms share.
+    """Every metric's a - b on one test set, over resamples of its rows (patients) that both methods share.
 
     The p-value is that of the interval: it is 0.05 where the interval ends at 0.
 
     Args:
-        figures: `ClassificationFigures` or `SurvivalFigures`, or one of them `OverSeeds`.
+        metrics: `ClassificationMetrics` or `SurvivalMetrics`, or one of them `OverSeeds`.
         targets: [n] or [n, 2].
         scores_a: as of :func:`bootstrap`.
         scores_b: likewise, of the same rows.
@@ -112,8 +112,8 @@ def compare_bootstrap(
     """
 
     def difference(weights: Floats) -> dict[str, Floats]:
-        of_b = figures(targets, scores_b, weights)
-        return {name: value - of_b[name] for name, value in figures(targets, scores_a, weights).items()}
+        of_b = metrics(targets, scores_b, weights)
+        return {name: value - of_b[name] for name, value in metrics(targets, scores_a, weights).items()}
 
     return resampled(difference, len(np.asarray(targets)), n_samples, seed)
 
@@ -142,23 +142,23 @@ def share_intervals(hits: ArrayLike, trials: ArrayLike, n_samples: int = 2000, s
 
 
 def resampled(
-    figures_of: Callable[[Floats], dict[str, Floats]], n_rows: int, n_samples: int, seed: int
+    metrics_of: Callable[[Floats], dict[str, Floats]], n_rows: int, n_samples: int, seed: int
 ) -> dict[str, Estimate]:
-    """BCa intervals of figures of weighted rows.
+    """BCa intervals of metrics of weighted rows.
 
     Args:
-        figures_of: from weights [S, n] to each figure in each sample, [S].
+        metrics_of: from weights [S, n] to each metric in each sample, [S].
         n_rows: n.
         n_samples: resamples.
         seed: of the resamples.
     """
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // max(n_rows, 1))
-    drawn = [figures_of(_draw(rng, n_rows, min(step, n_samples - i))) for i in range(0, n_samples, step)]
+    drawn = [metrics_of(_draw(rng, n_rows, min(step, n_samples - i))) for i in range(0, n_samples, step)]
     rows = range(0, n_rows if n_rows > 1 else 0, step)
-    left_out = [figures_of(1.0 - np.eye(min(step, n_rows - i), n_rows, k=i)) for i in rows]
+    left_out = [metrics_of(1.0 - np.eye(min(step, n_rows - i), n_rows, k=i)) for i in rows]
     found = {}
-    for name, value in figures_of(np.ones((1, n_rows))).items():
+    for name, value in metrics_of(np.ones((1, n_rows))).items():
         samples = np.concatenate([part[name] for part in drawn])
         jackknife = np.concatenate([part[name] for part in left_out]) if left_out else np.full(1, np.nan)
         found[name] = _bca(float(value[0]), samples, jackknife)
@@ -172,7 +172,7 @@ def _draw(rng: np.random.Generator, n_rows: int, n_samples: int) -> Floats:
 
 
 def _bca(value: float, samples: Floats, jackknife: Floats) -> Estimate:
-    """Bounds and p-value from resamples [S] and leave-one-out figures [n]."""
+    """Bounds and p-value from resamples [S] and leave-one-out metrics [n]."""
     used = samples[np.isfinite(samples)]
     sd = float(used.std(ddof=1)) if len(used) > 1 else math.nan
     is_flat = sd <= _EQUAL

@@ -10,7 +10,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 
 from ...core import as_whole
-from .classification import ClassificationFigures
+from .classification import ClassificationMetrics
 from .knn import knn_predict
 
 
@@ -76,18 +76,18 @@ class SlideKNN(Metric):
         votes = knn_predict(embeddings, targets, embeddings, self.k, n_classes=len(self.classes), exclude=same_patient)
         return votes, targets
 
-    def figures(self) -> dict[str, float]:
-        """Accuracy, AUC and the other figures of the votes; NaN without two labelled slides, AUC also of one class."""
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, AUC and the other metrics of the votes; NaN without two labelled slides, AUC also of one class."""
         votes, targets = self.scores()
-        return {name: float(value[0]) for name, value in ClassificationFigures()(targets, votes).items()}
+        return {name: float(value[0]) for name, value in ClassificationMetrics()(targets, votes).items()}
 
     def compute(self) -> float:
         """Accuracy in [0, 1]; NaN without labelled slides."""
-        return self.figures()["accuracy"]
+        return self.metrics()["accuracy"]
 
     def completed(self, engine: Engine, name: Any) -> None:
         """Write accuracy and area under the curve to the engine's metrics; slides vote once for both."""
-        found = self.figures()
+        found = self.metrics()
         engine.state.metrics[name] = found["accuracy"]
         if "accuracy" in str(name):
             engine.state.metrics[str(name).replace("accuracy", "auc")] = found["auc"]

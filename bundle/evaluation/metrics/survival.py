@@ -1,4 +1,4 @@
-"""Figures of predicted risks, of one sample of rows or of thousands of resamples at once."""
+"""Metrics of predicted risks, of one sample of rows or of thousands of resamples at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 _CELLS = 4_000_000  # of the pair matrix that are held at a time
 
 
-class SurvivalFigures:
+class SurvivalMetrics:
     """Harrell's concordance index, in [0, 1]: the share of comparable pairs that the risk puts into the right order.
 
     A pair is comparable where the one with the shorter time had the event; at equal times, where one of them had it.
@@ -22,7 +22,7 @@ class SurvivalFigures:
     biased = ()
 
     def __call__(self, targets: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> dict[str, Floats]:
-        """The figure in each sample, [S].
+        """The metric in each sample, [S].
 
         Args:
             targets: time and event (0 or 1), [n, 2].

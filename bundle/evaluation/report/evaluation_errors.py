@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...pages import SlidePicture, jpeg_uri
-from ..findings import Arm, Evaluation
+from ..findings import Evaluation, Method
 from ..metrics.curves import discordant_share
 from .evaluation_rows import pooled
 
@@ -23,25 +23,27 @@ class Mistake(NamedTuple):
     picture: str
 
 
-def worst_mistakes(evaluation: Evaluation, arm: Arm, picture: SlidePicture | None, n_most: int = 8) -> list[Mistake]:
-    """An arm's most confident errors; for survival the patients that stand farthest from their place.
+def worst_mistakes(
+    evaluation: Evaluation, method: Method, picture: SlidePicture | None, n_most: int = 8
+) -> list[Mistake]:
+    """A method's most confident errors; for survival the patients that stand farthest from their place.
 
     Args:
         evaluation: records.
-        arm: one with predictions.
+        method: one with predictions.
         picture: thumbnail by slide id; the first slide of the patient that has one is shown.
         n_most: as many as this, each patient once.
     """
     find = _misplaced if evaluation.task == "survival" else _misclassified
     found: dict[int, str] = {}
-    for row, text in find(evaluation, arm):
+    for row, text in find(evaluation, method):
         found.setdefault(row, text)
     worst = list(found.items())[:n_most]
     return [Mistake(row, text, _first_picture(evaluation.slides[row], picture)) for row, text in worst]
 
 
-def _misclassified(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
-    rows, _, scores = pooled(evaluation, arm)
+def _misclassified(evaluation: Evaluation, method: Method) -> list[tuple[int, str]]:
+    rows, _, scores = pooled(evaluation, method)
     targets, said = evaluation.targets[rows].astype(int), scores.argmax(1)
     confidence = np.where(said == targets, -1.0, scores.max(1))
     order = np.argsort(-confidence, kind="stable")[: int((said != targets).sum())]
@@ -52,10 +54,10 @@ def _misclassified(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
     return found
 
 
-def _misplaced(evaluation: Evaluation, arm: Arm) -> list[tuple[int, str]]:
+def _misplaced(evaluation: Evaluation, method: Method) -> list[tuple[int, str]]:
     """Those with more pairs in wrong order than in right order, by how many more."""
     found = []
-    for split in (p for p in evaluation.predictions if p.arm == arm and len(p.rows)):
+    for split in (p for p in evaluation.predictions if p.method == method and len(p.rows)):
         time, event = evaluation.targets[split.rows].T
         risk = split.scores[:, 0]
         share, pairs = discordant_share(time, event, risk)

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, calibration, survival by predicted risk, embeddings in the plane.
+"""Metrics of an evaluation: ROC, calibration, survival by predicted risk, embeddings in the plane.
 
 Every panel is a small picture of its own, so that a phone shows one below the other at a legible size. No word of the
 user's stands inside a picture: names go to the key, which the page writes as text (any script, no cut ends).
@@ -19,10 +19,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from ...pages import OKABE_ITO, p_text
-from ..findings import Arm, Evaluation
+from ..findings import Evaluation, Method
 from ..metrics.classification import calibration_error
 from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
-from .evaluation_rows import Pooled, arm_name, drawn_arms, per_test_set, pooled, readable, summary_text
+from .evaluation_rows import Pooled, drawn_methods, method_name, per_test_set, pooled, readable, summary_text
 
 # Yellow is left out, too pale for a line on white.
 COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
@@ -49,7 +49,7 @@ class Panel(NamedTuple):
 
 
 def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, Axes]:
-    """A panel's figure and axes, 3.6 inches wide."""
+    """A panel's metric and axes, 3.6 inches wide."""
     figure = Figure(figsize=(3.6, height), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label, fontsize=TEXT_SIZE)
@@ -61,7 +61,7 @@ def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, A
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as SVG in a data URI: letters as paths, no date, the same text for the same figure."""
+    """The metric as SVG in a data URI: letters as paths, no date, the same text for the same metric."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "evaluation", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -69,7 +69,7 @@ def to_svg(figure: Figure) -> str:
 
 
 class _Look(NamedTuple):
-    """Of an arm on its panel: ``color``, Matplotlib's ``line``, ``fill``: opacity of a band."""
+    """Of a method on its panel: ``color``, Matplotlib's ``line``, ``fill``: opacity of a band."""
 
     color: str
     line: str
@@ -77,17 +77,17 @@ class _Look(NamedTuple):
 
 
 def roc_panels(evaluation: Evaluation) -> list[Panel]:
-    """Mean ROC curve of every arm, a panel a protocol."""
+    """Mean ROC curve of every method, a panel a protocol."""
 
-    def draw(axes: Axes, arm: Arm, look: _Look) -> str | None:
-        band = mean_roc(per_test_set(evaluation, arm))
+    def draw(axes: Axes, method: Method, look: _Look) -> str | None:
+        band = mean_roc(per_test_set(evaluation, method))
         if band is None:
             return None
         axes.plot(band.fpr, band.tpr, color=look.color, linestyle=look.line, linewidth=1.6)
         if band.n_curves > 1:
             low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
             axes.fill_between(band.fpr, low, high, color=look.color, alpha=look.fill, linewidth=0)
-        return summary_text(evaluation, arm, "auc")
+        return summary_text(evaluation, method, "auc")
 
     panels = _unit_panels(evaluation, "ROC curves", ("false positive rate", "true positive rate"), draw)
     return [p if p.keys else p._replace(svg="", note="No test set holds two classes.") for p in panels]
@@ -96,8 +96,8 @@ def roc_panels(evaluation: Evaluation) -> list[Panel]:
 def calibration_panels(evaluation: Evaluation) -> list[Panel]:
     """Share of hits over the probability of the predicted class, in groups of equally many rows; a panel a protocol."""
 
-    def draw(axes: Axes, arm: Arm, look: _Look) -> str:
-        rows, _, scores = pooled(evaluation, arm)
+    def draw(axes: Axes, method: Method, look: _Look) -> str:
+        rows, _, scores = pooled(evaluation, method)
         confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
         bins = reliability(confidence, correct, calibration_groups(len(rows)))
         line, color = look.line, look.color
@@ -109,19 +109,19 @@ def calibration_panels(evaluation: Evaluation) -> list[Panel]:
 
 
 def _unit_panels(
-    evaluation: Evaluation, what: str, titles: tuple[str, str], draw: Callable[[Axes, Arm, _Look], str | None]
+    evaluation: Evaluation, what: str, titles: tuple[str, str], draw: Callable[[Axes, Method, _Look], str | None]
 ) -> list[Panel]:
-    """A unit square a protocol with its diagonal; ``draw`` gives an arm's figure, None where nothing was drawn."""
+    """A unit square a protocol with its diagonal; ``draw`` gives a method's metric, None where nothing was drawn."""
     panels = []
-    for title, arms in _arms_by_panel(evaluation):
+    for title, methods in _methods_by_panel(evaluation):
         figure, axes = new_axes(*titles)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         keys = []
-        for index, arm in arms:
+        for index, method in methods:
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
-            said = draw(axes, arm, _Look(color, line, 0.13 if len(arms) < 4 else 0.07))
+            said = draw(axes, method, _Look(color, line, 0.13 if len(methods) < 4 else 0.07))
             if said is not None:
-                name = f"{readable(arm.encoder)}, {readable(arm.features)}"
+                name = f"{readable(method.encoder)}, {readable(method.features)}"
                 keys.append(Key(f"{name}: {said}" if said else name, color, style))
         axes.set_xlim(-0.01, 1.01)
         axes.set_ylim(-0.01, 1.02)
@@ -136,15 +136,15 @@ def calibration_groups(n_rows: int) -> int:
 
 
 def survival_panels(evaluation: Evaluation) -> list[Panel]:
-    """Kaplan-Meier curves of the halves with lower and higher predicted risk, a panel an arm."""
-    return [_survival_panel(evaluation, arm, pooled(evaluation, arm)) for arm in drawn_arms(evaluation)]
+    """Kaplan-Meier curves of the halves with lower and higher predicted risk, a panel a method."""
+    return [_survival_panel(evaluation, method, pooled(evaluation, method)) for method in drawn_methods(evaluation)]
 
 
-def _survival_panel(evaluation: Evaluation, arm: Arm, predicted: Pooled) -> Panel:
+def _survival_panel(evaluation: Evaluation, method: Method, predicted: Pooled) -> Panel:
     time, event = evaluation.targets[predicted.rows, 0], evaluation.targets[predicted.rows, 1] > 0
     upper = upper_half(predicted.scores[:, 0], predicted.split)
     if not upper.any():
-        return Panel(arm_name(arm), "", "", [], "All predicted risks are equal: there are no halves.")
+        return Panel(method_name(method), "", "", [], "All predicted risks are equal: there are no halves.")
     figure, axes = new_axes("time", "share without the event", height=3.4)
     keys = []
     for position, (half, name) in enumerate(((~upper, "lower"), (upper, "higher"))):
@@ -161,10 +161,10 @@ def _survival_panel(evaluation: Evaluation, arm: Arm, predicted: Pooled) -> Pane
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _numbers_at_risk(axes, time, upper)
     p = log_rank_p(time, event, upper, predicted.split)
-    figures = [summary_text(evaluation, arm, "c_index"), f"log-rank p {p_text(p)}"]
-    note = ", ".join(filter(None, figures))
+    metrics = [summary_text(evaluation, method, "c_index"), f"log-rank p {p_text(p)}"]
+    note = ", ".join(filter(None, metrics))
     alt = f"Kaplan-Meier curves of two halves by predicted risk: {note}"
-    return Panel(arm_name(arm), to_svg(figure), alt, keys, note)
+    return Panel(method_name(method), to_svg(figure), alt, keys, note)
 
 
 def _numbers_at_risk(axes: Axes, time: NDArray[Any], upper: NDArray[np.bool_]) -> None:
@@ -177,13 +177,13 @@ def _numbers_at_risk(axes: Axes, time: NDArray[Any], upper: NDArray[np.bool_]) -
             axes.text(tick, height, left, color=COLORS[row], size=TEXT_SIZE - 1, ha="center", transform=across)
 
 
-def _arms_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int, Arm]]]]:
-    """Arms of one protocol, at most as many as there are colors; what they learn from has one color on all panels."""
-    arms = drawn_arms(evaluation)
-    sources: Sequence[tuple[str, str]] = list(dict.fromkeys((arm.encoder, arm.features) for arm in arms))
-    groups: dict[tuple[str, int], list[tuple[int, Arm]]] = {}
-    for arm in arms:
-        index = sources.index((arm.encoder, arm.features))
-        groups.setdefault((arm.protocol, index // len(COLORS)), []).append((index, arm))
+def _methods_by_panel(evaluation: Evaluation) -> Iterator[tuple[str, list[tuple[int, Method]]]]:
+    """Methods of one protocol, at most as many as there are colors; what they learn from has one color everywhere."""
+    methods = drawn_methods(evaluation)
+    sources: Sequence[tuple[str, str]] = list(dict.fromkeys((method.encoder, method.features) for method in methods))
+    groups: dict[tuple[str, int], list[tuple[int, Method]]] = {}
+    for method in methods:
+        index = sources.index((method.encoder, method.features))
+        groups.setdefault((method.protocol, index // len(COLORS)), []).append((index, method))
     for (protocol, part), members in groups.items():
         yield readable(protocol) + (f" ({part + 1})" if part else ""), members

@@ -17,7 +17,7 @@ from .evaluation_figures import calibration_panels, roc_panels, survival_panels
 from .evaluation_headline import headline
 from .evaluation_planes import plane_panels
 from .evaluation_robustness import robustness_panels, robustness_rows
-from .evaluation_rows import arm_name, best_arm, metric, metric_names, readable
+from .evaluation_rows import best_method, method_name, metric, metric_names, readable
 from .evaluation_tables import (
     comparison_rows,
     confusion_tables,
@@ -54,7 +54,7 @@ class EvaluationReport:
         Raises:
             BundleError: it cannot be written.
         """
-        values = _who(evaluation) | _figures(evaluation) | _pictures(evaluation, self.thumbnails)
+        values = _who(evaluation) | _metrics(evaluation) | _pictures(evaluation, self.thumbnails)
         page = render(Path(__file__).parent, "evaluation.html", title=self.title, evaluation=evaluation, **values)
         return write_page(self.path, page)
 
@@ -84,7 +84,7 @@ def _sites(evaluation: Evaluation, rows: Sequence[int] | np.ndarray) -> set[str]
     return {site for site in (evaluation.sites[int(row)] for row in rows) if site is not None}
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
     """What stands in tables."""
     results = result_rows(evaluation)
     compared = [metric(comparison.metric) for comparison in evaluation.comparisons]
@@ -95,7 +95,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
         "has_best": any(cell.is_best for row in results for cell in row.cells),
         "methods": interval_methods(evaluation),
         "missing_folds": missing_folds(evaluation),
-        "repeated": sorted({readable(p.arm.protocol) for p in evaluation.predictions if p.repeats}),
+        "repeated": sorted({readable(p.method.protocol) for p in evaluation.predictions if p.repeats}),
         "n_seeds": max((1 + len(p.repeats) for p in evaluation.predictions), default=1),
         "comparisons": comparison_rows(evaluation),
         "robustness": robustness_rows(evaluation),
@@ -107,11 +107,11 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
 
 def _pictures(evaluation: Evaluation, picture: SlidePicture | None) -> dict[str, Any]:
     """What is drawn: curves of the task, embeddings, the slides of the worst mistakes."""
-    arm = best_arm(evaluation)
+    method = best_method(evaluation)
     found = {
         "planes": plane_panels(evaluation),
-        "best": arm_name(arm) if arm else "",
-        "mistakes": worst_mistakes(evaluation, arm, picture) if arm else [],
+        "best": method_name(method) if method else "",
+        "mistakes": worst_mistakes(evaluation, method, picture) if method else [],
     }
     if evaluation.task == "survival":
         return found | {"survival": survival_panels(evaluation)}

@@ -30,23 +30,23 @@ _MEANINGS = {
 
 
 class RobustnessRow(NamedTuple):
-    """A figure of an encoder; ``meaning`` is its title and what it says."""
+    """A metric of an encoder; ``meaning`` is its title and what it says."""
 
     encoder: str
     features: str
-    figure: str
+    metric: str
     cell: Cell
     chance: str
     meaning: tuple[str, str]
 
 
 def robustness_rows(evaluation: Evaluation) -> list[RobustnessRow]:
-    """A row an encoder and figure, figure after figure."""
+    """A row an encoder and metric, metric after metric."""
     return [
         _row(item, meaning)
-        for figure, meaning in _MEANINGS.items()
+        for metric, meaning in _MEANINGS.items()
         for item in evaluation.robustness
-        if item.figure == figure
+        if item.metric == metric
     ]
 
 

@@ -1,4 +1,4 @@
-"""What tables and figures ask of an evaluation: names for readers, which arms to draw, an arm's rows in one piece."""
+"""What tables and figures ask of an evaluation: names for readers, which methods to draw, a method's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...pages import digits_of
-from ..findings import MAIN_METRIC, Arm, Evaluation, Interval
+from ..findings import MAIN_METRIC, Evaluation, Interval, Method
 
 _NAMES = {
     "tokens": "patch tokens",
@@ -44,7 +44,7 @@ METRICS = {
     "mae": Metric("MAE", -1, "mean distance between true and predicted grade, in grades"),
     "accuracy": Metric("accuracy", 1, "share of patients whose class is predicted"),
     "balanced_accuracy": Metric("balanced accuracy", 1, "mean over classes of the share that is found"),
-    "f1": Metric("F1", 1, "mean over classes of precision and recall in one figure"),
+    "f1": Metric("F1", 1, "mean over classes of precision and recall in one number"),
     "kappa": Metric("kappa", 1, "Cohen's: agreement beyond chance"),
     "ece": Metric("ECE", -1, "expected calibration error: mean gap between probability and share of hits"),
     "brier": Metric("Brier", -1, "squared distance between probabilities and truth"),
@@ -57,7 +57,7 @@ def metric(name: str) -> Metric:
 
 
 def metric_names(evaluation: Evaluation) -> list[str]:
-    """Every metric of any arm: the task's main one first, then those known here in their order, then the others."""
+    """Every metric of any method: the task's main one first, then those known here in their order, then the others."""
     found = list(dict.fromkeys(name for result in evaluation.results for name in result.summary))
     order = [MAIN_METRIC.get(evaluation.task, ""), *METRICS]
     return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
@@ -68,67 +68,67 @@ def readable(name: str) -> str:
     return _NAMES.get(name, name)
 
 
-def arm_name(arm: Arm) -> str:
+def method_name(method: Method) -> str:
     """``SLPD, region embedding, kNN``."""
-    return ", ".join(map(readable, arm[:3]))
+    return ", ".join(map(readable, method[:3]))
 
 
 class Pooled(NamedTuple):
-    """All predictions of an arm: rows of the evaluation [m], index of the split of each [m], scores [m, C or 1]."""
+    """All predictions of a method: rows of the evaluation [m], index of the split of each [m], scores [m, C or 1]."""
 
     rows: NDArray[np.int64]
     split: NDArray[np.int64]
     scores: NDArray[np.float64]
 
 
-def drawn_arms(evaluation: Evaluation) -> list[Arm]:
-    """The arms with predictions that learned from the largest share of the patients, in the order of the results."""
-    known = list(dict.fromkeys([r.arm for r in evaluation.results] + [p.arm for p in evaluation.predictions]))
-    predicted = {p.arm for p in evaluation.predictions if len(p.rows)}
-    arms = [arm for arm in known if arm in predicted]
-    largest = max((arm.train_fraction for arm in arms), default=1.0)
-    return [arm for arm in arms if arm.train_fraction == largest]
+def drawn_methods(evaluation: Evaluation) -> list[Method]:
+    """The methods with predictions that learned from the largest share of the patients, in the order of the results."""
+    known = list(dict.fromkeys([r.method for r in evaluation.results] + [p.method for p in evaluation.predictions]))
+    predicted = {p.method for p in evaluation.predictions if len(p.rows)}
+    methods = [method for method in known if method in predicted]
+    largest = max((method.train_fraction for method in methods), default=1.0)
+    return [method for method in methods if method.train_fraction == largest]
 
 
-def pooled(evaluation: Evaluation, arm: Arm) -> Pooled:
-    """An arm's predictions of all splits, one below the other."""
-    found = [p for p in evaluation.predictions if p.arm == arm and len(p.rows)]
+def pooled(evaluation: Evaluation, method: Method) -> Pooled:
+    """A method's predictions of all splits, one below the other."""
+    found = [p for p in evaluation.predictions if p.method == method and len(p.rows)]
     split = np.repeat(np.arange(len(found)), [len(p.rows) for p in found])
     return Pooled(np.concatenate([p.rows for p in found]), split, np.concatenate([p.scores for p in found]))
 
 
-def per_test_set(evaluation: Evaluation, arm: Arm) -> list[tuple[NDArray[Any], NDArray[np.float64]]]:
-    """Targets [n] and scores [n, C] of each split of an arm."""
-    found = [p for p in evaluation.predictions if p.arm == arm]
+def per_test_set(evaluation: Evaluation, method: Method) -> list[tuple[NDArray[Any], NDArray[np.float64]]]:
+    """Targets [n] and scores [n, C] of each split of a method."""
+    found = [p for p in evaluation.predictions if p.method == method]
     return [(evaluation.targets[p.rows], p.scores) for p in found if len(p.rows)]
 
 
-def best_arm(evaluation: Evaluation) -> Arm | None:
-    """The drawn arm with the highest main metric (the first one where none has any), None without predictions."""
-    arms = drawn_arms(evaluation)
+def best_method(evaluation: Evaluation) -> Method | None:
+    """The drawn method with the highest main metric (the first one where none has any), None without predictions."""
+    methods = drawn_methods(evaluation)
     name = next(iter(metric_names(evaluation)), "")
     values = _values(evaluation, name)
-    return max(arms, key=lambda arm: values.get(arm, -math.inf), default=None)
+    return max(methods, key=lambda method: values.get(method, -math.inf), default=None)
 
 
-def summary_text(evaluation: Evaluation, arm: Arm, name: str) -> str:
-    """``AUC 0.87``, as the table has it; empty where the arm has no such figure."""
-    interval = interval_of(evaluation, arm, name)
+def summary_text(evaluation: Evaluation, method: Method, name: str) -> str:
+    """``AUC 0.87``, as the table has it; empty where the method has no such metric."""
+    interval = interval_of(evaluation, method, name)
     return "" if interval is None else f"{metric(name).title} {interval.value:.{digits_of(interval)}f}"
 
 
-def interval_of(evaluation: Evaluation, arm: Arm, name: str) -> Interval | None:
-    """An arm's figure with its uncertainty; None where the arm has none."""
-    found = (result.summary.get(name) for result in evaluation.results if result.arm == arm)
+def interval_of(evaluation: Evaluation, method: Method, name: str) -> Interval | None:
+    """A method's metric with its uncertainty; None where the method has none."""
+    found = (result.summary.get(name) for result in evaluation.results if result.method == method)
     interval = next(found, None)
     return interval if interval is not None and math.isfinite(interval.value) else None
 
 
-def share_text(arm: Arm) -> str:
+def share_text(method: Method) -> str:
     """``25 %``: of the training patients; the space does not break."""
-    return f"{100 * arm.train_fraction:g}\N{NO-BREAK SPACE}%"
+    return f"{100 * method.train_fraction:g}\N{NO-BREAK SPACE}%"
 
 
-def _values(evaluation: Evaluation, name: str) -> dict[Arm, float]:
-    known = {result.arm: result.summary[name].value for result in evaluation.results if name in result.summary}
-    return {arm: value for arm, value in known.items() if math.isfinite(value)}
+def _values(evaluation: Evaluation, name: str) -> dict[Method, float]:
+    known = {result.method: result.summary[name].value for result in evaluation.results if name in result.summary}
+    return {method: value for method, value in known.items() if math.isfinite(value)}

@@ -1,4 +1,4 @@
-"""What stands in the tables of an evaluation: figures of all arms, comparisons, confusion, settings."""
+"""What stands in the tables of an evaluation: metrics of all methods, comparisons, confusion, settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from ...pages import Cell, cell_of, p_text
 from ..findings import Comparison, Evaluation
 from ..metrics.curves import holm
-from .evaluation_rows import arm_name, drawn_arms, metric, metric_names, pooled, readable, share_text
+from .evaluation_rows import drawn_methods, method_name, metric, metric_names, pooled, readable, share_text
 
 
 class ResultRow(NamedTuple):
-    """An arm: encoder, the rest of its name, whether that was pre-trained on slides tested here, a cell a metric."""
+    """A method: encoder, the rest of its name, whether that was pre-trained on slides tested here, a cell a metric."""
 
     encoder: str
     rest: str
@@ -24,7 +24,7 @@ class ResultRow(NamedTuple):
 
 
 class ComparisonRow(NamedTuple):
-    """Two arms: ``first − second`` by encoder and by all else, title of the metric, p-value as it is and adjusted."""
+    """Two methods: ``first − second`` by encoder and by all else, title of the metric, p-value and adjusted p-value."""
 
     encoders: str
     rest: str
@@ -35,18 +35,18 @@ class ComparisonRow(NamedTuple):
 
 
 def result_rows(evaluation: Evaluation) -> list[ResultRow]:
-    """All arms with a cell for each of ``metric_names``."""
+    """All methods with a cell for each of ``metric_names``."""
     best = {name: _clearly_best(evaluation, name) for name in metric_names(evaluation)}
     rows = []
     for position, result in enumerate(evaluation.results):
-        arm, summary = result.arm, result.summary
+        method, summary = result.method, result.summary
         cells = [
             cell_of(summary[name])._replace(is_best=marked == position) if name in summary else Cell("–")
             for name, marked in best.items()
         ]
-        rest = ", ".join([readable(arm.features), readable(arm.protocol), share_text(arm)])
-        overlap = evaluation.pretraining_overlap.get(arm.encoder)
-        rows.append(ResultRow(readable(arm.encoder), rest, bool(overlap), cells))
+        rest = ", ".join([readable(method.features), readable(method.protocol), share_text(method)])
+        overlap = evaluation.pretraining_overlap.get(method.encoder)
+        rows.append(ResultRow(readable(method.encoder), rest, bool(overlap), cells))
     return rows
 
 
@@ -81,13 +81,13 @@ def _clearly_best(evaluation: Evaluation, name: str) -> int | None:
 
 
 def comparison_rows(evaluation: Evaluation) -> list[ComparisonRow]:
-    """Differences between arms on the same patients, with p-values as they are and adjusted for their number."""
+    """Differences between methods on the same patients, with p-values as they are and adjusted for their number."""
     adjusted = holm([comparison.p_value for comparison in evaluation.comparisons])
     return [_comparison_row(c, p) for c, p in zip(evaluation.comparisons, adjusted, strict=True)]
 
 
 def _comparison_row(comparison: Comparison, adjusted: float) -> ComparisonRow:
-    words = [[*map(readable, arm[:3]), share_text(arm)] for arm in (comparison.a, comparison.b)]
+    words = [[*map(readable, method[:3]), share_text(method)] for method in (comparison.a, comparison.b)]
     encoders, *rest = (a if a == b else f"{a} − {b}" for a, b in zip(*words, strict=True))
     difference = cell_of(comparison.difference, signed=True)
     p_values = p_text(comparison.p_value), p_text(adjusted)
@@ -95,15 +95,15 @@ def _comparison_row(comparison: Comparison, adjusted: float) -> ComparisonRow:
 
 
 def confusion_tables(evaluation: Evaluation) -> dict[str, list[tuple[str, list[tuple[int, float]]]]]:
-    """Arm -> a row a true class: its name, and count and share of the row for each predicted class."""
+    """Method -> a row a true class: its name, and count and share of the row for each predicted class."""
     n_classes, tables = len(evaluation.classes), {}
-    for arm in drawn_arms(evaluation):
-        predicted = pooled(evaluation, arm)
+    for method in drawn_methods(evaluation):
+        predicted = pooled(evaluation, method)
         counts = np.zeros((n_classes, n_classes), int)
         np.add.at(counts, (evaluation.targets[predicted.rows].astype(int), predicted.scores.argmax(1)), 1)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         cells = [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)]
-        tables[arm_name(arm)] = list(zip(evaluation.classes, cells, strict=True))
+        tables[method_name(method)] = list(zip(evaluation.classes, cells, strict=True))
     return tables
 
 

@@ -13,20 +13,20 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from ...pages import csv_text, plain, write_results
-from ..findings import Arm, Evaluation
+from ..findings import Evaluation, Method
 
 _log = logging.getLogger(__name__)
-_ARM = list(Arm._fields)
+_METHOD = list(Method._fields)
 
 
 class ResultsFiles:
     """Call with an :class:`Evaluation`: writes ``results.csv``, ``robustness.csv``, ``results.json`` and
     ``predictions.csv``.
 
-    ``results.csv`` has a row an arm and metric, ``predictions.csv`` a row an arm and tested patient, ``robustness.csv``
-    a row an encoder and figure (the robustness index: and number of neighbors), ``results.json`` everything but the
-    vectors of slides. Under ``hparams`` TensorBoard finds every arm with its metrics. Where patients stand on both
-    sides of a split, every table of figures has a column with their number, and each prediction says whether its
+    ``results.csv`` has a row a method and metric, ``predictions.csv`` one a method and patient, ``robustness.csv``
+    one an encoder and metric (the robustness index: and number of neighbors), ``results.json`` everything but the
+    vectors of slides. Under ``hparams`` TensorBoard finds every method with its metrics. Where patients stand on both
+    sides of a split, every table of metrics has a column with their number, and each prediction says whether its
     patient is one of them there.
 
     Args:
@@ -52,14 +52,16 @@ class ResultsFiles:
         self._write_hparams(evaluation)
 
     def _write_hparams(self, evaluation: Evaluation) -> None:
-        """One run an arm; the arms of an earlier evaluation are removed, which would stand beside them."""
+        """One run a method; the methods of an earlier evaluation are removed, which would stand beside them."""
         folder = self.output_dir / "hparams"
         try:
             shutil.rmtree(folder, ignore_errors=True)
             for number, result in enumerate(evaluation.results):
                 values = {f"metric/{name}": i.value for name, i in result.summary.items() if math.isfinite(i.value)}
                 with SummaryWriter(str(folder)) as writer:
-                    writer.add_hparams(result.arm._asdict(), values, run_name=f"{number:03d}_{_file_name(result.arm)}")
+                    writer.add_hparams(
+                        result.method._asdict(), values, run_name=f"{number:03d}_{_file_name(result.method)}"
+                    )
             for stray in folder.glob("events.out.tfevents*"):  # add_hparams writes to folders of its own
                 stray.unlink()
         except OSError as error:
@@ -77,7 +79,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
         "split_kind": evaluation.split_kind,
         "splits": [{"name": s.name, "train": s.train, "test": s.test} for s in evaluation.splits],
         "results": [
-            {**r.arm._asdict(), "per_split": r.per_split, "summary": r.summary, "per_seed": r.per_seed}
+            {**r.method._asdict(), "per_split": r.per_split, "summary": r.summary, "per_seed": r.per_seed}
             for r in evaluation.results
         ],
         "comparisons": evaluation.comparisons,
@@ -97,23 +99,23 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def _results_table(evaluation: Evaluation) -> str:
     rows = [
-        [*result.arm, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
+        [*result.method, name, *interval] for result in evaluation.results for name, interval in result.summary.items()
     ]
-    return _csv([*_ARM, "metric", "value", "low", "high", "sd", "interval", "n"], rows, evaluation)
+    return _csv([*_METHOD, "metric", "value", "low", "high", "sd", "interval", "n"], rows, evaluation)
 
 
 def _robustness_table(evaluation: Evaluation) -> str:
     rows = [
-        [item.encoder, item.features, item.figure, k or "", *interval, item.chance]
+        [item.encoder, item.features, item.metric, k or "", *interval, item.chance]
         for item in evaluation.robustness
         for k, interval in (item.curve or {0: item.interval}).items()
     ]
-    columns = ["encoder", "features", "figure", "k", "value", "low", "high", "sd", "interval", "n", "chance"]
+    columns = ["encoder", "features", "metric", "k", "value", "low", "high", "sd", "interval", "n", "chance"]
     return _csv(columns, rows, evaluation)
 
 
 def _csv(columns: list[str], rows: list[list[Any]], evaluation: Evaluation) -> str:
-    """A table of figures; where patients stand on both sides of a split every row says how many."""
+    """A table of metrics; where patients stand on both sides of a split every row says how many."""
     if not evaluation.patient_overlap:
         return csv_text(columns, rows)
     n = len(evaluation.on_both_sides)
@@ -124,7 +126,7 @@ def _predictions_table(evaluation: Evaluation) -> str:
     """A row a prediction: who, what is true, what was said."""
     is_survival = evaluation.task == "survival"
     truth = ["time", "event", "risk"] if is_survival else ["label", "predicted"]
-    columns = [*_ARM, "split", "patient", "slides", *truth]
+    columns = [*_METHOD, "split", "patient", "slides", *truth]
     columns += [] if is_survival else [f"probability of {name}" for name in evaluation.classes]
     columns += ["learned_from_the_patient"] if evaluation.patient_overlap else []
     rows = []
@@ -138,10 +140,10 @@ def _predictions_table(evaluation: Evaluation) -> str:
             else:
                 said = [evaluation.classes[target], evaluation.classes[int(np.argmax(scores))], *scores]
             said += [int(evaluation.patients[row] in both)] if evaluation.patient_overlap else []
-            rows.append([*predicted.arm, *who, *said])
+            rows.append([*predicted.method, *who, *said])
     return csv_text(columns, rows)
 
 
-def _file_name(arm: Arm) -> str:
-    words = [*arm[:3], f"{arm.train_fraction:g}"]
+def _file_name(method: Method) -> str:
+    words = [*method[:3], f"{method.train_fraction:g}"]
     return "_".join("".join(c if c.isalnum() or c in ".-" else "-" for c in word) for word in words)

@@ -102,7 +102,7 @@ def probe_training(
         seconds: least time of the probe of inference.
 
     Raises:
-        BundleError: a file or an id is none of the config's.
+        BundleError: a file or an id is not in the config.
     """
     with scratch_folder(tempfile.gettempdir(), "estimate") as folder, quietly():
         config = load_config(configs, ids)
@@ -153,7 +153,7 @@ def load_config(configs: Sequence[str | Path], ids: dict[str, Any]) -> dict[str,
     """What config files say, with other values of some ids.
 
     Raises:
-        BundleError: an id is none of theirs.
+        BundleError: an id is not one of theirs.
     """
     config = ConfigParser.load_config_files([str(path) for path in configs])
     unknown = sorted(set(ids) - set(config))

@@ -146,19 +146,19 @@ def _forward_pass(chunks: Chunks, shelf: Shelf | None) -> tuple[Tensor, Tensor, 
     for number, outputs in enumerate(chunks.ranges()):
         weight, _ = chunks.student_rows.of(outputs, weights[0])
         shape = torch.Size((chunks.n_rows, len(weight)))
-        room = None if shelf is None else shelf.room(number, shape)
+        place = None if shelf is None else shelf.place(number, shape)
         if is_fused:
             products = chunks.products(outputs, weight, weights[1], memory)
-            exponentials = part(exponents.operands, shape) if room is None else room
+            exponentials = part(exponents.operands, shape) if place is None else place
             decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
             logits = chunks.logits(outputs, weight, weights[1], memory)
-            is_direct = room is not None and room.dtype == chunks.sum_dtype
-            exponentials = part(exponents.sums, shape) if room is None or not is_direct else room
+            is_direct = place is not None and place.dtype == chunks.sum_dtype
+            exponentials = part(exponents.sums, shape) if place is None or not is_direct else place
             decay = softmax.add(logits, out=exponentials)
-        if shelf is not None and room is not None:
-            exponentials = exponentials if exponentials is room else room.copy_(exponentials)
-            shelf.kept.append(Kept(room, softmax.peak))
+        if shelf is not None and place is not None:
+            exponentials = exponentials if exponentials is place else place.copy_(exponentials)
+            shelf.kept.append(Kept(place, softmax.peak))
         pulled.mul_(decay[wanted]).add_(product.product(exponents.holding(exponentials[wanted]), weight))
     norms, total = softmax.log_normalizer(), softmax.total[wanted]
     return norms, pulled / total, (norms[wanted] - softmax.expected[wanted] / total).squeeze(1)

@@ -174,7 +174,7 @@ class Shelf:
         self._stride = max(chunks.n_rows * chunks.width, rows_of_chunk)
         self._n_bytes = KEPT_BYTES.get(self.gradient.device.type, KEPT_BYTES["cuda"])
 
-    def room(self, number: int, shape: torch.Size) -> Tensor | None:
+    def place(self, number: int, shape: torch.Size) -> Tensor | None:
         """Memory for the exponentials of chunk ``number``; None if there is none left, or was none for one before."""
         if number != len(self.kept):
             return None

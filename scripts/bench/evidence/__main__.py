@@ -25,7 +25,7 @@ from ..processes import CommandError, run_measured
 from ..tissue.cohort import Cohort, make_cohort
 from .pieces import (
     HARMONIZED,
-    Arms,
+    Methods,
     Piece,
     evaluation_piece,
     outline_piece,
@@ -44,19 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = getattr(options, name)
         setattr(options, name, None if path is None else path.resolve())
     options.tokens = options.output / "tokens"
-    arms = Arms.read()
+    methods = Methods.read()
     started = time.monotonic()
     try:
         cohort = make_cohort(
             options.slides, options.slide_table, options.slide_column, options.label, options.n_folds, options.output
         )
         record = Record(options.output / "pieces.json")
-        for piece in _pieces(options, cohort, arms):
+        for piece in _pieces(options, cohort, methods):
             if time.monotonic() - started > 60 * options.minutes:
                 print(f"Stopped before {piece.name!r}: {options.minutes:g} minutes are over; call again to go on.")
                 break
             record.run(piece, options.output / "log.txt")
-        text = as_text(options, cohort, arms, record.done)
+        text = as_text(options, cohort, methods, record.done)
         report.keep(options.keep or options.output, "evidence", numbers(options, record.done), text)
     except (BundleError, CommandError, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
@@ -89,21 +89,21 @@ class Record:
             )
 
 
-def _pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> Iterator[Piece]:
+def _pieces(options: argparse.Namespace, cohort: Cohort, methods: Methods) -> Iterator[Piece]:
     yield tokens_piece(options, cohort.slides, cohort.table, options.tokens, "tokens")
     second = options.output / "second"
     for i, seed in enumerate(options.seeds):
-        yield from training_pieces(options, cohort, arms, seed)
-        yield evaluation_piece(options, cohort, arms.arms, seed)
-        yield outline_piece(options, arms.arms, seed)
+        yield from training_pieces(options, cohort, methods, seed)
+        yield evaluation_piece(options, cohort, methods.methods, seed)
+        yield outline_piece(options, methods.methods, seed)
         if i == 0:
             rows = _first_slides(_rows(cohort, options.label))
             table = second_cohort(cohort.slides, rows, options.label, second, options.mpp, 0)
             link_tokens(second / "slides", options.tokens, second / "tokens")
             yield tokens_piece(options, second / "slides", table, second / "tokens", "second scanner: tokens")
         for how in HARMONIZED:
-            yield evaluation_piece(options, cohort, arms.arms, seed, second=second / "slides.csv", harmonize=how)
-    yield from picture_pieces(options, cohort, arms)
+            yield evaluation_piece(options, cohort, methods.methods, seed, second=second / "slides.csv", harmonize=how)
+    yield from picture_pieces(options, cohort, methods)
 
 
 def _rows(cohort: Cohort, label: str) -> list[dict[str, str]]:

@@ -27,17 +27,17 @@ class Piece(NamedTuple):
     words: list[str]
 
 
-class Arms(NamedTuple):
-    """What is trained: ids of ``configs/train.yaml``, ``settings`` of all, and by name what an arm changes of them."""
+class Methods(NamedTuple):
+    """What is trained: ids of ``configs/train.yaml``, ``settings`` of all, by name what a method changes of them."""
 
     settings: dict[str, Any]
-    arms: dict[str, dict[str, Any]]
+    methods: dict[str, dict[str, Any]]
 
     @classmethod
-    def read(cls, path: Path = _HERE / "arms.yaml") -> Arms:
+    def read(cls, path: Path = _HERE / "methods.yaml") -> Methods:
         """Of the file."""
         found = yaml.safe_load(path.read_text())
-        return cls(found["settings"], found["arms"])
+        return cls(found["settings"], found["methods"])
 
 
 def tokens_piece(options: argparse.Namespace, slides: Path, table: Path, tokens: Path, name: str) -> Piece:
@@ -60,7 +60,7 @@ def tokens_piece(options: argparse.Namespace, slides: Path, table: Path, tokens:
 
 
 def model_of(output: Path, name: str, seed: int) -> Path:
-    """Weights of an arm and a seed."""
+    """Weights of a method and a seed."""
     return output / "runs" / f"{name} {seed}" / "model.pt"
 
 
@@ -74,9 +74,9 @@ def second_evaluation_of(output: Path, harmonize: str | None, seed: int) -> Path
     return output / f"second scanner, {harmonize or 'as it is'}" / str(seed)
 
 
-def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms, seed: int) -> Iterator[Piece]:
-    """Each arm with a seed."""
-    for name, changes in arms.arms.items():
+def training_pieces(options: argparse.Namespace, cohort: Cohort, methods: Methods, seed: int) -> Iterator[Piece]:
+    """Each method with a seed."""
+    for name, changes in methods.methods.items():
         model = model_of(options.output, name, seed)
         words = bundle_command(
             "training",
@@ -90,7 +90,7 @@ def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms, see
             resume=True,
             device=options.device,
             val_interval=10,
-            **{**arms.settings, **changes},
+            **{**methods.settings, **changes},
         )
         yield Piece(f"training {name} {seed}", words)
 
@@ -98,23 +98,23 @@ def training_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms, see
 def evaluation_piece(
     options: argparse.Namespace,
     cohort: Cohort,
-    arms: Mapping[str, Any],
+    methods: Mapping[str, Any],
     seed: int,
     *,
     second: Path | None = None,
     harmonize: str | None = None,
 ) -> Piece:
-    """All arms of a seed, and what people would do instead; on the corpus, or on the one with a second scanner.
+    """All methods of a seed, and what people would do instead; on the corpus, or on the one with a second scanner.
 
     Args:
         options: of the command line.
         cohort: the corpus.
-        arms: what was trained, by name.
+        methods: what was trained, by name.
         seed: of training, folds and probes.
         second: table of the corpus with a second scanner; None: the corpus as it is.
         harmonize: how its sites are taken out.
     """
-    encoders = {name: str(model_of(options.output, name, seed)) for name in arms}
+    encoders = {name: str(model_of(options.output, name, seed)) for name in methods}
     ids: dict[str, Any] = {
         "dataset_dir": options.tokens,
         "slide_table": cohort.table,
@@ -148,17 +148,17 @@ def evaluation_piece(
     return Piece(name, words)
 
 
-def outline_piece(options: argparse.Namespace, arms: Mapping[str, Any], seed: int) -> Piece:
+def outline_piece(options: argparse.Namespace, methods: Mapping[str, Any], seed: int) -> Piece:
     """What embeddings of an evaluation say of the outline of the tissue."""
-    encoders = {name: str(model_of(options.output, name, seed)) for name in arms}
+    encoders = {name: str(model_of(options.output, name, seed)) for name in methods}
     evaluation = str(evaluation_of(options.output, seed))
     words = [sys.executable, "-m", "scripts.bench.evidence.outlines", str(options.tokens), evaluation]
     return Piece(f"outline {seed}", [*words, "--encoders", json.dumps(encoders), "--seed", str(seed)])
 
 
-def picture_pieces(options: argparse.Namespace, cohort: Cohort, arms: Arms) -> list[Piece]:
-    """Slides colored by prototype, of the last arm's first seed."""
-    folder, ours = options.output / "pictures", list(arms.arms)[-1]
+def picture_pieces(options: argparse.Namespace, cohort: Cohort, methods: Methods) -> list[Piece]:
+    """Slides colored by prototype, of the last method's first seed."""
+    folder, ours = options.output / "pictures", list(methods.methods)[-1]
     infer = bundle_command(
         "inferring",
         ["configs/inference.yaml"],

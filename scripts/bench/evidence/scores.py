@@ -1,7 +1,7 @@
-"""Figures of an evaluation's predictions with intervals over patients, and differences on the same patients.
+"""Metrics of an evaluation's predictions with intervals over patients, and differences on the same patients.
 
-Every patient is tested once by folds; the figures are those of all predictions together, mean over seeds of folds and
-of training. A resample draws patients within each class, the same ones for all seeds and arms.
+Every patient is tested once by folds; the metrics are those of all predictions together, mean over seeds of folds and
+of training. A resample draws patients within each class, the same ones for all seeds and methods.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-ARM = ("encoder", "features", "protocol")
+METHOD = ("encoder", "features", "protocol")
 _POWER = 2.8  # standard errors between no difference and one that is found in 80 % of cohorts, at 5 %
 
 
 class Predicted(NamedTuple):
-    """One arm's predictions of one seed, patients in one order: class index [n], probabilities [n, C]."""
+    """One method's predictions of one seed, patients in one order: class index [n], probabilities [n, C]."""
 
     truth: NDArray[np.int64]
     scores: Floats
 
 
 class Score(NamedTuple):
-    """A figure, its 95 % interval over patients, and the standard deviation of the resamples."""
+    """A metric, its 95 % interval over patients, and the standard deviation of the resamples."""
 
     value: float
     low: float
@@ -36,19 +36,19 @@ class Score(NamedTuple):
 
 
 def read_predictions(path: Path) -> dict[tuple[str, ...], Predicted]:
-    """Predictions of every arm that learned from all training patients, from ``predictions.csv``."""
+    """Predictions of every method that learned from all training patients, from ``predictions.csv``."""
     rows: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if float(row["train_fraction"]) == 1:
-                rows[tuple(row[name] for name in ARM)].append(row)
+                rows[tuple(row[name] for name in METHOD)].append(row)
     columns = [name for name in next(iter(rows.values()))[0] if name.startswith("probability of ")]
     number = {name.removeprefix("probability of "): i for i, name in enumerate(columns)}
     found = {}
-    for arm, own in rows.items():
+    for method, own in rows.items():
         own = sorted(own, key=lambda row: row["patient"])
         truth = np.array([number[row["label"]] for row in own], np.int64)
-        found[arm] = Predicted(truth, np.array([[float(row[name]) for name in columns] for row in own]))
+        found[method] = Predicted(truth, np.array([[float(row[name]) for name in columns] for row in own]))
     return found
 
 
@@ -84,11 +84,11 @@ def auc(predicted: Predicted, counts: Floats) -> Floats:
 
 
 def score(values: Floats) -> Score:
-    """Of a figure [1 + n], its own value first."""
+    """Of a metric [1 + n], its own value first."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
     return Score(float(values[0]), float(low), float(high), float(values[1:].std(ddof=1)))
 
 
 def smallest_difference(differences: Floats) -> float:
-    """The least difference of two arms that so many patients would show with a power of 80 %, from [1 + n]."""
+    """The least difference of two methods that so many patients would show with a power of 80 %, from [1 + n]."""
     return _POWER * float(differences[1:].std(ddof=1))

@@ -14,9 +14,9 @@ from bundle.evaluation.features.region_encoders import TOKENS, UNTRAINED
 
 from .. import report
 from ..tissue.cohort import Cohort
-from .pieces import HARMONIZED, Arms, evaluation_of, second_evaluation_of
+from .pieces import HARMONIZED, Methods, evaluation_of, second_evaluation_of
 from .scores import (
-    ARM,
+    METHOD,
     Floats,
     Predicted,
     auc,
@@ -35,30 +35,30 @@ _ROBUSTNESS = {
     "which scanner": "site_identity",
 }
 _FIGURES = {"balanced accuracy": balanced_accuracy, "AUC": auc}
-Arm = tuple[str, ...]
+Method = tuple[str, ...]
 
 
-def as_text(options: argparse.Namespace, cohort: Cohort, arms: Arms, pieces: Mapping[str, Any]) -> str:
+def as_text(options: argparse.Namespace, cohort: Cohort, methods: Methods, pieces: Mapping[str, Any]) -> str:
     """Markdown of what there is: the table, paired differences, robustness, time and memory."""
     found = {seed: evaluation_of(options.output, seed) / "predictions.csv" for seed in options.seeds}
     predictions = {seed: read_predictions(path) for seed, path in found.items() if path.exists()}
     lines = ["# SLPD on tissue: the table\n"]
     if predictions:
-        lines += _organ_tables(options, cohort, arms, predictions)
-    lines += [_outline(options, arms), _robustness(options, arms), _time(pieces)]
+        lines += _organ_tables(options, cohort, methods, predictions)
+    lines += [_outline(options, methods), _robustness(options, methods), _time(pieces)]
     return "\n".join(part for part in lines if part)
 
 
 def numbers(options: argparse.Namespace, pieces: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands behind the tables: figures of each arm and seed, outlines, robustness; seconds and memory."""
-    arms, outlines, robustness = [], {}, {}
+    """What stands behind the tables: metrics of each method and seed, outlines, robustness; seconds and memory."""
+    methods, outlines, robustness = [], {}, {}
     for seed in options.seeds:
         folder = evaluation_of(options.output, seed)
         if (folder / "predictions.csv").exists():
-            for arm, predicted in read_predictions(folder / "predictions.csv").items():
+            for method, predicted in read_predictions(folder / "predictions.csv").items():
                 counts = np.ones((1, len(predicted.truth)))
-                figures = {name: round(float(figure(predicted, counts)[0]), 4) for name, figure in _FIGURES.items()}
-                arms.append({"seed": seed, **dict(zip(ARM, arm, strict=True)), **figures})
+                metrics = {name: round(float(metric(predicted, counts)[0]), 4) for name, metric in _FIGURES.items()}
+                methods.append({"seed": seed, **dict(zip(METHOD, method, strict=True)), **metrics})
         if (folder / "outline.json").exists():
             outlines[seed] = json.loads((folder / "outline.json").read_text())
         for how in HARMONIZED:
@@ -68,24 +68,24 @@ def numbers(options: argparse.Namespace, pieces: Mapping[str, Any]) -> dict[str,
                 robustness[f"{how or 'as it is'} {seed}"] = [
                     {k: v for k, v in row.items() if k != "curve"} for row in rows
                 ]
-    return {"arms": arms, "outline": outlines, "robustness": robustness, "pieces": dict(pieces)}
+    return {"methods": methods, "outline": outlines, "robustness": robustness, "pieces": dict(pieces)}
 
 
 def _organ_tables(
-    options: argparse.Namespace, cohort: Cohort, arms: Arms, predictions: dict[int, dict[Arm, Predicted]]
+    options: argparse.Namespace, cohort: Cohort, methods: Methods, predictions: dict[int, dict[Method, Predicted]]
 ) -> list[str]:
     first = next(iter(predictions.values()))
     truth = next(iter(first.values())).truth
     counts = resampled(truth, _N_RESAMPLES, 0)
     resamples = {  # mean over seeds, the same patients drawn for all
-        name: {arm: np.mean([figure(p[arm], counts) for p in predictions.values()], axis=0) for arm in first}
-        for name, figure in _FIGURES.items()
+        name: {method: np.mean([metric(p[method], counts) for p in predictions.values()], axis=0) for method in first}
+        for name, metric in _FIGURES.items()
     }
-    shown = sorted(first, key=lambda arm: _place(arm, arms))
-    rows = [[*_words(arm), *(_cell(score(resamples[name][arm])) for name in _FIGURES)] for arm in shown]
+    shown = sorted(first, key=lambda method: _place(method, methods))
+    rows = [[*_words(method), *(_cell(score(resamples[name][method])) for name in _FIGURES)] for method in shown]
     header = ["encoder", "features", "protocol", *_FIGURES]
     plain, pooled = (
-        [r for r, arm in zip(rows, shown, strict=True) if (arm[1] in POOLED) == is_pooled]
+        [r for r, method in zip(rows, shown, strict=True) if (method[1] in POOLED) == is_pooled]
         for is_pooled in (False, True)
     )
     chance = 1 / len(np.unique(truth))
@@ -95,19 +95,19 @@ def _organ_tables(
         f"{cohort.n_slides} slides, {options.n_folds} folds by patient; mean over seeds {seeds} of training, folds and "
         f"probes; in brackets 95 % over {_N_RESAMPLES:,} resamples of patients.\n"
     )
-    found = [head, report.table(header, plain), _differences(resamples, arms)]
+    found = [head, report.table(header, plain), _differences(resamples, methods)]
     if pooled:
         found += ["Vectors of prototypes without labels (16 of all training patients):\n", report.table(header, pooled)]
     return found
 
 
-def _differences(resamples: dict[str, dict[Arm, Floats]], arms: Arms) -> str:
-    """The last arm minus each other encoder, under the same protocol on one vector a patient."""
-    ours = list(arms.arms)[-1]
-    protocols = sorted({arm[2] for arm in resamples["AUC"] if arm[:2] == (ours, "region_embedding")})
+def _differences(resamples: dict[str, dict[Method, Floats]], methods: Methods) -> str:
+    """The last method minus each other encoder, under the same protocol on one vector a patient."""
+    ours = list(methods.methods)[-1]
+    protocols = sorted({method[2] for method in resamples["AUC"] if method[:2] == (ours, "region_embedding")})
     rows, widths = [], []
     for protocol in protocols:
-        for other in (*list(arms.arms)[:-1], UNTRAINED, TOKENS):
+        for other in (*list(methods.methods)[:-1], UNTRAINED, TOKENS):
             its = (other, "mean_token" if other == TOKENS else "region_embedding", protocol)
             cells = []
             for name in _FIGURES:
@@ -128,7 +128,7 @@ def _differences(resamples: dict[str, dict[Arm, Floats]], arms: Arms) -> str:
     return "\n".join([report.table(["paired on the same patients", "protocol", *_FIGURES], rows), note])
 
 
-def _robustness(options: argparse.Namespace, arms: Arms) -> str:
+def _robustness(options: argparse.Namespace, methods: Methods) -> str:
     """Of the corpus with a second scanner: what vectors go by, and the class, under each way to take sites out."""
     parts = []
     for how in HARMONIZED:
@@ -138,11 +138,11 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
             continue
         cells: dict[tuple[str, str], list[str]] = {}
         for name, key in _ROBUSTNESS.items():
-            rows = [row for of_seed in found for row in of_seed["robustness"] if row["figure"] == key]
+            rows = [row for of_seed in found for row in of_seed["robustness"] if row["metric"] == key]
             for encoder in {row["encoder"] for row in rows}:
                 own = [row for row in rows if row["encoder"] == encoder]
                 cells[encoder, name] = [_mean([row["interval"] for row in own]), f"{own[0]['chance']:.2f}"]
-        encoders = sorted({encoder for encoder, _ in cells}, key=lambda encoder: _place((encoder,), arms))
+        encoders = sorted({encoder for encoder, _ in cells}, key=lambda encoder: _place((encoder,), methods))
         rows = []
         for encoder in encoders:
             probe = [
@@ -160,14 +160,14 @@ def _robustness(options: argparse.Namespace, arms: Arms) -> str:
     return "\n".join(parts)
 
 
-def _outline(options: argparse.Namespace, arms: Arms) -> str:
+def _outline(options: argparse.Namespace, methods: Methods) -> str:
     """How much of the outline of a region's tissue is read from embeddings, mean and range over seeds."""
     paths = [evaluation_of(options.output, seed) / "outline.json" for seed in options.seeds]
     found = [json.loads(path.read_text()) for path in paths if path.exists()]
     if not found:
         return ""
     rows = []
-    for encoder in sorted(found[0], key=lambda encoder: _place((encoder,), arms)):
+    for encoder in sorted(found[0], key=lambda encoder: _place((encoder,), methods)):
         values = [[of_seed[encoder][name] for of_seed in found] for name in ("tissue_share", "tissue_center")]
         cells = [f"{np.mean(own):.2f} ({min(own):.2f} to {max(own):.2f})" for own in values]
         rows.append([_words((encoder, "mean_token", ""))[0], *cells])
@@ -176,7 +176,7 @@ def _outline(options: argparse.Namespace, arms: Arms) -> str:
 
 
 def _mean(intervals: list[dict[str, float]]) -> str:
-    """Mean over seeds of a figure and of the ends of its interval."""
+    """Mean over seeds of a metric and of the ends of its interval."""
     value, low, high = (float(np.mean([interval[name] for interval in intervals])) for name in ("value", "low", "high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
@@ -189,14 +189,14 @@ def _time(pieces: Mapping[str, Any]) -> str:
     return report.table(["piece", "minutes", "peak MiB"], rows) if rows else ""
 
 
-def _words(arm: Arm) -> list[str]:
-    encoder, features, protocol = arm
+def _words(method: Method) -> list[str]:
+    encoder, features, protocol = method
     return ["mean token" if encoder == TOKENS and features == "mean_token" else encoder, features, protocol]
 
 
-def _place(arm: Arm, arms: Arms) -> tuple[Any, ...]:
-    order = [TOKENS, UNTRAINED, *arms.arms]
-    return (order.index(arm[0]) if arm[0] in order else len(order), *arm[1:])
+def _place(method: Method, methods: Methods) -> tuple[Any, ...]:
+    order = [TOKENS, UNTRAINED, *methods.methods]
+    return (order.index(method[0]) if method[0] in order else len(order), *method[1:])
 
 
 def _cell(found: Any, sign: str = "") -> str:

@@ -1,1 +1,1 @@
-"""Does SLPD learn? Its arms against DINO alone, on planted cohorts whose truth is known."""
+"""Does SLPD learn? Its methods against DINO alone, on planted cohorts whose truth is known."""

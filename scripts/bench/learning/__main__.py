@@ -1,10 +1,11 @@
-"""``python -m scripts.bench.learning``: train all arms on planted cohorts, and write tables and a plot."""
+"""``python -m scripts.bench.learning``: train all methods on planted cohorts, and write tables and a plot."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from tqdm.auto import tqdm
 
 from bundle.core import BundleError, write_text
 
-from .arms import ABLATIONS, ASSIGNED, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Arm
 from .cohorts import LEVELS, PlantedTokens, Size, make_cohort
+from .methods import ABLATIONS, ASSIGNED, PLAIN, REGIONAL, SETTINGS, SHIFTED, SHIFTED_ABLATIONS, Method
 from .plot import plot, plot_pairs
 from .probes import probe
 from .results import BASELINES, Results
 from .table import tables
 from .training import train, untrained
 
-_ARMS = {
+_METHODS = {
     "pair": [PLAIN[0], PLAIN[3]],
     "plain": PLAIN,
     "shifted": SHIFTED,
@@ -46,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Size(options.slides, tuple(options.regions), options.held_out),
     )
     if options.quick:
-        options.seeds, options.levels, options.arms = 1, ["medium"], ["plain", "shifted"]
+        options.seeds, options.levels, options.methods = 1, ["medium"], ["plain", "shifted"]
         settings, size = {**settings, **_QUICK}, Size(8, (4, 6), 8)
-    arms = [arm for group in options.arms for arm in _ARMS[group]]
+    methods = [method for group in options.methods for method in _METHODS[group]]
     try:
         results = Results(options.output, {**settings, **size._asdict()})
-        _run_all(results, arms, options, settings, size)
+        _run_all(results, methods, options, settings, size)
     except BundleError as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
@@ -64,18 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_all(
-    results: Results, arms: Sequence[Arm], options: argparse.Namespace, settings: dict[str, Any], size: Size
+    results: Results, methods: Sequence[Method], options: argparse.Namespace, settings: dict[str, Any], size: Size
 ) -> None:
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     cohorts = [(level, seed) for level in options.levels for seed in seeds]
-    with tqdm(total=len(cohorts) * len(arms), unit="run") as bar:
+    with tqdm(total=len(cohorts) * len(methods), unit="run") as bar:
         for level, seed in cohorts:
             data = make_cohort(level, seed, size)
             folder = results.cohort_folder(level, seed)
             _baselines(results, level, seed, data, settings)
-            for arm in arms:
-                bar.set_description(f"{level} {seed} {arm.name}")
-                results.once(level, seed, arm.name, lambda arm=arm: train(arm, data, seed, folder, settings))  # type: ignore[misc] # noqa: B023
+            for method in methods:
+                bar.set_description(f"{level} {seed} {method.name}")
+                results.once(level, seed, method.name, partial(train, method, data, seed, folder, settings))
                 bar.update()
 
 
@@ -100,13 +101,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, required=True, help="folder of runs, results.md, learning.png and pairs.png"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="cohorts, each trained on once an arm (5)")
+    parser.add_argument("--seeds", type=int, default=5, help="cohorts, each trained on once a method (5)")
     parser.add_argument("--first_seed", type=int, default=0, help="of them (0)")
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=["medium", "hard"], help="medium hard")
     parser.add_argument(
-        "--arms",
+        "--methods",
         nargs="+",
-        choices=_ARMS,
+        choices=_METHODS,
         default=["plain", "shifted"],
         help="plain shifted; pair, region-shift: DINO and SLPD alone",
     )

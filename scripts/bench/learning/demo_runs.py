@@ -44,7 +44,7 @@ def rivals_without_encoder(cohort: Path) -> dict[str, float]:
     for name, output in given.items():
         knn = SlideKNN("embedding", labels, patients)
         knn.update(output)
-        aucs[name] = knn.figures()["auc"]
+        aucs[name] = knn.metrics()["auc"]
     return aucs
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bundle.pages import OKABE_ITO
 
-from .arms import Arm
+from .methods import Method
 from .probes import METRICS
 from .results import BASELINES, Results
 
@@ -19,10 +19,10 @@ _PAIRED = ("knn_auc", "linear", "prototype", "slide")
 _COLORS = {"DINO": OKABE_ITO["blue"], "SLPD": OKABE_ITO["vermillion"], "": "#555555"}
 
 
-def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
+def plot(results: Results, methods: Sequence[Method], path: Path) -> None:
     """A row of axes for each level, a column for each score; writes ``path``."""
     levels = results.levels()
-    names = [*BASELINES, *(arm.name for arm in arms)]
+    names = [*BASELINES, *(method.name for method in methods)]
     rows = {level: [n for n in names if results.scores(level, n, "knn_accuracy")] for level in levels}
     heights = [len(rows[level]) for level in levels]
     figure = Figure(figsize=(11, 0.27 * sum(heights) + 0.9 * len(levels)), layout="constrained")
@@ -36,31 +36,38 @@ def plot(results: Results, arms: Sequence[Arm], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def plot_pairs(results: Results, arms: Sequence[Arm], path: Path) -> None:
+def plot_pairs(results: Results, methods: Sequence[Method], path: Path) -> None:
     """Each SLPD beside the DINO that it was forked from, a line a seed: a row of axes a pair, a column a score."""
-    pairs = [(level, arm) for level in results.levels() for arm in arms if arm.name.startswith("SLPD") and arm.parent]
     pairs = [
-        (level, arm) for level, arm in pairs if results.difference(level, arm.name, str(arm.parent), "linear").n_seeds
+        (level, method)
+        for level in results.levels()
+        for method in methods
+        if method.name.startswith("SLPD") and method.parent
+    ]
+    pairs = [
+        (level, method)
+        for level, method in pairs
+        if results.difference(level, method.name, str(method.parent), "linear").n_seeds
     ]
     if not pairs:
         return
     figure = Figure(figsize=(2.6 * len(_PAIRED), 2.8 * len(pairs)), layout="constrained")
     axes = figure.subplots(len(pairs), len(_PAIRED), squeeze=False)
-    for row, (level, arm) in zip(axes, pairs, strict=True):
+    for row, (level, method) in zip(axes, pairs, strict=True):
         for axis, metric in zip(row, _PAIRED, strict=True):
-            _draw_pair(axis, results, level, arm, metric)
-        row[0].set_ylabel(f"{level}\n{arm.name}", fontsize=9)
+            _draw_pair(axis, results, level, method, metric)
+        row[0].set_ylabel(f"{level}\n{method.name}", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
-def _draw_pair(axis: Axes, results: Results, level: str, arm: Arm, metric: str) -> None:
-    names = str(arm.parent), arm.name
+def _draw_pair(axis: Axes, results: Results, level: str, method: Method, metric: str) -> None:
+    names = str(method.parent), method.name
     before, after = (results.scores(level, name, metric) for name in names)
     for seed in sorted(before.keys() & after.keys()):
         axis.plot([0, 1], [before[seed], after[seed]], color="#888888", alpha=0.5, linewidth=1)
     for place, (name, scores) in enumerate((("DINO", before), ("SLPD", after))):
         axis.plot([place] * len(scores), list(scores.values()), ".", color=_COLORS[name], markersize=6)
-    found = results.difference(level, arm.name, str(arm.parent), metric)
+    found = results.difference(level, method.name, str(method.parent), metric)
     axis.set_title(f"{METRICS[metric]}\n{found.mean:+.3f} ± {found.half:.3f}, {found.n_seeds} seeds", fontsize=9)
     axis.set_xticks([0, 1], ["DINO", "SLPD"])
     axis.set_xlim(-0.25, 1.25)

@@ -39,7 +39,7 @@ def probe(embeddings: NDArray[np.float32], data: PlantedTokens) -> dict[str, flo
     slides = data.slide_index.numpy()
     metric = SlideKNN("embedding", [str(label) for label in data.labels], data.slide_ids)
     metric.update((torch.from_numpy(np.asarray(embeddings, np.float32)), data.slide_index))
-    votes = metric.figures()
+    votes = metric.metrics()
     means = np.stack([embeddings[slides == slide].mean(0) for slide in range(len(data.labels))])
     ridge = make_pipeline(StandardScaler(), RidgeClassifier())
     logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))

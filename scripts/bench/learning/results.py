@@ -25,7 +25,7 @@ class Run(NamedTuple):
     Attributes:
         level: of difficulty.
         seed: of cohort and training.
-        arm: row.
+        method: row.
         scores: see :func:`~scripts.bench.learning.probes.probe`.
         last: means of the last epoch; empty for baselines.
         seconds: of training.
@@ -34,7 +34,7 @@ class Run(NamedTuple):
 
     level: str
     seed: int
-    arm: str
+    method: str
     scores: dict[str, float]
     last: dict[str, float]
     seconds: float
@@ -88,11 +88,11 @@ class Results:
         """Where the runs of a cohort are."""
         return self.folder / level / f"seed_{seed}"
 
-    def once(self, level: str, seed: int, arm: str, work: Callable[[], dict[str, Any]]) -> None:
+    def once(self, level: str, seed: int, method: str, work: Callable[[], dict[str, Any]]) -> None:
         """Do a run, unless it is finished, and keep what it gives: ``scores``, perhaps more."""
-        path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", arm).strip("_") + ".json")
+        path = self.cohort_folder(level, seed) / (re.sub(r"\W+", "_", method).strip("_") + ".json")
         if not path.exists():
-            run = Run(level, seed, arm, **{"last": {}, "seconds": 0.0, **work()})
+            run = Run(level, seed, method, **{"last": {}, "seconds": 0.0, **work()})
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(run._asdict(), indent=1) + "\n")
 
@@ -101,18 +101,18 @@ class Results:
         present = {run.level for run in self.runs}
         return [level for level in LEVELS if level in present]
 
-    def scores(self, level: str, arm: str, metric: str) -> dict[int, float]:
+    def scores(self, level: str, method: str, metric: str) -> dict[int, float]:
         """Seed -> score."""
-        chosen = [run for run in self.runs if run.level == level and run.arm == arm and metric in run.scores]
+        chosen = [run for run in self.runs if run.level == level and run.method == method and metric in run.scores]
         return {run.seed: run.scores[metric] for run in chosen}
 
-    def summary(self, level: str, arm: str, metric: str) -> Summary:
-        """Over the seeds of an arm."""
-        return summarize(list(self.scores(level, arm, metric).values()))
+    def summary(self, level: str, method: str, metric: str) -> Summary:
+        """Over the seeds of a method."""
+        return summarize(list(self.scores(level, method, metric).values()))
 
-    def difference(self, level: str, arm: str, baseline: str, metric: str) -> Summary:
-        """Arm minus baseline, paired over the seeds that both have."""
-        ours, theirs = (self.scores(level, name, metric) for name in (arm, baseline))
+    def difference(self, level: str, method: str, baseline: str, metric: str) -> Summary:
+        """Method minus baseline, paired over the seeds that both have."""
+        ours, theirs = (self.scores(level, name, metric) for name in (method, baseline))
         return summarize([ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()])
 
 

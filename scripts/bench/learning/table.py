@@ -6,22 +6,24 @@ import math
 from collections.abc import Sequence
 
 from ..report import table
-from .arms import Arm
+from .methods import Method
 from .probes import METRICS
 from .results import BASELINES, Results, Summary
 
 _COMPARED = ("knn_accuracy", "knn_auc", "linear", "prototype", "slide")
 
 
-def tables(results: Results, arms: Sequence[Arm]) -> str:
-    """For each level: every row's scores, then each arm minus the DINO that it was forked from."""
+def tables(results: Results, methods: Sequence[Method]) -> str:
+    """For each level: every row's scores, then each method minus the DINO that it was forked from."""
     parts = []
     for level in results.levels():
-        present = [arm for arm in arms if results.scores(level, arm.name, "knn_accuracy")]
+        present = [method for method in methods if results.scores(level, method.name, "knn_accuracy")]
         names = [name for name in BASELINES if results.scores(level, name, "knn_accuracy")]
-        n_seeds = max(results.summary(level, arm.name, "knn_accuracy").n_seeds for arm in present) if present else 1
+        n_seeds = (
+            max(results.summary(level, method.name, "knn_accuracy").n_seeds for method in present) if present else 1
+        )
         parts.append(f"### {level.capitalize()}\n\n{n_seeds} seed(s); mean ± half width of the 95 % t interval.\n")
-        parts.append(_scores(results, level, [*names, *(arm.name for arm in present)]))
+        parts.append(_scores(results, level, [*names, *(method.name for method in present)]))
         parts.append(_differences(results, level, present))
     return "\n".join(part for part in parts if part)
 
@@ -32,9 +34,9 @@ def _scores(results: Results, level: str, names: Sequence[str]) -> str:
     return table(["embedding", *(METRICS[m] for m in metrics)], rows)
 
 
-def _differences(results: Results, level: str, arms: Sequence[Arm]) -> str:
-    pairs = [(arm.name, arm.parent) for arm in arms if arm.parent]
-    pairs += [(arm.name, "DINO") for arm in arms if arm.parent is None and arm.name != "DINO"]
+def _differences(results: Results, level: str, methods: Sequence[Method]) -> str:
+    pairs = [(method.name, method.parent) for method in methods if method.parent]
+    pairs += [(method.name, "DINO") for method in methods if method.parent is None and method.name != "DINO"]
     pairs = [pair for pair in pairs if results.difference(level, *pair, "knn_accuracy").n_seeds]
     if not pairs:
         return ""

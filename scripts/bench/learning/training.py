@@ -1,4 +1,4 @@
-"""One run of ``configs/train.yaml`` on a cohort in memory, forked where its arm says so."""
+"""One run of ``configs/train.yaml`` on a cohort in memory, forked where its method says so."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import nn
 from bundle.core import BundleError, quietly
 
 from ..cohort import MadeUpTokens
-from .arms import Arm
 from .cohorts import PlantedTokens
+from .methods import Method
 from .probes import probe
 
 _ROOT = Path(__file__).parents[3]
@@ -49,17 +49,17 @@ def parse(
         bank, features: classes of the prototype bank and of the teacher's features; None: the config's.
 
     Raises:
-        BundleError: an id is none of the config's.
+        BundleError: an id is not in the config.
     """
     config = ConfigParser.load_config_files([str(_ROOT / "configs" / "train.yaml")])
     given = {**ids, "bundle_root": str(folder), "output_dir": str(folder), "device": "cpu", "amp": False}
     unknown = sorted(set(given) - set(config))
     if unknown:
-        raise BundleError(f"configs/train.yaml has no id {', '.join(unknown)}; correct the arm.")
+        raise BundleError(f"configs/train.yaml has no id {', '.join(unknown)}; correct the method.")
     config.update(given, tokens=data, token_dim=data.token_dim, resume=True)
     train = config["train"]
     train["handlers"] = [h for h in train["handlers"] if h["_target_"].rpartition(".")[2] not in _LEFT_OUT]
-    del train["run_state"]["identity"]["n_prototypes"]  # arms with another K go on from the same warm-up
+    del train["run_state"]["identity"]["n_prototypes"]  # methods with another K go on from the same warm-up
     for part, name in ((config["prototypes"], bank), (train["features"], features)):
         part["_target_"] = name or part["_target_"]
     parser = ConfigParser(config)
@@ -67,40 +67,40 @@ def parse(
     return parser
 
 
-def train(arm: Arm, data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Train an arm, or go on with it, and probe its teacher on the held-out slides.
+def train(method: Method, data: PlantedTokens, seed: int, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train a method, or go on with it, and probe its teacher on the held-out slides.
 
     Args:
-        arm: what to train; its parent must have been trained in the same folder.
+        method: what to train; its parent must have been trained in the same folder.
         data: the cohort.
         seed: of the run.
         folder: of the cohort's runs; checkpoints are kept there while they are needed.
-        settings: ids that all arms share.
+        settings: ids that all methods share.
 
     Returns:
         ``scores`` (:func:`probe`), ``last`` (means of the last epoch), ``epochs`` (of each that was trained here) and
         ``seconds``.
     """
-    ids = {**settings, **arm.ids, "seed": seed}
+    ids = {**settings, **method.ids, "seed": seed}
     fork = settings["prototype_warmup_epochs"]
-    own = folder / arm.name
+    own = folder / method.name
     own.mkdir(parents=True, exist_ok=True)
-    if arm.parent is None:
+    if method.parent is None:
         ids["checkpoint_interval"] = fork
     elif not (own / "last.pt").exists():
-        shutil.copy(folder / f"{arm.parent}.pt", own / "last.pt")
+        shutil.copy(folder / f"{method.parent}.pt", own / "last.pt")
     epochs: list[dict[str, float]] = []
     started = time.perf_counter()
     with quietly():
-        parser = parse(data, own, {"checkpoint_interval": 0, **ids}, arm.bank)
+        parser = parse(data, own, {"checkpoint_interval": 0, **ids}, method.bank)
         parser.get_parsed_content("begin")
         trainer = parser.get_parsed_content("train#trainer")
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: epochs.append(_watched(trainer.state.record)))
         trainer.run()
     seconds = time.perf_counter() - started
     scores = probe(embed(parser.get_parsed_content("teacher").encoder, data.held_out), data.held_out)
-    if arm.parent is None:
-        shutil.copy(own / f"epoch_{fork:04d}.pt", folder / f"{arm.name}.pt")
+    if method.parent is None:
+        shutil.copy(own / f"epoch_{fork:04d}.pt", folder / f"{method.name}.pt")
     shutil.rmtree(own)
     return {"scores": scores, "last": epochs[-1], "epochs": epochs, "seconds": seconds}
 

@@ -13,72 +13,72 @@ import torch
 from cohorts import write_cohort
 from torch.utils.data import DataLoader, default_collate
 
-import bundle.storage.batches as room_module
+import bundle.storage.batches as batches_module
 from bundle.storage import TokenDataset, TokenFile, collate_regions
-from bundle.storage.batches import BatchRoom, RoomBatch, reduce_batch
+from bundle.storage.batches import SharedBatch, SharedBatches, reduce_batch
 
 
-def make_room(monkeypatch, n_rows):
-    monkeypatch.setattr(room_module, "_MAX_ROWS", n_rows)
-    return BatchRoom((2, 2, 3), np.dtype("float16"))
+def make_pool(monkeypatch, n_rows):
+    monkeypatch.setattr(batches_module, "_MAX_ROWS", n_rows)
+    return SharedBatches((2, 2, 3), np.dtype("float16"))
 
 
 def test_memory_is_lent_until_the_last_view_is_gone(monkeypatch):
     """Batches that are held never share memory; a view of one row holds them all; then they are used again."""
-    room = make_room(monkeypatch, 10)
-    first, second = room.take(4), room.take(6)
+    pool = make_pool(monkeypatch, 10)
+    first, second = pool.take(4), pool.take(6)
     first.fill_(1), second.fill_(2)
-    assert first.shape == (4, 2, 2, 3) and bool((first == 1).all()) and room.n_taken == 10
-    assert room.take(1) is None and room.take(11) is None
+    assert first.shape == (4, 2, 2, 3) and bool((first == 1).all()) and pool.n_taken == 10
+    assert pool.take(1) is None and pool.take(11) is None
     address, row = first.data_ptr(), first[2, 0]
     del first
-    assert room.n_taken == 10
+    assert pool.n_taken == 10
     del row
-    assert room.n_taken == 6
-    assert room.take(5) is None
-    again = room.take(3)
+    assert pool.n_taken == 6
+    assert pool.take(5) is None
+    again = pool.take(3)
     assert again.data_ptr() == address and bool((second == 2).all())
 
 
-def _take_and_die(room, rows, n):
-    tensor = room.take(n)
+def _take_and_die(pool, rows, n):
+    tensor = pool.take(n)
     tensor.fill_(7)
-    rows.put(room.hand_over(tensor))
+    rows.put(pool.place_of(tensor))
     del tensor  # handed over: stays taken
 
 
 def test_another_process_fills_what_this_one_receives(monkeypatch):
     """A forked process' batch arrives in place, and what a dead one sent and nobody received is used again."""
-    room = make_room(monkeypatch, 8)
-    kept = room.take(2)
+    pool = make_pool(monkeypatch, 8)
+    kept = pool.take(2)
     context = multiprocessing.get_context("fork")
     for is_received in (True, False):
         rows = context.SimpleQueue()
-        process = context.Process(target=_take_and_die, args=(room, rows, 5))
+        process = context.Process(target=_take_and_die, args=(pool, rows, 5))
         process.start()
         row = rows.get()
         process.join()
-        assert row == 2 and room.n_taken == 7
+        assert row == 2 and pool.n_taken == 7
         if is_received:
-            batch = room.receive(row, 5)
+            batch = pool.receive(row, 5)
             assert bool((batch == 7).all())
             del batch
-            assert room.n_taken == 2
-    again = room.take(6)
-    assert len(again) == 6 and len(kept) == 2 and room.n_taken == 8
+            assert pool.n_taken == 2
+    again = pool.take(6)
+    assert len(again) == 6 and len(kept) == 2 and pool.n_taken == 8
 
 
 def test_only_whole_batches_of_the_room_are_handed_over(monkeypatch):
     """A part of a batch, another type, other memory, a copy, or a batch that was sent before goes by value."""
-    room = make_room(monkeypatch, 8)
-    tokens = room.take(4)
-    batch = RoomBatch({"features": tokens, "mask": torch.ones(4)}, room.key)
+    pool = make_pool(monkeypatch, 8)
+    tokens = pool.take(4)
+    batch = SharedBatch({"features": tokens, "mask": torch.ones(4)}, pool.key)
     for other in (tokens[:2], tokens.view(torch.int16), tokens[1:], tokens.clone()):
         batch["features"] = other
         assert reduce_batch(batch)[0] is dict
     batch["features"] = tokens
-    assert reduce_batch(copy.deepcopy(batch))[0] is dict and room.hand_over(tokens.clone()) is None
-    assert reduce_batch(batch)[1][:3] == (room.key, 0, 4) and reduce_batch(batch)[0] is dict
+    assert reduce_batch(copy.deepcopy(batch))[0] is dict and pool.place_of(tokens.clone()) is None
+    assert reduce_batch(batch)[1][:3] == (pool.key, 0, 4) and reduce_batch(batch)[0] is dict
 
 
 def open_files():
@@ -117,12 +117,12 @@ def test_reading_for_long_leaks_neither_memory_nor_files(cohort, cache):
     read(order)
     gc.collect()
     assert open_files() <= files and resident_mib() < mib + 8
-    assert data._batches._room.n_taken == 0
+    assert data._batches._pool.n_taken == 0
 
 
 @pytest.mark.parametrize("collate", [collate_regions, default_collate])
 def test_epochs_with_workers_leak_nothing(cohort, collate):
-    """Epochs that are read to their end and epochs that are left early: right tokens, and room as before."""
+    """Epochs that are read to their end and epochs that are left early: right tokens, and pool as before."""
     folder, tokens = cohort
     data = TokenDataset(folder, cache="none")
     files = None
@@ -130,7 +130,7 @@ def test_epochs_with_workers_leak_nothing(cohort, collate):
         loader = DataLoader(data, batch_size=16, num_workers=2, collate_fn=collate, prefetch_factor=4)
         for n_seen, batch in enumerate(loader):
             torch.testing.assert_close(batch["features"], tokens[batch["region_id"]])
-            assert collate is default_collate or data._batches._room.n_taken >= len(batch["features"])
+            assert collate is default_collate or data._batches._pool.n_taken >= len(batch["features"])
             if epoch % 2 and n_seen == 2:
                 break
         del loader, batch
@@ -140,14 +140,14 @@ def test_epochs_with_workers_leak_nothing(cohort, collate):
     while open_files() > files and time.monotonic() < deadline:  # workers of a loop that was left end in their own time
         time.sleep(0.05)
     assert open_files() <= files
-    room = data._batches._room
-    room._release_the_dead()
-    assert room.n_taken == 0
+    pool = data._batches._pool
+    pool._release_the_dead()
+    assert pool.n_taken == 0
 
 
 def test_a_loop_that_keeps_its_batches_gets_them_all(cohort, monkeypatch):
     """More batches held at once than there is room for: the others come the ordinary way, and none is overwritten."""
-    monkeypatch.setattr(room_module, "_MAX_ROWS", 48)
+    monkeypatch.setattr(batches_module, "_MAX_ROWS", 48)
     folder, tokens = cohort
     for n_workers in (0, 2):
         data = TokenDataset(folder, cache="none")
@@ -166,7 +166,7 @@ def test_threads_read_at_the_same_time(cohort):
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(read, range(4)))
-    assert data._batches._room.n_taken == 0
+    assert data._batches._pool.n_taken == 0
 
 
 def test_what_is_not_in_memory_is_requested_together(cohort, monkeypatch):

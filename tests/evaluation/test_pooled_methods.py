@@ -1,4 +1,4 @@
-"""Prototypes of training patients, and vectors that a user brings, as arms of an evaluation: paired, without a leak."""
+"""Prototypes of training patients, and vectors that a user brings, as methods of an evaluation: paired, no leak."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def evaluation(table, output, features=None, n_prototypes=3, splits=None, **opti
 def test_every_encoder_has_every_pooling(table, tmp_path):
     """Also "tokens", whose regions are mean tokens; compared with one another and with the first encoder's vector."""
     found = evaluation(table, tmp_path).run()
-    kinds = {(a.encoder, a.features, a.protocol) for a in (r.arm for r in found.results)}
+    kinds = {(a.encoder, a.features, a.protocol) for a in (r.method for r in found.results)}
     pooled = ("mixture", "composition", "transport")
     assert kinds == {
         (encoder, features, protocol)
@@ -110,7 +110,7 @@ def test_scores_are_those_of_vectors_pooled_by_hand(table, tmp_path):
     members, (values, index) = made.rows.patients.members, regions()
     groups = [values["A"][np.isin(index, slides)] for slides in members]
     bags = Bags(np.concatenate(groups), np.array([len(group) for group in groups]))
-    mine = [p for p in found.predictions if p.arm.encoder == "A"]
+    mine = [p for p in found.predictions if p.method.encoder == "A"]
     for split, predicted in zip(found.splits, mine, strict=True):
         pooling = Composition(CohortPrototypes(3)).fit(bags.take(split.train))
         train, test = pooling.transform(bags.take(split.train)), pooling.transform(bags.take(split.test))
@@ -158,7 +158,7 @@ def test_test_patients_do_not_change_what_is_fitted(table, tmp_path, kind):
 def test_survival_is_learned_from_them_too(table, tmp_path):
     """Cox regression takes each."""
     found = evaluation(table, tmp_path, task={"time": "months", "event": "died"}).run()
-    assert len(found.results) == 8 and {r.arm.protocol for r in found.results} == {"cox"}
+    assert len(found.results) == 8 and {r.method.protocol for r in found.results} == {"cox"}
 
 
 def test_slide_vectors_stand_beside_the_encoders(table, tmp_path):
@@ -171,7 +171,7 @@ def test_slide_vectors_stand_beside_the_encoders(table, tmp_path):
     pooled = features.of_patients("TITAN", "slide_vector", [[3, 5], [1]]).values
     np.testing.assert_allclose(pooled, [(vectors[3] + vectors[5]) / 2, vectors[1]])
     found = evaluation(table, tmp_path, features, use_features=["mean_token", "region_embedding"]).run()
-    mine = {r.arm.protocol: r for r in found.results if r.arm[:2] == ("TITAN", "slide_vector")}
+    mine = {r.method.protocol: r for r in found.results if r.method[:2] == ("TITAN", "slide_vector")}
     assert set(mine) == {"knn", "linear"} and mine["linear"].summary["auc"].value == 1
     pairs = {(c.a.encoder, c.b.encoder) for c in found.comparisons if c.a.protocol == "knn"}
     assert pairs == {("A", "tokens"), ("TITAN", "tokens"), ("TITAN", "A")}
