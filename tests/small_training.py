@@ -148,8 +148,8 @@ def make_trainer(recipe, tokens, slides, batches, present=None):
         recipe.n_prototypes,
         recipe.n_neighbors,
         recipe.min_regions,
-        n_restarts=recipe.n_restarts,
-        n_iterations=recipe.n_iterations,
+        kmeans_restarts=recipe.n_restarts,
+        kmeans_iterations=recipe.n_iterations,
         seed=recipe.kmeans_seed,
     )
     loss = SLPDLoss(
@@ -169,9 +169,10 @@ def make_trainer(recipe, tokens, slides, batches, present=None):
     features = RegionFeatures(teacher.encoder, items, batch_size=4, crop_size=recipe.global_size)
     raw, clipped = Gradients(student, Turn.SCHEDULE), Gradients(student, Turn.TEACHER)
     state = State(student, teacher, loss, optimizer, bank)
+    slides_of = SimpleNamespace(slide_index=torch.tensor(slides), slide_ids=range(len(N_REGIONS)))
     handlers = [
         raw,
-        ReclusterHandler(bank, features, torch.tensor(slides), len(N_REGIONS), recipe.prototype_warmup),
+        ReclusterHandler(bank, features, slides_of, recipe.prototype_warmup),
         CrossSlideHandler(bank, recipe.prototype_warmup),
         ScheduleHandler("lr", recipe.lr, recipe.min_lr, recipe.lr_warmup, optimizer=optimizer),
         ScheduleHandler(

@@ -219,7 +219,7 @@ def test_numbers_are_read_as_they_are_meant():
         ("train", {"max_epochs": 0}, "max_epochs is 0"),
         ("train", {"n_prototypes": 0}, "n_prototypes"),
         ("train", {"lr": -1}, "lr after its warm-up is -"),
-        ("train", {"num_workers": -1}, "DataLoader cannot be made: num_workers"),
+        ("train", {"num_workers": -1}, "num_workers is -1"),
         ("train", {"global_size": 17}, "17 x 17 tokens does not fit into a grid of 16 x 16"),
         ("train", {"label": "grade", "slide_table": "slide_table.csv"}, "has no column 'grade'"),
         ("train_patch_encoder", {"max_epochs": 0}, "max_epochs is 0"),
@@ -281,7 +281,7 @@ def test_a_model_path_that_cannot_be_written_is_found_first(inputs, tmp_path):
             "--train#trainr is no id of the config; did you mean --train#trainer",
         ),
         ("train", ["--train#handlers#99#resume", "true"], "train#handlers is a list; give a number from 0"),
-        ("train", ["--train#dataset#cache", "none"], "train#dataset is '@tokens' and has nothing below it"),
+        ("train", ["--train#dataset#cache", "none"], "train#dataset is '@dataset' and has nothing below it"),
         ("train", ["--max_epochs", "abc"], "--max_epochs is 'abc'; give a number, such as 100"),
         ("train", ["--lr", "nan"], "--lr is 'nan'; give a number"),
         ("train", ["--batch_size"], "--batch_size is ''; give a number"),
@@ -297,7 +297,7 @@ def test_a_wrong_id_or_word_on_the_command_line_is_refused(name, words, message)
 def test_right_words_on_the_command_line_pass():
     """Nested ids, arguments that the config leaves to their defaults, MONAI's own keys, expressions."""
     words = ["--train#trainer#max_epochs=3", "--network_def#backbone#mlp_ratio", "2", "--train#handlers#0#_disabled_=1"]
-    words += ["--lr", "1e-3", "--max_epochs", "$2*3", "--train#preprocessing#flip_prob", "0.1"]
+    words += ["--lr", "1e-3", "--max_epochs", "$2*3", "--train#preprocessing#crops#flip_prob", "0.1"]
     assert check_command_line(["--config_file", str(ROOT / "configs" / "train.yaml"), *words]) is None
 
 

@@ -1,5 +1,6 @@
 """Every config can be started: MONAI finds what it asks for, and every part is built."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import yaml
 from cohorts import write_cohort
 from monai.bundle import ConfigExpression, ConfigWorkflow
 
+from bundle.core.from_ids import located, taken_from_ids
 from bundle.networks import load_region_encoder, read_about
 from bundle.storage import read_embeddings
+from scripts.pins.wiring import shared_blocks
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -87,9 +90,11 @@ def test_a_second_encoder_is_asked_for_what_the_first_is(tmp_path):
     """Each id of the second encoder is used by it alone, and for everything else both are loaded as the first is."""
     mixin, base = (names(CONFIGS / name) for name in ("two_encoders.yaml", "tokenize.yaml"))
     first, second = mixin["network_def"]["encoders"]
-    assert first == base["network_def"]
-    own = {key: value for key, value in second.items() if value != first[key]}
-    assert {value.removeprefix("@") for value in own.values()} == set(mixin) - {"network_def"} and set(own) < set(first)
+    assert first == base["network_def"] and second["of"] == first["of"]
+    taken = dict.fromkeys(taken_from_ids(located(first["of"]), base, {}))
+    own = {key: value for key, value in second.items() if key not in ("_target_", "of")}
+    assert {value.removeprefix("@") for value in own.values()} == set(mixin) - {"network_def"} and set(own) < set(taken)
+    assert set(taken) - set(own) == {"reading", "encoders_file", "device", "amp"}
 
 
 @pytest.mark.parametrize("mixin", [[], ["paper_nsclc.yaml"], ["paper_brca.yaml"], ["demo_train.yaml"]])
@@ -149,3 +154,23 @@ def test_no_expression_is_taken_for_an_import(path):
     name ended every import that did not name another."""
     for value in names(path).values():
         ConfigExpression.is_import_statement(value)
+
+
+def test_no_two_configs_share_ten_lines_of_wiring():
+    """What several share is a component that takes its arguments from their ids (`scripts/wiring` shows the rest)."""
+    for one, other in combinations(sorted(CONFIGS.glob("*.yaml")), 2):
+        assert all(len(block) < 10 for block in shared_blocks(one, other)), f"{one.name}, {other.name}"
+
+
+def test_lines_that_are_shared_are_found(tmp_path):
+    """Ten lines of a component in both, whatever stands around them; `begin` and `table` are in every config."""
+    part = "\n".join(["part:", "  _target_: a.b", *(f"  x{i}: '@y{i}'" for i in range(8))])
+    for name, before in (("a", "begin:\n  _target_: c.d\n"), ("b", "begin:\n  _target_: c.d\nother: 1\n")):
+        (tmp_path / name).write_text(f"{before}{part}\nlast: 2\n")
+    assert [len(block) for block in shared_blocks(tmp_path / "a", tmp_path / "b")] == [10]
+
+
+def test_training_stays_readable():
+    """Under 260 lines, at most 15 of them with an expression."""
+    lines = (CONFIGS / "train.yaml").read_text().splitlines()
+    assert len(lines) < 260 and sum("$" in line for line in lines if not line.lstrip().startswith("#")) <= 15

@@ -34,7 +34,7 @@ def write_config(folder: Path) -> Path:
         "bundle_root": str(folder),
         "device": "cpu",
         **IDS,
-        "begin": {"_target_": "bundle.core.begin", "seed": "@seed", "device": "@device", "typed": "@imports#0"},
+        "begin": {"_target_": "bundle.core.begin", "seed": "@seed", "device": "@device", "from_ids": "@imports#0"},
         "part": {"_target_": "typed_values.keep", **{name: f"@{name}" for name in IDS}, "below": {"label": "@label"}},
         "run": ["$@begin", "$@part"],
     }

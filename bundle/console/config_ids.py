@@ -75,7 +75,7 @@ def ids_of(path: Path) -> dict[str, ConfigId]:
         match = _ID.match(line)
         if line.startswith("# ") and not match:
             group = line[2:].strip()
-        elif match and match[1] not in ("imports", "bundle_root"):
+        elif match and match[1] not in ("imports", "from_ids", "bundle_root"):
             found[match[1]] = ConfigId(match[1], values[match[1]], _comment(match[2]), group)
         elif line.startswith((" ", "- ")) and found and (more := _comment(line)):
             name, last = found.popitem()

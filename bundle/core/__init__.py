@@ -16,6 +16,7 @@ from .command_line import begin, user_error
 from .earlier import EarlierResults, dated, keep_aside
 from .errors import BundleError, SettingError, SlideError
 from .foreign import insist_on_unpacked, parsed_json, read_json_file, read_small, read_yaml_file
+from .from_ids import FromIds, target_of
 from .history import read_history
 from .kinds import KIND_OF, is_not_given
 from .lock import writer_lock
@@ -40,6 +41,7 @@ __all__ = [
     "DAMAGED_FILE",
     "ENDING",
     "EarlierResults",
+    "FromIds",
     "KIND_OF",
     "NoMemoryError",
     "Progress",
@@ -82,6 +84,7 @@ __all__ = [
     "save_atomically",
     "scratch_folder",
     "sole_run",
+    "target_of",
     "tells_no_names_apart",
     "total_memory",
     "user_error",

@@ -20,15 +20,27 @@ from typing import Any, NamedTuple
 
 from .config_values import may_stand_in_config
 from .errors import BundleError
+from .from_ids import FromIds
 from .kinds import FLAG, FORCED_FLAG, KIND_OF, NAMED_TEXTS, TEXT, TEXTS, WORD, is_not_given, read_word
 
 _COMMANDS = ("run", "run_workflow")
 
 
 class Values(NamedTuple):
-    """What ``begin`` is told: the first thing that was wrong with the values; empty where nothing was."""
+    """What a config learns of itself.
+
+    Attributes:
+        mistake: the first thing that was wrong with the values, which ``begin`` is told; empty where nothing was.
+        from_ids: builds components; None where the config is looked at by something else than MONAI's parser.
+    """
 
     mistake: str = ""
+    from_ids: FromIds | None = None
+
+    def __call__(self, of: str, **written: Any) -> Any:
+        """A component whose other arguments are ids: what ``_target_: '@from_ids'`` asks for."""
+        assert self.from_ids is not None, "only MONAI's parser asks"
+        return self.from_ids(of, **written)
 
 
 def __getattr__(name: str) -> Any:
@@ -121,7 +133,7 @@ def _put_right(frames: Sequence[tuple[str, Mapping[str, Any]]]) -> Values:
         except BundleError as error:
             mistakes.append(str(error))
             put_value(parser, top, str(value) if isinstance(value, str) else None)
-    return Values(next(iter(mistakes), ""))
+    return Values(next(iter(mistakes), ""), FromIds(parser.config, parser.ref_resolver.get_resolved_content))
 
 
 def _given(frames: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
-import pydoc
 import re
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .as_typed import Values, is_bundle_command
 from .bfloat16 import insist_on_quick_bfloat16
 from .errors import BundleError, SettingError
+from .from_ids import located, target_of
 from .kinds import KIND_OF, MAY_BE_OPEN, NOT_GIVEN, WORD
 from .naming import did_you_mean
 from .scarcity import ran_out
@@ -30,7 +30,7 @@ _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "
 
 
 def begin(
-    seed: int = 0, device: torch.device | str | int = "cpu", typed: Values | None = None, amp: bool | str = False
+    seed: int = 0, device: torch.device | str | int = "cpu", from_ids: Values | None = None, amp: bool | str = False
 ) -> None:
     """Start a run: seed torch; on MONAI's command line refuse unknown ids, and print user errors as one message.
 
@@ -39,7 +39,7 @@ def begin(
     Args:
         seed: seed of torch's generators; the networks' first weights come from it.
         device: where the run will compute.
-        typed: what was found when the ids took the values that were given for them (:mod:`bundle.core.as_typed`).
+        from_ids: what was found when the ids took the values that were given for them (:mod:`bundle.core.as_typed`).
         amp: whether the run asks for bfloat16; "force": without trying first whether it pays on a CPU.
 
     Raises:
@@ -52,8 +52,8 @@ def begin(
         threading.excepthook = _leave_out_what_will_be_said_again
         end_when_told()
         check_command_line(sys.argv[1:])
-    if typed is not None and typed.mistake:
-        raise SettingError(typed.mistake)
+    if from_ids is not None and from_ids.mistake:
+        raise SettingError(from_ids.mistake)
     check_device(device)
     insist_on_quick_bfloat16(amp, device)
     import torch
@@ -118,9 +118,9 @@ def _arguments_of(node: dict[str, Any]) -> set[str] | None:
     """Arguments that a ``_target_`` takes; none for a plain dictionary; None: any, or nobody knows."""
     if "_target_" not in node:
         return set()
-    target = pydoc.locate(str(node["_target_"]))
+    target = located(target_of(node))
     try:
-        parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type]
+        parameters = inspect.signature(target).parameters.values()
     except (TypeError, ValueError):
         return None
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters) else {p.name for p in parameters}

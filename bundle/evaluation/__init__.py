@@ -12,6 +12,7 @@ from .metrics.identity_probe import IdentityProbe
 from .metrics.intervals import Estimate, Metrics, bootstrap
 from .metrics.knn import knn_predict
 from .metrics.slide_knn import SlideKNN
+from .online import labels_of, online_evaluator
 from .patient_rows import evaluation_rows, evaluation_splits
 from .pooling.cohort_prototypes import CohortPrototypes
 from .pooling.composition import Composition
@@ -59,5 +60,7 @@ __all__ = [
     "evaluation_rows",
     "evaluation_splits",
     "knn_predict",
+    "labels_of",
+    "online_evaluator",
     "read_slide_vectors",
 ]

@@ -14,6 +14,7 @@ from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
 from .region_encoder import RegionDescriber, make_region_encoder, untrained_encoder
 from .selection import select_backbone
+from .stated_encoder import stated_contract, stated_patch_encoder
 from .stated_reading import STANDARD_READING, StatedReading
 from .token_kind import TokenKind
 from .token_outputs import TokenChoice
@@ -65,6 +66,8 @@ __all__ = [
     "resized_positions",
     "select_backbone",
     "sha256_of",
+    "stated_contract",
+    "stated_patch_encoder",
     "untrained_encoder",
     "variant_weights",
     "warn_of_missing_background",

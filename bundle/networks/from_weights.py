@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,17 @@ from .weights_reading import read_weights
 _log = logging.getLogger(__name__)
 
 
+class Tokens(Protocol):
+    """What a network asks of the tokens that it is trained on."""
+
+    @property
+    def has_missing(self) -> bool:
+        """Some are missing."""
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the cohort's tokens, asked where they are needed."""
+
+
 def make_student(
     encoder: Encoder,
     last_layer: LastLayer,
@@ -30,9 +42,8 @@ def make_student(
     device: torch.device | str = "cpu",
     compiled: bool = False,
     mask_missing: bool | str = "auto",
-    has_missing: bool = False,
+    dataset: Tokens | None = None,
     standardize_tokens: bool | str = "auto",
-    statistics: Callable[[], tuple[Tensor, Tensor]] | None = None,
     mask_weight: float = 0.0,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
@@ -45,21 +56,21 @@ def make_student(
         compiled: ``torch.compile`` the backbone, in place (names of weights stay); needs a C++ compiler on a CPU.
         mask_missing: tokens that are missing are left out of attention; ``auto``: as the file's training had it, and
             without a file where tokens are missing.
-        has_missing: some of the tokens are missing.
+        dataset: what it is trained on; None: no token is missing, and nothing is standardized.
         standardize_tokens: tokens go through :class:`~bundle.networks.TokenStandard` first; ``auto``: as the file's
             training had it, and without a file not.
-        statistics: gives mean and standard deviation of the cohort's tokens; asked where they are needed.
         mask_weight: of the task of hidden tokens; above 0 there is a mask token, which files of weights have not.
 
     Raises:
         BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
             other ``mask_missing`` or ``center_tokens``.
     """
+    has_missing = dataset is not None and dataset.has_missing
     encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
     if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens):
-        if statistics is None:
-            raise BundleError("standardize_tokens is true, and there are no statistics of tokens to do it by.")
-        encoder.backbone.standard = TokenStandard(*statistics())
+        if dataset is None:
+            raise BundleError("standardize_tokens is true, and there are no tokens to do it by.")
+        encoder.backbone.standard = TokenStandard(*dataset.statistics())
     if weights is not None:
         parts = load_encoder(encoder, weights)
         _check_masking(encoder, parts.mask_missing, mask_missing, weights)

@@ -26,12 +26,15 @@ class StatedReading(NamedTuple):
     @classmethod
     def of(
         cls,
-        region_encoder: str | Path | None = None,
-        patch_encoder: str | Path | None = None,
+        region_encoder_ckpt: str | Path | None = None,
+        patch_encoder_ckpt: str | Path | None = None,
         *,
-        encoder: str | None = None,
+        patch_encoder: str | None = None,
         encoders_file: str | Path | None = None,
-        **given: Any,
+        mpp: float | None = None,
+        patch_size: int | None = None,
+        region_patches: int | None = None,
+        encode_background: bool | None = None,
     ) -> StatedReading:
         """Each value by the first that says it: the user, the region encoder, the patch encoder, the paper.
 
@@ -40,17 +43,18 @@ class StatedReading(NamedTuple):
         says what is wrong with them.
 
         Args:
-            region_encoder: file of weights with a ``.json`` beside it; None: tokens are of no region encoder yet.
-            patch_encoder: file or folder of weights.
-            encoder, encoders_file: see :class:`~bundle.networks.EncoderChoice`.
-            given: ``mpp``, ``patch_size``, ``region_patches`` and ``encode_background``; None: not given.
+            region_encoder_ckpt: file of weights with a ``.json`` beside it; None: tokens are of no region encoder yet.
+            patch_encoder_ckpt: file or folder of weights.
+            patch_encoder, encoders_file: see :class:`~bundle.networks.EncoderChoice`.
+            mpp, patch_size, region_patches, encode_background: what the user says; None: nothing.
         """
+        given = cls(mpp, patch_size, region_patches, encode_background)._asdict()
         found: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, "")}
         said: dict[str, Any] = {}
         if set(STANDARD_READING) - set(found):
-            said = _of_region_encoder(region_encoder)
+            said = _of_region_encoder(region_encoder_ckpt)
         if {"mpp", "patch_size"} - {*found, *said}:
-            said = {**_of_patch_encoder(patch_encoder, encoder, encoders_file), **said}
+            said = {**_of_patch_encoder(patch_encoder_ckpt, patch_encoder, encoders_file), **said}
         words = [
             f"{name} {said[name]} {unit}".strip()
             for name, unit in _UNITS.items()

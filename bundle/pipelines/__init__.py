@@ -15,6 +15,7 @@ from .recorder import SlideRecorder
 from .sink import Sink
 from .slide_source import PatchStream
 from .source import Source
+from .stated_patches import patch_stream
 from .token_sink import TokenSink
 from .token_source import RegionStream
 
@@ -34,6 +35,7 @@ __all__ = [
     "Source",
     "TokenProgressHandler",
     "TokenSink",
+    "patch_stream",
     "probe_training",
     "slide_ids_of",
     "token_files_of",

@@ -32,13 +32,13 @@ class PrototypeBank:
         n_prototypes: K, clusters of a slide; fewer where it has fewer distinct regions. At least 1.
         n_neighbors: R, similar slides that lend a prototype. At least 0.
         min_regions: slides with fewer regions get no prototypes. At least 1.
-        n_restarts: K-means runs, the best of which counts.
-        n_iterations: iterations of each.
+        kmeans_restarts: K-means runs, the best of which counts.
+        kmeans_iterations: iterations of each.
         seed: seed of K-means.
-        match: "assignment" (the paper) or "nearest", see :func:`bundle.prototypes.nearest_slides`.
-        backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
-        chosen: the regions that are clustered, ascending int64 [n]; the others get no prototype. None: all.
-        gives_choices: targets come with all prototypes of their slides.
+        prototype_match: "assignment" (the paper) or "nearest", see :func:`bundle.prototypes.nearest_slides`.
+        kmeans_backend: "batched" (all slides at once, on the device of the features) or "faiss" (one by one, CPU).
+        trained_regions: the regions that are clustered, ascending int64 [n]; the others get no prototype. None: all.
+        prototype_task: "assign": targets come with all prototypes of their slides; "distill": with their own alone.
 
     Attributes:
         vectors: L2-normalized prototypes, shape (S, K, d).
@@ -60,27 +60,29 @@ class PrototypeBank:
         n_neighbors: int = 1,
         min_regions: int = 2,
         *,
-        n_restarts: int = 5,
-        n_iterations: int = 10,
+        kmeans_restarts: int = 5,
+        kmeans_iterations: int = 10,
         seed: int = 0,
-        match: Literal["assignment", "nearest"] = "assignment",
-        backend: Literal["batched", "faiss"] = "batched",
-        chosen: Tensor | None = None,
-        gives_choices: bool = False,
+        prototype_match: Literal["assignment", "nearest"] = "assignment",
+        kmeans_backend: Literal["batched", "faiss"] = "batched",
+        trained_regions: Tensor | None = None,
+        prototype_task: Literal["distill", "assign"] = "distill",
     ) -> None:
-        if backend not in _BACKENDS or match not in ("assignment", "nearest"):
+        if kmeans_backend not in _BACKENDS or prototype_match not in ("assignment", "nearest"):
             raise BundleError(
-                f'prototypes need a backend of "batched" or "faiss" and a match of "assignment" or "nearest": got '
-                f"{backend!r} and {match!r}."
+                "prototypes need a kmeans_backend (batched or faiss) and a prototype_match (assignment or nearest): "
+                f"got {kmeans_backend!r} and {prototype_match!r}."
             )
-        if min(n_prototypes, min_regions, n_restarts, n_iterations) < 1 or n_neighbors < 0:
+        if min(n_prototypes, min_regions, kmeans_restarts, kmeans_iterations) < 1 or n_neighbors < 0:
             raise BundleError(
-                f"n_prototypes, min_regions, n_restarts and n_iterations must be at least 1 and n_neighbors at least "
-                f"0: got {n_prototypes}, {min_regions}, {n_restarts}, {n_iterations} and {n_neighbors}."
+                "n_prototypes, min_regions, kmeans_restarts and kmeans_iterations must be at least 1 and n_neighbors "
+                f"at least 0: got {n_prototypes}, {min_regions}, {kmeans_restarts}, {kmeans_iterations} and "
+                f"{n_neighbors}."
             )
         self.n_prototypes, self.n_neighbors, self.min_regions = n_prototypes, n_neighbors, min_regions
-        self.n_restarts, self.n_iterations, self.seed = n_restarts, n_iterations, seed
-        self.matching, self.backend, self.chosen, self.gives_choices = match, backend, chosen, gives_choices
+        self.n_restarts, self.n_iterations, self.seed = kmeans_restarts, kmeans_iterations, seed
+        self.matching, self.backend, self.chosen = prototype_match, kmeans_backend, trained_regions
+        self.gives_choices = prototype_task == "assign"
         self._clear()
 
     def _clear(self) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..core import BundleError, did_you_mean, is_not_given
 from ..networks import STANDARD_READING, StatedReading, sha256_of, weights_file
@@ -127,9 +128,9 @@ class LabelSettings:
         return self.work_dir / "tokens" / key
 
     def _stated(self) -> dict[str, str]:
-        given = {name: self.reading.get(name) for name in (*STANDARD_READING, "encoders_file")}
+        given: dict[str, Any] = {name: self.reading.get(name) for name in (*STANDARD_READING, "encoders_file")}
         encoder = self.reading.get("patch_encoder")
-        found = StatedReading.of(self.region_encoder_ckpt, self.patch_encoder_ckpt, encoder=encoder, **given)
+        found = StatedReading.of(self.region_encoder_ckpt, self.patch_encoder_ckpt, patch_encoder=encoder, **given)
         return {
             name: str(value).lower()
             for name, value in found._asdict().items()

@@ -33,7 +33,7 @@ def stated_settings(
     Returns:
         Both, complete.
     """
-    named = {name: encoding[name] for name in ("encoder", "encoders_file") if name in encoding}
+    named = {"patch_encoder": encoding.get("encoder"), "encoders_file": encoding.get("encoders_file")}
     sizes = {name: reading.get(name) for name in ("mpp", "patch_size", "region_patches")}
     found = StatedReading.of(models / "model.pt", models / "patch_encoder.pt", **named, **sizes)._asdict()
     how = {**reading, **{name: found[name] for name in sizes}}

@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ..cohort import EMBEDDED, SlideRef
-from ..core import KIND_OF, BundleError, put_value, user_error
+from ..core import KIND_OF, BundleError, FromIds, put_value, user_error
 from ..slides import section_named
 from ..storage import SlideEmbeddings, read_embeddings
 from .label_settings import LabelSettings
@@ -64,9 +64,10 @@ class SlideService:
             "region_encoder_ckpt": str(self.settings.region_encoder_ckpt),
         }
         config = ConfigParser.load_config_file(str(self.settings.bundle_root / "configs" / "inference.yaml"))
-        del config["imports"]  # of a package called bundle, which may be another one here
-        parser = ConfigParser(own_targets(config | ids))
+        del config["imports"], config["from_ids"]  # of a package called bundle, which may be another one here
+        parser = ConfigParser(own_targets(config | ids | {"from_ids": None}))
         parser.parse(True)
+        put_value(parser, "from_ids", FromIds(parser.config, parser.ref_resolver.get_resolved_content))
         for name in KIND_OF.keys() & ids.keys():  # paths and names as they are: MONAI's parser takes # for its own
             put_value(parser, name, ids[name])
         try:

@@ -13,6 +13,7 @@ from .sampler import RegionBatchSampler
 from .token_files import token_width, without_listed
 from .token_store import TokenFile, TokenHeader, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
+from .training_loader import training_loader
 
 __all__ = [
     "KnownSlides",
@@ -38,6 +39,7 @@ __all__ = [
     "relative_attention",
     "tissue_shares",
     "token_width",
+    "training_loader",
     "typical_regions",
     "without_listed",
     "write_embeddings",

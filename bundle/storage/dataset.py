@@ -44,6 +44,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
             is free there, else ``memory`` where they fit into that share of the machine's memory, else ``none``.
         memory_share: share of the free memory that ``auto`` may fill; the machine's is divided among its processes.
         device: where batches are going. Features that do not lie there are read into pinned memory, where it is a GPU.
+        num_workers: reading processes of the loader: with them tokens are kept on the CPU, as they cannot reach a GPU.
         verify: when files are compared with their checksums and looked through for NaN, see :class:`TokenFile`.
 
     Attributes:
@@ -69,6 +70,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         cache: str = "auto",
         memory_share: float = 0.5,
         device: torch.device | str = "cpu",
+        num_workers: int = 0,
         verify: str = "first",
     ) -> None:
         self.transform, self.verify = transform, checked_verify(verify)
@@ -88,7 +90,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         self.masks: Tensor = torch.from_numpy(np.concatenate([file.mask for file in files]))
         self.present: Tensor = torch.from_numpy(np.concatenate([file.present for file in files]))
         self.dtype = np.result_type(*(header.dtype for header in self.headers))
-        self.device = torch.device(device)
+        self.device = torch.device("cpu" if num_workers else device)
         self._reader = RegionReader(files)
         self._batches = BatchMaker(self._grid, self.dtype, self.device)
         shape, read_into = (len(self), *self._grid), self._reader.read_into

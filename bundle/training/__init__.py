@@ -6,6 +6,7 @@ from .handlers.epoch_bar import EpochBar
 from .handlers.epoch_record import EpochRecordHandler
 from .handlers.export import ExportHandler
 from .handlers.gradients import FreezeHandler, GradientClipHandler
+from .handlers.groups import dino_schedules, dino_updates, run_handlers, watching_handlers
 from .handlers.history import HistoryHandler
 from .handlers.instance_watch import InstanceHandler
 from .handlers.plan import PlanHandler
@@ -28,6 +29,7 @@ from .losses.slpd import SLPDLoss
 from .optimizer import make_optimizer
 from .region_choice import trained_regions
 from .region_features import RegionFeatures
+from .run_notes import about_training, export_handler, run_identity, training_state
 from .slpd_trainer import SlpdTrainer
 from .transforms.image_crops import RandImageCropsd
 from .transforms.token_blocks import RandTokenBlocksd
@@ -35,6 +37,7 @@ from .transforms.token_crops import CenterTokenCrop, FullestTokenCrop, RandToken
 from .transforms.token_fill import RandTokenFilld
 from .transforms.token_image import TokenImaged
 from .transforms.token_shift import RandTokenShiftd
+from .transforms.token_views import token_views
 
 __all__ = [
     "Center",
@@ -74,10 +77,19 @@ __all__ = [
     "TeacherUpdateHandler",
     "TensorBoardHandler",
     "TokenImaged",
+    "about_training",
     "assignment_losses",
+    "dino_schedules",
+    "dino_updates",
     "distillation",
+    "export_handler",
     "koleo",
     "make_optimizer",
+    "run_handlers",
+    "run_identity",
+    "token_views",
     "trained_regions",
+    "training_state",
     "warmup_cosine",
+    "watching_handlers",
 ]

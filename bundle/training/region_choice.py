@@ -8,7 +8,7 @@ from ..core import BundleError, as_number
 from ..storage import TokenDataset
 
 
-def trained_regions(dataset: TokenDataset, min_tissue: float = 0.0) -> Tensor | None:
+def trained_regions(dataset: TokenDataset, min_region_tissue: float = 0.0) -> Tensor | None:
     """Regions with tissue in at least a share of their patches, ascending int64 [n]; None: all are.
 
     The others are no part of a training step, nor of a slide's clusters. They are embedded, evaluated and shown as
@@ -16,13 +16,13 @@ def trained_regions(dataset: TokenDataset, min_tissue: float = 0.0) -> Tensor | 
 
     Args:
         dataset: its masks say where tissue is.
-        min_tissue: the share, in [0, 1]; 0 leaves out none.
+        min_region_tissue: the share, in [0, 1]; 0 leaves out none.
 
     Raises:
         SettingError: no share.
         BundleError: no region has so much.
     """
-    least = as_number(min_tissue, "min_region_tissue", 0.0, 1.0)
+    least = as_number(min_region_tissue, "min_region_tissue", 0.0, 1.0)
     if least == 0:
         return None
     shares = dataset.masks.flatten(1).double().mean(1)

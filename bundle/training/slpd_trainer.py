@@ -50,7 +50,8 @@ class SlpdTrainer(Trainer):
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
         amp: bfloat16 autocast on the device.
-        train_handlers: Ignite handlers, in any order: they are attached by their :class:`~.handlers.turn.Turn`.
+        train_handlers: Ignite handlers and lists of them, in any order: they are attached by their
+            :class:`~.handlers.turn.Turn`.
 
     Source: method.md of DINO (Caron et al., ICCV 2021) and SLPD (Yu et al., MICCAI 2023).
     """

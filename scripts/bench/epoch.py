@@ -66,7 +66,7 @@ def measured(n_slides: int, n_regions: int) -> dict[str, float]:
         start = time.perf_counter()
         trainer.run()
         seconds = time.perf_counter() - start
-    teacher, stats = parser.get_parsed_content("train#features").seconds, trainer.state.prototype_stats
+    teacher, stats = parser.get_parsed_content("region_features").seconds, trainer.state.prototype_stats
     return {
         "slides": n_slides,
         "regions": len(dataset),

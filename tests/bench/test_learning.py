@@ -141,7 +141,7 @@ def test_every_method_can_be_built(method, cohort, tmp_path):
     parser = parse(cohort, tmp_path, {**TINY, **method.ids}, method.bank)
     bank = parser.get_parsed_content("prototypes")
     assert type(bank).__name__ == (method.bank or "PrototypeBank").rpartition(".")[2]
-    views = parser.get_parsed_content("train#shifted")
+    views = parser.get_parsed_content("train#preprocessing").view_maker
     assert (views.shift is None) == (method.ids.get("token_shift", "none") == "none")
 
 

@@ -30,7 +30,7 @@ def test_help_has_every_id_with_its_default_and_comment(command):
     ids, text = ids_of(command.path), help_of(command)
     values = yaml.safe_load(command.path.read_text(encoding="utf-8"))
     above = list(values)[: list(values).index("begin")]
-    assert list(ids) == [name for name in above if name not in ("imports", "bundle_root")]
+    assert list(ids) == [name for name in above if name not in ("imports", "from_ids", "bundle_root")]
     assert all(one.comment and f"--{one.name} " in text for one in ids.values())
     assert not any("$" in one.shown for one in ids.values()), "defaults are said in words"
     assert len(command.examples) == 3 and all(

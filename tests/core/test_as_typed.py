@@ -49,6 +49,7 @@ def tops():
     """Ids above `begin` in each config, with what the config has there; of mixins, all that are not wiring."""
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         wiring = {
+            "from_ids",
             "imports",
             "initialize",
             "finalize",
@@ -262,7 +263,7 @@ def test_every_config_begins_with_it(path):
     config = yaml.safe_load(path.read_text())
     if "begin" in config:
         assert list(config)[0] == "imports" and config["imports"][0] == "$from bundle.core.as_typed import values"
-        assert config["begin"]["typed"] == "@imports#0"
+        assert config["from_ids"] == "@imports#0" and config["begin"]["of"] == "bundle.core.begin"
 
 
 def test_a_comparison_hands_names_on_as_they_are():

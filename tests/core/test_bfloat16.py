@@ -8,6 +8,7 @@ from bundle.console.commands import COMMANDS
 from bundle.console.words import read_words
 from bundle.core import CONFIGS, BundleError, as_amp, begin, bfloat16
 from bundle.core.bfloat16 import Speeds, cpu_speeds, insist_on_quick_bfloat16
+from bundle.core.from_ids import taken_from_ids
 from bundle.core.kinds import read_word
 
 SLOW, QUICK = Speeds(40.0, 8.0), Speeds(40.0, 50.0)
@@ -65,4 +66,5 @@ def test_every_config_with_amp_asks_first(path):
     """A command that took amp and did not hand it to its beginning would be slow without a word."""
     config = yaml.safe_load(path.read_text())
     if "begin" in config:
-        assert ("amp" in config) == ("amp" in config["begin"])
+        assert config["begin"] == {"_target_": "@from_ids", "of": "bundle.core.begin"}
+        assert ("amp" in taken_from_ids(begin, config, {})) == ("amp" in config)

@@ -1,6 +1,7 @@
 """Tokens that are missing: what stands in their place reaches nothing, and the others keep their places."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -165,7 +166,9 @@ def test_a_student_masks_where_tokens_are_missing():
     for given, has_missing, expected in [
         ("auto", True, True), ("auto", False, False), ("true", False, True), (False, True, False),
     ]:  # fmt: skip
-        student = make_student(_encoder(False), LastLayer(6, 20), mask_missing=given, has_missing=has_missing)
+        student = make_student(
+            _encoder(False), LastLayer(6, 20), mask_missing=given, dataset=SimpleNamespace(has_missing=has_missing)
+        )
         assert student.encoder.mask_missing is expected
 
 
@@ -177,7 +180,13 @@ def test_weights_of_the_other_kind_are_refused(tmp_path):
         with pytest.raises(BundleError, match=rf"{trained}\.pt was trained .* Set mask_missing to auto or {trained}"):
             make_student(_encoder(), LastLayer(6, 20), path, mask_missing=not trained)
         for given in ("auto", trained):
-            student = make_student(_encoder(not trained), LastLayer(6, 20), path, mask_missing=given, has_missing=True)
+            student = make_student(
+                _encoder(not trained),
+                LastLayer(6, 20),
+                path,
+                mask_missing=given,
+                dataset=SimpleNamespace(has_missing=True),
+            )
             assert student.encoder.mask_missing is trained
 
 

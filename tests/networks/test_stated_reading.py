@@ -10,7 +10,7 @@ NOTHING = dict.fromkeys(STANDARD_READING)
 
 
 def reading(region=None, patch=None, encoder=None, **given):
-    return StatedReading.of(region, patch, encoder=encoder, **{**NOTHING, **given})
+    return StatedReading.of(region, patch, patch_encoder=encoder, **{**NOTHING, **given})
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_an_encoder_of_one_s_own_at_another_scale(tmp_path):
     """The um/px nearest to the usual ones within its range."""
     (tmp_path / "own.yaml").write_text("mine: {mean: 0.5, std: 0.5, mpp: [1.0, 2.0]}\n")
     path = program(tmp_path / "theirs.pt")
-    assert StatedReading.of(None, path, encoder="mine", encoders_file=tmp_path / "own.yaml").mpp == 1.0
+    assert StatedReading.of(None, path, patch_encoder="mine", encoders_file=tmp_path / "own.yaml").mpp == 1.0
 
 
 def test_missing_and_broken_files_say_nothing(tmp_path):

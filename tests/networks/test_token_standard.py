@@ -1,5 +1,7 @@
 """Standardized tokens: the equation, what stays zero, and numbers that go wherever the weights go."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,10 @@ def _tokens(n=3, side=4):
     return torch.from_numpy((5 + 0.1 * rng.normal(size=(n, _D, side, side))).astype(np.float32))
 
 
+def _tokens_with(mean, sd):
+    return SimpleNamespace(has_missing=False, statistics=lambda: (mean, sd))
+
+
 def _statistics(tokens):
     rows = tokens.permute(0, 2, 3, 1).reshape(-1, _D)
     return rows.mean(0), rows.std(0, correction=0)
@@ -59,7 +65,7 @@ def test_an_encoder_sees_standardized_tokens_and_its_files_bring_the_numbers(tmp
     tokens, plain = _tokens(), _encoder()
     mean, sd = _statistics(tokens)
     student = make_student(
-        _encoder(), LastLayer(8, 5), standardize_tokens="true", statistics=lambda: (mean, sd), device="cpu"
+        _encoder(), LastLayer(8, 5), standardize_tokens="true", dataset=_tokens_with(mean, sd), device="cpu"
     )
     encoder = student.encoder.eval()
     by_hand = (tokens - mean[:, None, None]) / sd[:, None, None]
@@ -81,7 +87,7 @@ def test_an_encoder_sees_standardized_tokens_and_its_files_bring_the_numbers(tmp
 
 def test_a_student_from_a_file_is_standardized_as_the_file_is(tmp_path):
     tokens = _tokens()
-    given = {"statistics": lambda: _statistics(tokens)}
+    given = {"dataset": _tokens_with(*_statistics(tokens))}
     first = make_student(_encoder(), LastLayer(8, 5), standardize_tokens=True, **given).encoder
     for name, encoder in (("with.pt", first), ("without.pt", _encoder())):
         torch.save(encoder.state_dict(), tmp_path / name)
@@ -100,7 +106,7 @@ def test_monai_copies_the_numbers_into_a_network_that_has_a_place_for_them():
     """``monai.bundle.load`` and its exports copy tensors whose names the network that a config built already has."""
     tokens = _tokens()
     trained = make_student(
-        _encoder(), LastLayer(8, 5), standardize_tokens=True, statistics=lambda: _statistics(tokens)
+        _encoder(), LastLayer(8, 5), standardize_tokens=True, dataset=_tokens_with(*_statistics(tokens))
     ).encoder.eval()
     backbone = RegionViT(_D, 32, 2, 1, n_positions=4, standardized="true")
     fresh = Encoder(backbone, ProjectionHead(32, 16, 8)).eval()
@@ -118,5 +124,5 @@ def test_stage_one_begins_from_weights_that_have_no_standard(tmp_path):
 
 
 def test_there_is_no_standard_without_statistics():
-    with pytest.raises(BundleError, match="statistics"):
+    with pytest.raises(BundleError, match="no tokens to do it by"):
         make_student(_encoder(), LastLayer(8, 5), standardize_tokens=True)

@@ -31,7 +31,7 @@ def test_both_backends_find_the_planted_kinds(backend):
     if backend == "faiss":
         pytest.importorskip("faiss")
     *cohort, kind = _cohort()
-    bank = _fitted(cohort, backend=backend)
+    bank = _fitted(cohort, kmeans_backend=backend)
     assert bank.valid.any(1).tolist() == [True, False, True, False, True]
     torch.testing.assert_close(bank.vectors.norm(dim=2), bank.valid.float())
     is_clustered = bank.assignment >= 0
@@ -43,7 +43,7 @@ def test_both_backends_find_the_planted_kinds(backend):
 def test_regions_belong_to_the_nearest_centroid_before_normalization():
     """The assignment is by L2 distance to the mean of a cluster, not by the cosine with its direction."""
     *cohort, _ = _cohort(noise=0.8)
-    bank = _fitted(cohort, n_iterations=100)
+    bank = _fitted(cohort, kmeans_iterations=100)
     for slide in (0, 2, 4):
         regions = cohort[0][cohort[1] == slide]
         assignment = bank.assignment[cohort[1] == slide]
@@ -56,7 +56,7 @@ def test_regions_belong_to_the_nearest_centroid_before_normalization():
 def test_choices_are_all_prototypes_of_the_slides_that_lend_one():
     """The chosen one stands where ``number`` says, among its slide's; without being asked for, there are none."""
     *cohort, _ = _cohort(noise=0.6)
-    bank, regions = _fitted(cohort, gives_choices=True), torch.arange(len(cohort[0]))
+    bank, regions = _fitted(cohort, prototype_task="assign"), torch.arange(len(cohort[0]))
     vectors, valid, choices = bank.targets(regions, "cpu")
     assert 0 < int(valid.sum()) < valid.numel()
     chosen = choices.vectors.gather(2, choices.number[..., None, None].expand(-1, -1, 1, 8)).squeeze(2)
@@ -139,7 +139,7 @@ def test_mistakes_are_named():
     """Impossible arguments, features that are NaN, foreign states and unknown regions raise BundleError."""
     *cohort, _ = _cohort()
     with pytest.raises(BundleError, match="backend"):
-        PrototypeBank(2, backend="sklearn")
+        PrototypeBank(2, kmeans_backend="sklearn")
     with pytest.raises(BundleError, match="n_prototypes"):
         PrototypeBank(0)
     with pytest.raises(BundleError, match="fit first"):
@@ -159,7 +159,7 @@ def test_regions_that_are_not_chosen_take_no_part():
     """Prototypes are those of a bank that never saw them, a slide may be too small without them, they get no target."""
     *cohort, _ = _cohort(noise=0.6)
     chosen = torch.tensor([i for i in range(len(cohort[1])) if i % 4 and not 23 <= i < 50])
-    bank = _fitted(cohort, chosen=chosen)
+    bank = _fitted(cohort, trained_regions=chosen)
     alone = _fitted((cohort[0][chosen], cohort[1][chosen], cohort[2]))
     assert bank.valid.any(1).tolist() == [True, False, False, False, True]
     assert torch.equal(bank.vectors, alone.vectors) and torch.equal(bank.assignment[chosen], alone.assignment)

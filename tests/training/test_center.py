@@ -23,7 +23,7 @@ def _chosen(prototypes, rows):
 def test_centers_follow_the_mean_logits(update_per_loss):
     """From zero, two updates equal the EMA of the mean logits; prototypes count where valid, together or in turn."""
     teacher, weight, prototypes = _case()
-    loss = SLPDLoss(30, update_per_loss=update_per_loss).double()
+    loss = SLPDLoss(30, center_update_per_loss=update_per_loss).double()
     own = shared = torch.zeros(30, dtype=torch.float64)
     assert torch.equal(loss.dino.center.value, own) and torch.equal(loss.prototype.center.value, shared)
     groups = ([0], [1, 2]) if update_per_loss else ([0, 1, 2],)
@@ -69,7 +69,7 @@ def test_no_valid_prototype_moves_nothing():
 def test_forward_leaves_the_centers_alone_and_the_state_holds_both():
     """forward has no side effect, and both centers are in the state dict (one used to be lost on resuming)."""
     teacher, weight, prototypes = _case()
-    loss = SLPDLoss(30, update_per_loss=True).double()
+    loss = SLPDLoss(30, center_update_per_loss=True).double()
     loss.update_centers(teacher, weight, prototypes)
     before = {name: value.clone() for name, value in loss.state_dict().items()}
     assert set(before) == {"dino.center.value", "prototype.center.value"}

@@ -3,17 +3,16 @@
 import csv
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
-import pytest
 import torch
 from cohorts import write_cohort
 from monai.bundle import ConfigParser
 
-import bundle.training
+from bundle.training import CheckpointHandler, slpd_trainer
 from bundle.training.handlers.turn import Turn, in_turn
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-STAGES = ["train.yaml", "train_patch_encoder.yaml"]
 TINY = {
     "embed_dim": 24,
     "depth": 1,
@@ -33,28 +32,17 @@ TINY = {
 }
 
 
-class Listed:
-    """Stands for a handler of a config."""
-
-    def __init__(self, handler):
-        target = handler["_target_"]
-        self.name = handler.get("name", target)
-        if target.startswith("bundle.training."):
-            self.turn = getattr(bundle.training, target.rpartition(".")[2]).turn
+def handlers_of(tokens, output):
+    """The handlers that a run of the config has, as it lists them, groups taken apart."""
+    parser = configured(tokens, output)
+    made = parser.get_parsed_content("train#handlers")
+    return [one for handler in made if handler for one in (handler if isinstance(handler, list) else [handler])]
 
 
-def listed(stage):
-    """The handlers of a config as it lists them."""
-    parser = ConfigParser()
-    parser.read_config(str(CONFIGS / stage))
-    return [Listed(handler) for handler in parser["train"]["handlers"]]
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_order_is_put_right(stage):
+def test_every_order_is_put_right(tmp_path):
     """All swaps of two handlers, and some shuffles: only those that share a turn may change places."""
-    handlers = listed(stage)
-    assert in_turn(handlers) == handlers, "the config itself lists them by turn, for those who read it"
+    handlers = handlers_of(write_cohort(tmp_path / "tokens", regions=(3, 4, 1, 5, 4, 4)), tmp_path / "out")
+    assert len(handlers) > 15 and len({type(handler) for handler in handlers}) > 12
     orders = []
     for first in range(len(handlers)):
         for second in range(first):
@@ -62,17 +50,22 @@ def test_every_order_is_put_right(stage):
             order[first], order[second] = order[second], order[first]
             orders.append(order)
     orders += [random.Random(seed).sample(handlers, len(handlers)) for seed in range(100)]
-    by_turn = {turn: {h.name for h in handlers if getattr(h, "turn", Turn.MEASURE) == turn} for turn in Turn}
+    by_turn = {turn: {id(h) for h in handlers if getattr(h, "turn", Turn.MEASURE) == turn} for turn in Turn}
     for order in orders:
         put = in_turn(order)
         for turn in Turn:
-            place = [h.name for h in put[: len(by_turn[turn])]]
-            assert set(place) == by_turn[turn]
+            assert {id(handler) for handler in put[: len(by_turn[turn])]} == by_turn[turn]
             put = put[len(by_turn[turn]) :]
 
 
-def trained(tokens, output, order):
-    """Weights, checkpoints, best checkpoint and history of a run whose handlers are listed in another order."""
+def test_lists_of_handlers_are_taken_apart():
+    """A group that a config asks for at once is put where each of its handlers belongs."""
+    first, last, between = (SimpleNamespace(turn=turn) for turn in (Turn.RESUME, Turn.STOP, Turn.SAVE))
+    assert in_turn([[last, first], between]) == [first, between, last]
+
+
+def configured(tokens, output):
+    """The config, small, with a table."""
     parser = ConfigParser()
     parser.read_meta(str(CONFIGS / "metadata.json"))
     parser.read_config(str(CONFIGS / "train.yaml"))
@@ -80,9 +73,14 @@ def trained(tokens, output, order):
     table = {"slide_table": str(tokens / "slide_table.csv"), "bundle_root": str(CONFIGS.parent)}
     for name, value in ({**TINY, **table} | {name: str(path) for name, path in paths.items()}).items():
         parser[name] = value
-    parser["train#handlers"] = order(parser["train"]["handlers"])
+    return parser
+
+
+def trained(tokens, output, order, monkeypatch):
+    """Weights, checkpoints, best checkpoint and history of a run whose handlers are listed in another order."""
+    monkeypatch.setattr(slpd_trainer, "in_turn", lambda handlers: in_turn(order(in_turn(handlers))))
     torch.manual_seed(0)
-    parser.get_parsed_content("train#trainer").run()
+    configured(tokens, output).get_parsed_content("train#trainer").run()
     with (output / "history.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
     files = {path.name: torch.load(path, weights_only=True) for path in output.glob("*.pt")}
@@ -91,8 +89,7 @@ def trained(tokens, output, order):
 
 def checkpoint_second(handlers):
     """What used to lose ``best.pt``, with exit code 0."""
-    names = [handler["_target_"].rpartition(".")[2] for handler in handlers]
-    saver = names.index("CheckpointHandler")
+    saver = next(i for i, handler in enumerate(handlers) if isinstance(handler, CheckpointHandler))
     return [handlers[0], handlers[saver], *handlers[1:saver], *handlers[saver + 1 :]]
 
 
@@ -117,9 +114,9 @@ def test_a_run_is_the_same_in_any_order(tmp_path, monkeypatch):
     """History, checkpoints (``best.pt`` used to be missing), exported weights: all equal to the bit."""
     monkeypatch.setattr("bundle.training.handlers.history.plot_training", lambda rows, path: None)  # most of the time
     tokens = write_cohort(tmp_path / "tokens", regions=(3, 4, 1, 5, 4, 4))
-    rows, files = trained(tokens, tmp_path / "right", list)
+    rows, files = trained(tokens, tmp_path / "right", list, monkeypatch)
     assert set(files) == {"last.pt", "best.pt", "epoch_0002.pt", "model.pt"} and len(rows) == 4
     for order in (checkpoint_second, reverse, shuffle):
-        other_rows, other_files = trained(tokens, tmp_path / order.__name__, order)
+        other_rows, other_files = trained(tokens, tmp_path / order.__name__, order, monkeypatch)
         assert other_rows == rows, order.__name__
         assert same(other_files, files), order.__name__

@@ -1,6 +1,7 @@
 """Every handler in a real engine."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -138,8 +139,9 @@ class Bank:
 def test_clustering_starts_after_the_warm_up_and_comes_before_matching():
     """Warm-up 2: first clustering before the third epoch, and then in every epoch, each followed by matching."""
     bank, engine = Bank(), None
+    one = SimpleNamespace(slide_index=torch.zeros(1).long(), slide_ids=["a"])
     handlers = [
-        ReclusterHandler(bank, lambda: torch.tensor([[float(engine.state.epoch)]]), torch.zeros(1).long(), 1, 2),
+        ReclusterHandler(bank, lambda: torch.tensor([[float(engine.state.epoch)]]), one, 2),
         CrossSlideHandler(bank, 2),
     ]
     engine = make_engine(handlers=handlers)

@@ -14,10 +14,10 @@ BALANCED = {"centering": "sinkhorn", "bottleneck_dim": 6}
 ALL = BALANCED | {"sinkhorn_queue": 7, "prototype_temperature": "match", "koleo_weight": 0.3}
 DEALT = (slice(0, None, 2), slice(1, None, 2))  # as the sampler deals a batch, which the order of a queue follows
 CASES = [  # options, each rank's rows, share of prototypes that exist, precision
-    ({"update_per_loss": False}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
-    ({"update_per_loss": True}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
-    ({"update_per_loss": False}, (slice(0, 0), slice(0, 5)), 0.6, torch.float32),
-    ({"update_per_loss": False}, (slice(0, 2), slice(2, 5)), 0.0, torch.float32),
+    ({"center_update_per_loss": False}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
+    ({"center_update_per_loss": True}, (slice(0, 1), slice(1, 5)), 0.6, torch.float32),
+    ({"center_update_per_loss": False}, (slice(0, 0), slice(0, 5)), 0.6, torch.float32),
+    ({"center_update_per_loss": False}, (slice(0, 2), slice(2, 5)), 0.0, torch.float32),
     (ALL, DEALT, 0.6, torch.float64),
     (BALANCED, (slice(0, 0), slice(0, 5)), 0.0, torch.float64),
     ({"prototype_temperature": "match", "koleo_weight": 0.3}, (slice(0, 0), slice(0, 5)), 0.6, torch.float64),

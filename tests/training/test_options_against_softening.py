@@ -187,7 +187,7 @@ def test_entropies_are_told_apart():
     ("options", "message"),
     [
         ({"centering": "none"}, 'centering must be "center" or "sinkhorn"'),
-        ({"centering": "sinkhorn", "update_per_loss": True}, "center_update_per_loss"),
+        ({"centering": "sinkhorn", "center_update_per_loss": True}, "center_update_per_loss"),
         ({"centering": "sinkhorn", "sinkhorn_iterations": 0}, "sinkhorn_iterations is 0"),
         ({"prototype_temperature": 0.0}, "prototype_temperature"),
         ({"prototype_temperature": "matched"}, "prototype_temperature"),
@@ -235,5 +235,5 @@ def test_assignment_of_nothing_is_nothing():
         assert float(got["intra"]) == float(got["inter"]) == 0.0
         assert float(got["loss"]) == float(got["self"])
         assert torch.autograd.grad(got["loss"], rest[0])[0].isfinite().all()
-    with pytest.raises(ValueError, match="gives_choices"):
+    with pytest.raises(ValueError, match="prototype_task"):
         _loss(prototype_task="assign")(*rest, TEACHER, PrototypeTargets(vectors, valid))

@@ -69,7 +69,7 @@ def test_the_ramp_is_linear_after_the_warm_up():
     """Share 0 through the first of three epochs, then steps of an eighth over two, then 1; the record can show it."""
     loss, seen = SimpleNamespace(prototype_share=1.0), []
     engine = Engine(lambda e, b: seen.append(loss.prototype_share))
-    PrototypeRampHandler(loss, warmup_epochs=1, ramp_epochs=2).attach(engine)
+    PrototypeRampHandler(loss, prototype_warmup_epochs=1, prototype_ramp_epochs=2).attach(engine)
     engine.run(range(4), max_epochs=4)
     assert seen == pytest.approx([0.0] * 4 + [i / 8 for i in range(8)] + [1.0] * 4)
     assert engine.state.schedules == {"prototype_share": 1.0}
@@ -79,7 +79,7 @@ def test_without_a_ramp_nothing_is_set():
     """0 epochs: the loss keeps its own share and schedules stay as they are."""
     loss = SimpleNamespace(prototype_share=0.5)
     engine = Engine(lambda e, b: None)
-    PrototypeRampHandler(loss, warmup_epochs=1).attach(engine)
+    PrototypeRampHandler(loss, prototype_warmup_epochs=1).attach(engine)
     engine.run(range(2), max_epochs=2)
     assert loss.prototype_share == 0.5 and not hasattr(engine.state, "schedules")
     with pytest.raises(ValueError, match="prototype_ramp_epochs is -1"):

@@ -1,6 +1,7 @@
 """What a run says before its first epoch: when SLPD begins and for whom, and whether checkpoints have room."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from bundle.storage import TokenDataset
 from bundle.training import PlanHandler, RunState, SLPDLoss
 
 SLIDES = torch.tensor([0] * 5 + [1] * 2 + [2] * 3 + [3])
+OF_SLIDES = SimpleNamespace(slide_index=SLIDES, slide_ids=list("abcd"))
 
 
 def said(tmp_path, caplog, max_epochs, bank=None, **settings):
@@ -20,7 +22,7 @@ def said(tmp_path, caplog, max_epochs, bank=None, **settings):
     bank = bank or PrototypeBank(4, min_regions=2)
     student = torch.nn.Linear(9, 10)
     state = RunState(tmp_path, {"student": student, "teacher": student}, {})
-    handler = PlanHandler(bank, SLIDES, 4, SLPDLoss(out_dim=8, **weights), state, **settings)
+    handler = PlanHandler(bank, OF_SLIDES, SLPDLoss(out_dim=8, **weights), state, **settings)
     steps = []
     engine = Engine(lambda _, batch: steps.append(len(caplog.records)))
     handler.attach(engine)
@@ -36,7 +38,7 @@ def test_the_outlook_is_what_the_bank_then_does():
     features = torch.nn.functional.normalize(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     for chosen in (None, torch.tensor([0, 1, 2, 3, 5, 7, 8, 10])):
         for least, most in ((1, 2), (2, 4), (3, 4), (6, 4)):
-            bank = PrototypeBank(most, min_regions=least, chosen=chosen)
+            bank = PrototypeBank(most, min_regions=least, trained_regions=chosen)
             found = Outlook.of(bank, SLIDES, 4)
             bank.fit(features, SLIDES, 4)
             assert found.slides == int(bank.valid.any(1).sum())
@@ -57,7 +59,7 @@ def test_checkpoints_are_counted(tmp_path):
     """Student with two moments of each weight, teacher, assignments; last, one in writing, every tenth epoch."""
     student = torch.nn.Linear(9, 10)
     state = RunState(tmp_path, {"student": student, "teacher": student}, {})
-    handler = PlanHandler(PrototypeBank(4), SLIDES, 4, SLPDLoss(out_dim=8), state, checkpoint_interval=10)
+    handler = PlanHandler(PrototypeBank(4), OF_SLIDES, SLPDLoss(out_dim=8), state, checkpoint_interval=10)
     assert handler.disk_bytes(35) == (400 * 4 + 8 * 11) * (3 + 2)
 
 
@@ -68,8 +70,8 @@ def test_memory_is_told_too(tmp_path, cache):
     data = TokenDataset(tmp_path / "tokens", cache=cache)
     student = torch.nn.Linear(999, 1000)
     state = RunState(tmp_path, {"student": student, "teacher": student}, {})
-    settings = {"warmup_epochs": 1, "dataset": data, "prototype_dim": 10**7}
-    text = PlanHandler(PrototypeBank(4), SLIDES, 4, SLPDLoss(out_dim=8), state, **settings).memory("cpu")
+    settings = {"prototype_warmup_epochs": 1, "bottleneck_dim": 10**7}
+    text = PlanHandler(PrototypeBank(4), data, SLPDLoss(out_dim=8), state, **settings).memory("cpu")
     kept = sum(region["features"].nbytes for region in data) if cache == "memory" else 0
     assert data.resident == (("the machine's memory", kept) if kept else ("", 0))
     assert ("tokens 0.00 GB in the machine's memory" if kept else "tokens are read from their files") in text
@@ -80,7 +82,7 @@ def test_memory_is_told_too(tmp_path, cache):
     ("settings", "level", "words"),
     [
         ({"max_epochs": 20}, "WARNING", "SLPD never begins in this run: max_epochs is 20, and the first 20 epochs"),
-        ({"max_epochs": 2, "warmup_epochs": 1_000_000}, "INFO", "2 epochs of plain DINO, as it was asked for"),
+        ({"max_epochs": 2, "prototype_warmup_epochs": 10**6}, "INFO", "2 epochs of plain DINO, as it was asked for"),
         ({"max_epochs": 2, "intra_weight": 0.0, "inter_weight": 0.0}, "INFO", "2 epochs of plain DINO"),
         ({"max_epochs": 30, "bank": PrototypeBank(4, min_regions=6)}, "WARNING", "none of 4 slides has the 6"),
         ({"max_epochs": 30, "bank": PrototypeBank(4, min_regions=5)}, "INFO", "a slide alone has no neighbors"),

@@ -1,5 +1,7 @@
 """Slides colored by prototype."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ...pages import NO_PROTOTYPE, prototype_colors
 from ...prototypes import PrototypeBank
+from ...storage import TokenDataset
 from .map_request import Thumbnail
 
 _PAPER = 245
@@ -77,6 +80,21 @@ class PrototypePictures:
         self.thumbnail = thumbnail
         self.captions = captions
         self.n_slides = min(int(n_slides), len(self.slide_ids))
+
+    @classmethod
+    def of_dataset(
+        cls,
+        prototypes: PrototypeBank,
+        dataset: TokenDataset,
+        thumbnail: Callable[[str], Thumbnail | None] | None = None,
+        slide_labels: Sequence[str | None] | None = None,
+    ) -> PrototypePictures:
+        """Of the slides of a data set of tokens; their labels are the captions."""
+        attributes = [header.attributes for header in dataset.headers]
+        sizes = [known.get("region_size_level0", 4096) for known in attributes]
+        mpps = [known.get("level0_mpp", 0.5) for known in attributes]
+        coords, index = dataset.coords.numpy(), dataset.slide_index.numpy()
+        return cls(prototypes, dataset.slide_ids, index, coords, sizes, mpps, thumbnail, slide_labels)
 
     def __call__(self) -> dict[str, np.ndarray]:
         """Name -> RGB picture; empty before the first clustering."""

@@ -53,7 +53,7 @@ def make_estimate(options: argparse.Namespace) -> Estimate:
     stated = StatedReading.of(
         None,
         options.patch_encoder_ckpt,
-        encoder=options.patch_encoder,
+        patch_encoder=options.patch_encoder,
         encoders_file=options.encoders_file,
         mpp=options.mpp,
         patch_size=options.patch_size,

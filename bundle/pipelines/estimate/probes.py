@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 from ...cohort import SlideRef, SlideTable
-from ...core import BundleError, quietly, scratch_folder
+from ...core import BundleError, quietly, scratch_folder, target_of
 from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...storage import TokenFileWriter
@@ -24,14 +24,7 @@ from ..slide_source import PatchStream
 from .budget import Plan
 
 META_FILE = Path(__file__).parents[3] / "configs" / "metadata.json"
-WORKING_HANDLERS = {
-    "CrossSlideHandler",
-    "FreezeHandler",
-    "GradientClipHandler",
-    "ReclusterHandler",
-    "ScheduleHandler",
-    "TeacherUpdateHandler",
-}
+_WORKING_HANDLERS = {"CrossSlideHandler", "ReclusterHandler", "dino_schedules", "dino_updates"}
 
 
 class TrainingProbe(NamedTuple):
@@ -110,12 +103,17 @@ def probe_training(
         _write_tokens(folder, 2 * n, token_dim, int(config["global_size"]))
         given = {"dataset_dir": str(folder), "output_dir": str(folder), "device": str(device), "batch_size": n}
         config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
-        handlers = config["train"]["handlers"]
-        config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in WORKING_HANDLERS]
+        keep_working_handlers(config)
         parser = ConfigParser(config)
         parser.read_meta(str(META_FILE))
         parser.parse(True)
         return _probe(parser, config | load_config(configs, ids), n, region_patches, device, seconds)
+
+
+def keep_working_handlers(config: dict[str, Any]) -> None:
+    """Leave out, in place, the handlers of a training config that record, show and save."""
+    handlers = config["train"]["handlers"]
+    config["train"]["handlers"] = [h for h in handlers if target_of(h).rpartition(".")[2] in _WORKING_HANDLERS]
 
 
 def _probe(
@@ -124,16 +122,16 @@ def _probe(
     trainer = parser.get_parsed_content("train#trainer")
     steps = timed_steps(trainer, device)
     trainer.run()
-    recluster = 2 * n / _seconds_of(parser.get_parsed_content("train#features"), 0.0)
+    recluster = 2 * n / _seconds_of(parser.get_parsed_content("region_features"), 0.0)
     encoder = parser.get_parsed_content("teacher").encoder
     describe = RegionDescriber(encoder)
     n_embedded = 64 if device.type == "cuda" else 8
-    side = parser.get_parsed_content("tokens").region_patches
+    side = parser.get_parsed_content("dataset").region_patches
     image = torch.randn(n_embedded, encoder.backbone.in_dim, side, side, device=device)
     with torch.inference_mode():
         found = describe(image)
         embed = n_embedded / _seconds_of(lambda: describe(image), seconds / 2)
-    objects = parser.get_parsed_content("train#run_state").objects
+    objects = parser.get_parsed_content("run_state").objects
     interval, max_epochs = int(config["checkpoint_interval"]), int(config["max_epochs"])
     plan = Plan(
         token_dim=encoder.backbone.in_dim,

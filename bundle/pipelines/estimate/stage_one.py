@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ...core import as_bool, quietly, scratch_folder
 from .budget import Rates
-from .probes import META_FILE, WORKING_HANDLERS, load_config, timed_steps
+from .probes import META_FILE, keep_working_handlers, load_config, timed_steps
 
 _BATCH_ON_CPU = 4  # a step of it takes seconds; time is in proportion to the patches
 
@@ -84,8 +84,7 @@ def probe_stage_one(configs: Sequence[str | Path], patch_size: int, device: torc
         where = {"output_dir": str(folder), "device": str(device)}
         config.update({**where, "batch_size": n, "num_workers": 0, "max_epochs": 1})
         config["train"]["dataset"] = {"_target_": f"{__name__}.MadeUpPatches", "n": n_steps * n, "px": patch_size}
-        handlers = config["train"]["handlers"]
-        config["train"]["handlers"] = [h for h in handlers if h["_target_"].rpartition(".")[2] in WORKING_HANDLERS]
+        keep_working_handlers(config)
         parser = ConfigParser(config)
         parser.read_meta(str(META_FILE))
         parser.parse(True)

@@ -7,7 +7,6 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor
 
 from ...prototypes import PLAIN_DINO, Outlook, PrototypeBank, never_begins
 from .run_state import RunState
@@ -22,14 +21,14 @@ class PlanHandler:
 
     Args:
         prototypes: the bank that will be filled.
-        slide_index: slide of each region, LongTensor [N].
-        n_slides: number of slides.
+        dataset: has the slide of each region, ``slide_index`` [N], and ``slide_ids``; where it has ``resident``, that
+            tells what its tokens take of which memory.
         loss_function: with ``intra_weight`` and ``inter_weight``.
         run_state: what checkpoints hold, and where they go.
-        warmup_epochs: epochs of plain DINO before the first clustering; from 1,000,000 on plain DINO is what is wanted.
+        prototype_warmup_epochs: epochs of plain DINO before the first clustering; 1,000,000 or more: plain DINO is
+            what is wanted.
         checkpoint_interval: epochs between checkpoints that are kept.
-        dataset: whose ``resident`` tells what its tokens take of which memory; None: nothing is said of memory.
-        prototype_dim: length of a prototype.
+        bottleneck_dim: length of a prototype.
     """
 
     turn = Turn.CLUSTER
@@ -37,19 +36,17 @@ class PlanHandler:
     def __init__(
         self,
         prototypes: PrototypeBank,
-        slide_index: Tensor,
-        n_slides: int,
+        dataset: Any,
         loss_function: Any,
         run_state: RunState,
-        warmup_epochs: float = 20,
+        prototype_warmup_epochs: float = 20,
         checkpoint_interval: int = 0,
-        dataset: Any = None,
-        prototype_dim: int = 0,
+        bottleneck_dim: int = 0,
     ) -> None:
-        self.outlook = Outlook.of(prototypes, slide_index, n_slides)
+        self.outlook = Outlook.of(prototypes, dataset.slide_index, len(dataset.slide_ids))
         self.prototypes, self.loss_function, self.run_state = prototypes, loss_function, run_state
-        self.warmup_epochs, self.checkpoint_interval = int(warmup_epochs), int(checkpoint_interval)
-        self.dataset, self.prototype_dim = dataset, int(prototype_dim)
+        self.warmup_epochs, self.checkpoint_interval = int(prototype_warmup_epochs), int(checkpoint_interval)
+        self.dataset, self.prototype_dim = dataset, int(bottleneck_dim)
 
     def attach(self, engine: Engine) -> None:
         """Fire before the first epoch."""
@@ -70,7 +67,7 @@ class PlanHandler:
         say = _log.warning if needed > free else _log.info
         said = (needed / 1e9, self.run_state.output_dir, free / 1e9)
         say("checkpoints will take up to %.2f GB in %s, where %.1f GB are free", *said)
-        if self.dataset is not None:
+        if hasattr(self.dataset, "resident"):
             _log.info("%s", self.memory(engine.state.device))
 
     @property
@@ -105,7 +102,7 @@ class PlanHandler:
 
     def memory(self, device: torch.device | str) -> str:
         """What stays in memory for the whole run, in words; what a step takes beside comes and goes."""
-        where, tokens = getattr(self.dataset, "resident", ("", 0))  # tokens made as they are asked for
+        where, tokens = self.dataset.resident
         sizes = {name: _bytes_of(thing.state_dict()) for name, thing in self.run_state.objects.items()}
         networks = (2 + _MOMENTS) * sizes.get("student", 0) + sizes.get("teacher", 0)  # weights, gradients, moments
         found = self.outlook

@@ -16,16 +16,16 @@ class PrototypeRampHandler:
 
     Args:
         loss_function: whose ``prototype_share`` is set at the start of every iteration, also in ``state.schedules``.
-        warmup_epochs: epochs of plain DINO before the first clustering.
-        ramp_epochs: epochs of the ramp; 0: the whole weights at once, and nothing is set.
+        prototype_warmup_epochs: epochs of plain DINO before the first clustering.
+        prototype_ramp_epochs: epochs of the ramp; 0: the whole weights at once, and nothing is set.
     """
 
     turn = Turn.SCHEDULE
 
-    def __init__(self, loss_function: Any, warmup_epochs: float, ramp_epochs: float = 0) -> None:
+    def __init__(self, loss_function: Any, prototype_warmup_epochs: float, prototype_ramp_epochs: float = 0) -> None:
         self.loss_function = loss_function
-        self.warmup_epochs = as_number(warmup_epochs, "prototype_warmup_epochs", 0)
-        self.ramp_epochs = as_number(ramp_epochs, "prototype_ramp_epochs", 0)
+        self.warmup_epochs = as_number(prototype_warmup_epochs, "prototype_warmup_epochs", 0)
+        self.ramp_epochs = as_number(prototype_ramp_epochs, "prototype_ramp_epochs", 0)
 
     def attach(self, engine: Engine) -> None:
         """Fire before every iteration, if there is a ramp."""

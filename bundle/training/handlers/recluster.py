@@ -18,9 +18,9 @@ class _AfterWarmup(ABC):
 
     clock: str
 
-    def __init__(self, prototypes: PrototypeBank, warmup_epochs: int = 20) -> None:
+    def __init__(self, prototypes: PrototypeBank, prototype_warmup_epochs: int = 20) -> None:
         self.prototypes = prototypes
-        self.warmup_epochs = int(warmup_epochs)
+        self.warmup_epochs = int(prototype_warmup_epochs)
 
     def attach(self, engine: Engine) -> None:
         if not hasattr(engine.state, "prototype_stats"):
@@ -44,10 +44,9 @@ class ReclusterHandler(_AfterWarmup):
 
     Args:
         prototypes: the bank to fill.
-        features: gives the L2-normalized features of all regions, [N, d].
-        slide_index: slide of each region, LongTensor [N], sorted.
-        n_slides: number of slides.
-        warmup_epochs: epochs of plain DINO before the first clustering: 20 clusters first before the 21st.
+        region_features: gives the L2-normalized features of all regions, [N, d].
+        dataset: has the slide of each region, ``slide_index`` [N], ascending, and ``slide_ids``.
+        prototype_warmup_epochs: epochs of plain DINO before the first clustering: 20 clusters first before the 21st.
     """
 
     turn = Turn.CLUSTER
@@ -56,18 +55,15 @@ class ReclusterHandler(_AfterWarmup):
     def __init__(
         self,
         prototypes: PrototypeBank,
-        features: Callable[[], Tensor],
-        slide_index: Tensor,
-        n_slides: int,
-        warmup_epochs: int = 20,
+        region_features: Callable[[], Tensor],
+        dataset: Any,
+        prototype_warmup_epochs: int = 20,
     ) -> None:
-        super().__init__(prototypes, warmup_epochs)
-        self.features = features
-        self.slide_index = slide_index
-        self.n_slides = n_slides
+        super().__init__(prototypes, prototype_warmup_epochs)
+        self.region_features, self.dataset = region_features, dataset
 
     def work(self) -> dict[str, Any]:
-        return self.prototypes.fit(self.features(), self.slide_index, self.n_slides)
+        return self.prototypes.fit(self.region_features(), self.dataset.slide_index, len(self.dataset.slide_ids))
 
 
 class CrossSlideHandler(_AfterWarmup):
@@ -75,7 +71,7 @@ class CrossSlideHandler(_AfterWarmup):
 
     Args:
         prototypes: the bank, just filled.
-        warmup_epochs: as for :class:`ReclusterHandler`.
+        prototype_warmup_epochs: as for :class:`ReclusterHandler`.
     """
 
     turn = Turn.MATCH

@@ -27,5 +27,6 @@ class Turn(IntEnum):
 
 
 def in_turn(handlers: Iterable[Any]) -> list[Any]:
-    """The handlers by their turn; one that names none measures."""
-    return sorted(handlers, key=lambda handler: getattr(handler, "turn", Turn.MEASURE))
+    """The handlers by their turn; one that names none measures, and a list among them is as many handlers."""
+    each = [one for handler in handlers for one in (handler if isinstance(handler, list) else [handler])]
+    return sorted(each, key=lambda handler: getattr(handler, "turn", Turn.MEASURE))

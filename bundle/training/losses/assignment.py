@@ -50,7 +50,7 @@ def assignment_losses(student: Tensor, targets: PrototypeTargets, weight: Tensor
         of the whole cohort; here a slide is a cohort.
     """
     if targets.choices is None:
-        raise ValueError("assignment needs targets with choices: make the bank with gives_choices=True.")
+        raise ValueError("assignment needs targets with choices: make the bank with prototype_task=assign.")
     vectors, exists, number = targets.choices
     with torch.autocast(student.device.type, enabled=False):
         rows = student if student.dtype == torch.float64 else student.float()

@@ -56,7 +56,7 @@ class SLPDLoss(nn.Module):
         intra_weight: weight a1 of the intra-slide term, at least 0.
         inter_weight: weight a2 of the inter-slide term, at least 0.
         skip_same_view_prototypes: leave student view 0 out of the prototype terms (the authors' implementation).
-        update_per_loss: update the prototype center after each prototype term (the authors' implementation).
+        center_update_per_loss: update the prototype center after each prototype term (the authors' implementation).
         prototype_center_start: "zero", or "views": until there are prototypes, their center is that of the views. From
             zero it needs some steps, in which prototypes are sharper targets than views, and all of them alike.
         prototype_temperature: of targets made of prototypes: None (the teacher's), a number, or "match".
@@ -88,7 +88,7 @@ class SLPDLoss(nn.Module):
         intra_weight: float = 1.0,
         inter_weight: float = 1.0,
         skip_same_view_prototypes: bool = False,
-        update_per_loss: bool = False,
+        center_update_per_loss: bool = False,
         prototype_center_start: Literal["zero", "views"] = "zero",
         prototype_temperature: float | Literal["match"] | None = None,
         centering: Literal["center", "sinkhorn"] = "center",
@@ -104,7 +104,7 @@ class SLPDLoss(nn.Module):
             raise SettingError(f'centering must be "center" or "sinkhorn": got {centering!r}.')
         if prototype_center_start not in ("zero", "views"):
             raise SettingError(f'prototype_center_start must be "zero" or "views": got {prototype_center_start!r}.')
-        self.assigns = assigns(prototype_task, update_per_loss, prototype_center_start, prototype_temperature)
+        self.assigns = assigns(prototype_task, center_update_per_loss, prototype_center_start, prototype_temperature)
         if min(intra_weight, inter_weight) < 0:
             raise SettingError(f"intra_weight and inter_weight must be >= 0: got {intra_weight} and {inter_weight}.")
         balances: list[Sinkhorn | None] = [None, None]
@@ -118,7 +118,7 @@ class SLPDLoss(nn.Module):
             student_temperature=student_temperature,
             center_momentum=center_momentum,
             skip_same_view=as_bool(skip_same_view_prototypes),
-            update_per_loss=as_bool(update_per_loss),
+            update_per_loss=as_bool(center_update_per_loss),
             temperature=prototype_temperature,
             balance=balances[1],
         )

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from torch import nn
 
-from bundle.core import BundleError, quietly
+from bundle.core import BundleError, quietly, target_of
 
 from ..cohort import MadeUpTokens
 from .cohorts import PlantedTokens
@@ -23,14 +23,7 @@ from .probes import probe
 
 _ROOT = Path(__file__).parents[3]
 # Pictures, logs and exports take time and tell nothing here; a collapse is a result.
-_LEFT_OUT = {
-    "DivergenceHandler",
-    "ExportHandler",
-    "HistoryHandler",
-    "ProgressBar",
-    "TensorBoardHandler",
-    "ValidationHandler",
-}
+_LEFT_OUT = {"TensorBoardHandler", "ValidationHandler", "export_handler", "watching_handlers"}
 _WATCHED = (
     *("self", "intra", "inter", "teacher_entropy", "intra_entropy", "inter_entropy"),
     *("teacher_spread", "instance_accuracy", "other_similarity"),
@@ -56,12 +49,12 @@ def parse(
     unknown = sorted(set(given) - set(config))
     if unknown:
         raise BundleError(f"configs/train.yaml has no id {', '.join(unknown)}; correct the method.")
-    config.update(given, tokens=data, token_dim=data.token_dim, resume=True)
+    config.update(given, dataset=data, token_dim=data.token_dim, resume=True)
     train = config["train"]
-    train["handlers"] = [h for h in train["handlers"] if h["_target_"].rpartition(".")[2] not in _LEFT_OUT]
-    del train["run_state"]["identity"]["n_prototypes"]  # methods with another K go on from the same warm-up
-    for part, name in ((config["prototypes"], bank), (train["features"], features)):
-        part["_target_"] = name or part["_target_"]
+    train["handlers"] = [h for h in train["handlers"] if target_of(h).rpartition(".")[2] not in _LEFT_OUT]
+    config["run_state"]["identity"]["n_prototypes"] = 0  # methods with another K go on from the same warm-up
+    for part, name in ((config["prototypes"], bank), (config["region_features"], features)):
+        part["of"] = name or part["of"]
     parser = ConfigParser(config)
     parser.parse(True)
     return parser
