@@ -35,7 +35,7 @@ def root(tmp_path_factory):
     """A bundle's root with what commands read, and sentinels in place of its weights."""
     root = tmp_path_factory.mktemp("root")
     (root / "models").mkdir()
-    for name in ("model.pt", "model.json", "patch_encoder.pt", "patch_encoder.json"):
+    for name in ("model.pt", "model_head.pt", "model.json", "patch_encoder.pt", "patch_encoder.json"):
         (root / "models" / name).write_text(f"mine: {name}")
     write_cohort(root / "tokens", regions=(3, 4, 2, 5))
     write_slide(root / "slides" / "a.tif", 200)
@@ -58,7 +58,7 @@ def test_weights_survive(root, verb):
     made.run()
     assert any((root / ("index" if verb == "indexing" else verb)).iterdir())
     left = {path.name: path.read_text() for path in (root / "models").iterdir()}
-    assert left == {name: f"mine: {name}" for name in left} and len(left) == 4
+    assert left == {name: f"mine: {name}" for name in left} and len(left) == 5
 
 
 def test_weights_are_written_by_training_alone():

@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -121,10 +121,22 @@ def save_atomically(obj: Any, path: str | Path) -> None:
     Raises:
         BundleError: the file cannot be written (disk full, no permission); the temporary file is gone then.
     """
+    save_together({Path(path): obj})
+
+
+def save_together(objects: Mapping[Path, Any]) -> None:
+    """As :func:`save_atomically`, several files: all are written before the first takes its name, in their order.
+
+    Raises:
+        BundleError: one of them cannot be written; the files of before are intact then.
+    """
     import torch  # takes seconds, which a command that is mistyped need not wait
 
-    with _lasting(Path(path)) as part, part.open("wb") as file:
-        torch.save(obj, file)
+    with contextlib.ExitStack() as names:
+        parts = {path: names.enter_context(_lasting(path)) for path in reversed(list(objects))}  # the last ends first
+        for path, part in parts.items():
+            with part.open("wb") as file:
+                torch.save(objects[path], file)
 
 
 def link_atomically(source: Path, path: str | Path) -> None:

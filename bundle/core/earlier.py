@@ -23,16 +23,25 @@ _FOLDER = "earlier"
 
 def dated(path: Path) -> Path:
     """The name under which a file is kept, which no other file has: ``model.2026-11-29_2340.pt``, by when it was
-    written."""
+    written. Of a file that is kept already, that name."""
     when = _stamp(path)
     names = [f"{path.stem}.{when}{more}{path.suffix}" for more in ("", *(f"_{n}" for n in range(2, 1000)))]
-    return next(free for free in map(path.with_name, names) if not free.exists())
+    return next(name for name in map(path.with_name, names) if not name.exists() or _is_same(path, name))
 
 
-def keep_aside(path: Path) -> Path:
-    """Give a file a dated name as well, and the ``.json`` of the same stem beside it, that tells of it, with it.
+def _is_same(path: Path, kept: Path) -> bool:
+    """One file under two names: whoever kept it was killed before another took its name."""
+    return path.exists() and path.samefile(kept)
+
+
+def keep_aside(path: Path, beside: Sequence[str] = (".json",)) -> Path:
+    """Give a file a dated name as well, and those beside it that go with it: first the ``.json`` that tells of it.
 
     The file stays under its own name, too, until another takes that: there is never none.
+
+    Args:
+        path: the file.
+        beside: how the names of the others end, after the stem of the file's.
 
     Returns:
         The dated name.
@@ -40,10 +49,14 @@ def keep_aside(path: Path) -> Path:
     Raises:
         BundleError: it cannot be done; nothing has changed then.
     """
-    aside, beside = dated(path), path.with_suffix(".json")
+    aside = dated(path)
+    if aside.exists():
+        return aside
+    others = {path.with_name(path.stem + ending): aside.with_name(aside.stem + ending) for ending in beside}
+    for other, kept in others.items():  # first, so that under a dated name nothing is ever alone
+        if other.is_file() and other != path:
+            link_atomically(other, kept)
     link_atomically(path, aside)
-    if beside.is_file() and beside != path:
-        link_atomically(beside, aside.with_suffix(".json"))
     return aside
 
 

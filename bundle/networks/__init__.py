@@ -5,15 +5,16 @@ from .contract_choice import contract_of, mpp_misfit
 from .contracts import EncoderContract, named_contract, registry
 from .distiller import Distiller, ema_update_, frozen_copy
 from .encoder import Encoder, compile_backbone
-from .from_weights import load_region_encoder, make_student, warn_of_missing_background
+from .from_weights import insist_on_head, load_region_encoder, make_student, warn_of_missing_background
 from .head import LastLayer, ProjectionHead
 from .joined_encoders import JoinedEncoders
 from .patch_encoder import load_patch_encoder
 from .patch_tokenizer import PatchTokenizer
 from .positions import resized_positions
 from .pretraining import read_about, read_pretraining, write_pretraining
-from .region_encoder import RegionDescriber, make_region_encoder, untrained_encoder
+from .region_encoder import RegionDescriber, make_projection_head, make_region_encoder, untrained_encoder
 from .selection import select_backbone
+from .split_weights import head_beside, head_file, read_encoder, save_encoder, split_state
 from .stated_encoder import stated_contract, stated_patch_encoder
 from .stated_reading import STANDARD_READING, StatedReading
 from .token_kind import TokenKind
@@ -50,24 +51,31 @@ __all__ = [
     "contract_of",
     "ema_update_",
     "frozen_copy",
+    "head_beside",
+    "head_file",
     "infer_vit_architecture",
+    "insist_on_head",
     "is_torchscript",
     "load_patch_encoder",
     "load_region_encoder",
     "load_vit_variant",
+    "make_projection_head",
     "make_region_encoder",
     "make_student",
     "mpp_misfit",
     "named_contract",
     "read_about",
+    "read_encoder",
     "read_pretraining",
     "read_weights",
     "registry",
     "resized_positions",
+    "save_encoder",
     "select_backbone",
     "sha256_of",
     "stated_contract",
     "stated_patch_encoder",
+    "split_state",
     "untrained_encoder",
     "variant_weights",
     "warn_of_missing_background",

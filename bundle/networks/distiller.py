@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..core import SettingError
+from ..core import BundleError, SettingError
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer
 from .shared_weights import SharedWeights
@@ -22,12 +22,17 @@ class Distiller(nn.Module):
         encoder: backbone and head.
         last_layer: bottlenecks to logits.
         has_mask_token: it learns what stands in place of tokens that are hidden; from zero, as in iBOT.
+
+    Raises:
+        BundleError: the encoder has no head.
     """
 
     mask_token: Tensor | None
 
     def __init__(self, encoder: Encoder, last_layer: LastLayer, has_mask_token: bool = False) -> None:
         super().__init__()
+        if encoder.head is None:
+            raise BundleError("students are trained through a projection head: give the encoder one.")
         self.encoder = encoder
         self.last_layer = last_layer
         token = nn.Parameter(torch.zeros(1, 1, int(encoder.backbone.dim))) if has_mask_token else None  # type: ignore[arg-type]
@@ -55,6 +60,7 @@ class Distiller(nn.Module):
             normalize its rows where they read them. With a choice also bottlenecks (N, d) of the tokens, by the same
             head.
         """
+        assert self.encoder.head is not None
         images = [group.flatten(0, 1) for group in views]
         rows = [None if draws is None else draws[i].flatten(0, 1) for i in range(len(views))]
         asks = masks is not None and self.encoder.mask_missing

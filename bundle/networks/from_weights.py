@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from .distiller import Distiller
 from .encoder import Encoder, compile_backbone
 from .head import LastLayer, ProjectionHead
 from .pretraining import read_about
-from .selection import EncoderWeights, select_backbone
+from .selection import EncoderWeights
+from .split_weights import missing_head, read_encoder
 from .token_standard import TokenStandard
 from .vit import RegionViT
 from .weights_reading import read_weights
@@ -45,11 +46,12 @@ def make_student(
     dataset: Tokens | None = None,
     standardize_tokens: bool | str = "auto",
     mask_weight: float = 0.0,
+    head: ProjectionHead | None = None,
 ) -> Distiller:
     """The network that is trained, from its initialization or from a file.
 
     Args:
-        encoder: backbone and head.
+        encoder: backbone, and the head where it is not given apart.
         last_layer: loaded, too, where the file has one of the same shape.
         weights: ``.pth`` of HIPT or DINO, a checkpoint of this bundle, ``model.pt``, ``patch_encoder.pt``, or None.
         device: where it goes.
@@ -60,11 +62,14 @@ def make_student(
         standardize_tokens: tokens go through :class:`~bundle.networks.TokenStandard` first; ``auto``: as the file's
             training had it, and without a file not.
         mask_weight: of the task of hidden tokens; above 0 there is a mask token, which files of weights have not.
+        head: the encoder takes it for its own.
 
     Raises:
         BundleError: the file is missing or broken, its backbone is of another architecture, or it was trained with the
             other ``mask_missing`` or ``center_tokens``.
     """
+    if head is not None:
+        encoder.head = head
     has_missing = dataset is not None and dataset.has_missing
     encoder.mask_missing = has_missing if mask_missing == "auto" else as_bool(mask_missing)
     if weights is None and standardize_tokens != "auto" and as_bool(standardize_tokens):
@@ -139,55 +144,94 @@ def load_encoder(encoder: Encoder, path: str | Path) -> EncoderWeights:
 
     Args:
         encoder: what to load into.
-        path: any file that :func:`~bundle.networks.select_backbone` understands.
+        path: any file that :func:`~bundle.networks.read_encoder` understands.
 
     Returns:
         What the file holds, with the last layer if it has one.
 
     Raises:
-        BundleError: the file is missing or broken, or its backbone is of another architecture.
+        BundleError: the file is missing or broken, its backbone is of another architecture, or the head beside it is
+            another encoder's.
     """
-    parts = select_backbone(read_weights(path), source=path)
+    parts = read_encoder(path)[1]
     if isinstance(encoder.backbone, RegionViT):
         encoder.backbone.has_standard_of(parts.backbone)
     load_into(encoder.backbone, parts.backbone, source=path)
-    if parts.head:
+    if parts.head and encoder.head is not None:
         _load_if_it_fits(encoder.head, parts.head, path, "projection head")
-    else:
-        _log.warning("%s has no projection head: it stays as it was initialized", path)
+    elif encoder.head is not None:
+        _log.warning("%s: it stays as it was initialized", missing_head(path, parts.head_sha256))
     return parts
 
 
 def load_region_encoder(
-    path: str | Path, *, n_heads: int | None = None, device: torch.device | str = "cpu", takes_centered: bool = False
+    path: str | Path,
+    *,
+    n_heads: int | None = None,
+    device: torch.device | str = "cpu",
+    takes_centered: bool = False,
+    with_head: bool = True,
 ) -> Encoder:
-    """A region encoder of whatever size the file holds, in evaluation mode.
+    """A region encoder of whatever size the file holds, with its projection head, in evaluation mode.
 
     Args:
-        path: ``models/model.pt``, a checkpoint of this bundle, or HIPT's ``vit4k_xs_dino.pth``.
+        path: ``models/model.pt``, with ``model_head.pt`` beside it; a checkpoint of this bundle, or HIPT's
+            ``vit4k_xs_dino.pth``. Where there is no head, the encoder has none, and a warning says so.
         n_heads: attention heads, which shapes do not tell; None: as the ``.json`` beside the file says, or the file,
             else one per 32 values, as published.
         device: where it goes.
         takes_centered: who asks looks at the encoder's ``takes_centered``, and centers tokens where it is true.
+        with_head: False: without its head, wherever that lies; it only embeds.
 
     Raises:
-        BundleError: the file is missing or broken, or holds no region encoder; it takes centered tokens, and who asks
-            has none.
+        BundleError: the file is missing or broken, or holds no region encoder; the head beside it is another
+            encoder's; it takes centered tokens, and who asks has none.
     """
-    contents = read_weights(path)
-    parts = select_backbone(contents, source=path)
+    contents, parts = read_encoder(path, with_head)
+    backbone = _backbone_of(contents, parts, path, n_heads)
+    if parts.takes_centered and not takes_centered:
+        raise BundleError(
+            f"{path} was trained on tokens less the mean of their slide (center_tokens: slide), which is known here "
+            "only when the whole slide has been read: embed slides with configs/inference.yaml, or give weights of "
+            "tokens as they are."
+        )
+    head = None
+    if with_head and parts.head:
+        head = _head_of(parts.head, backbone.dim, path)
+    elif with_head:
+        _log.warning("%s: it gives embeddings, and no prototypes", missing_head(path, parts.head_sha256))
+    made = Encoder(backbone, head, parts.mask_missing, "slide" if parts.takes_centered else None)
+    made.head_sha256 = parts.head_sha256
+    return made.to(device).eval()
+
+
+def insist_on_head(encoder: Encoder, path: str | Path) -> None:
+    """Raise where an encoder has no projection head, and prototypes are wanted.
+
+    Args:
+        encoder: what was loaded.
+        path: its file.
+
+    Raises:
+        BundleError: it has none; what to do.
+    """
+    if encoder.head is not None:
+        return
+    todo = "copy that file there, too" if encoder.head_sha256 else "give weights that hold one, such as a model.pt"
+    raise BundleError(
+        f"{missing_head(path, encoder.head_sha256)}, and prototypes are made in the space of its head: {todo}."
+    )
+
+
+def _backbone_of(
+    contents: Mapping[str, Any], parts: EncoderWeights, path: str | Path, n_heads: int | None
+) -> RegionViT:
     found = infer_vit_architecture(parts.backbone, source=path)
     own = contents.get("architecture")
     if found.pop("kind") != "region":
         raise BundleError(
             f"{path} holds a patch encoder (pixels to tokens), not a region encoder (tokens to embeddings). "
             "Give it as patch_encoder_ckpt, and a file like models/model.pt as region_encoder_ckpt."
-        )
-    if parts.takes_centered and not takes_centered:
-        raise BundleError(
-            f"{path} was trained on tokens less the mean of their slide (center_tokens: slide), which is known here "
-            "only when the whole slide has been read: embed slides with configs/inference.yaml, or give weights of "
-            "tokens as they are."
         )
     stated = read_about(path).get("n_heads") if n_heads is None else n_heads
     if stated is None and isinstance(own, dict):
@@ -202,15 +246,10 @@ def load_region_encoder(
         ) from error
     backbone.has_standard_of(parts.backbone)
     load_into(backbone, parts.backbone, source=path)
-    head = _head_of(parts.head, found["dim"], path)
-    centering = "slide" if parts.takes_centered else None
-    return Encoder(backbone, head, parts.mask_missing, centering).to(device).eval()
+    return backbone
 
 
 def _head_of(weights: Mapping[str, Tensor], in_dim: int, path: str | Path) -> ProjectionHead:
-    if not weights:
-        _log.warning("%s has no projection head: bottlenecks and prototypes made with it mean nothing", path)
-        return ProjectionHead(in_dim)
     try:
         head = ProjectionHead(in_dim, weights["mlp.0.weight"].shape[0], weights["mlp.4.weight"].shape[0])
     except KeyError as error:

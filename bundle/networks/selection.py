@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..core import BundleError
-from .encoder import CENTER_TOKENS, MASK_MISSING
+from .encoder import CENTER_TOKENS, HEAD_SHA256, MASK_MISSING, hash_text
 from .token_outputs import MASK_TOKEN
 
 _CONTAINERS = ("teacher", "student", "state_dict", "model", "network")  # in the order in which they are preferred
@@ -24,6 +24,7 @@ class EncoderWeights(NamedTuple):
     last_layer: ``weight_v`` and ``weight_g``, empty where the file has none.
     mask_missing: the encoder leaves out tokens that are missing.
     takes_centered: it was trained on tokens less the mean of their slide.
+    head_sha256: which head is its own, where that lies in another file (:func:`~bundle.networks.read_encoder`).
     """
 
     backbone: dict[str, Tensor]
@@ -31,6 +32,7 @@ class EncoderWeights(NamedTuple):
     last_layer: dict[str, Tensor]
     mask_missing: bool = False
     takes_centered: bool = False
+    head_sha256: str = ""
 
 
 def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weights") -> EncoderWeights:
@@ -47,13 +49,15 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
     Raises:
         BundleError: there is no tensor in it.
     """
-    parts, said = EncoderWeights({}, {}, {}), {MASK_MISSING: False, CENTER_TOKENS: False}
+    parts, said, head_sha256 = EncoderWeights({}, {}, {}), {MASK_MISSING: False, CENTER_TOKENS: False}, ""
     for name, tensor in _tensors(state).items():
         name, of_head = _strip(name), False
         if name.startswith("head."):
             name, of_head = _strip(name.removeprefix("head.")), True
         if name in said:
             said[name] = bool(tensor)
+        elif name == HEAD_SHA256:
+            head_sha256 = hash_text(tensor)
         elif name.startswith("last_layer."):
             parts.last_layer[name.removeprefix("last_layer.")] = tensor
         elif name.startswith("mlp."):
@@ -68,7 +72,7 @@ def select_backbone(state: Mapping[str, Any], *, source: str | Path = "the weigh
             f"{source} holds no encoder: expected tensors, or a dictionary with a state dict under "
             f"{', '.join(_CONTAINERS)}; found {found}. Give a checkpoint of an encoder."
         )
-    return parts._replace(mask_missing=said[MASK_MISSING], takes_centered=said[CENTER_TOKENS])
+    return parts._replace(mask_missing=said[MASK_MISSING], takes_centered=said[CENTER_TOKENS], head_sha256=head_sha256)
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

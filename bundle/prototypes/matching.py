@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import torch
@@ -105,6 +105,29 @@ def _scores(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, 
     alone_a = a_valid[:, :, None] & ~b_valid[:, None, :] & (n_a <= n_b)[:, None, None]
     alone_b = ~a_valid[:, :, None] & b_valid[:, None, :] & (n_b <= n_a)[:, None, None]
     return torch.where(both, cosines, 0.0).masked_fill_(alone_a | alone_b, -torch.inf), both, n_matched
+
+
+def similarity_by_permutations(products: Tensor, members: tuple[int, int] = (-2, -1)) -> Tensor:
+    """The similarity that :func:`matched_similarity` finds, in closed form: the best mean over all K! bijections.
+
+    Of two members there are two, of three six; the sums are those of :func:`best_sum`, to the bit.
+
+    Args:
+        products: cosines of the members of pairs of sets of K that all exist.
+        members: dimensions of ``products`` along which those of the left and of the right sets lie.
+
+    Returns:
+        The other dimensions of ``products``.
+    """
+    pairs = products.movedim(members, (0, 1))
+    found = None
+    for order in permutations(range(len(pairs))):
+        total = pairs[0, order[0]]
+        for left, right in enumerate(order[1:], start=1):
+            total = total + pairs[left, right]
+        found = total if found is None else torch.maximum(found, total, out=found)
+    assert found is not None
+    return found.div(len(pairs))
 
 
 def similarity_bound(

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .matching import ROUNDING, best_sum, similarity_bound, similarity_of_cosines
+from .matching import ROUNDING, best_sum, similarity_bound, similarity_by_permutations, similarity_of_cosines
 from .sketches import principal_directions, sketched
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
 _BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 27}
 _RANKED_AT_ONCE = 2048
+_FEW_PROTOTYPES = 3  # of up to so many, all bijections of whole blocks cost less than to bound them first
 _FIRST = 1  # slides beyond R from which a first similarity is taken
 _SAMPLED = 4096  # slides that are looked at for it
 _SKETCH_DIMS = (31, 63, 127)
@@ -41,7 +42,8 @@ class NeighborSearch:
         self.block = max(1, _BLOCK_ROWS.get(prototypes.device.type, _BLOCK_ROWS["cuda"]) // self.size)
         self.index = torch.zeros(self.n_slides, n_neighbors, dtype=torch.long, device=prototypes.device)
         self.similarity = prototypes.new_full((self.n_slides, n_neighbors), -torch.inf)
-        self.threshold = self._first_threshold()
+        self.is_exact = self.all_valid and self.size <= _FEW_PROTOTYPES and self.n_slides < _SKETCHED_SLIDES
+        self.threshold = self.similarity[:, -1].clone() if self.is_exact else self._first_threshold()
         sketch = self._sketch()
         self.is_sketched = sketch is not None
         self.bounding = (self.prototypes if sketch is None else sketch).transpose(0, 1).contiguous()
@@ -81,6 +83,8 @@ class NeighborSearch:
         products, bound = self._compared(
             self.bounding[:, rows], self.bounding[:, columns], self.n_valid[rows], self.n_valid[columns]
         )
+        if self.is_exact:
+            self._raise_thresholds(bound, rows, columns)
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
         wanted = bound >= least
         if rows == columns:
@@ -88,6 +92,16 @@ class NeighborSearch:
         i, j = wanted.nonzero(as_tuple=True)
         a, b = i + rows.start, j + columns.start
         return a, b, self._cosines(a, b) if self.is_sketched else products[:, i, :, j]
+
+    def _raise_thresholds(self, bound: Tensor, rows: slice, columns: slice) -> None:
+        """To each slide's R-th best of a block, whose bounds (a, b) are the similarities, and rounding."""
+        if rows == columns:
+            bound.fill_diagonal_(-torch.inf)
+        n_neighbors = self.similarity.shape[1]
+        for slides, dim in ((rows, 1), (columns, 0)):
+            if n_neighbors <= bound.shape[dim]:
+                reached = bound.amax(dim) if n_neighbors == 1 else bound.topk(n_neighbors, dim).values.select(dim, -1)
+                self.threshold[slides] = torch.maximum(self.threshold[slides], reached - 2 * ROUNDING)
 
     def _first_threshold(self) -> Tensor:
         """A similarity that R slides reach: the R-th best of a few whose mean prototypes are most similar."""
@@ -146,6 +160,8 @@ class NeighborSearch:
         """
         products = left.flatten(0, 1) @ right.flatten(0, 1).T
         products = products.view(self.size, left.shape[1], self.size, right.shape[1])
+        if self.is_exact:
+            return products, similarity_by_permutations(products, (0, 2)).add_(ROUNDING)
         return products, similarity_bound(products, self.size if self.all_valid else (n_left[:, None], n_right), (0, 2))
 
     def _cosines(self, i: Tensor, j: Tensor) -> Tensor:

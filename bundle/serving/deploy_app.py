@@ -1,6 +1,6 @@
 """Inference as a MONAI Deploy application: a slide in, its embeddings out. Needs the MONAI Deploy App SDK.
 
-python deploy_app.py --input <slide or folder with one> --output <folder> --model <folder with the two .pt files>
+python deploy_app.py --input <slide or folder with one> --output <folder> --model <folder with the .pt files>
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RegionLoaderOperator(Operator):
 
 
 class RegionEncoderOperator(Operator):
-    """Regions to the slide's embeddings, by ``patch_encoder.pt`` and ``model.pt`` of the model folder.
+    """Regions to the slide's embeddings, by ``patch_encoder.pt``, ``model.pt`` and its head of the model folder.
 
     Args:
         model_path: that folder.

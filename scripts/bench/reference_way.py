@@ -115,7 +115,7 @@ def _branch(branch: Tensor, keep: float) -> Tensor:
 def forward(distiller: Distiller, views: Sequence[Tensor], drop_path: bool = False) -> Tensor:
     """Groups of views (v, B, D, H, W) -> logits (sum of v, B, K): a backbone pass a size, then head and last layer."""
     embeddings = torch.cat([backbone(distiller.encoder.backbone, group.flatten(0, 1), drop_path) for group in views])
-    bottlenecks = F.normalize(distiller.encoder.head.mlp(embeddings).float(), dim=-1)  # type: ignore[operator]
+    bottlenecks = F.normalize(distiller.encoder.head.mlp(embeddings).float(), dim=-1)  # type: ignore[operator, union-attr]
     return logits(distiller.last_layer, bottlenecks).unflatten(0, (-1, views[0].shape[1]))
 
 
@@ -172,7 +172,7 @@ def region_features(teacher: Distiller, crops: Tensor, uses_bf16: bool = False) 
     """Bottlenecks (N, d) of center crops (N, D, H, W), with the logits that the head's forward makes on the way."""
     with torch.no_grad(), torch.autocast(crops.device.type, torch.bfloat16, enabled=uses_bf16):
         embeddings = backbone(teacher.encoder.backbone, crops)
-        bottlenecks = F.normalize(teacher.encoder.head.mlp(embeddings).float(), dim=-1)  # type: ignore[operator]
+        bottlenecks = F.normalize(teacher.encoder.head.mlp(embeddings).float(), dim=-1)  # type: ignore[operator, union-attr]
         logits(teacher.last_layer, bottlenecks)
     return bottlenecks
 

@@ -16,6 +16,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from bundle.core import BundleError, link_atomically, scratch_folder, write_text
+from bundle.networks import split_state
 
 from .configs import true_metadata, write_configs
 from .contents import packaged_files
@@ -98,7 +99,7 @@ def build_package(root: Path, output_dir: Path, options: PackageOptions) -> Pack
 
 def _copy_bundle(root: Path, folder: Path) -> None:
     names = packaged_files(root)
-    files = {*names, "README.md", "models/model.pt", "models/model.ts"}  # the last three are made
+    files = {*names, "README.md", *(f"models/{name}" for name in ("model.pt", "model_head.pt", "model.ts"))}  # are made
     for name in names:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,14 +116,14 @@ def _write_weights(
 ) -> None:
     write_configs(folder / "configs", model)
     write_text(folder / "configs" / "metadata.json", json.dumps(metadata, indent=4, ensure_ascii=False) + "\n")
-    write_model(model, folder / "models" / "model.pt", options.with_slide_ids)
+    remark = write_model(model, folder / "models" / "model.pt", options.with_slide_ids)
     if options.patch_encoder is not None:  # to the byte: token files and model.json know it by its SHA-256
         shutil.copyfile(options.patch_encoder, folder / "models" / "patch_encoder.pt")
     export_torchscript(folder)
     notes = None if options.notes is None else _read_notes(options.notes)
     write_text(folder / "README.md", model_card(metadata, model, options.patch_encoder is not None, notes))
     listed = write_large_files(folder, options.weights_url)
-    package.remarks += _remarks(model, options, listed)
+    package.remarks += [*([remark] if remark else []), *_remarks(model, options, listed)]
 
 
 def _remarks(model: RegionModel, options: PackageOptions, listed: list[str]) -> list[str]:
@@ -177,8 +178,9 @@ def _write_model_info(made: Path, title: str, weights_url: str) -> None:
 def _write_hub_layout(folder: Path, hub: Path, model: RegionModel) -> None:
     for path in (p for p in folder.rglob("*") if p.is_file()):
         link_atomically(path, hub / path.relative_to(folder))
-    save_file(model.state, hub / "model.safetensors", metadata={"format": "pt"})
-    (hub / "model.safetensors").chmod(0o644)
+    for name, state in zip(("model", "model_head"), split_state(model.state), strict=True):
+        save_file(state, hub / f"{name}.safetensors", metadata={"format": "pt"})
+        (hub / f"{name}.safetensors").chmod(0o644)
     write_text(hub / ".gitattributes", _LFS)
 
 

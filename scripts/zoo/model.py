@@ -9,19 +9,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bundle.core import BundleError, save_atomically
+from bundle.core import BundleError
 from bundle.networks import (
     Encoder,
     ProjectionHead,
     RegionViT,
+    head_beside,
+    head_file,
+    insist_on_head,
     is_torchscript,
     load_region_encoder,
     read_about,
+    read_encoder,
     read_pretraining,
     read_weights,
-    select_backbone,
+    save_encoder,
+    split_state,
     write_pretraining,
 )
+
+from .large_files import LIMIT
 
 
 class RegionModel(NamedTuple):
@@ -46,7 +53,7 @@ class RegionModel(NamedTuple):
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The bare state dict, ``models/model.pt``: each tensor by itself, so that equal models make equal files."""
+        """The state dict of encoder and head: each tensor by itself, so that equal models make equal files."""
         return {name: tensor.detach().clone() for name, tensor in self.encoder.state_dict().items()}
 
     @property
@@ -62,6 +69,7 @@ class RegionModel(NamedTuple):
     @property
     def knobs(self) -> dict[str, int | str]:
         """Its sizes, and what it does with tokens, by the names that they have at the top of ``configs/train.yaml``."""
+        assert self.encoder.head is not None
         backbone, mlp = self.encoder.backbone.architecture, self.encoder.head.mlp
         return {
             "embed_dim": self.dim,
@@ -87,14 +95,10 @@ def read_model(path: str | Path) -> RegionModel:
             f"there is no trained model at {path}, so there is nothing to share yet. Train one (configs/train.yaml "
             "writes models/model.pt), name one with --model, or try the packaging with random weights: --untrained."
         )
-    contents = read_weights(path)
-    _refuse_other_terms(contents, path)
-    if not select_backbone(contents, source=path).head:
-        raise BundleError(
-            f"{path} has no projection head, so that prototypes could not be made with it. Package a model.pt, which "
-            "training writes when it is complete."
-        )
-    return RegionModel(load_region_encoder(path, takes_centered=True), read_pretraining(path), read_about(path), path)
+    _refuse_other_terms(read_weights(path), path)
+    encoder = load_region_encoder(path, takes_centered=True)
+    insist_on_head(encoder, path)
+    return RegionModel(encoder, read_pretraining(path), read_about(path), path)
 
 
 def untrained_model() -> RegionModel:
@@ -104,31 +108,56 @@ def untrained_model() -> RegionModel:
         return RegionModel(Encoder(RegionViT(), ProjectionHead()).eval())
 
 
-def write_model(model: RegionModel, path: Path, with_slide_ids: bool) -> None:
-    """``models/model.pt`` and, beside it, what is known of its training.
+def write_model(model: RegionModel, path: Path, with_slide_ids: bool) -> str:
+    """``models/model.pt``, its head in ``models/model_head.pt`` and, beside them, what is known of its training.
 
-    A file that is a bare state dict already is copied: whatever was made with it keeps its SHA-256.
+    Files that hold bare state dicts already are copied: whatever was made with them keeps their SHA-256. One that holds
+    the head, too, and is over the limit of the Model Zoo for it, is written as two.
 
     Args:
         model: what to write.
         path: where to.
         with_slide_ids: the ids of the training slides may leave.
+
+    Returns:
+        What to know of it; empty: nothing.
     """
+    remark = ""
     if model.source is not None and _is_bare(model):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model.source, path)
+        if model.source.stat().st_size <= LIMIT or not _has_head(model.source):
+            _copy(model.source, path)
+        else:
+            save_encoder(model.state, path)
+            remark = (
+                f"{model.source} holds its projection head, too, and is over {LIMIT // 10**6} MB: it is two files in "
+                "the package, so that embeddings and heads that were made with the one are not known to be of them"
+            )
     else:
-        save_atomically(model.state, path)
+        save_encoder(model.state, path)
     if model.is_trained:
         about = {**model.about, "n_heads": model.knobs["n_heads"]}
         write_pretraining(path, model.slides if with_slide_ids else None, about)
+    return remark
+
+
+def _copy(source: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, path)
+    beside = head_beside(source)
+    if beside is not None and not _has_head(source):
+        shutil.copyfile(beside, head_file(path))
+
+
+def _has_head(source: Path) -> bool:
+    return bool(read_encoder(source, with_head=False)[1].head)
 
 
 def _is_bare(model: RegionModel) -> bool:
-    source = str(model.source)
-    names = model.encoder.state_dict().keys()
+    """Its file has the names of the state dict that would be written, alone or with that of its head."""
+    contents, whole = set(read_weights(str(model.source))), set(model.state)
     # weights of before do not say whether they mask
-    return not source.endswith(".safetensors") and {*read_weights(source), "mask_missing"} == set(names)
+    names = whole if _has_head(Path(str(model.source))) else set(split_state(model.state)[0])
+    return Path(str(model.source)).suffix != ".safetensors" and contents | {"mask_missing"} == names
 
 
 def read_patch_encoder(path: str | Path) -> dict[str, Any]:

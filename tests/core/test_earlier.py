@@ -31,10 +31,23 @@ def test_a_file_and_what_tells_of_it_get_a_dated_name(tmp_path):
     assert keep_aside(path).name == "model.2026-11-29_2340.pt"
     path.unlink()
     written(path, "second")
-    assert keep_aside(path).name == "model.2026-11-29_2340_2.pt" and dated(path).name == "model.2026-11-29_2340_3.pt"
+    written(tmp_path / "model_head.pt", "of the second")
+    assert keep_aside(path, ["_head.pt"]).name == "model.2026-11-29_2340_2.pt"
     found = texts(tmp_path)
     assert found["model.2026-11-29_2340.pt"] == "first" and found["model.2026-11-29_2340.json"] == "of the first"
     assert found["model.2026-11-29_2340_2.pt"] == found["model.pt"] == "second"
+    assert found["model.2026-11-29_2340_2_head.pt"] == "of the second" and len(found) == 7
+
+
+def test_what_is_kept_already_is_not_kept_twice(tmp_path):
+    """A run that was killed before it wrote its own finds the names of the first time, and what went with it then."""
+    path = written(tmp_path / "model.pt", "first")
+    written(tmp_path / "model_head.pt", "of the first")
+    aside = keep_aside(path, ["_head.pt"])
+    (tmp_path / "model_head.pt").unlink()  # names are given to new files, none is written in place
+    written(tmp_path / "model_head.pt", "of a run that was killed")
+    assert dated(path) == aside == keep_aside(path, ["_head.pt"])
+    assert texts(tmp_path)[f"{aside.stem}_head.pt"] == "of the first" and len(texts(tmp_path)) == 4
 
 
 def run(folder, **settings):

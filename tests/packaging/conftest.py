@@ -11,14 +11,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """A folder with model.pt (tokens of 12 to 32 values, 2 heads), what is known of it, and patch_encoder.pt."""
-    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT, sha256_of, write_pretraining
+    """A folder with model.pt and its head (tokens of 12 to 32 values, 2 heads), what is known of it, and
+    patch_encoder.pt."""
+    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT, save_encoder, sha256_of, write_pretraining
 
     folder = tmp_path_factory.mktemp("weights")
     encoder = Encoder(RegionViT(in_dim=12, dim=32, depth=1, n_heads=2), ProjectionHead(32, 16, 8))
     for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
         parameter.data += 0.05 * torch.randn_like(parameter)
-    torch.save(encoder.state_dict(), folder / "model.pt")
+    save_encoder(encoder.state_dict(), folder / "model.pt")
     patch_encoder = PatchViT(image_size=16, patch_size=8, dim=12, depth=1, n_heads=2)
     contents = {
         "teacher": patch_encoder.state_dict(),

@@ -21,6 +21,7 @@ from bundle.networks import (
     RegionViT,
     load_patch_encoder,
     load_region_encoder,
+    make_region_encoder,
     read_about,
     read_pretraining,
     read_weights,
@@ -102,7 +103,7 @@ def test_no_file_names_this_machine(package):
 
 def test_weights_are_the_given_files(package, weights):
     """To the byte: whatever was made with them (token files, embeddings) knows them by their SHA-256."""
-    for name in ("model.pt", "patch_encoder.pt"):
+    for name in ("model.pt", "model_head.pt", "patch_encoder.pt"):
         assert sha256_of(package.folder / "models" / name) == sha256_of(weights / name)
     about = read_about(package.folder / "models" / "model.pt")
     assert about == read_about(weights / "model.pt") and about["n_heads"] == 2
@@ -110,11 +111,45 @@ def test_weights_are_the_given_files(package, weights):
 
 def test_a_checkpoint_becomes_a_bare_state_dict(options, tmp_path, weights, quickly):
     """The teacher under `teacher` is packaged as MONAI and the Zoo load it, without the rest."""
-    state = torch.load(weights / "model.pt", weights_only=True)
+    state = load_region_encoder(weights / "model.pt").state_dict()
     torch.save({"teacher": state, "epoch": 3}, tmp_path / "last.pt")
     folder = build_package(ROOT, tmp_path / "dist", options(model=tmp_path / "last.pt")).folder
-    shipped = torch.load(folder / "models" / "model.pt", weights_only=True)
-    assert shipped.keys() == state.keys() and all(torch.equal(shipped[name], state[name]) for name in state)
+    for name in ("model.pt", "model_head.pt"):
+        shipped, given = (read_weights(where / name) for where in (folder / "models", weights))
+        assert shipped.keys() == given.keys() and all(torch.equal(shipped[key], given[key]) for key in given)
+
+
+def test_no_file_of_weights_of_the_default_size_is_too_large_for_the_zoo(options, tmp_path, quickly):
+    """The encoder was 31.6 MB with its head, and so was TorchScript of it; the Zoo takes 25 MB a file."""
+    package = build_package(ROOT, tmp_path / "dist", options(model=None))
+    models = package.folder / "models"
+    torch.jit.script(make_region_encoder(models / "model.pt")).save(str(models / "model.ts"))
+    assert large_files.large_files(package.folder) == [] and not (package.folder / "large_files.yml").exists()
+    assert large_files.large_files(package.archive.parent / "huggingface") == []
+    sizes = {path.name: path.stat().st_size / 1e6 for path in models.glob("model*")}
+    assert {name: round(size) for name, size in sizes.items()} == {"model.pt": 11, "model_head.pt": 20, "model.ts": 11}
+
+
+@pytest.mark.parametrize("limit", [10**9, 1000])
+def test_a_file_with_its_head_inside(options, tmp_path, weights, quickly, monkeypatch, limit):
+    """As training wrote it before: copied to the byte, or where it is over the limit in two files, which is said."""
+    monkeypatch.setattr("scripts.zoo.model.LIMIT", limit)
+    whole = load_region_encoder(weights / "model.pt")
+    torch.save(whole.state_dict(), tmp_path / "old.pt")
+    package = build_package(ROOT, tmp_path / "dist", options(model=tmp_path / "old.pt"))
+    models, tokens = package.folder / "models", torch.randn(1, 12, 16, 16)
+    is_copy = sha256_of(models / "model.pt") == sha256_of(tmp_path / "old.pt")
+    assert is_copy == (limit > 1000) != (models / "model_head.pt").is_file()
+    assert any("it is two files in the package" in remark for remark in package.remarks) != is_copy
+    assert torch.equal(load_region_encoder(models / "model.pt", n_heads=2).project(tokens), whole.project(tokens))
+
+
+def test_without_its_head_it_is_not_packaged(options, tmp_path, weights):
+    """It says which file is missing, and makes nothing."""
+    shutil.copyfile(weights / "model.pt", tmp_path / "model.pt")
+    with pytest.raises(BundleError, match=r"no projection head beside it \(model_head\.pt"):
+        build_package(ROOT, tmp_path / "dist", options(model=tmp_path / "model.pt"))
+    assert not (tmp_path / "dist").exists()
 
 
 def test_slide_ids_stay_at_home_unless_asked_for(package, options, tmp_path, quickly):
@@ -162,15 +197,17 @@ def test_other_heads_than_hipt_s_are_said_and_kept(tmp_path):
 
 
 def test_hub_layout(package, metadata):
-    """huggingface/ has front matter, safetensors equal to model.pt, and all of the bundle for MONAI's download."""
+    """huggingface/ has front matter, safetensors equal to both files of weights, and all of the bundle for MONAI's
+    download."""
     hub = package.archive.parent / "huggingface"
     _, matter, body = (hub / "README.md").read_text().split("---\n", 2)
     fields = yaml.safe_load(matter)
     assert (fields["license"], fields["library_name"]) == ("apache-2.0", "monai") and "pathology" in fields["tags"]
     assert "[B, 12, 16, 16]" in body and "2 slides" in body and metadata["intended_use"] in body
-    state = torch.load(package.folder / "models" / "model.pt", weights_only=True)
-    tensors = load_file(hub / "model.safetensors")
-    assert tensors.keys() == state.keys() and all(torch.equal(tensors[name], state[name]) for name in state)
+    for file in ("model", "model_head"):
+        state = torch.load(package.folder / "models" / f"{file}.pt", weights_only=True)
+        tensors = load_file(hub / f"{file}.safetensors")
+        assert tensors.keys() == state.keys() and all(torch.equal(tensors[name], state[name]) for name in state)
     shipped = {path.relative_to(package.folder) for path in package.folder.rglob("*") if path.is_file()}
     assert shipped <= {path.relative_to(hub) for path in hub.rglob("*") if path.is_file()}
 

@@ -105,11 +105,16 @@ def test_the_command_checks_the_zip_and_makes_the_same_bytes(package, weights, t
     assert done.returncode == 0, done.stderr
     outcomes = dict(match[::-1] for match in re.findall(r"^  (passed|skipped|FAILED) +(.+?)  ", done.stdout, re.M))
     names = ["the Model Zoo's rules", "verify_metadata", "verify_net_in_out", "ckpt_export", "models/model.ts"]
+    names += ["projection head"]
     assert outcomes == {name: "passed" for name in [*names, "onnx_export", "monai.bundle.load"]}, done.stdout
     before = package.archive.parent
-    files = [package.archive.name, "model_info.json", "huggingface/model.safetensors"]
+    files = [
+        package.archive.name,
+        "model_info.json",
+        *(f"huggingface/{n}.safetensors" for n in ("model", "model_head")),
+    ]
     files += sorted(path.relative_to(before).as_posix() for path in (before / "hipt").iterdir())
-    assert len(files) == 5
+    assert len(files) == 6
     assert [sha256_of(before / name) for name in files] == [sha256_of(dist / name) for name in files]
 
 

@@ -5,6 +5,7 @@ import reference
 import torch
 
 from bundle.prototypes import Neighbors, nearest_slides, neighbor_search
+from bundle.prototypes.matching import best_sum, similarity_by_permutations
 from bundle.prototypes.neighbors import merged_neighbors
 
 
@@ -101,6 +102,34 @@ def test_rounding_hides_no_neighbor(monkeypatch, is_sketched, share_valid, preci
     torch.testing.assert_close(found.similarity.double(), truth.similarity, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("n_neighbors", [1, 4, 40])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_few_prototypes_are_matched_in_closed_form(monkeypatch, size, n_neighbors, precision):
+    """All is equal to the bit to what bounds and assignments find, ties between equal slides, too; bounds of blocks are
+    the similarities themselves."""
+    torch.manual_seed(size)
+    monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 16 * size)
+    prototypes, valid = _slides(50, size)
+    prototypes = prototypes[torch.arange(60) % 50].to(precision)  # some twice
+    valid, found, is_exact = torch.ones(60, size, dtype=torch.bool), [], []
+    for few in (0, 3):
+        monkeypatch.setattr(neighbor_search, "_FEW_PROTOTYPES", few)
+        found.append(nearest_slides(prototypes, valid, n_neighbors))
+        is_exact.append(neighbor_search.NeighborSearch(prototypes, valid, n_neighbors).is_exact)
+    assert all(torch.equal(*each) for each in zip(*found, strict=True)) and is_exact == [False, True]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_best_of_all_bijections_is_the_best_assignment(size):
+    """To the bit, wherever the members lie, and what it is given stays as it is."""
+    cosines = torch.rand(7, size, 5, size) * 2 - 1
+    before = cosines.clone()
+    found = similarity_by_permutations(cosines, (1, 3))
+    pairs = cosines.permute(0, 2, 1, 3).reshape(-1, size, size)
+    assert torch.equal(found.flatten(), best_sum(pairs) / size) and torch.equal(cosines, before)
+
+
 def test_slides_that_are_all_equal_find_each_other():
     """More of them than a block holds, in single precision."""
     prototypes = torch.nn.functional.normalize(torch.randn(1, 2, 16), dim=-1).expand(700, -1, -1)
@@ -114,6 +143,7 @@ def test_first_similarities_are_reached(monkeypatch, sampled):
     """Whatever sample they are taken from, R other slides are as similar as the first threshold says."""
     monkeypatch.setitem(neighbor_search._BLOCK_ROWS, "cpu", 12)
     monkeypatch.setattr(neighbor_search, "_SAMPLED", sampled)
+    monkeypatch.setattr(neighbor_search, "_FEW_PROTOTYPES", 0)
     prototypes, valid = _slides(37, 3)
     truth = nearest_slides(prototypes, valid, 2)
     assert bool(

@@ -115,7 +115,7 @@ def test_a_run_is_the_same_in_any_order(tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.training.handlers.history.plot_training", lambda rows, path: None)  # most of the time
     tokens = write_cohort(tmp_path / "tokens", regions=(3, 4, 1, 5, 4, 4))
     rows, files = trained(tokens, tmp_path / "right", list, monkeypatch)
-    assert set(files) == {"last.pt", "best.pt", "epoch_0002.pt", "model.pt"} and len(rows) == 4
+    assert set(files) == {"last.pt", "best.pt", "epoch_0002.pt", "model.pt", "model_head.pt"} and len(rows) == 4
     for order in (checkpoint_second, reverse, shuffle):
         other_rows, other_files = trained(tokens, tmp_path / order.__name__, order, monkeypatch)
         assert other_rows == rows, order.__name__

@@ -14,6 +14,7 @@ from ...core import BundleError, as_bool
 from ...networks import (
     Encoder,
     TokenKind,
+    insist_on_head,
     load_region_encoder,
     read_about,
     read_pretraining,
@@ -79,7 +80,7 @@ class RegionEncoders(nn.Module):
 
         Raises:
             BundleError: no dictionary of names; a file is missing, broken, or made for tokens of another length or
-                kind; there is no encoder for an untrained one to be like.
+                kind, or without a projection head; there is no encoder for an untrained one to be like.
         """
         if paths is not None and (not isinstance(paths, Mapping) or not all(paths.values())):
             raise BundleError(
@@ -90,6 +91,7 @@ class RegionEncoders(nn.Module):
             if str(name) == TOKENS:
                 raise BundleError(f"an encoder is called {TOKENS!r}, as results without one are; choose another name.")
             encoder = load_region_encoder(path, device=device, takes_centered=True)
+            insist_on_head(encoder, path)
             expected = encoder.state_dict()["backbone.phi.0.weight"].shape[1]
             if expected != token_dim:
                 raise BundleError(

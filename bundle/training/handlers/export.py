@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ...core import BundleError, check_folder, dated, keep_aside, read_json_file, save_atomically, write_text
-from ...networks import sha256_of, write_pretraining
+from ...networks import head_file, save_encoder, sha256_of, write_pretraining
 from .run_state import EXPORTED
 from .turn import Turn
 
@@ -22,10 +22,11 @@ class ExportHandler:
     """Writes a module's state dict when the run is complete; whether it can is looked at when the run starts.
 
     Weights that are there under that name, and are not of this very run, are kept under a dated one, with their
-    ``.json``: said when the run starts, and when it is done.
+    ``.json`` and their head: said when the run starts, and when it is done.
 
     Args:
-        module: the teacher's encoder (``models/model.pt``, a bare state dict), or its backbone (stage one).
+        module: the teacher's encoder (``models/model.pt``, a bare state dict, and its head in ``model_head.pt``, see
+            :func:`~bundle.networks.save_encoder`), or its backbone (stage one).
         path: where it goes; None exports nothing.
         envelope: further entries (architecture, normalization): the state dict then lies under ``teacher`` beside them.
         slides: ids of the slides it was trained on: they go into a .json beside ``path``, by which an evaluation sees
@@ -59,33 +60,47 @@ class ExportHandler:
     def _check(self, engine: Engine) -> None:
         assert self.path is not None
         check_folder(self.path.parent, "the trained weights", "model_path")
-        if self.path.is_dir():
-            raise BundleError(f"model_path is the folder {self.path}; give the name of a file, such as model.pt.")
-        if self._is_of_others():
+        for path in self._files:
+            if path.is_dir():
+                raise BundleError(
+                    f"model_path is {self.path}, and {path} is a folder; give the name of a file, such as model.pt."
+                )
+        for path in self._of_others()[:1]:
             text = "%s is there and not of this run: when this run is complete, it is kept as %s"
-            _log.info(text, self.path, dated(self.path).name)
+            _log.info(text, path, dated(path).name)
 
     def __call__(self, engine: Engine) -> None:
         assert self.path is not None
-        aside = keep_aside(self.path) if self._is_of_others() else None
+        others = self._of_others()
+        with_it = (".json", *(path.name.removeprefix(self.path.stem) for path in others[1:]))
+        kept = [keep_aside(path, with_it) for path in others[:1]]
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
-        save_atomically(state if self.envelope is None else {"teacher": state, **self.envelope}, self.path)
+        if self.envelope is None:
+            save_encoder(state, self.path)
+        else:
+            save_atomically({"teacher": state, **self.envelope}, self.path)
         if self.slides is not None:
             write_pretraining(self.path, self.slides, self.about)
-        elif aside is not None:
+        elif self.path in others:
             self.path.with_suffix(".json").unlink(missing_ok=True)  # it tells of the others, and is kept with them
         if self.note is not None:
-            note = {"file": str(self.path.resolve()), "sha256": sha256_of(self.path)}
-            write_text(self.note, json.dumps(note, indent=1) + "\n")
-        _log.info("weights written to %s%s", self.path, "" if aside is None else f"; those of before are {aside.name}")
+            hashes = {name: sha256_of(path) for path, name in self._files.items() if path.is_file()}
+            write_text(self.note, json.dumps({"file": str(self.path.resolve()), **hashes}, indent=1) + "\n")
+        before = f"; those of before are {kept[0].name}" if kept else ""
+        _log.info("weights written to %s%s", self.path, before)
 
-    def _is_of_others(self) -> bool:
-        """A file is there that this run, or an earlier part of it, has not written."""
+    @property
+    def _files(self) -> dict[Path, str]:
+        """What it writes, by the name of its SHA-256 in the run's note."""
         assert self.path is not None
-        if not self.path.is_file():
-            return False
+        has_head = self.envelope is None and any(name.startswith("head.") for name in self.module.state_dict())
+        return {self.path: "sha256"} | ({head_file(self.path): "head_sha256"} if has_head else {})
+
+    def _of_others(self) -> list[Path]:
+        """Files that are there, and that this run, or an earlier part of it, has not written: a head after its encoder,
+        with which it is kept."""
         try:
-            own = {} if self.note is None else read_json_file(self.note)
-            return bool(own["sha256"] != sha256_of(self.path))
-        except (OSError, ValueError, KeyError, TypeError):  # no note of this run
-            return True
+            own = {} if self.note is None else dict(read_json_file(self.note))
+        except (OSError, ValueError, TypeError):  # no note of this run
+            own = {}
+        return [path for path, name in self._files.items() if path.is_file() and own.get(name) != sha256_of(path)]
