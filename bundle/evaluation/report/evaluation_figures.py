@@ -17,11 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 
 from ...pages import OKABE_ITO, p_text
 from ..findings import Evaluation, Method
 from ..metrics.classification import calibration_error
-from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
+from ..metrics.curves import log_rank_p, mean_roc, survival_curve, upper_half
 from .evaluation_rows import Pooled, drawn_methods, method_name, per_test_set, pooled, readable, summary_text
 
 # Yellow is left out, too pale for a line on white.
@@ -94,14 +95,14 @@ def roc_panels(evaluation: Evaluation) -> list[Panel]:
 
 
 def calibration_panels(evaluation: Evaluation) -> list[Panel]:
-    """Share of hits over the probability of the predicted class, in groups of equally many rows; a panel a protocol."""
+    """Share of hits over the probability of the predicted class, in groups of about equally many rows; a panel a
+    protocol."""
 
     def draw(axes: Axes, method: Method, look: _Look) -> str:
         rows, _, scores = pooled(evaluation, method)
         confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
-        bins = reliability(confidence, correct, calibration_groups(len(rows)))
-        line, color = look.line, look.color
-        axes.plot(bins.confidence, bins.accuracy, line, color=color, linewidth=1.3, marker="o", markersize=4)
+        right, sure = calibration_curve(correct, confidence, n_bins=calibration_groups(len(rows)), strategy="quantile")
+        axes.plot(sure, right, look.line, color=look.color, linewidth=1.3, marker="o", markersize=4)
         return f"ECE {float(calibration_error(confidence, correct, np.ones((1, len(rows))))[0]):.3f}"
 
     titles = "probability of the predicted class", "share that is right"
@@ -131,7 +132,7 @@ def _unit_panels(
 
 
 def calibration_groups(n_rows: int) -> int:
-    """Points of a reliability diagram: as many as rows in each, 3 to 10."""
+    """Points of a reliability diagram at most: as many as rows in each, 3 to 10."""
     return int(np.clip(round(n_rows**0.5), 3, 10))
 
 
