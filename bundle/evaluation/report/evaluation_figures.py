@@ -50,7 +50,7 @@ class Panel(NamedTuple):
 
 
 def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, Axes]:
-    """A panel's metric and axes, 3.6 inches wide."""
+    """A panel's figure and axes, 3.6 inches wide."""
     figure = Figure(figsize=(3.6, height), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label, fontsize=TEXT_SIZE)
@@ -62,7 +62,7 @@ def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, A
 
 
 def to_svg(figure: Figure) -> str:
-    """The metric as SVG in a data URI: letters as paths, no date, the same text for the same metric."""
+    """The figure as SVG in a data URI: letters as paths, no date, the same text for the same figure."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "evaluation", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
