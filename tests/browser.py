@@ -15,7 +15,7 @@ _LISTEN = """<script nonce="probe">
   window.refused = []; addEventListener("securitypolicyviolation", e => refused.push(e.violatedDirective));
 </script>"""
 _PROBE = """<script nonce="probe">addEventListener("load", () => {
-  const boxes = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") || e.matches(".scroll"));
+  const boxes = [...document.querySelectorAll("body *")].filter(e => !e.parentElement.closest(".scroll"));
   const wide = boxes.filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + e.className);
   const figures = [...document.querySelectorAll("figure > img")].filter(i => i.offsetParent);
   const broken = [...document.images].filter(i => !i.naturalWidth).length;

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bundle.evaluation.metrics.curves import (
-    discordant_share,
-    holm,
-    log_rank_p,
-    mean_roc,
-    survival_curve,
-    upper_half,
-)
+from bundle.evaluation.metrics.curves import discordant_share, holm, log_rank_p, mean_roc, survival_curve, upper_half
 
 # Freireich et al., Blood 1963: weeks of remission under 6-mercaptopurine (with censoring) and placebo
 TREATED = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]

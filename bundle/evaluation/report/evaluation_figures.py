@@ -29,6 +29,7 @@ from .evaluation_rows import Pooled, drawn_methods, method_name, per_test_set, p
 COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
 _LINES = (("-", "solid"), ("--", "dashed"), (":", "dotted"))
 TEXT_SIZE = 8.5
+BARS: dict[str, Any] = {"elinewidth": 0.9, "capsize": 2, "capthick": 0.9}
 
 
 class Key(NamedTuple):
@@ -70,11 +71,11 @@ def to_svg(figure: Figure) -> str:
 
 
 class _Look(NamedTuple):
-    """Of a method on its panel: ``color``, Matplotlib's ``line``, ``fill``: opacity of a band."""
+    """Of a method on its panel: ``color``, Matplotlib's ``line``, ``place`` among the panel's methods."""
 
     color: str
     line: str
-    fill: float
+    place: int
 
 
 def roc_panels(evaluation: Evaluation) -> list[Panel]:
@@ -86,8 +87,9 @@ def roc_panels(evaluation: Evaluation) -> list[Panel]:
             return None
         axes.plot(band.fpr, band.tpr, color=look.color, linestyle=look.line, linewidth=1.6)
         if band.n_curves > 1:
-            low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
-            axes.fill_between(band.fpr, low, high, color=look.color, alpha=look.fill, linewidth=0)
+            at = slice(6 + 2 * look.place, None, 2 * len(COLORS))  # bars, which hide nothing, each method's elsewhere
+            below, above = np.minimum(band.sd, band.tpr), np.minimum(band.sd, 1 - band.tpr)
+            axes.errorbar(band.fpr[at], band.tpr[at], (below[at], above[at]), fmt="none", ecolor=look.color, **BARS)
         return summary_text(evaluation, method, "auc")
 
     panels = _unit_panels(evaluation, "ROC curves", ("false positive rate", "true positive rate"), draw)
@@ -118,9 +120,9 @@ def _unit_panels(
         figure, axes = new_axes(*titles)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         keys = []
-        for index, method in methods:
+        for place, (index, method) in enumerate(methods):
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
-            said = draw(axes, method, _Look(color, line, 0.13 if len(methods) < 4 else 0.07))
+            said = draw(axes, method, _Look(color, line, place))
             if said is not None:
                 name = f"{readable(method.encoder)}, {readable(method.features)}"
                 keys.append(Key(f"{name}: {said}" if said else name, color, style))
