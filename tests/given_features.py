@@ -9,7 +9,9 @@ class GivenFeatures(PooledFeatures):
     """Region vectors by encoder; ``sizes`` are the regions of each slide."""
 
     def __init__(self, vectors, sizes, n_prototypes=2):
-        super().__init__([f"s{i}" for i in range(len(sizes))], np.repeat(np.arange(len(sizes)), sizes), n_prototypes)
+        super().__init__(
+            [f"s{i}" for i in range(len(sizes))], np.repeat(np.arange(len(sizes)), sizes), n_prototypes
+        )
         self.vectors = vectors
 
     @property
@@ -20,12 +22,6 @@ class GivenFeatures(PooledFeatures):
     def pretraining(self):
         return {}
 
-    def embed(self):
-        pass
-
     def regions(self, encoder):
         values = np.asarray(self.vectors[encoder], np.float32)
         return RegionVectors(values, values / np.linalg.norm(values, axis=1, keepdims=True))
-
-    def fingerprints(self):
-        return {}

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 
 from bundle.core import BundleError
 from bundle.evaluation import RegionEncoders, SlideFeatures
-from bundle.evaluation.features import embedding_pass, slide_features, tissue_tokens
+from bundle.evaluation.features import slide_features, tissue_tokens
 from bundle.networks import (
     Encoder,
     ProjectionHead,
@@ -43,9 +43,9 @@ def paths(tmp_path_factory):
 def passes(monkeypatch):
     """Counts the regions that are read, in parts of four."""
     read = []
-    known = embedding_pass._found
+    known = slide_features._found
     monkeypatch.setattr(slide_features, "_PART", 4)
-    monkeypatch.setattr(embedding_pass, "_found", lambda o, n: (read.append(len(o["slide"])), known(o, n))[1])
+    monkeypatch.setattr(slide_features, "_found", lambda o, n: (read.append(len(o["slide"])), known(o, n))[1])
     return read
 
 
