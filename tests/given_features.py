@@ -9,9 +9,7 @@ class GivenFeatures(PooledFeatures):
     """Region vectors by encoder; ``sizes`` are the regions of each slide."""
 
     def __init__(self, vectors, sizes, n_prototypes=2):
-        super().__init__(
-            [f"s{i}" for i in range(len(sizes))], np.repeat(np.arange(len(sizes)), sizes), n_prototypes
-        )
+        super().__init__([f"s{i}" for i in range(len(sizes))], np.repeat(np.arange(len(sizes)), sizes), n_prototypes)
         self.vectors = vectors
 
     @property
