@@ -70,6 +70,14 @@ def probes(page: str, folder: Path) -> list[Probe]:
     return sorted(Probe(*map(int, probe[:4]), float(probe[4]), *probe[5:]) for probe in found)
 
 
+def assert_fits(page: str, folder: Path, smallest: int = 0) -> None:
+    """On a phone and on a desk nothing is wider than the window, every picture is shown, figures at least so wide."""
+    for probe, width in zip(probes(page, folder), WIDTHS, strict=True):
+        assert (probe.width, probe.wide, probe.refused) == (width, "", "") and probe.scrolled <= width
+        assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0)
+        assert probe.smallest >= min(smallest, width - 40)
+
+
 def screenshot(page: str, folder: Path, width: int = 1280, height: int = 1600) -> np.ndarray:
     """What a window shows, RGB uint8 [height, width, 3]."""
     (folder / "shown.html").write_text(page, encoding="utf-8")

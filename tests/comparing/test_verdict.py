@@ -5,11 +5,10 @@ import math
 import re
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import probes
+from browser import assert_fits
 
 from bundle.cohort import Split
 from bundle.comparing.comparison_page import Shown, Told, write_comparison
@@ -189,5 +188,4 @@ def test_the_page_and_the_tables(tmp_path):
     assert len(rows) == 8 and rows[0].startswith("encoder,features,protocol,auc,auc low,auc high,balanced_accuracy")
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["rows"][0]["difference"]["difference"]["value"] == found.rows[0].difference.difference.value
-    for probe in probes(page, Path(tmp_path)):
-        assert probe.scrolled <= probe.width and not probe.wide and not probe.refused
+    assert_fits(page, tmp_path)
