@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import pytest
 from browser import assert_fits
+from evaluations import bare_evaluation
 from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
@@ -62,15 +63,15 @@ def make_evaluation(kind: str, seed: int = 0) -> Evaluation:
         Split(f"fold {i + 1}" if n_folds else "test", np.setdiff1d(order, test), np.sort(test))
         for i, test in enumerate(parts)
     ]
-    evaluation = Evaluation(
+    evaluation = bare_evaluation(
+        targets,
+        splits,
         task=task,
         label=label,
         classes=classes,
         units=[f"patient-{i:03d}" for i in range(n)],
         slides=[[f"slide-{i:03d}"] + ([f"slide-{i:03d}b"] if i % 9 == 0 else []) for i in range(n)],
-        targets=targets,
         sites=sites,
-        splits=splits,
         split_kind="folds" if n_folds else "fixed",
         settings={"k_neighbors": 20, "encoders": {"SLPD": "models/model.pt"}, "classes": classes, "splits": None},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
+from run_configs import run_config
 from slide_embeddings import made_up_slide
 from tiny_slides import write_slide
 
@@ -35,16 +35,7 @@ def cohort(tmp_path_factory):
 
 
 def run(config, run_id, **ids):
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / config),
-        workflow_type="infer",
-        logging_file=False,
-        run_id=run_id,
-        bundle_root=str(ROOT),
-        **{name: str(value) for name, value in ids.items()},
-    )
-    made.initialize()
-    made.run()
+    run_config(config, run_id=run_id, **{name: str(value) for name, value in ids.items()})
 
 
 def test_search_by_its_config(cohort, tmp_path):
