@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core import BundleError, write_text
+from .result_texts import write_results
 
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
@@ -60,11 +60,7 @@ def write_page(path: Path, page: str) -> Path:
     Raises:
         BundleError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page)
-    except OSError as error:
-        raise BundleError(f"the page {path} cannot be written: {error.strerror}. Choose another output_dir.") from error
+    write_results(path.parent, {path.name: page})
     _log.info("written: %s", path)
     return path
 
