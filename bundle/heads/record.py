@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
-
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 FORMAT = 1
 CENTER_SLIDE = "center_slide"
 _KIND = "slide_head"
 
 
-_TEXT, _WHOLE = {"type": "string"}, {"type": "integer"}
-_TEXTS, _NUMBER = {"type": "array", "items": _TEXT}, {"type": ["number", "null"]}
-_SCHEMA = {
-    "properties": {
-        **dict.fromkeys(("protocol", "task", "label", "features", "bundle_version", "tensors_sha256"), _TEXT),
-        **dict.fromkeys(("classes", "patients", "slides"), _TEXTS),
-        **dict.fromkeys(("head_version", "dim", "held_out", "seed"), _WHOLE),
-        **dict.fromkeys(("threshold", "temperature"), _NUMBER),
-        "harmonize": {"type": ["string", "null"]},
-        "encoder": {"type": "object"},
-        "figures": {"type": "object", "additionalProperties": {"type": "array", "items": _NUMBER}},
-    }
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_figures(value: Any) -> bool:
+    lists = value.values() if isinstance(value, dict) else [None]
+    return all(isinstance(each, list) and all(map(_is_number_or_none, each)) for each in lists)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("protocol", "task", "label", "features", "bundle_version", "tensors_sha256"), _is_text),
+    **dict.fromkeys(("classes", "patients", "slides"), _are_texts),
+    **dict.fromkeys(("dim", "held_out", "seed"), _is_whole),
+    **dict.fromkeys(("threshold", "temperature"), _is_number_or_none),
+    "harmonize": lambda value: value is None or _is_text(value),
+    "encoder": lambda value: isinstance(value, dict),
+    "figures": _are_figures,
 }
 
 
@@ -100,12 +115,12 @@ class HeadRecord:
         """
         if not is_of_a_head(found):
             raise ValueError("it is no head that evaluating has saved")
-        for error in Draft202012Validator(_SCHEMA).iter_errors(found):
-            name = error.path[0]
-            raise ValueError(f"its {name} is {str(found[name])[:60]!r}, which is of another type")
-        if found["head_version"] > FORMAT:
+        if not _is_whole(found["head_version"]) or found["head_version"] > FORMAT:
             raise ValueError(f"it has version {found['head_version']}, this bundle reads up to {FORMAT}: update it")
-        return cls(**{each.name: found[each.name] for each in fields(cls)})
+        values = {each.name: found[each.name] for each in fields(cls)}
+        if wrong := [name for name, value in values.items() if not _KINDS[name](value)]:
+            raise ValueError(f"its {wrong[0]} is {str(values[wrong[0]])[:60]!r}, which is of another type")
+        return cls(**values)
 
 
 def is_of_a_head(found: Any) -> bool:
