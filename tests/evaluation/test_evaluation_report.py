@@ -140,11 +140,6 @@ def without_pictures(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
-def renamed(method: Method, predictions: Predictions) -> Predictions:
-    """The same predictions under the name of another method."""
-    return replace(predictions, method=method)
-
-
 def only(evaluation: Evaluation, *methods: Method) -> Evaluation:
     """The same with the predictions of these methods, and without embeddings."""
     evaluation.predictions = [p for p in evaluation.predictions if p.method in methods]
@@ -306,7 +301,7 @@ def test_every_word_of_the_user_is_text(tmp_path):
     evaluation.settings = {NASTY + "key": {NASTY + "nested": NASTY + "value"}}
     evaluation.slide_vectors = {NASTY + "encoder": evaluation.slide_vectors["tokens"]}
     method = Method(NASTY + "encoder", NASTY + "features", NASTY + "protocol", 1.0)
-    evaluation.predictions = [renamed(method, p) for p in evaluation.predictions[:10]]
+    evaluation.predictions = [replace(p, method=method) for p in evaluation.predictions[:10]]
     interval = Interval(0.5, 0.4, 0.6, 0.1, NASTY + "method", 10)
     evaluation.results = [Result(method, {}, {NASTY + "metric": interval})]
     evaluation.comparisons = [Comparison(method, method, NASTY + "compared", interval, 0.5)]
@@ -457,7 +452,7 @@ def test_many_methods_go_to_more_panels():
     evaluation = make_evaluation("four")
     base = [p for p in evaluation.predictions if p.method == Method("SLPD", "region_embedding", "knn", 1.0)]
     methods = [Method(f"encoder {i}", "region_embedding", "knn", 1.0) for i in range(9)]
-    evaluation.predictions = [renamed(method, p) for method in methods for p in base]
+    evaluation.predictions = [replace(p, method=method) for method in methods for p in base]
     panels = roc_panels(evaluation)
     assert [panel.title for panel in panels] == ["kNN", "kNN (2)"]
     assert [len(panel.keys) for panel in panels] == [7, 2] and len({key.color for key in panels[0].keys}) == 7
