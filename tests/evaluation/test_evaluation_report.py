@@ -324,7 +324,7 @@ def test_grave_warnings_come_before_the_metrics(tmp_path):
     evaluation.splits[0] = Split(shared.name, np.append(shared.train, shared.test[0]), shared.test)
     page = write(evaluation, tmp_path)
     top, rest = page.split("<h2", 1)
-    text, _ = read(top)
+    text, _ = read(top + "</body></html>")
     assert "SLPD was pre-trained on 20 of the slides that it is tested on: slide-000" in text and "and 8 more" in text
     assert "Patients stand on both sides of fold 1" in text and "2 slides without label" in text
     assert "DINO was" not in text and "No warnings" not in text
