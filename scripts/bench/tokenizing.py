@@ -106,8 +106,8 @@ def profile(slides: Path, encoder: Path, ids: dict[str, Any]) -> Profile:
         wall = time.perf_counter() - started
         n_patches = sum(outcome.patches for outcome in pipeline.outcomes)
     parts = clock.seconds
-    ours = (parts[name] for name in ("encoding", "writing", "opening", "reading"))
-    return Profile(wall, waits[0], sum(waits[1:]), *ours, n_patches)
+    main_thread, threads = (parts["encoding"], parts["writing"]), (parts["opening"], parts["reading"])
+    return Profile(wall, waits[0], sum(waits[1:]), *main_thread, *threads, n_patches)
 
 
 def write_vit_s(path: Path, mpp: float = 0.5) -> None:
