@@ -22,7 +22,7 @@ from bundle.training import RandTokenCropsd
 from .cohort import regions_per_slide
 from .loading import loading_cases
 from .measure import Case, Variant
-from .region_server import FetchedCrops, RegionServer, has_redis
+from .region_server import FetchedCrops, RegionServer
 
 _SIDE, _BATCH, _WORKERS = 16, 64, 2
 _SPARE_BYTES = 1 << 30
@@ -43,7 +43,6 @@ class Store:
         order = np.random.default_rng(0).permutation(n_regions)[: n_batches * _BATCH]
         self.batches: list[NDArray[np.int64]] = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
         self.n_read = len(order)
-        self.uses_redis = has_redis()
         self.crops = RandTokenCropsd()
 
     @cached_property
@@ -62,7 +61,7 @@ class Store:
     @cached_property
     def server(self) -> RegionServer:
         """The other way."""
-        return RegionServer(Path(self.folder.name), self.uses_redis)
+        return RegionServer(Path(self.folder.name))
 
     @cached_property
     def on_disk(self) -> TokenDataset:
@@ -188,7 +187,7 @@ def cases(device: str, threads: int) -> list[Case]:
 
 def store_cases(store: Store) -> list[Case]:
     """The cases for a store."""
-    other = "Redis" if store.uses_redis else "a stand-in for Redis"
+    other = "a stand-in for Redis"
     bare = Variant("pread alone", "limit", store.read_bare)
     fetched = Variant(f"{other}, 10 crops in 2 workers", "reference", store.fetch_views)
     found = [
