@@ -81,7 +81,7 @@ class OutcomeTable:
         Args:
             rows: a line each.
             path: the file; its folder is made.
-            keeps_others: slides of an earlier run that are none of these keep their lines.
+            keeps_others: slides of an earlier run that are not among these keep their lines.
 
         Raises:
             BundleError: the folder cannot be written.
@@ -108,7 +108,7 @@ class OutcomeTable:
         """The rows of :meth:`write`.
 
         Raises:
-            BundleError: there is no such file, or it is none of this kind.
+            BundleError: there is no such file, or it is not one of this kind.
         """
         path = Path(path)
         try:

@@ -171,8 +171,8 @@ class SlideTable:
             is_opposite: it says 1 or true where observation ended before the event, as a column ``censorship`` does.
 
         Raises:
-            BundleError: no such column, a time that is no positive number, an event that is none of the words; no slide
-                has both, or none an event.
+            BundleError: no such column, a time that is no positive number, an event that is not one of the words; no
+                slide has both, or none an event.
         """
         self.check_column(time, "time")
         self.check_column(event, "event")

@@ -105,7 +105,7 @@ class TokenSink(Sink[_OpenFile]):
         folders, before = {job.file.parent for job in source.jobs}, file_versions(source.jobs)
         is_made = isinstance(pipeline.network, nn.Module)
         if not is_made:
-            self._settle(source, folders, kind)
+            self._skip_complete(source, folders, kind)
             if not source.is_waiting:
                 return
         self._dim = self._try(pipeline, source.how.patch_size)
@@ -115,7 +115,7 @@ class TokenSink(Sink[_OpenFile]):
         if is_made:
             own = {name: value for name, value in recorded.items() if name in CONTRACT_ATTRIBUTES}
             kind |= {"dim": self._dim, "encoder": encoder, **own}
-            self._settle(source, folders, kind)
+            self._skip_complete(source, folders, kind)
         self._attributes = {"encoder": encoder, "dtype": self.dtype, **recorded}
         if source.is_waiting:
             look = partial(self._look, kind=kind, tissue=source.how.tissue)
@@ -212,7 +212,7 @@ class TokenSink(Sink[_OpenFile]):
             )
         return tokens.shape[1]
 
-    def _settle(self, source: PatchStream, folders: set[Path], kind: Mapping[str, Any]) -> None:
+    def _skip_complete(self, source: PatchStream, folders: set[Path], kind: Mapping[str, Any]) -> None:
         """Skip slides whose file is complete, after making sure that each folder holds one kind of tokens.
 
         Files are kept as they are, with a warning, where they record other settings of tissue. The file of a slide that

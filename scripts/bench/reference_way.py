@@ -65,8 +65,8 @@ def slpd_loss(
     own = ((prototypes[:1] - centers[1]) / temperatures[1]).softmax(-1)
     loss = loss + cross_entropies(student, own, temperatures[0])
     for neighbor in prototypes[1:]:
-        lent = ((neighbor[None] - centers[1]) / temperatures[1]).softmax(-1)
-        loss = loss + cross_entropies(student, lent, temperatures[0]) / (len(prototypes) - 1)
+        theirs = ((neighbor[None] - centers[1]) / temperatures[1]).softmax(-1)
+        loss = loss + cross_entropies(student, theirs, temperatures[0]) / (len(prototypes) - 1)
     return loss
 
 

@@ -73,7 +73,7 @@ class Table:
         found = [fault for one in all_printed for fault in self._faults_of(one)]
         for entry in self._all["not_run"]:
             if entry["needs"] not in NEEDS:
-                found.append(f"table.yaml: {entry['needs']!r} is none of {', '.join(NEEDS)}")
+                found.append(f"table.yaml: {entry['needs']!r} is not one of {', '.join(NEEDS)}")
             if not any(_is_of(entry, one) for one in all_printed):
                 found.append(f"table.yaml, not_run: no page prints {entry.get('is', entry.get('begins'))!r}")
         keys = {one.page for one in all_printed} | {f"{one.page}#{one.heading}" for one in all_printed}

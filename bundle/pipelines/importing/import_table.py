@@ -56,7 +56,7 @@ def read_records(path: Path) -> list[ImportRecord]:
     """The records of :func:`write_records`.
 
     Raises:
-        BundleError: the file is none of them.
+        BundleError: the file is not such a table.
     """
     kinds = ImportRecord.__annotations__
     try:
