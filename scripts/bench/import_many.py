@@ -13,9 +13,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..pins.foreign_features import MPP, random_slide
 from . import report
 from .processes import CommandError, Usage, bundle_command, run_measured
-from .trident_files import LEVEL0_MPP, random_slide
 
 _SHARES = (0.01, 0.1, 0.5, 1.0)
 _COLUMNS, _ROWS = 10, 8  # cells of a slide, half of them tissue
@@ -87,7 +87,7 @@ class Cohort:
             dataset_dir=self.folder / "features",
             tokens_dir=self.tokens(name),
             output_dir=self.folder / name,
-            default_mpp=LEVEL0_MPP,
+            default_mpp=MPP,
         )
         return run_measured(words, self.folder / f"{name}.log", watch, every_s=0.25)
 

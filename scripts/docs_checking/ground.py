@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import runpy
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..pins import foreign_features as theirs
 from .printed import ROOT
 from .quick_python import link_environment
 from .table import root_files
@@ -154,26 +154,25 @@ def _draw_slides(place: Path) -> None:
 
 
 def _write_features(place: Path) -> None:
-    """Layouts of other tools, by the writers of the tests."""
-    theirs = runpy.run_path(str(ROOT / "tests" / "foreign_features.py"))
+    """Layouts of other tools."""
     for number in range(N_FEATURES):
-        name, xy = f"theirs_{number}", theirs["lattice"](number)
-        of = partial(theirs["features"], len(xy), number)
-        theirs["write_trident"](place / "trident" / f"{name}.h5", xy, of(1024), encoder="uni_v1")
-        theirs["write_atlas"](place / "atlas" / "patches" / f"{name}.h5", xy, {"uni_v1": of(1024)})
-        theirs["write_clam"](place / "clam", name, xy, of(1024))
-        theirs["write_stamp"](place / "stamp" / f"{name}.h5", xy, of(24))
-        theirs["write_slide2vec"](place / "slide2vec", name, xy, of(2560))
-        theirs["write_plain"](place / "plain" / f"{name}.h5", xy, of(24))
-        _write_hipt(place, name, theirs, number)
+        name, xy = f"theirs_{number}", theirs.lattice(number)
+        of = partial(theirs.features, len(xy), number)
+        theirs.write_trident(place / "trident" / f"{name}.h5", xy, of(1024), encoder="uni_v1")
+        theirs.write_atlas(place / "atlas" / "patches" / f"{name}.h5", xy, {"uni_v1": of(1024)})
+        theirs.write_clam(place / "clam", name, xy, of(1024))
+        theirs.write_stamp(place / "stamp" / f"{name}.h5", xy, of(24))
+        theirs.write_slide2vec(place / "slide2vec", name, xy, of(2560))
+        theirs.write_plain(place / "plain" / f"{name}.h5", xy, of(24))
+        _write_hipt(place, name, number)
 
 
-def _write_hipt(place: Path, name: str, theirs: dict[str, Any], number: int) -> None:
+def _write_hipt(place: Path, name: str, number: int) -> None:
     """HIPT's: all regions of a slide in one tensor, their places in a table beside."""
     import torch
 
     corners = [(column * 8192, row * 8192) for row in range(2) for column in range(2)]
-    values = theirs["features"](len(corners) * 256, number, 384).reshape(len(corners), 256, -1)
+    values = theirs.features(len(corners) * 256, number, 384).reshape(len(corners), 256, -1)
     for folder in ("hipt", "hipt_names"):
         (place / folder).mkdir(exist_ok=True)
     torch.save(torch.from_numpy(values), place / "hipt" / f"{name}.pt")

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from ..bench.trident_files import random_slide
 from ..golden_results.compare import Difference, compare_folders
+from ..pins.foreign_features import random_slide
 from .commands import BY_NAME, ROOT, Command
 from .processes import FREE, Ended, Limits, Process
 

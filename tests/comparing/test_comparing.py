@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cohorts import write_cohort
-from foreign_features import DIM, MPP, features, lattice, write_trident
 from monai.bundle import ConfigWorkflow
 from region_models import write_table
 
 from bundle.comparing.plan import Plan
 from bundle.core import BundleError, user_error
 from bundle.training.handlers.history import HistoryHandler
+from scripts.pins.foreign_features import DIM, MPP, features, lattice, write_trident
 
 ROOT = Path(__file__).parents[2]
 N = 12

@@ -9,7 +9,6 @@ from pathlib import Path
 import h5py
 import pytest
 from cohorts import write_cohort
-from foreign_features import DIM, MPP, features, lattice, write_plain, write_trident
 from imports import VALUES, XY, good
 from inferences import found, inference
 from monai.bundle import ConfigWorkflow
@@ -21,6 +20,7 @@ from bundle.core.lock import writer_lock
 from bundle.pipelines import FeatureImporter, token_files_of
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, token_width
+from scripts.pins.foreign_features import DIM, MPP, features, lattice, write_plain, write_trident
 
 ROOT = Path(__file__).parents[2]
 TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2}

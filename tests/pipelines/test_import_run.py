@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
 from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, write_slide
 
@@ -15,6 +14,7 @@ from bundle.networks import PatchViT
 from bundle.pipelines import FeatureImporter
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, TokenFile
+from scripts.pins.foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
 
 ROOT = Path(__file__).parents[2]
 XY = lattice(columns=40, rows=20)
