@@ -9,40 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 import yaml
 
 from bundle.core import quietly
 from bundle.networks import Encoder, ProjectionHead, RegionDescriber, RegionViT, load_region_encoder
 from bundle.pipelines import EmbeddingSink, InferenceInputs, RegionStream, SlidePipeline, SlideRecorder
-from bundle.storage import TokenDataset, TokenFileWriter
+from bundle.storage import TokenDataset
 from bundle.training import TokenImaged
 
+from ..pins.token_files import write_tokens
 from . import report
 from .learning.training import parse
 
-_DIM, _SIDE = 384, 16
 _IDS = yaml.safe_load(Path(__file__).with_name("epoch.yaml").read_text(encoding="utf-8"))
 _TRIES = 3
 _OUTER = 1  # of ten pairs in order, the second and the ninth bound the median with 98 %
-
-
-def write_tokens(folder: Path, n_slides: int, n_regions: int) -> None:
-    """Token files of random tokens."""
-    random = np.random.default_rng(0)
-    for slide in range(n_slides):
-        recorded = {
-            **{"slide_id": f"slide_{slide}", "slide_path": f"slide_{slide}.tif", "encoder": "random", "mpp": 0.5},
-            **{"level0_mpp": 0.5, "level0_width": 4096 * n_regions, "level0_height": 4096, "patch_size_px": 256},
-            **{"region_size_px": 4096, "region_size_level0": 4096},
-        }
-        mask = np.ones((n_regions, _SIDE, _SIDE), bool)
-        coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions)], 1)
-        path, grids = folder / f"slide_{slide}.h5", {"coords": coords, "mask": mask, "attributes": recorded}
-        with TokenFileWriter(path, region_patches=_SIDE, dim=_DIM, **grids) as writer:  # type: ignore[arg-type]
-            for region in range(n_regions):
-                writer.write(region, random.standard_normal((_SIDE, _SIDE, _DIM), np.float32))
 
 
 def epoch(tokens: Path, verify: str) -> None:
@@ -96,8 +78,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder, quietly():
         tokens, weights = Path(folder, "tokens"), Path(folder, "model.pt")
-        tokens.mkdir()
-        write_tokens(tokens, options.slides, options.regions)
+        for slide in range(options.slides):
+            write_tokens(tokens / f"slide_{slide}.h5", options.regions, 384, slide)
         torch.save(Encoder(RegionViT(), ProjectionHead(192)).state_dict(), weights)
         rows = []
         for name, run in (

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bundle.core import available_memory
-from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, collate_regions
+from bundle.storage import TokenDataset, TokenFile, collate_regions
 from bundle.training import RandTokenCropsd
 
+from ..pins.token_files import write_tokens
 from .cohort import regions_per_slide
 from .loading import loading_cases
 from .measure import Case, Variant
@@ -49,12 +50,11 @@ class Store:
     def folder(self) -> TemporaryDirectory[str]:
         """The files; they go when this object does."""
         folder = TemporaryDirectory()
-        random = np.random.default_rng(0)
         left, slide = self.n_regions, 0
         counts = regions_per_slide(self.n_regions).tolist()
         while left > 0:
             n = min(left, counts[slide])
-            _write_slide(Path(folder.name) / f"slide_{slide:04d}.h5", n, self.dim, random)
+            write_tokens(Path(folder.name) / f"slide_{slide:04d}.h5", n, self.dim, slide)
             left, slide = left - n, slide + 1
         return folder
 
@@ -166,16 +166,6 @@ class Store:
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         batches = [batch.tolist() for batch in self.batches]
         return DataLoader(dataset, batch_sampler=batches, num_workers=_WORKERS, persistent_workers=True, **options)
-
-
-def _write_slide(path: Path, n_regions: int, dim: int, random: np.random.Generator) -> None:
-    attributes = {"slide_id": path.stem, "encoder": "random", "mpp": 0.5}
-    coords, mask = np.zeros((n_regions, 2), np.int64), np.ones((n_regions, _SIDE, _SIDE), bool)
-    with TokenFileWriter(
-        path, region_patches=_SIDE, dim=dim, coords=coords, mask=mask, attributes=attributes
-    ) as writer:
-        for region in range(n_regions):
-            writer.write(region, random.standard_normal((_SIDE, _SIDE, dim), np.float32))
 
 
 def cases(device: str, threads: int) -> list[Case]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..pins import foreign_features as theirs
+from ..pins.records import made_once
 from .printed import ROOT
 from .quick_python import link_environment
 from .table import root_files
@@ -37,7 +38,7 @@ class Ground:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         if demo is not None:
-            self._once("demo", lambda place: shutil.copytree(demo, place))
+            made_once(self.folder / "demo", lambda place: shutil.copytree(demo, place))
         self._makers: dict[str, Callable[[Path], Any]] = {
             "demo": _run_demo,
             "cohort": self._choose_slides,
@@ -55,7 +56,7 @@ class Ground:
     def source(self, name: str) -> Path:
         """A file or folder of the ground; made where it is missing."""
         top, _, rest = name.partition("/")
-        return self._once(top, self._makers[top]) / rest
+        return made_once(self.folder / top, self._makers[top]) / rest
 
     def page_folder(self, page: str, files: dict[str, str | None], is_fresh: bool) -> Path:
         """The folder of a page: the repository, and what its commands find there."""
@@ -80,15 +81,6 @@ class Ground:
                 own.parent.mkdir(parents=True, exist_ok=True)
                 found = self.source(source)
                 shutil.copytree(found, own) if found.is_dir() else shutil.copy2(found, own)
-
-    def _once(self, name: str, make: Callable[[Path], Any]) -> Path:
-        place = self.folder / name
-        if not place.exists():
-            part = self.folder / f".{name}"
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-            make(part)
-            part.rename(place)
-        return place
 
     def _choose_slides(self, place: Path) -> None:
         """The demo's results with some of its slides, so that each command takes seconds."""
