@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..pins import foreign_features as theirs
+from ..pins.changes import copy_repository
 from ..pins.records import made_once
 from .printed import ROOT
 from .quick_python import link_environment
-from .table import root_files
 
 _ONE_TIME = 1_000_000_000  # of all files of the repository's copies: nothing looks newer than .venv
 _CHOSEN = tuple(f"demo_{number:02d}" for number in range(12))
@@ -64,10 +64,9 @@ class Ground:
         if is_fresh:
             shutil.rmtree(place, ignore_errors=True)
         if not place.exists():
-            for path in root_files():
-                (place / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / path, place / path)
-                os.utime(place / path, (_ONE_TIME, _ONE_TIME))
+            copy_repository(place)
+            for path in place.rglob("*"):
+                os.utime(path, (_ONE_TIME, _ONE_TIME))
             self.put(place, files)
         link_environment(place)
         return place

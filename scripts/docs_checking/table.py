@@ -144,12 +144,3 @@ def _is_of(entry: Mapping[str, str], one: Printed) -> bool:
     text = one.text.removeprefix("./")
     is_there = fnmatchcase(one.page, entry.get("page", "*")) and fnmatchcase(one.heading, entry.get("heading", "*"))
     return is_there and text.startswith(entry.get("begins", "")) and text == entry.get("is", text)
-
-
-def root_files() -> list[Path]:
-    """Files of the repository, those about to be tracked included, from its root."""
-    import subprocess
-
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    return [Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file()]
