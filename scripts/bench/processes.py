@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from bundle.core import BundleError, write_text
 
+from ..golden_results.steps import option_words
+
 ROOT = Path(__file__).resolve().parents[2]
 _PER_MIB = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss, which has bytes there and KiB elsewhere
 
@@ -38,8 +40,7 @@ def bundle_command(run_id: str, configs: Sequence[str], **ids: Any) -> list[str]
         ids: given on the command line.
     """
     files = configs[0] if len(configs) == 1 else repr(list(configs))
-    words = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", files]
-    return words + [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", run_id, *option_words({"config_file": files, **ids})]
 
 
 def run_measured(

@@ -12,6 +12,7 @@ import yaml
 
 from ..golden_results.compare import Difference, compare_folders
 from ..golden_results.rules import fits
+from ..golden_results.steps import option_words
 from ..pins.foreign_features import random_slide
 from ..pins.records import made_once
 from .commands import BY_NAME, ROOT, Command
@@ -125,8 +126,7 @@ def _is_exempt(difference: Difference) -> bool:
 def _draw_slides(folder: Path) -> None:
     folder.mkdir()
     options = {"output_dir": folder / "out", "n_slides": 6, "regions": 3, "mpp": 4, "seed": 0, "n_workers": 1}
-    words = ["bundle.demo", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-    ended = Process(words, folder, log=folder / "said.log").wait(_LONGEST_S)
+    ended = Process(["bundle.demo", *option_words(options)], folder, log=folder / "said.log").wait(_LONGEST_S)
     if ended.status:
         raise GroundError(ended.said)
     for path in (folder / "out").iterdir():
