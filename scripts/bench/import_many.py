@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from ..pins.foreign_features import MPP, random_slide
 from . import report
-from .processes import CommandError, Usage, bundle_command, run_measured
+from .processes import CommandError, Usage, bundle_command, run_measured, status_of
 
 _SHARES = (0.01, 0.1, 0.5, 1.0)
 _COLUMNS, _ROWS = 10, 8  # cells of a slide, half of them tissue
@@ -134,8 +134,7 @@ def _n_finished(tokens: Path) -> int:
 
 def _resident_mib(pid: int) -> float:
     """0 for a process that has ended."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("VmRSS")), 0.0)
+    return int(status_of(pid).get("VmRSS", "0").split()[0]) / 1024
 
 
 def _last_words(folder: Path) -> str:

@@ -20,6 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 _PER_MIB = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss, which has bytes there and KiB elsewhere
 
 
+def status_of(process: int | str) -> dict[str, str]:
+    """What Linux says of a process, by number or "self": ``VmRSS`` and the like, by name; little where it has ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 class Usage(NamedTuple):
     """What a command took: seconds from start to end, largest resident memory of one of its processes in MiB."""
 

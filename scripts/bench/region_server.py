@@ -20,6 +20,8 @@ from torch.utils.data import Dataset
 
 from bundle.storage import TokenDataset
 
+from .reference_way import random_crop
+
 _REQUEST = struct.Struct("<q")
 _PIECE = 1 << 16
 
@@ -67,13 +69,7 @@ class FetchedCrops(Dataset[list[Tensor]]):
 
     def __getitem__(self, region: int) -> list[Tensor]:
         grid = torch.from_numpy(self.server.fetch(region)).permute(2, 0, 1)
-        return [_random_crop(grid, size) for size in (14,) * 2 + (6,) * 8]
-
-
-def _random_crop(grid: Tensor, size: int) -> Tensor:
-    top, left = (int(torch.randint(side - size + 1, ())) for side in grid.shape[1:])
-    crop = grid[:, top : top + size, left : left + size]
-    return crop.flip(-1) if float(torch.rand(())) < 0.5 else crop
+        return [random_crop(grid, size) for size in (14,) * 2 + (6,) * 8]
 
 
 class _Server(socketserver.ThreadingTCPServer):
