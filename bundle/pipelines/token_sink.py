@@ -26,11 +26,11 @@ from ..core import (
 )
 from ..networks import EncoderContract, weights_file, weights_name
 from ..storage import NoRoomError, TokenFile, TokenFileWriter, TokenHeader, checked_verify
-from .jobs import Piece, SlideJob
+from .jobs import Piece, SlideJob, file_version
 from .pipeline import SlidePipeline
 from .sink import Rows, Sink
 from .slide_source import PatchStream
-from .token_claims import TokenClaims, file_versions
+from .token_claims import TokenClaims
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class TokenSink(Sink[_OpenFile]):
         """
         source: PatchStream = pipeline.source  # type: ignore[assignment]
         kind = {**self._kind_of_folder(source), "region_patches": source.how.region_patches}
-        folders, before = {job.file.parent for job in source.jobs}, file_versions(source.jobs)
+        folders, before = {job.file.parent for job in source.jobs}, {job: file_version(job.file) for job in source.jobs}
         is_made = isinstance(pipeline.network, nn.Module)
         if not is_made:
             self._skip_complete(source, folders, kind)

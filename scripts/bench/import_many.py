@@ -98,7 +98,11 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"{found['slides']:,} slides of some {_COLUMNS * _ROWS // 2} patches, D = {found['dim']}, one process."]
     lines += ["", f"{usage['seconds']:.0f} s in all, starting included; at most {usage['peak_mib']:.0f} MiB.", ""]
     lines += [report.table(["share imported", "MiB"], [[f"{k:.0%}", f"{v:.0f}"] for k, v in memory.items()])]
-    lines += [report.table(["killed half way (SIGKILL), started again", "slides"], _rows(found["kill"]))]
+    lines += [
+        report.table(
+            ["killed half way (SIGKILL), started again", "slides"], [[k, f"{n:,}"] for k, n in found["kill"].items()]
+        )
+    ]
     return "# Many small slides imported\n\n" + "\n".join(lines)
 
 
@@ -122,10 +126,6 @@ def main() -> int:
             return 1
     report.keep(options.output, "import_many", found, as_text(found))
     return 0
-
-
-def _rows(counts: dict[str, int]) -> list[list[str]]:
-    return [[name, f"{n:,}"] for name, n in counts.items()]
 
 
 def _n_finished(tokens: Path) -> int:
