@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cohorts import write_cohort
-from foreign_features import DIM, MPP, features, lattice, write_trident
 from region_models import write_table
-from run_configs import run_config, workflow
+from workflows import run_config, workflow
 
 from bundle.comparing.plan import Plan
 from bundle.core import BundleError, user_error
 from bundle.training.handlers.history import HistoryHandler
+from scripts.pins.foreign_features import DIM, MPP, features, lattice, write_trident
 
 N = 12
 TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2,
@@ -73,7 +73,7 @@ def made(cohort, output, **ids):
         "comparison#evaluation#features": ["mean_token", "region_embedding", "patch_tokens"],
         **ids,
     }
-    return workflow("compare.yaml", workflow_type="train", run_id="comparing", **given)
+    return workflow("compare.yaml", kind="train", run_id="comparing", **given)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def repeat(command):
     words = shlex.split(command)
     assert words[:4] == "python -m monai.bundle run".split() and words[5] == "--config_file"
     ids = dict(zip((w.removeprefix("--") for w in words[7::2]), map(literal, words[8::2]), strict=True))
-    run_config(words[6].removeprefix("configs/"), workflow_type="train", run_id=words[4], **ids)
+    run_config(words[6].removeprefix("configs/"), kind="train", run_id=words[4], **ids)
 
 
 def literal(word):

@@ -6,7 +6,7 @@ import json
 import pytest
 from cohorts import write_cohort
 from region_models import write_encoder
-from run_configs import run_config
+from workflows import run_config
 
 from bundle.cohort import SlideTable
 from bundle.console.commands import COMMANDS

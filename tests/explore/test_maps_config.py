@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_configs import run_config
 from slide_embeddings import made_up_slide
 from tiny_slides import MPP, write_slide
 from warm import run_python
+from workflows import run_config
 
 from bundle.core.command_line import user_error
 from bundle.storage import write_embeddings

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_configs import run_config
 from slide_embeddings import made_up_slide
 from tiny_slides import write_slide
+from workflows import run_config
 
 from bundle.core import BundleError
 from bundle.storage import write_embeddings

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from label_server import READING, write_models
 from region_models import write_encoder
-from run_configs import run_config
 from tiny_slides import PATCH, damage_tiles, write_slide
+from workflows import run_config
 
 from bundle.core import BundleError, SlideError
 from bundle.networks import load_patch_encoder, load_region_encoder, weights_name, write_pretraining
