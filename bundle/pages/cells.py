@@ -40,12 +40,13 @@ class Cell(NamedTuple):
 def digits_of(interval: Interval) -> int:
     """Digits behind the point that a figure's uncertainty lets mean something: 2, or 3.
 
-    3 where the interval (the deviation where there is none) is narrow, or where a bound would look like 0.
+    3 where the interval (the deviation where there is none) is narrow but not a point, or where a bound would look
+    like 0.
     """
     spread = (interval.high - interval.low) / 2
     spread = spread if math.isfinite(spread) else interval.sd
     looks_like_zero = any(0 < abs(bound) < _ALMOST_NOTHING for bound in (interval.low, interval.high))
-    return 3 if spread < _NARROW or looks_like_zero else 2
+    return 3 if 0 < spread < _NARROW or looks_like_zero else 2
 
 
 def cell_of(interval: Interval, signed: bool = False, digits: int | None = None) -> Cell:
