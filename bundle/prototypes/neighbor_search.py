@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .matching import ROUNDING, best_sum, similarity_bound, similarity_by_permutations, similarity_of_cosines
+from .matching import ROUNDING, assign_cosines, best_assignment, similarity_bound, similarity_by_permutations
 from .sketches import principal_directions, sketched
 
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
@@ -172,8 +172,8 @@ class NeighborSearch:
 
     def _matched(self, cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
         if self.all_valid:
-            return best_sum(cosines).div_(self.size)
-        return similarity_of_cosines(cosines, a_valid, b_valid)
+            return best_assignment(cosines)[0].div_(self.size)
+        return assign_cosines(cosines, a_valid, b_valid)[0]
 
     def _rank(self, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> None:
         """Match pairs (i, j), given with their cosines, and merge them into the lists of both slides."""
