@@ -35,13 +35,12 @@ def dino_loss(
     center: Tensor,
     student_temperature: float,
     teacher_temperature: float,
-    skip_same_view: bool = True,
 ) -> Tensor:
     """The double loop over teacher views and student views, mean over regions and pairs."""
     total, n_terms = student.sum() * 0, 0
     for iq in range(len(teacher)):
         for v in range(len(student)):
-            if skip_same_view and v == iq:
+            if v == iq:
                 continue
             for b in range(student.shape[1]):
                 q = target_distribution(teacher[iq, b], teacher_weight, center, teacher_temperature)

@@ -54,7 +54,7 @@ def distillation(
             normalized chunk by chunk, and the gradient is that of the weight as it is given.
         targets: bottlenecks (or prototypes) that become distributions, shape (T, B, d), all finite.
         teacher_weight: last layer of the teacher, shape (K, d), taken in the same way.
-        centers: what is taken from the targets' logits, shape (T, K) or (1, K).
+        centers: what is taken from the targets' logits, shape (T, K).
         pair_weight: weight of each pair, shape (T, S, B); 0 leaves a pair out.
         student_temperature: above 0.
         teacher_temperature: above 0.
@@ -74,13 +74,10 @@ def distillation(
             f"student {tuple(student.shape)} and targets {tuple(targets.shape)} must share (B, d), weights "
             f"{tuple(student_weight.shape)} and {tuple(teacher_weight.shape)} must share (K, d)."
         )
-    if pair_weight.shape != (n_targets, n_views, n_regions) or centers.shape not in {
-        (n_targets, n_outputs),
-        (1, n_outputs),
-    }:
+    if pair_weight.shape != (n_targets, n_views, n_regions) or centers.shape != (n_targets, n_outputs):
         raise ValueError(
-            f"pair_weight must be {(n_targets, n_views, n_regions)} and centers {(n_targets, n_outputs)} or "
-            f"{(1, n_outputs)}: got {tuple(pair_weight.shape)} and {tuple(centers.shape)}."
+            f"pair_weight must be {(n_targets, n_views, n_regions)} and centers {(n_targets, n_outputs)}: got "
+            f"{tuple(pair_weight.shape)} and {tuple(centers.shape)}."
         )
     tensors = (student, student_weight, targets, teacher_weight, centers, pair_weight)
     loss, entropy = _Distillation.apply(*tensors, student_temperature, teacher_temperature)

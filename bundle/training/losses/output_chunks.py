@@ -33,7 +33,7 @@ class Chunks:
         self.student = self.operand(student.flatten(0, 1) / temperatures[0])
         self.targets = self.operand(targets.flatten(0, 1) / temperatures[1])
         self.n_guesses, (self.n_targets, self.n_regions) = len(self.student), targets.shape[:2]
-        self.centers = (centers.to(self.sum_dtype) / temperatures[1]).expand(self.n_targets, -1)
+        self.centers = centers.to(self.sum_dtype) / temperatures[1]
         self.n_rows = self.n_guesses + len(self.targets)
         self.n_outputs = len(student_weight)
         self.student_rows = UnitRows(student_weight, self.sum_dtype)
