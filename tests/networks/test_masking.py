@@ -61,12 +61,6 @@ def test_a_mask_is_a_shorter_sequence():
         assert (weights[i][:, ~cells] == 0).all()
 
 
-def test_a_full_mask_changes_nothing():
-    """All tokens are there: what a network without masks gives."""
-    net, image = _encoder().backbone.double(), torch.randn(2, 8, 6, 6, dtype=torch.float64)
-    torch.testing.assert_close(net(image, torch.ones(2, 6, 6, dtype=torch.bool)), net(image))
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e4])
 @pytest.mark.parametrize("amp", [False, True])
 @pytest.mark.parametrize("drops", [False, True])
