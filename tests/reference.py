@@ -173,18 +173,6 @@ def nearest_centroid(points: Tensor, centroids: list[Tensor]) -> list[int]:
     return [row.index(min(row)) for row in distances]
 
 
-def least_inertia(points: Tensor, n_clusters: int) -> float:
-    """The optimum over all partitions."""
-    best = math.inf
-    for labels in itertools.product(range(n_clusters), repeat=len(points)):
-        inertia = 0.0
-        for k in set(labels):
-            members = torch.stack([points[i] for i, label in enumerate(labels) if label == k])
-            inertia += float((members - members.mean(0)).square().sum())
-        best = min(best, inertia)
-    return best
-
-
 def match(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -> tuple[float, list[int]]:
     """Mean cosine under the best of all injections of the smaller set into the larger; partner of each member of a."""
     left, right = a_valid.nonzero()[:, 0].tolist(), b_valid.nonzero()[:, 0].tolist()

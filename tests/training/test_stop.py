@@ -27,9 +27,8 @@ def tokens(tmp_path_factory):
 
 def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **ids):
     """Train to the end, or to where ``do`` is done: at an event the ``at``-th time, or each time."""
-    workflow = tiny_run(
-        tokens, output, **{"n_local": 1, "batch_size": 5, "max_epochs": 2, "checkpoint_interval": 0}, **ids
-    )
+    sizes = {"n_local": 1, "batch_size": 5, "max_epochs": 2, "checkpoint_interval": 0}
+    workflow = tiny_run(tokens, output, **{**sizes, **ids})
     workflow.parser.get_parsed_content("begin")  # seeds, before there are weights
     trainer = workflow.parser.get_parsed_content("train#trainer")
     if do is not None:
