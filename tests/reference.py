@@ -35,13 +35,12 @@ def dino_loss(
     center: Tensor,
     student_temperature: float,
     teacher_temperature: float,
-    skip_same_view: bool = True,
 ) -> Tensor:
     """The double loop over teacher views and student views, mean over regions and pairs."""
     total, n_terms = student.sum() * 0, 0
     for iq in range(len(teacher)):
         for v in range(len(student)):
-            if skip_same_view and v == iq:
+            if v == iq:
                 continue
             for b in range(student.shape[1]):
                 q = target_distribution(teacher[iq, b], teacher_weight, center, teacher_temperature)
@@ -172,18 +171,6 @@ def nearest_centroid(points: Tensor, centroids: list[Tensor]) -> list[int]:
     """Index of the closest centroid (L2) of each point."""
     distances = [[float((point - centroid).square().sum()) for centroid in centroids] for point in points]
     return [row.index(min(row)) for row in distances]
-
-
-def least_inertia(points: Tensor, n_clusters: int) -> float:
-    """The optimum over all partitions."""
-    best = math.inf
-    for labels in itertools.product(range(n_clusters), repeat=len(points)):
-        inertia = 0.0
-        for k in set(labels):
-            members = torch.stack([points[i] for i, label in enumerate(labels) if label == k])
-            inertia += float((members - members.mean(0)).square().sum())
-        best = min(best, inertia)
-    return best
 
 
 def match(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -> tuple[float, list[int]]:

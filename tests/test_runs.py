@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_training
 import torch
 from cohorts import write_cohort
 from warm import run_python
@@ -17,23 +18,7 @@ from warm import run_python
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "configs" / "train.yaml")
 MULTI = str(ROOT / "configs" / "multi_gpu_train.yaml")
-TINY = {
-    "embed_dim": 24,
-    "depth": 2,
-    "n_heads": 3,
-    "out_dim": 64,
-    "hidden_dim": 16,
-    "bottleneck_dim": 8,
-    "n_local": 2,
-    "batch_size": 6,
-    "max_epochs": 4,
-    "lr": 0.01,
-    "lr_warmup_epochs": 1,
-    "prototype_warmup_epochs": 1,
-    "n_prototypes": 2,
-    "checkpoint_interval": 1,
-    "device": "cpu",
-}
+TINY = {**tiny_training.TINY, "depth": 2, "max_epochs": 4, "checkpoint_interval": 1}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 

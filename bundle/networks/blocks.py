@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import SettingError
-from .drop import add_branch, add_scaled
+from .drop import add_scaled
 
 _EPS = 1e-6  # of every LayerNorm in DINO and HIPT
 
@@ -132,12 +132,10 @@ class Block(nn.Module):
         dim: width of a token.
         n_heads: attention heads.
         mlp_ratio: width of the MLP over ``dim``.
-        drop_rate: probability of dropping a branch where ``forward`` is given what keeps it, in [0, 1).
     """
 
-    def __init__(self, dim: int, n_heads: int, mlp_ratio: float, drop_rate: float = 0.0) -> None:
+    def __init__(self, dim: int, n_heads: int, mlp_ratio: float) -> None:
         super().__init__()
-        self.keep = 1.0 - drop_rate
         self.norm1 = nn.LayerNorm(dim, eps=_EPS)
         self.attn = Attention(dim, n_heads)
         self.norm2 = nn.LayerNorm(dim, eps=_EPS)
@@ -151,17 +149,9 @@ class Block(nn.Module):
         Args:
             x: tokens.
             keys: which of them are looked at, see :func:`attend`.
-            attn_keep, mlp_keep: stochastic depth of a branch; None: all samples, unscaled. Integers: the samples that
-                keep it, the others cost nothing. Floating: what each sample's is multiplied with.
+            attn_keep, mlp_keep: stochastic depth, what each sample's branch is multiplied with, (B,); None: nothing.
         """
-        if attn_keep is None:
-            x = x + self.attn(self.norm1(x), keys)
-        elif attn_keep.is_floating_point():
-            x = add_scaled(x, self.attn(self.norm1(x), keys), attn_keep)
-        else:
-            kept = self.norm1(x.index_select(0, attn_keep)), _rows(keys, attn_keep)
-            x = add_branch(x, self.attn(kept[0], kept[1]), attn_keep, self.keep)
-        return self._add_mlp(x, mlp_keep)
+        return self._add_mlp(add_scaled(x, self.attn(self.norm1(x), keys), attn_keep), mlp_keep)
 
     def packed(self, x: Tensor, groups: Groups, attn_keep: Tensor | None, mlp_keep: Tensor | None) -> Tensor:
         """``forward`` of several groups at once, all their tokens in one tensor.
@@ -171,15 +161,10 @@ class Block(nn.Module):
             groups: where each group's lie, and which are looked at.
             attn_keep, mlp_keep: what a branch is multiplied with, for each token; None: nothing.
         """
-        branch = self.attn.packed(self.norm1(x), groups)
-        return self._add_mlp(x + branch if attn_keep is None else add_scaled(x, branch, attn_keep), mlp_keep)
+        return self._add_mlp(add_scaled(x, self.attn.packed(self.norm1(x), groups), attn_keep), mlp_keep)
 
     def _add_mlp(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        if keep is None:
-            return x + self.mlp(self.norm2(x))
-        if keep.is_floating_point():
-            return add_scaled(x, self.mlp(self.norm2(x)), keep)
-        return add_branch(x, self.mlp(self.norm2(x.index_select(0, keep))), keep, self.keep)
+        return add_scaled(x, self.mlp(self.norm2(x)), keep)
 
 
 class ClassBlock(Block):
@@ -192,30 +177,18 @@ class ClassBlock(Block):
         self, x: Tensor, keys: Tensor | None = None, attn_keep: Tensor | None = None, mlp_keep: Tensor | None = None
     ) -> Tensor:
         """(B, N, dim) -> (B, 1, dim), equal to ``Block.forward(...)[:, :1]``."""
-        cls = x[:, :1]
-        if attn_keep is None:
-            cls = cls + self.attn.first(self.norm1(x), keys)
-        elif attn_keep.is_floating_point():
-            cls = add_scaled(cls, self.attn.first(self.norm1(x), keys), attn_keep)
-        else:
-            kept = self.norm1(x.index_select(0, attn_keep)), _rows(keys, attn_keep)
-            cls = add_branch(cls, self.attn.first(kept[0], kept[1]), attn_keep, self.keep)
-        return self._add_mlp(cls, mlp_keep)
+        return self._add_mlp(add_scaled(x[:, :1], self.attn.first(self.norm1(x), keys), attn_keep), mlp_keep)
 
     def packed(self, x: Tensor, groups: Groups, attn_keep: Tensor | None, mlp_keep: Tensor | None) -> Tensor:
         """As in :class:`Block`, but ``attn_keep`` and ``mlp_keep`` are for each sample; -> (sum of B, 1, dim)."""
         branch, cls = self.attn.packed_first(self.norm1(x), groups), packed_cls(x, groups.shapes)
-        return self._add_mlp(cls + branch if attn_keep is None else add_scaled(cls, branch, attn_keep), mlp_keep)
+        return self._add_mlp(add_scaled(cls, branch, attn_keep), mlp_keep)
 
 
 def packed_cls(x: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
     """The first token of each sample: all tokens (sum of B N, 1, dim) -> (sum of B, 1, dim)."""
     groups = zip(shapes, _unpacked(x, shapes), strict=True)
     return torch.cat([own.view(*shape, -1)[:, :1] for shape, own in groups])
-
-
-def _rows(keys: Tensor | None, samples: Tensor) -> Tensor | None:
-    return None if keys is None else keys.index_select(0, samples)
 
 
 def _unpacked(x: Tensor, shapes: list[tuple[int, int]]) -> tuple[Tensor, ...]:

@@ -100,7 +100,7 @@ class _Together(nn.Module):
 
 
 def _goes_together(backbone: nn.Module, draws: Tensor | None) -> bool:
-    """Branches are masked, so that no group has rows of its own; and each group is not compiled for its shape."""
+    """Launches cost more than what they do; a CPU is no quicker so, and compiled groups have each a program."""
     return draws is not None and draws.is_cuda and backbone._compiled_call_impl is None
 
 

@@ -55,7 +55,7 @@ class TokenOutputs(nn.Module):
             assert mask_token is not None
             grid = torch.where(choice.hidden.unsqueeze(-1), mask_token, grid)
         x, keys = net._sequence(grid), _keys(mask, net.n_registers)
-        kept = [] if draws is None else net._kept(draws, grid.device)
+        kept = net.kept(draws)
         for i, block in enumerate(net.blocks):
             branches = kept[2 * i : 2 * i + 2] if net.drop_rates[2 * i] > 0 else []
             x = Block.forward(block, x, keys, *branches)  # type: ignore[arg-type]

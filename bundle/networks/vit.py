@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core import SettingError, as_bool, as_whole
 from .blocks import Block, ClassBlock, Groups
-from .drop import keep_rows, keep_scales
+from .drop import keep_scales
 from .positions import resized_positions
 from .token_standard import TokenStandard
 
@@ -53,10 +53,8 @@ class ClassTokenViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + n_positions**2, dim))
         self.n_registers = 0
         self.register_parameter("register_tokens", None)
-        kinds = [Block] * (depth - 1) + [ClassBlock]
-        self.blocks = nn.ModuleList(
-            kind(dim, n_heads, mlp_ratio, rate) for kind, rate in zip(kinds, rates, strict=True)
-        )
+        self.blocks = nn.ModuleList(Block(dim, n_heads, mlp_ratio) for _ in range(depth - 1))
+        self.blocks.append(ClassBlock(dim, n_heads, mlp_ratio))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def _initialize(self) -> None:
@@ -72,27 +70,21 @@ class ClassTokenViT(nn.Module):
         Args:
             grid: embedded cells, without positions. Any crop of an embedded grid is one, too.
             mask: bool (B, H, W), cells that are there; nobody looks at the others. None: all.
-            draws: uniforms (B, n_draws) for stochastic depth; None drops nothing. On the CPU they skip the work of
-                dropped branches, on a GPU they mask it.
+            draws: uniforms (B, n_draws) beside them for stochastic depth; None drops nothing.
         """
-        kept: list[Tensor] = [] if draws is None else self._kept(draws, grid.device)
-        return self.norm(self._through_blocks(self._sequence(grid), _keys(mask, self.n_registers), kept).squeeze(1))
-
-    def _kept(self, draws: Tensor, device: torch.device) -> list[Tensor]:
-        """What keeps each branch, for :class:`Block`. On a GPU it masks: gathering and adding rows costs more."""
-        if draws.is_cuda:
-            return list(keep_scales(draws, self.drop_rates).unbind(1))
-        order, counts = keep_rows(draws, self.drop_rates)
-        order = order.to(device, non_blocking=True)
-        return [order[: counts[j], j] for j in range(len(counts))]
-
-    def _through_blocks(self, x: Tensor, keys: Tensor | None, kept: list[Tensor]) -> Tensor:
+        x, keys, kept = self._sequence(grid), _keys(mask, self.n_registers), self.kept(draws)
         for i, block in enumerate(self.blocks):
             if len(kept) > 0 and self.drop_rates[2 * i] > 0:
                 x = block(x, keys, kept[2 * i], kept[2 * i + 1])
             else:
                 x = block(x, keys)
-        return x
+        return self.norm(x.squeeze(1))
+
+    def kept(self, draws: Tensor | None) -> list[Tensor]:
+        """What each branch is multiplied with, 2 depth times (B,), see :class:`Block`; nothing without draws."""
+        if draws is None:
+            return []
+        return list(keep_scales(draws, self.drop_rates, self.cls_token.dtype).unbind(1))
 
     def encode_groups(self, grids: Sequence[Tensor], masks: Sequence[Tensor | None], draws: Sequence[Tensor]) -> Tensor:
         """``encode`` of groups of different size, (B, H, W, dim), (B, H, W) and (B, n_draws) -> (sum of B, dim).
@@ -105,7 +97,7 @@ class ClassTokenViT(nn.Module):
             [(x.shape[0], x.shape[1]) for x in sequences], [_keys(mask, self.n_registers) for mask in masks]
         )
         x = torch.cat([sequence.flatten(0, 1) for sequence in sequences]).unsqueeze(1)
-        scales = keep_scales(torch.cat(list(draws)), self.drop_rates).T
+        scales = keep_scales(torch.cat(list(draws)), self.drop_rates, self.cls_token.dtype).T
         parts = scales.split([n for n, _ in groups.shapes], 1)
         widths = [n for _, n in groups.shapes]
         repeated = [own[..., None].expand(-1, -1, n).flatten(1) for own, n in zip(parts, widths, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations, permutations
 
@@ -34,21 +33,10 @@ def best_assignment(scores: Tensor) -> tuple[Tensor, Tensor]:
     """
     if scores.shape[1] > _MAX_SUBSET_SIZE:
         return _by_scipy(scores)
-    parts = [_by_subsets(part) for part in _in_blocks(scores)]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-
-
-def best_sum(scores: Tensor) -> Tensor:
-    """The sums that :func:`best_assignment` returns, in less time."""
-    if scores.shape[1] > _MAX_SUBSET_SIZE:
-        return _by_scipy(scores)[0]
-    return torch.cat([_sum_by_subsets(part) for part in _in_blocks(scores)])
-
-
-def _in_blocks(scores: Tensor) -> Sequence[Tensor]:
     size = scores.shape[1]
     elements = _BLOCK_ELEMENTS.get(scores.device.type, _BLOCK_ELEMENTS["cuda"])
-    return scores.split(max(1, elements // (size * 2**size)))
+    parts = [_by_subsets(part) for part in scores.split(max(1, elements // (size * 2**size)))]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def matched_similarity(a: Tensor, a_valid: Tensor, b: Tensor, b_valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,12 +68,6 @@ def assign_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[T
     return _mean(total, n_matched), torch.where(is_pair, partner, -1)
 
 
-def similarity_of_cosines(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> Tensor:
-    """The similarity that :func:`assign_cosines` returns, in less time."""
-    scores, _, n_matched = _scores(cosines, a_valid, b_valid)
-    return _mean(best_sum(scores), n_matched)
-
-
 def _mean(total: Tensor, n_matched: Tensor) -> Tensor:
     return torch.where(n_matched > 0, total / n_matched.clamp(min=1), -torch.inf)
 
@@ -110,7 +92,7 @@ def _scores(cosines: Tensor, a_valid: Tensor, b_valid: Tensor) -> tuple[Tensor, 
 def similarity_by_permutations(products: Tensor, members: tuple[int, int] = (-2, -1)) -> Tensor:
     """The similarity that :func:`matched_similarity` finds, in closed form: the best mean over all K! bijections.
 
-    Of two members there are two, of three six; the sums are those of :func:`best_sum`, to the bit.
+    Of two members there are two, of three six; the sums are those of :func:`best_assignment`, to the bit.
 
     Args:
         products: cosines of the members of pairs of sets of K that all exist.
@@ -184,14 +166,6 @@ def _by_subsets(scores: Tensor) -> tuple[Tensor, Tensor]:
         partner[:, row] = columns[subset, choice]
         subset = previous[subset, choice]
     return best[0], partner
-
-
-def _sum_by_subsets(scores: Tensor) -> Tensor:
-    n_problems, size = scores.shape[:2]
-    by_pair, best = scores.permute(1, 2, 0).contiguous(), scores.new_zeros(1, n_problems)
-    for row, (previous, columns) in enumerate(_transitions(size, scores.device)):
-        best = (best[previous] + by_pair[row][columns]).amax(1)
-    return best[0]
 
 
 def _by_scipy(scores: Tensor) -> tuple[Tensor, Tensor]:

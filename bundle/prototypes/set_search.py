@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..parallel import full_precision
-from .matching import similarity_bound, similarity_of_cosines
+from .matching import assign_cosines, similarity_bound
 from .neighbor_search import slices
 
 _BLOCK_ELEMENTS = {"cpu": 1 << 24, "cuda": 1 << 27}
@@ -80,14 +80,12 @@ def _similarities(
     found = torch.full_like(bound, -torch.inf)
     first = bound.topk(min(n_neighbors, bound.shape[1]), dim=1).indices
     rows = torch.arange(len(bound), device=bound.device)[:, None].expand_as(first)
-    exact = similarity_of_cosines(
-        cosines[rows, first].flatten(0, 1), *(v[rows, first].flatten(0, 1) for v in (a_valid, b_valid))
-    )
+    exact = assign_cosines(*(x[rows, first].flatten(0, 1) for x in (cosines, a_valid, b_valid)))[0]
     exact = exact.view_as(first).masked_fill(~usable[rows, first], -torch.inf)
     found[rows, first] = exact
     threshold = torch.maximum(exact.amin(1, keepdim=True), least)
     wanted = (bound >= threshold) & (bound > -torch.inf)
     wanted[rows, first] = False
     i, j = wanted.nonzero(as_tuple=True)
-    found[i, j] = similarity_of_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])
+    found[i, j] = assign_cosines(cosines[i, j], a_valid[i, j], b_valid[i, j])[0]
     return found

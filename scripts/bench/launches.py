@@ -22,8 +22,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bundle.networks import blocks, distiller
-from bundle.networks.drop import keep_scales
-from bundle.networks.vit import ClassTokenViT
 from bundle.training.losses import entropy, output_chunks
 from bundle.training.losses.fused_softmax import Added
 
@@ -148,7 +146,7 @@ def _name(file: str, function: str) -> str:
 
 @contextmanager
 def _as_on_a_gpu(counter: LaunchCounter) -> Iterator[None]:
-    """The branches that a GPU takes: depth as a mask, fused attention, one kernel for a chunk's softmax, its chunks."""
+    """The branches that a GPU takes: fused attention, one kernel for a chunk's softmax, its chunks."""
     elements = _N_ROWS * _OUT_DIM // _N_CHUNKS
 
     def add_chunk(products: Tensor, centers: Tensor, n_regions: int, before: tuple[Tensor, ...], out: Tensor) -> Added:
@@ -157,9 +155,6 @@ def _as_on_a_gpu(counter: LaunchCounter) -> Iterator[None]:
 
     with (
         mock.patch.object(distiller, "_goes_together", lambda _, draws: draws is not None),
-        mock.patch.object(
-            ClassTokenViT, "_kept", lambda vit, draws, _: list(keep_scales(draws, vit.drop_rates).unbind(1))
-        ),
         mock.patch.object(blocks, "attend", F.scaled_dot_product_attention),
         mock.patch.object(output_chunks, "CHUNK_ELEMENTS", {"cpu": elements, "cuda": elements}),
         mock.patch.object(output_chunks, "KEPT_BYTES", {"cpu": 1 << 30, "cuda": 1 << 30}),

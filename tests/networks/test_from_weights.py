@@ -5,7 +5,6 @@ import logging
 import hipt_files
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from bundle.core import BundleError, save_atomically
@@ -151,14 +150,6 @@ def test_self_describing_file(tmp_path):
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     torch.testing.assert_close(encoder(image), net((image / 255 - 0.5) / 0.25).detach(), atol=1e-5, rtol=1e-4)
     assert load_patch_encoder(tmp_path / "patch_encoder.pt", 32, mean=(0, 0, 0)).mean == (0, 0, 0)
-
-
-def test_safetensors_patch_encoder(tmp_path):
-    """The same names in a safetensors file make the same encoder."""
-    body = hipt_files.patch_backbone(64, 1)
-    save_file(body, tmp_path / "vit.safetensors")
-    encoder = load_patch_encoder(tmp_path / "vit.safetensors", 64, **HALF)
-    torch.testing.assert_close(dict(encoder.backbone.state_dict()), body)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")

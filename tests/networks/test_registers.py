@@ -16,8 +16,6 @@ from bundle.networks import (
     make_student,
     untrained_encoder,
 )
-from bundle.networks.drop import keep_scales
-from bundle.networks.vit import _keys
 
 warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
 
@@ -51,11 +49,8 @@ def test_groups_at_once_have_them_too(n_registers):
     images = [torch.randn(3, 8, side, side, dtype=torch.float64) for side in (4, 2)]
     masks, draws = [torch.rand(3, side, side) < 0.5 for side in (4, 2)], [torch.rand(3, 6) for _ in images]
     grids = [net.embed(*pair) for pair in zip(images, masks, strict=True)]
-    one_by_one = []
-    for grid, mask, own in zip(grids, masks, draws, strict=True):
-        scales = list(keep_scales(own, net.drop_rates).unbind(1))
-        one_by_one.append(net._through_blocks(net._sequence(grid), _keys(mask, n_registers), scales)[:, 0])
-    torch.testing.assert_close(net.encode_groups(grids, masks, draws), net.norm(torch.cat(one_by_one)))
+    one_by_one = [net.encode(*group) for group in zip(grids, masks, draws, strict=True)]
+    torch.testing.assert_close(net.encode_groups(grids, masks, draws), torch.cat(one_by_one))
 
 
 def test_torchscript_has_them(tmp_path):

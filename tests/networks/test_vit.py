@@ -8,8 +8,7 @@ from torch import nn
 
 from bundle.networks import PatchViT, RegionViT, resized_positions
 from bundle.networks.blocks import Attention, Block, ClassBlock
-from bundle.networks.drop import add_scaled, keep_rows, keep_scales
-from bundle.networks.vit import _keys
+from bundle.networks.drop import add_scaled, keep_scales
 
 
 def _tiny(**options) -> RegionViT:
@@ -78,19 +77,12 @@ def test_attention_is_the_formula():
     torch.testing.assert_close(layer(x)[0], layer.proj(torch.cat(heads, 1)))
 
 
-def _masked(net, x, draws, mask=None):
-    """The blocks as a GPU takes them: dropped branches are multiplied with 0."""
-    return net._through_blocks(x, _keys(mask), list(keep_scales(draws, net.drop_rates).unbind(1)))
-
-
 def test_stochastic_depth_is_the_sum_without_dropped_branches():
-    """Skipping work gives x + keep * branch / (1 - rate), sample by sample, with rates that rise linearly from 0."""
+    """x + keep * branch / (1 - rate), sample by sample, with rates that rise linearly from 0."""
     net = _tiny().double()
     assert net.drop_rates == [0, 0, 0.25, 0.25, 0.5, 0.5] and net.n_draws == 6
     image, draws = torch.randn(5, 8, 4, 4, dtype=torch.float64), torch.rand(5, 6)
     got = net(image, draws=draws)
-    masked = net.norm(_masked(net, net._sequence(net.embed(image)), draws.double())[:, 0])  # what a GPU does
-    torch.testing.assert_close(masked, got)
     for b in range(5):
         x = net._sequence(net.embed(image[b : b + 1]))
         for i, block in enumerate(net.blocks):
@@ -130,14 +122,7 @@ def test_draws_of_a_wrong_width_are_refused():
         _tiny()(torch.randn(2, 8, 4, 4), draws=torch.rand(2, 4))
 
 
-def test_keep_rows_lists_those_that_stay():
-    """For every branch the samples whose draw is not below the rate, in order, and how many they are."""
-    order, counts = keep_rows(torch.tensor([[0.9, 0.1], [0.2, 0.2], [0.5, 0.9]]), [0.5, 0.15])
-    assert counts == [2, 2]
-    assert order[:2, 0].tolist() == [0, 2] and order[:2, 1].tolist() == [1, 2]
-
-
-def test_scales_drop_what_rows_drop():
+def test_scales_of_branches():
     """0 where the draw is below the rate, else 1 / (1 - rate)."""
     scales = keep_scales(torch.tensor([[0.9, 0.1], [0.2, 0.2], [0.5, 0.9]]), [0.5, 0.15])
     torch.testing.assert_close(scales, torch.tensor([[2.0, 0.0], [0.0, 1 / 0.85], [2.0, 1 / 0.85]]))
@@ -209,7 +194,7 @@ def test_impossible_arguments_are_refused(options):
 
 @pytest.mark.parametrize("kind", ["regions", "patches"])
 def test_groups_at_once_are_the_groups_one_by_one(kind):
-    """Crops of two sizes in one pass: the same embeddings and gradients as masking branches in a pass for each size."""
+    """Crops of two sizes in one pass: the same embeddings and gradients as in a pass for each size."""
     torch.manual_seed(0)
     options = {"dim": 12, "depth": 3, "n_heads": 3, "drop_path": 0.5}
     net = RegionViT(in_dim=8, **options) if kind == "regions" else PatchViT(image_size=32, patch_size=8, **options)
@@ -221,9 +206,7 @@ def test_groups_at_once_are_the_groups_one_by_one(kind):
     masks[1] = None
 
     def one_by_one():
-        grids = [net.embed(image) for image in images]
-        last = [_masked(net, net._sequence(grid), *own) for grid, *own in zip(grids, draws, masks, strict=True)]
-        return torch.cat([net.norm(x[:, 0]) for x in last])
+        return torch.cat([net.encode(net.embed(image), *own) for image, *own in zip(images, masks, draws, strict=True)])
 
     results = []
     for call in (one_by_one, lambda: net.encode_groups([net.embed(image) for image in images], masks, draws)):

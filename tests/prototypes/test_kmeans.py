@@ -43,13 +43,6 @@ def test_a_point_of_no_weight_is_never_drawn(monkeypatch):
         assert torch.equal(found.assignment[slide_index == slide], assignment)
 
 
-def test_restarts_find_the_optimum_of_a_small_slide():
-    """Twenty restarts reach the least inertia over all partitions of eight points."""
-    points, slide_index = _cohort([8])
-    found = batched_kmeans(points, slide_index, torch.tensor([3]), n_restarts=20, n_iterations=20)
-    assert float(found.inertia[0]) == pytest.approx(reference.least_inertia(points, 3), rel=1e-9)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_slide_does_not_depend_on_its_company(monkeypatch, dtype):
     """Alone, in small buckets, in large ones and again, a slide's clusters are the same to the bit."""

@@ -6,12 +6,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from bundle.prototypes import matched_similarity
-from bundle.prototypes.matching import best_assignment, best_sum
+from bundle.prototypes.matching import best_assignment
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 12])
 def test_assignment_equals_scipy(size):
-    """Subsets (K <= 10) and scipy find the same sum for random scores, with and without the partners, which give it."""
+    """Subsets (K <= 10) and scipy find the same sum and partners for random scores."""
     torch.manual_seed(size)
     scores = torch.randn(30, size, size, dtype=torch.float64)
     total, partner = best_assignment(scores)
@@ -19,7 +19,6 @@ def test_assignment_equals_scipy(size):
         rows, best = linear_sum_assignment(problem.numpy(), maximize=True)
         assert float(found) == pytest.approx(problem.numpy()[rows, best].sum(), abs=1e-12)
         assert columns.tolist() == best.tolist()
-    assert torch.equal(best_sum(scores), total)
 
 
 @pytest.mark.parametrize("sizes", [(4, 4), (2, 4), (4, 1), (3, 2), (0, 3), (4, 0)])

@@ -5,7 +5,7 @@ import reference
 import torch
 
 from bundle.prototypes import Neighbors, nearest_slides, neighbor_search
-from bundle.prototypes.matching import best_sum, similarity_by_permutations
+from bundle.prototypes.matching import best_assignment, similarity_by_permutations
 from bundle.prototypes.neighbors import merged_neighbors
 
 
@@ -127,7 +127,7 @@ def test_the_best_of_all_bijections_is_the_best_assignment(size):
     before = cosines.clone()
     found = similarity_by_permutations(cosines, (1, 3))
     pairs = cosines.permute(0, 2, 1, 3).reshape(-1, size, size)
-    assert torch.equal(found.flatten(), best_sum(pairs) / size) and torch.equal(cosines, before)
+    assert torch.equal(found.flatten(), best_assignment(pairs)[0] / size) and torch.equal(cosines, before)
 
 
 def test_slides_that_are_all_equal_find_each_other():

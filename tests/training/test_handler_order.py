@@ -2,40 +2,19 @@
 
 import csv
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from cohorts import write_cohort
-from monai.bundle import ConfigParser
+from tiny_training import tiny_run
 
 from bundle.training import CheckpointHandler, slpd_trainer
 from bundle.training.handlers.turn import Turn, in_turn
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = {
-    "embed_dim": 24,
-    "depth": 1,
-    "n_heads": 3,
-    "out_dim": 64,
-    "hidden_dim": 16,
-    "bottleneck_dim": 8,
-    "n_local": 2,
-    "batch_size": 6,
-    "max_epochs": 3,
-    "lr": 0.01,
-    "lr_warmup_epochs": 1,
-    "prototype_warmup_epochs": 1,
-    "n_prototypes": 2,
-    "checkpoint_interval": 2,
-    "device": "cpu",
-}
-
 
 def handlers_of(tokens, output):
     """The handlers that a run of the config has, as it lists them, groups taken apart."""
-    parser = configured(tokens, output)
-    made = parser.get_parsed_content("train#handlers")
+    made = tiny_run(tokens, output, max_epochs=3, checkpoint_interval=2).parser.get_parsed_content("train#handlers")
     return [one for handler in made if handler for one in (handler if isinstance(handler, list) else [handler])]
 
 
@@ -64,23 +43,12 @@ def test_lists_of_handlers_are_taken_apart():
     assert in_turn([[last, first], between]) == [first, between, last]
 
 
-def configured(tokens, output):
-    """The config, small, with a table."""
-    parser = ConfigParser()
-    parser.read_meta(str(CONFIGS / "metadata.json"))
-    parser.read_config(str(CONFIGS / "train.yaml"))
-    paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
-    table = {"slide_table": str(tokens / "slide_table.csv"), "bundle_root": str(CONFIGS.parent)}
-    for name, value in ({**TINY, **table} | {name: str(path) for name, path in paths.items()}).items():
-        parser[name] = value
-    return parser
-
-
 def trained(tokens, output, order, monkeypatch):
     """Weights, checkpoints, best checkpoint and history of a run whose handlers are listed in another order."""
     monkeypatch.setattr(slpd_trainer, "in_turn", lambda handlers: in_turn(order(in_turn(handlers))))
+    run = tiny_run(tokens, output, max_epochs=3, checkpoint_interval=2)
     torch.manual_seed(0)
-    configured(tokens, output).get_parsed_content("train#trainer").run()
+    run.parser.get_parsed_content("train#trainer").run()
     with (output / "history.csv").open(newline="") as file:
         rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in csv.DictReader(file)]
     files = {path.name: torch.load(path, weights_only=True) for path in output.glob("*.pt")}

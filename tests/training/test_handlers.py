@@ -1,32 +1,24 @@
-"""Every handler in a real engine."""
+"""Handlers in a real engine; what they do to a step is compared in ``test_ten_steps.py``."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 from cohorts import write_cohort
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from reference import warmup_cosine as slow_schedule
 from torch import nn
 
 from bundle.core import BundleError
 from bundle.storage import TokenDataset
 from bundle.training import (
     CheckpointHandler,
-    CrossSlideHandler,
     DivergenceHandler,
     EpochRecordHandler,
     ExportHandler,
-    FreezeHandler,
-    GradientClipHandler,
     HistoryHandler,
-    ReclusterHandler,
     ResumeHandler,
     RunState,
-    ScheduleHandler,
-    TeacherUpdateHandler,
     TensorBoardHandler,
 )
 from bundle.training.handlers.gradients import clip_each_
@@ -40,55 +32,6 @@ def make_engine(step=lambda engine, batch: {"loss": torch.tensor(1.0)}, handlers
     for handler in handlers:
         handler.attach(engine)
     return engine
-
-
-def test_the_schedule_is_the_paper_s_and_reaches_the_right_groups():
-    """Warm-up and cosine, by iteration; a group that is not decayed keeps its weight decay."""
-    weight = nn.Parameter(torch.zeros(1))
-    bias = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD(
-        [{"params": [weight], "decays": True}, {"params": [bias], "weight_decay": 0.0, "decays": False}], lr=1.0
-    )
-    seen = []
-    engine = make_engine(
-        lambda e, b: seen.append(
-            (optimizer.param_groups[0]["lr"], [g["weight_decay"] for g in optimizer.param_groups])
-        ),
-        [
-            ScheduleHandler("lr", 1.0, 0.1, warmup_epochs=1, optimizer=optimizer),
-            ScheduleHandler("weight_decay", 0.04, 0.4, optimizer=optimizer, decayed_only=True),
-            ScheduleHandler("teacher_momentum", 0.9, 1.0),
-        ],
-    )
-    engine.run(range(5), max_epochs=4)
-    expected = [slow_schedule(step, 20, 1.0, 0.1, 5, 0.0) for step in range(20)]
-    assert [lr for lr, _ in seen] == pytest.approx(expected)
-    assert [decay[0] for _, decay in seen] == pytest.approx(
-        [slow_schedule(s, 20, 0.04, 0.4, 0, 0.0) for s in range(20)]
-    )
-    assert all(decay[1] == 0.0 for _, decay in seen)
-    assert engine.state.teacher_momentum == engine.state.schedules["teacher_momentum"]
-
-
-def test_gradients_are_frozen_in_the_first_epoch_and_clipped_each_by_itself():
-    """None for the frozen layer in epoch 1 only; norms of at most 3, small gradients untouched."""
-    network = nn.ModuleDict({"body": nn.Linear(4, 4), "last": nn.Linear(4, 4, bias=False)})
-    seen = []
-
-    def step(engine, batch):
-        network["body"].weight.grad = torch.full((4, 4), 10.0)
-        network["body"].bias.grad = torch.full((4,), 0.1)
-        network["last"].weight.grad = torch.full((4, 4), 5.0)
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        last = network["last"].weight.grad
-        seen.append((network["body"].weight.grad.norm(), network["body"].bias.grad.norm(), last))
-
-    make_engine(step, [FreezeHandler(network["last"], 1), GradientClipHandler(network, 3.0)]).run([0], max_epochs=2)
-    for body, bias, _ in seen:
-        assert float(body) == pytest.approx(3.0, rel=1e-5)
-        assert float(bias) == pytest.approx(0.2)
-    assert seen[0][2] is None
-    assert float(seen[1][2].norm()) == pytest.approx(3.0, rel=1e-5)
 
 
 def test_each_gradient_is_clipped_alone_whatever_its_size_and_layout(monkeypatch):
@@ -106,49 +49,6 @@ def test_each_gradient_is_clipped_alone_whatever_its_size_and_layout(monkeypatch
     for parameter, gradient in zip(parameters, gradients, strict=False):
         expected = gradient * (1.0 / (gradient.norm() + 1e-6)).clamp(max=1.0)
         assert torch.equal(parameter.grad, expected)
-
-
-def test_the_teacher_is_the_moving_average_of_its_student():
-    """t <- m t + (1 - m) s after every iteration."""
-    student, teacher = nn.Linear(2, 2), nn.Linear(2, 2)
-    start = teacher.weight.detach().clone()
-    engine = make_engine(handlers=[TeacherUpdateHandler(student, teacher)])
-    engine.state.teacher_momentum = 0.75
-    engine.run(range(2), max_epochs=1)
-    expected = 0.75 * (0.75 * start + 0.25 * student.weight) + 0.25 * student.weight
-    torch.testing.assert_close(teacher.weight, expected)
-
-
-class Bank:
-    """Notes when it is asked to do what."""
-
-    is_fitted = False
-
-    def __init__(self):
-        self.calls = []
-
-    def fit(self, features, slide_index, n_slides):
-        self.calls.append(("fit", float(features.sum())))
-        return {"dead_share": 0.5}
-
-    def match(self):
-        self.calls.append(("match",))
-        return {"neighbor_agreement": 0.25}
-
-
-def test_clustering_starts_after_the_warm_up_and_comes_before_matching():
-    """Warm-up 2: first clustering before the third epoch, and then in every epoch, each followed by matching."""
-    bank, engine = Bank(), None
-    one = SimpleNamespace(slide_index=torch.zeros(1).long(), slide_ids=["a"])
-    handlers = [
-        ReclusterHandler(bank, lambda: torch.tensor([[float(engine.state.epoch)]]), one, 2),
-        CrossSlideHandler(bank, 2),
-    ]
-    engine = make_engine(handlers=handlers)
-    engine.run([0], max_epochs=4)
-    assert bank.calls == [("fit", 3.0), ("match",), ("fit", 4.0), ("match",)]
-    assert engine.state.prototype_stats["dead_share"] == 0.5
-    assert engine.state.prototype_stats["neighbor_agreement"] == 0.25
 
 
 def outputs(loss=1.0, entropy=2.0, spread=0.5):

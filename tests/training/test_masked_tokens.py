@@ -1,14 +1,13 @@
 """Hidden tokens as a second task, against slow restatements, and a whole run of it."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 import reference
 import torch
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
 from reference_network import view_bottlenecks
+from tiny_training import tiny_run
 
 from bundle.core import read_history, user_error
 from bundle.networks import (
@@ -26,10 +25,7 @@ from bundle.networks import (
 from bundle.training import MaskedTokens, SLPDLoss
 from bundle.training.slpd_trainer import _Hidden
 
-ROOT = Path(__file__).parents[2]
 STUDENT, TEACHER, N_OUTPUTS = 0.1, 0.04, 20
-TINY = {"embed_dim": 24, "depth": 2, "n_heads": 3, "out_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2}
-TINY |= {"batch_size": 6, "max_epochs": 2, "lr_warmup_epochs": 1, "prototype_warmup_epochs": 1, "n_prototypes": 2}
 
 
 @pytest.fixture
@@ -183,23 +179,16 @@ def test_without_a_weight_there_is_nothing_of_it():
             build(20, mask_weight=-1)
 
 
-def _run(tokens, output, **ids):
-    paths = {"dataset_dir": str(tokens), "output_dir": str(output), "model_path": str(output / "model.pt")}
-    files = {"config_file": str(ROOT / "configs" / "train.yaml"), "bundle_root": str(ROOT), "logging_file": False}
-    made = ConfigWorkflow(workflow_type="train", device="cpu", **files, **paths, **TINY, **ids)
-    made.initialize()
-    made.run()
-
-
 def test_a_run_can_be_resumed_and_its_weights_used(tmp_path):
     """From the first epoch on to the same bits; history has the term; exported weights have registers, no mask token,
     and those of a checkpoint are taken to train on, without the task or with it."""
     tokens = write_cohort(tmp_path / "tokens")
     ids = {"mask_weight": 0.5, "n_registers": 3, "mask_ratio": [0.2, 0.6], "checkpoint_interval": 1}
-    _run(tokens, tmp_path / "whole", **ids)
+    ids |= {"depth": 2, "max_epochs": 2}
+    tiny_run(tokens, tmp_path / "whole", **ids).run()
     (tmp_path / "again").mkdir()
     shutil.copy(tmp_path / "whole" / "epoch_0001.pt", tmp_path / "again" / "last.pt")
-    _run(tokens, tmp_path / "again", resume=True, **ids)
+    tiny_run(tokens, tmp_path / "again", resume=True, **ids).run()
     whole, again = (read_weights(tmp_path / name / "last.pt") for name in ("whole", "again"))
     for part in ("student", "teacher", "loss"):
         assert whole[part].keys() == again[part].keys()
@@ -211,7 +200,7 @@ def test_a_run_can_be_resumed_and_its_weights_used(tmp_path):
         ({"prototype_task": "assign"}, "assigned_prototypes: False then, True now"),
     ):
         with pytest.raises(Exception, match="Failed|cannot be resumed") as caught:
-            _run(tokens, tmp_path / "again", resume=True, **{**ids, **other})
+            tiny_run(tokens, tmp_path / "again", resume=True, **{**ids, **other}).run()
         assert told in str(user_error(caught.value))
     rows = read_history(tmp_path / "whole" / "history.csv")
     assert rows[-1]["masked"] > 0 and rows[-1]["masked_outputs"] > 1

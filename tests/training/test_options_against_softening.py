@@ -180,6 +180,8 @@ def test_entropies_are_told_apart():
     for name, vectors, center in zip(("teacher", "intra", "inter"), rows, centers, strict=True):
         truth = reference.mean_entropy(vectors, teacher_weight, center, TEACHER)
         torch.testing.assert_close(got[f"{name}_entropy"], truth, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(got["kl"], got["self"] - got["teacher_entropy"])
+    assert float(got["kl"]) > 0
     assert "intra_entropy" not in loss(*case[:4], TEACHER)
 
 

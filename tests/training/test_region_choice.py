@@ -1,23 +1,15 @@
 """Regions with little tissue: left out of steps and clusters, and of nothing else."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from cohorts import write_cohort
 from edited_files import edited
-from monai.bundle import ConfigParser
+from tiny_training import tiny_run
 
 from bundle.core import BundleError, SettingError, read_history
 from bundle.training import trained_regions
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = {
-    **{"embed_dim": 12, "depth": 1, "n_heads": 2, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 1},
-    **{"batch_size": 4, "max_epochs": 2, "prototype_warmup_epochs": 1, "n_prototypes": 2, "device": "cpu"},
-    **{"fill_missing": "tissue", "token_shift": "both", "min_region_tissue": 0.3},
-}
 
 
 def test_the_share_is_of_all_patches():
@@ -43,14 +35,9 @@ def test_a_run_with_all_options(tmp_path, monkeypatch):
             for column in ("mask", "present"):
                 if column in file:
                     file[column][1, 4:] = False
-    parser = ConfigParser()
-    parser.read_meta(str(CONFIGS / "metadata.json"))
-    parser.read_config(str(CONFIGS / "train.yaml"))
-    paths = {"dataset_dir": str(tokens), "output_dir": str(tmp_path / "out"), "model_path": str(tmp_path / "model.pt")}
-    table = {"slide_table": str(tokens / "slide_table.csv"), "bundle_root": str(CONFIGS.parent)}
-    for name, value in {**TINY, **table, **paths}.items():
-        parser[name] = value
-    trainer = parser.get_parsed_content("train#trainer")
+    options = {"fill_missing": "tissue", "token_shift": "both", "min_region_tissue": 0.3}
+    run = tiny_run(tokens, tmp_path / "out", batch_size=4, max_epochs=2, **options)
+    trainer = run.parser.get_parsed_content("train#trainer")
     seen, make = [], trainer.view_maker
     trainer.view_maker = lambda batch: seen.append(make(batch)) or seen[-1]
     trainer.run()

@@ -5,7 +5,7 @@ import reference
 import torch
 
 from bundle.prototypes import PrototypeTargets
-from bundle.training import DINOLoss, PrototypeLoss, SLPDLoss
+from bundle.training import SLPDLoss
 
 STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -111,46 +111,13 @@ def test_no_prototypes_leave_plain_dino():
     assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(empty["loss"], case[:2]))
 
 
-def test_entropy_and_divergence_add_up():
-    """self = teacher_entropy + kl, and the entropy is the mean over the teacher's distributions."""
-    student, weight, teacher, teacher_weight, _ = _case()
-    loss = _loss()
-    got = loss(student, weight, teacher, teacher_weight, TEACHER_TEMPERATURE)
-    center = loss.dino.center.value
-    q = [reference.target_distribution(h, teacher_weight, center, TEACHER_TEMPERATURE) for h in teacher.flatten(0, 1)]
-    torch.testing.assert_close(got["teacher_entropy"], torch.stack([-(p * p.log()).sum() for p in q]).mean())
-    torch.testing.assert_close(got["kl"], got["self"] - got["teacher_entropy"])
-    assert float(got["kl"]) > 0
-
-
-def test_parts_alone_equal_the_whole():
-    """DINOLoss and PrototypeLoss used by themselves give the terms of SLPDLoss."""
-    student, weight, teacher, teacher_weight, prototypes = _case(n_rows=3, share_valid=0.7)
-    loss = _loss()
-    got = loss(student, weight, teacher, teacher_weight, TEACHER_TEMPERATURE, prototypes)
-    own = loss.dino(student, weight, teacher, teacher_weight, TEACHER_TEMPERATURE)
-    intra, inter = loss.prototype(student, weight, prototypes, teacher_weight, TEACHER_TEMPERATURE)
-    torch.testing.assert_close((own, intra, inter), (got["self"], got["intra"], got["inter"]))
-
-
-def test_same_views_can_be_compared():
-    """skip_same_view=False compares all pairs, so that one view on each side is enough."""
-    student, weight, teacher, teacher_weight, _ = _case(n_teacher=1, n_student=1)
-    loss = DINOLoss(40, skip_same_view=False).double()
-    got = loss(student, weight, teacher, teacher_weight, 0.04)
-    center = loss.center.value
-    torch.testing.assert_close(
-        got, reference.dino_loss(student, weight, teacher, teacher_weight, center, 0.1, 0.04, skip_same_view=False)
-    )
-
-
 def test_nothing_to_compare_is_refused():
     """One teacher view and one student view, or one student view with the skip, raise and say what to do."""
-    student, weight, teacher, teacher_weight, prototypes = _case(n_teacher=1, n_student=1)
+    student, weight, teacher, teacher_weight, _ = _case(n_teacher=1, n_student=1)
     with pytest.raises(ValueError, match="no pair of views left"):
-        DINOLoss(40).double()(student, weight, teacher, teacher_weight, 0.04)
+        _loss()(student, weight, teacher, teacher_weight, 0.04)
     with pytest.raises(ValueError, match="no student view left"):
-        PrototypeLoss(40, skip_same_view=True).double()(student, weight, prototypes, teacher_weight, 0.04)
+        _loss(skip_same_view_prototypes=True)(*_case(n_student=1)[:4], 0.04, _case(n_student=1)[4])
     with pytest.raises(ValueError, match="inter_weight"):
         SLPDLoss(40, inter_weight=-1.0)
 

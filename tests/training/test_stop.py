@@ -5,39 +5,19 @@ import multiprocessing
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from cohorts import write_cohort
 from ignite.engine import Engine, Events
-from monai.bundle import ConfigWorkflow
+from tiny_training import tiny_run
 
 from bundle.core import ENDING, BundleError, as_number
 from bundle.core.lock import writer_lock
 from bundle.storage import RegionBatchSampler
 from bundle.training import RunState, StopHandler
 
-ROOT = Path(__file__).parents[2]
 N_STEPS = 3  # an epoch: 15 regions in batches of 5
-IDS = {
-    "bundle_root": str(ROOT),
-    "embed_dim": 12,
-    "depth": 1,
-    "n_heads": 3,
-    "out_dim": 16,
-    "hidden_dim": 8,
-    "bottleneck_dim": 8,
-    "n_local": 1,
-    "batch_size": 5,
-    "max_epochs": 2,
-    "lr": 0.01,
-    "lr_warmup_epochs": 1,
-    "prototype_warmup_epochs": 1,
-    "n_prototypes": 2,
-    "checkpoint_interval": 0,
-    "device": "cpu",
-}
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +27,8 @@ def tokens(tmp_path_factory):
 
 def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **ids):
     """Train to the end, or to where ``do`` is done: at an event the ``at``-th time, or each time."""
-    paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
-    ids = {
-        **IDS,
-        **{name: str(path) for name, path in paths.items()},
-        "slide_table": str(tokens / "slide_table.csv"),
-        **ids,
-    }
-    workflow = ConfigWorkflow(str(ROOT / "configs" / "train.yaml"), workflow_type="train", logging_file=False, **ids)
-    workflow.initialize()
+    sizes = {"n_local": 1, "batch_size": 5, "max_epochs": 2, "checkpoint_interval": 0}
+    workflow = tiny_run(tokens, output, **{**sizes, **ids})
     workflow.parser.get_parsed_content("begin")  # seeds, before there are weights
     trainer = workflow.parser.get_parsed_content("train#trainer")
     if do is not None:

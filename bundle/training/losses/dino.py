@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core import SettingError
-from ...parallel import sum_over_ranks
 from .center import Center
-from .entropy import distillation
 from .matched_temperature import mean_entropy
 from .sinkhorn import Sinkhorn, target_logits
 
@@ -19,53 +17,22 @@ class DINOLoss(nn.Module):
 
     ``mean over b and over pairs (t, s), s != t, of H(softmax((W h_t - center) / teacher_temperature), softmax(W h_s /
     student_temperature))``; view i of the student is view i of the teacher. The mean is over the global batch: the
-    gradients of the ranks average to it, whatever number of regions each holds.
+    gradients of the ranks average to it, whatever number of regions each holds. :class:`SLPDLoss` computes it, from the
+    pairs and centers that are here.
 
     Args:
         out_dim: outputs K of the last layer.
-        student_temperature: above 0.
         center_momentum: share of the old center kept at each update, in [0, 1).
-        skip_same_view: leave out pairs of one and the same view.
         balance: gives the center in place of the running mean, which then stays 0; None: the running mean, as in [1].
 
     References:
         [1] Caron et al., ICCV 2021, eq. 1-4.
     """
 
-    def __init__(
-        self,
-        out_dim: int,
-        *,
-        student_temperature: float = 0.1,
-        center_momentum: float = 0.9,
-        skip_same_view: bool = True,
-        balance: Sinkhorn | None = None,
-    ) -> None:
+    def __init__(self, out_dim: int, *, center_momentum: float = 0.9, balance: Sinkhorn | None = None) -> None:
         super().__init__()
-        self.student_temperature = student_temperature
-        self.skip_same_view = skip_same_view
         self.balance = balance
         self.center = Center(out_dim, center_momentum)
-
-    def forward(
-        self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor, temperature: float
-    ) -> Tensor:
-        """Bottlenecks (S, B, d) and (T, B, d), last layers (K, d) in, scalar nats out. Leaves the center alone.
-
-        With several ranks the result is this rank's share times the number of ranks.
-        """
-        n_regions = sum_over_ranks(self.center.value.new_full((), student.shape[1]))
-        teacher = teacher.detach()
-        return distillation(
-            student,
-            student_weight,
-            teacher,
-            teacher_weight,
-            self.centers(teacher, teacher_weight, temperature)[:1],
-            self.pair_weight(student, teacher, n_regions),
-            self.student_temperature,
-            temperature,
-        ).loss.sum()
 
     def pair_weight(self, student: Tensor, teacher: Tensor, n_regions: Tensor) -> Tensor:
         """Weight of each pair, shape (T, S, B), for a global batch of ``n_regions``.
@@ -75,14 +42,14 @@ class DINOLoss(nn.Module):
         """
         n_teacher, n_student = len(teacher), len(student)
         pairs = self.center.value.new_ones(n_teacher, n_student, 1)
-        n_same = min(n_teacher, n_student) if self.skip_same_view else 0
+        n_same = min(n_teacher, n_student)
         for view in range(n_same):
             pairs[view, view] = 0.0
         n_pairs = n_teacher * n_student - n_same
         if n_pairs == 0:
             raise SettingError(
-                f"no pair of views left to compare: got {n_teacher} teacher and {n_student} student view(s) with "
-                f"skip_same_view={self.skip_same_view}; add a second view, or set skip_same_view=False."
+                f"no pair of views left to compare: got {n_teacher} teacher and {n_student} student view(s), and no "
+                "view is compared with itself; add a second view."
             )
         scale = idist.get_world_size() / (n_pairs * n_regions.clamp(min=1))
         return (pairs * scale).expand(-1, -1, student.shape[1])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .fused_softmax import fuses
-from .output_chunks import Chunks, Kept, RunningSoftmax, Shelf, part
+from .output_chunks import Chunks, Kept, RunningSoftmax, Shelf
 
 
 class Distillation(NamedTuple):
@@ -54,7 +54,7 @@ def distillation(
             normalized chunk by chunk, and the gradient is that of the weight as it is given.
         targets: bottlenecks (or prototypes) that become distributions, shape (T, B, d), all finite.
         teacher_weight: last layer of the teacher, shape (K, d), taken in the same way.
-        centers: what is taken from the targets' logits, shape (T, K) or (1, K).
+        centers: what is taken from the targets' logits, shape (T, K).
         pair_weight: weight of each pair, shape (T, S, B); 0 leaves a pair out.
         student_temperature: above 0.
         teacher_temperature: above 0.
@@ -74,13 +74,10 @@ def distillation(
             f"student {tuple(student.shape)} and targets {tuple(targets.shape)} must share (B, d), weights "
             f"{tuple(student_weight.shape)} and {tuple(teacher_weight.shape)} must share (K, d)."
         )
-    if pair_weight.shape != (n_targets, n_views, n_regions) or centers.shape not in {
-        (n_targets, n_outputs),
-        (1, n_outputs),
-    }:
+    if pair_weight.shape != (n_targets, n_views, n_regions) or centers.shape != (n_targets, n_outputs):
         raise ValueError(
-            f"pair_weight must be {(n_targets, n_views, n_regions)} and centers {(n_targets, n_outputs)} or "
-            f"{(1, n_outputs)}: got {tuple(pair_weight.shape)} and {tuple(centers.shape)}."
+            f"pair_weight must be {(n_targets, n_views, n_regions)} and centers {(n_targets, n_outputs)}: got "
+            f"{tuple(pair_weight.shape)} and {tuple(centers.shape)}."
         )
     tensors = (student, student_weight, targets, teacher_weight, centers, pair_weight)
     loss, entropy = _Distillation.apply(*tensors, student_temperature, teacher_temperature)
@@ -139,27 +136,22 @@ def _forward_pass(chunks: Chunks, shelf: Shelf | None) -> tuple[Tensor, Tensor, 
     wanted = slice(chunks.n_guesses, None)
     softmax = RunningSoftmax(chunks.n_rows, chunks.student, chunks.sum_dtype, wanted)
     pulled = torch.zeros_like(chunks.targets, dtype=chunks.sum_dtype)
-    weights = [chunks.workspace(chunks.width * pulled.shape[1]) for _ in range(2)]
-    memory, exponents = chunks.workspace(chunks.n_rows * chunks.width), chunks.workspace(chunks.n_rows * chunks.width)
-    product = chunks.workspace(pulled.numel())
     is_fused = fuses(chunks.student, chunks.sum_dtype)
+    dtype = chunks.product_dtype if is_fused else chunks.sum_dtype
     for number, outputs in enumerate(chunks.ranges()):
-        weight, _ = chunks.student_rows.of(outputs, weights[0])
-        shape = torch.Size((chunks.n_rows, len(weight)))
-        place = None if shelf is None else shelf.place(number, shape)
+        weight = chunks.operand(chunks.student_rows.of(outputs))
+        products = chunks.products(outputs, weight)
+        place = None if shelf is None else shelf.place(number, products.shape)
+        is_direct = place is not None and place.dtype == dtype
+        exponentials = place if is_direct and place is not None else torch.empty_like(products, dtype=dtype)
         if is_fused:
-            products = chunks.products(outputs, weight, weights[1], memory)
-            exponentials = part(exponents.operands, shape) if place is None else place
             decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
-            logits = chunks.logits(outputs, weight, weights[1], memory)
-            is_direct = place is not None and place.dtype == chunks.sum_dtype
-            exponentials = part(exponents.sums, shape) if place is None or not is_direct else place
-            decay = softmax.add(logits, out=exponentials)
+            decay = softmax.add(chunks.logits(outputs, products), out=exponentials)
         if shelf is not None and place is not None:
-            exponentials = exponentials if exponentials is place else place.copy_(exponentials)
+            exponentials = exponentials if is_direct else place.copy_(exponentials)
             shelf.kept.append(Kept(place, softmax.peak))
-        pulled.mul_(decay[wanted]).add_(product.product(exponents.holding(exponentials[wanted]), weight))
+        pulled.mul_(decay[wanted]).add_(chunks.operand(exponentials[wanted]) @ weight)
     norms, total = softmax.log_normalizer(), softmax.total[wanted]
     return norms, pulled / total, (norms[wanted] - softmax.expected[wanted] / total).squeeze(1)
 
@@ -178,26 +170,22 @@ def _backward_pass(
     """
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
     grad_weight = shelf.gradient if needs[1] else None
-    weights = [chunks.workspace(chunks.width * rows.shape[1]) for _ in range(2)]
-    memory = chunks.workspace(chunks.n_rows * chunks.width)
-    product = chunks.workspace(max(chunks.student.numel(), chunks.width * rows.shape[1]))
-    pulls, unscaled = chunks.workspace(rows.numel()), chunks.operand(rows)
     for number, outputs in enumerate(chunks.ranges()):
-        weight, exact = chunks.student_rows.of(outputs, weights[0])
-        scaled, scale = unscaled, None
+        exact = chunks.student_rows.of(outputs)
+        weight, pulls, scale = chunks.operand(exact), rows, None
         if number < len(shelf.kept):
             exponentials, peak = shelf.kept[number]
             scale = (peak - norms).exp_()
-            scaled = pulls.holding(torch.mul(rows, scale, out=part(pulls.sums, rows.shape)))
+            pulls = rows * scale
         else:
-            logits = chunks.logits(outputs, weight, weights[1], memory)
-            exponentials = memory.holding(logits.sub_(norms).exp_())
+            logits = chunks.logits(outputs, chunks.products(outputs, weight))
+            exponentials = chunks.operand(logits.sub_(norms).exp_())
         if expected is not None:
-            pulled = product.product(exponentials[: chunks.n_guesses], weight)
-            expected += pulled if scale is None else pulled.mul_(scale[: chunks.n_guesses])
+            pulled = exponentials[: chunks.n_guesses] @ weight
+            expected += pulled if scale is None else pulled * scale[: chunks.n_guesses]
         if grad_weight is not None:
-            pull = product.product(exponentials.T, scaled)
-            radial = torch.mul(pull, exact, out=part(weights[1].sums, exact.shape)).sum(1, keepdim=True)
+            pull = (exponentials.T @ chunks.operand(pulls)).to(chunks.sum_dtype)
+            radial = (pull * exact).sum(1, keepdim=True)
             pull.addcmul_(exact, radial, value=-1)  # a row's length does not count
             torch.mul(pull, chunks.student_rows.scale[outputs], out=grad_weight[outputs])
     return expected, grad_weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ignite.distributed as idist
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pairwise_distance
 
 from ...parallel import rows_of_ranks
 
@@ -31,16 +31,17 @@ def koleo(vectors: Tensor) -> Tensor:
     with torch.autocast(vectors.device.type, enabled=False):
         rows = vectors if vectors.dtype == torch.float64 else vectors.float()
         found, valid = rows_of_ranks(normalize(rows, dim=2).transpose(0, 1))
-        spread = torch.stack([_mean_log_distance(view, valid) for view in found.unbind(1)])
-        value = -torch.where(valid.sum() > 1, spread.mean(), 0.0)
+        value = -torch.where(valid.sum() > 1, _mean_log_distance(found.transpose(0, 1), valid), 0.0)
     world = idist.get_world_size()
     return value if world == 1 else value * world - (value * (world - 1)).detach()
 
 
 def _mean_log_distance(rows: Tensor, valid: Tensor) -> Tensor:
-    """Of rows (N, d), where ``valid``, to their nearest valid other ones."""
+    """Of rows (V, N, d), where ``valid`` (N,), to their nearest valid other ones of the same view."""
     with torch.no_grad():
-        cosines = (rows @ rows.T).masked_fill_(~valid, -torch.inf).fill_diagonal_(-torch.inf)
-        nearest = cosines.argmax(1)
-    distance = torch.linalg.vector_norm(rows - rows[nearest] + _EPSILON, dim=1)  # never 0, so there is a gradient
-    return torch.where(valid, (distance + _EPSILON).log(), 0.0).sum() / valid.sum().clamp(min=1)
+        cosines = (rows @ rows.mT).masked_fill_(~valid, -torch.inf)
+        cosines.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+        nearest = cosines.argmax(2)
+    others = rows[torch.arange(len(rows), device=rows.device)[:, None], nearest]
+    distances = pairwise_distance(rows, others, eps=_EPSILON)  # never 0, so there is a gradient
+    return torch.where(valid, (distances + _EPSILON).log(), 0.0).sum() / (len(rows) * valid.sum().clamp(min=1))

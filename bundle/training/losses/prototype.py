@@ -13,7 +13,6 @@ from ...parallel import sum_over_ranks
 from ...prototypes import PrototypeTargets
 from .assignment import assignment_losses
 from .center import Center
-from .entropy import distillation
 from .matched_temperature import matched_temperature, mean_entropy
 from .sinkhorn import Sinkhorn, target_logits
 
@@ -38,6 +37,7 @@ class PrototypeLoss(nn.Module):
     A prototype c becomes a target as a teacher view does, ``q = softmax((W c - center) / teacher_temperature)``, with a
     center of its own. Intra-slide: the mean of H(q, p) over the views and the clustered regions of the global batch.
     Inter-slide: the mean over the views and the (region, neighbor) pairs that have a target. Nothing valid gives 0.
+    :class:`SLPDLoss` computes both, from the pairs and centers that are here.
 
     Args:
         out_dim: outputs K of the last layer.
@@ -83,35 +83,11 @@ class PrototypeLoss(nn.Module):
         self.update_per_loss = update_per_loss
         self.center = Center(out_dim, center_momentum)
 
-    def forward(
-        self,
-        student: Tensor,
-        student_weight: Tensor,
-        prototypes: PrototypeTargets,
-        teacher_weight: Tensor,
-        temperature: float,
-        views_entropy: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the intra- and the inter-slide loss, scalar nats. Leaves the center alone.
-
-        Bottlenecks (S, B, d), weights (K, d), prototypes (1 + R, B, d). With several ranks the results are
-        this rank's share times the number of ranks. ``views_entropy``: as in :meth:`rows`.
-        """
-        vectors, centers, _ = self.rows(prototypes, teacher_weight, temperature, views_entropy)
-        losses = distillation(
-            student,
-            student_weight,
-            vectors,
-            teacher_weight,
-            centers,
-            self.pair_weight(student, prototypes.valid, sum_over_ranks(self.counts(prototypes.valid))),
-            self.student_temperature,
-            temperature,
-        ).loss
-        return losses[0], losses[1:].sum()
-
     def assignment(self, student: Tensor, prototypes: PrototypeTargets) -> tuple[Tensor, Tensor]:
-        """Both losses where students tell which prototype is their region's (:func:`assignment_losses`), as above."""
+        """The intra- and the inter-slide loss, scalar nats, where students tell which prototype is their region's.
+
+        See :func:`assignment_losses`. With several ranks the results are this rank's share times the number of ranks.
+        """
         weight = self.pair_weight(student, prototypes.valid, sum_over_ranks(self.counts(prototypes.valid)))
         losses = assignment_losses(student, prototypes, weight, self.student_temperature)
         return losses[0], losses[1:].sum()

@@ -110,9 +110,7 @@ class SLPDLoss(nn.Module):
         balances: list[Sinkhorn | None] = [None, None]
         if centering == "sinkhorn":
             balances = [Sinkhorn(bottleneck_dim, sinkhorn_iterations, sinkhorn_queue) for _ in balances]
-        self.dino = DINOLoss(
-            out_dim, student_temperature=student_temperature, center_momentum=center_momentum, balance=balances[0]
-        )
+        self.dino = DINOLoss(out_dim, center_momentum=center_momentum, balance=balances[0])
         self.prototype = PrototypeLoss(
             out_dim,
             student_temperature=student_temperature,
