@@ -15,7 +15,7 @@ _LISTEN = """<script nonce="probe">
   window.refused = []; addEventListener("securitypolicyviolation", e => refused.push(e.violatedDirective));
 </script>"""
 _PROBE = """<script nonce="probe">addEventListener("load", () => {
-  const boxes = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll") || e.matches(".scroll"));
+  const boxes = [...document.querySelectorAll("body *")].filter(e => !e.parentElement.closest(".scroll"));
   const wide = boxes.filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + e.className);
   const figures = [...document.querySelectorAll("figure > img")].filter(i => i.offsetParent);
   const broken = [...document.images].filter(i => !i.naturalWidth).length;
@@ -68,6 +68,14 @@ def probes(page: str, folder: Path) -> list[Probe]:
     assert title, dumped[:300]
     found = [probe.split("|") for probe in re.findall(r"\[([^\]]*)\]", title[1])]
     return sorted(Probe(*map(int, probe[:4]), float(probe[4]), *probe[5:]) for probe in found)
+
+
+def assert_fits(page: str, folder: Path, smallest: int = 0) -> None:
+    """On a phone and on a desk nothing is wider than the window, every picture is shown, figures at least so wide."""
+    for probe, width in zip(probes(page, folder), WIDTHS, strict=True):
+        assert (probe.width, probe.wide, probe.refused) == (width, "", "") and probe.scrolled <= width
+        assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0)
+        assert probe.smallest >= min(smallest, width - 40)
 
 
 def screenshot(page: str, folder: Path, width: int = 1280, height: int = 1600) -> np.ndarray:

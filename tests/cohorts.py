@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.storage import TokenFileWriter
+from scripts.pins.token_files import token_attributes
 
 
 def write_cohort(
@@ -17,19 +18,7 @@ def write_cohort(
     for slide, n_regions in enumerate(regions):
         mask = np.ones((n_regions, 16, 16), bool)
         mask[:, :, :2] = False
-        attributes = {
-            "slide_id": f"slide_{slide}",
-            "slide_path": f"slide_{slide}.tif",
-            "level0_mpp": 0.5,
-            "mpp": 0.5,
-            "region_size_px": 4096,
-            "region_size_level0": 4096,
-            "patch_size_px": 256,
-            "level0_width": 4096 * n_regions,
-            "level0_height": 4096,
-            "encoder": encoder,
-            "reader": "test",
-        }
+        attributes = token_attributes(f"slide_{slide}", n_regions) | {"encoder": encoder}
         coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions)], 1)
         path = folder / f"slide_{slide}.h5"
         with TokenFileWriter(path, region_patches=16, dim=dim, coords=coords, mask=mask, attributes=attributes) as file:

@@ -20,12 +20,6 @@ class GivenFeatures(PooledFeatures):
     def pretraining(self):
         return {}
 
-    def embed(self):
-        pass
-
     def regions(self, encoder):
         values = np.asarray(self.vectors[encoder], np.float32)
         return RegionVectors(values, values / np.linalg.norm(values, axis=1, keepdims=True))
-
-    def fingerprints(self):
-        return {}

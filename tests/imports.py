@@ -1,10 +1,9 @@
 """Imports of a small folder, and what became of its slides."""
 
-from foreign_features import MPP, features, lattice, write_trident
-
 from bundle.pipelines import FeatureImporter
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenFile
+from scripts.pins.foreign_features import MPP, features, lattice, write_trident
 
 XY = lattice(columns=20, rows=20)
 VALUES = features(len(XY))

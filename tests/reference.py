@@ -238,15 +238,3 @@ def splitmix_uniform(seed: int, epoch: int, region: int, stream: int, position: 
         key = mix((key + golden) & word ^ mix(part + golden))
     state = mix(region * golden & word ^ key)
     return (mix(state + (position + 1) * golden) >> 40) / (1 << 24)
-
-
-def knn_votes(train: Tensor, labels: Tensor, query: Tensor, k: int, n_classes: int) -> list[list[float]]:
-    """Share of each class among the k most similar vectors, weighted by their cosines where positive."""
-    shares = []
-    for vector in query:
-        cosines = [float(vector @ other / vector.norm() / other.norm()) for other in train]
-        votes = [0.0] * n_classes
-        for i in sorted(range(len(train)), key=lambda i: -cosines[i])[:k]:
-            votes[int(labels[i])] += max(cosines[i], 0.0)
-        shares.append([vote / sum(votes) if sum(votes) else 1 / n_classes for vote in votes])
-    return shares

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import tifffile
+from pyramids import overwrite, tile_places, write_pyramid
 
 MPP = 2.0
 PATCH = 16  # px; a region of 4 x 4 such patches is 64 px
@@ -24,31 +24,13 @@ def draw_tissue(size=320, seed=0):
 
 def write_slide(path: Path, size=320, seed=0, mpp: float | None = MPP) -> Path:
     """A tiled TIFF of two levels; ``mpp`` None leaves the resolution out."""
-    picture = draw_tissue(size, seed)
-    resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tifffile.TiffWriter(path) as file:
-        for level, image in enumerate((picture, picture[::2, ::2])):
-            options = resolution if level == 0 else {}
-            file.write(
-                image,
-                tile=(64, 64),
-                photometric="rgb",
-                compression="jpeg",
-                compressionargs={"level": 95},
-                subfiletype=int(level > 0),
-                metadata=None,
-                **options,
-            )
-    return path
+    return write_pyramid(path, draw_tissue(size, seed), mpp, factors=(1, 2), tile=(64, 64))
 
 
 def damage_tiles(path: Path, share=0.5) -> Path:
     """Overwrite the last part of level 0's tiles, so that the slide opens and its decoding fails later."""
-    with tifffile.TiffFile(path) as file:
-        places = list(zip(file.pages[0].dataoffsets, file.pages[0].databytecounts, strict=True))
-    with open(path, "r+b") as file:
-        for offset, n_bytes in places[int(len(places) * (1 - share)) :]:
-            file.seek(offset)
-            file.write(b"\x00" * n_bytes)
+    places = tile_places(path)
+    for offset, n_bytes in places[int(len(places) * (1 - share)) :]:
+        overwrite(path, offset, bytes(n_bytes))
     return path

@@ -26,7 +26,7 @@ def outcome_of(
         is_opposite: 1, true and yes say that the event was not seen, as in a column ``censorship``.
 
     Raises:
-        BundleError: a time that is no positive number, an event that is none of the words.
+        BundleError: a time that is no positive number, an event that is not one of the words.
     """
     is_known = [not is_missing(word) for word in (time, event)]
     try:

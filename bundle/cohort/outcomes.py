@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BundleError, write_text
+from ..pages import csv_text
 
 _SHOWN = {"failed": 0, "waiting": 1, "done": 2, "skipped": 3}  # on the console, in this order
 _READ: dict[str, Callable[[str], Any]] = {
@@ -81,7 +81,7 @@ class OutcomeTable:
         Args:
             rows: a line each.
             path: the file; its folder is made.
-            keeps_others: slides of an earlier run that are none of these keep their lines.
+            keeps_others: slides of an earlier run that are not among these keep their lines.
 
         Raises:
             BundleError: the folder cannot be written.
@@ -92,15 +92,13 @@ class OutcomeTable:
             earlier = self.read(path) if keeps_others else []
         lines = {row.slide: row for row in [*earlier, *rows]}
         extra = list(dict.fromkeys(name for row in lines.values() for name in row.values if name not in self.columns))
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow([*self.columns, *extra])
-        for _, row in sorted(lines.items()):
-            own = [_cell(name, getattr(row, name)) for name in self.columns]
-            writer.writerow([*own, *(row.values.get(name, "") for name in extra)])
+        cells = [
+            [*(_cell(name, getattr(row, name)) for name in self.columns), *(row.values.get(name, "") for name in extra)]
+            for _, row in sorted(lines.items())
+        ]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text.getvalue())
+            write_text(path, csv_text([*self.columns, *extra], cells))
         except OSError as error:
             raise BundleError(f"the {self.name} {path} cannot be written: {error.strerror}.") from error
 
@@ -108,7 +106,7 @@ class OutcomeTable:
         """The rows of :meth:`write`.
 
         Raises:
-            BundleError: there is no such file, or it is none of this kind.
+            BundleError: there is no such file, or it is not one of this kind.
         """
         path = Path(path)
         try:
@@ -142,7 +140,7 @@ class OutcomeTable:
 def _cell(name: str, value: Any) -> Any:
     if name == "mpp":
         return "" if math.isnan(value) else f"{value:.6g}"
-    return round(value, 2) if name == "seconds" else value
+    return str(round(value, 2)) if name == "seconds" else value
 
 
 TOKENIZED = OutcomeTable(

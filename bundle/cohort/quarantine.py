@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core import BundleError, readable, write_text
+from ..core import BundleError, write_text
 from .slide_ids import SlideRef
-from .slide_names import TableNames
+from .slide_names import TableNames, path_from
 
 _HEAD = (
     "# Slides to leave out: --exclude THIS_FILE. A slide a line: its id (or file name, or path), a tab, the reason.\n"
@@ -62,7 +62,7 @@ def without_excluded(refs: Sequence[SlideRef], path: str | Path, base: Path) -> 
     """
     listed = read_quarantine(path)
     names = TableNames(listed, str(path))
-    names.own([(ref.slide_id, _below(ref.path, base)) for ref in refs], are_whole=True)
+    names.own([(ref.slide_id, path_from(ref.path, base)) for ref in refs], are_whole=True)
     found = {slide_id: hit for slide_id, hit in names.find_all([(r.slide_id, r.path) for r in refs]).items() if hit}
     kept = [ref for ref in refs if ref.slide_id not in found]
     _log.info("%s: %d of %d slides are left out", path, len(found), len(refs))
@@ -72,7 +72,3 @@ def without_excluded(refs: Sequence[SlideRef], path: str | Path, base: Path) -> 
     if not kept:
         raise BundleError(f"{path} leaves out all {len(refs)} slides of {base}: shorten it, or leave --exclude out.")
     return kept
-
-
-def _below(path: Path, base: Path) -> str:
-    return readable(path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name)

@@ -179,6 +179,13 @@ def without_suffix(name: str) -> str:
     return name[: len(name) - len(suffix)] or name
 
 
+def path_from(file: Path | None, base: Path | None) -> str:
+    """A file's path from the cohort's folder on, or its name where it lies elsewhere; "" where it is not known."""
+    if file is None:
+        return ""
+    return readable(file.relative_to(base).as_posix() if base and file.is_relative_to(base) else file.name)
+
+
 def is_name_of(name: str, paths: Iterable[str]) -> bool:
     """Whether a table's name is the file name of every one of these paths, with or without its suffix."""
     last = _parts(name)[-1]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import BundleError, readable
+from ..core import BundleError
 from .matches import insist_on_one_each, report_matches
 from .observed_times import outcome_of
-from .slide_names import Found, TableNames
+from .slide_names import Found, TableNames, path_from
 from .text_tables import TextTable, as_written_once, is_missing, read_table, with_slide_column
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class SlideTable:
             BundleError: a row may be meant for several slides, or several rows for one.
         """
         files = [Path(path) if str(path) else None for path in paths] if paths else [None] * len(slide_ids)
-        slides = [(slide_id, _from(file, base)) for slide_id, file in zip(slide_ids, files, strict=True)]
+        slides = [(slide_id, path_from(file, base)) for slide_id, file in zip(slide_ids, files, strict=True)]
         self._names.own(slides, are_whole=base is not None)
         self._found = self._names.find_all(list(zip(slide_ids, files, strict=True)))
         if self.rows:
@@ -171,8 +171,8 @@ class SlideTable:
             is_opposite: it says 1 or true where observation ended before the event, as a column ``censorship`` does.
 
         Raises:
-            BundleError: no such column, a time that is no positive number, an event that is none of the words; no slide
-                has both, or none an event.
+            BundleError: no such column, a time that is no positive number, an event that is not one of the words; no
+                slide has both, or none an event.
         """
         self.check_column(time, "time")
         self.check_column(event, "event")
@@ -233,14 +233,6 @@ class SlideTable:
                     f"{self.path}: the column {column!r} holds {' and '.join(map(repr, same[:3]))}, one number in two "
                     "ways of writing: write it in one, or make other words of them."
                 )
-
-
-def _from(file: Path | None, base: Path | None) -> str:
-    """A file's path from the cohort's folder on, "" where it is not known."""
-    if file is None:
-        return ""
-    inside = base is not None and file.is_relative_to(base)
-    return readable(file.relative_to(base).as_posix() if inside and base is not None else file.name)
 
 
 def _with_one_text(rows: dict[str, SlideRow]) -> dict[str, SlideRow]:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import BundleError, readable
+from ..core import BundleError, insist_on_unpacked, read_small, readable
 
 _SEPARATORS = (",", ";", "\t")
 _MISSING = {
@@ -21,7 +21,7 @@ _MISSING = {
     "not available", "not applicable", "not reported", "not evaluated",
 }  # fmt: skip
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_ZIP, _MAX_UNPACKED = b"PK\x03\x04", 1 << 30  # bytes; a table of a million slides has a few hundred million
+_ZIP, _MOST = b"PK\x03\x04", 1 << 30  # bytes; a table of a million slides has a few hundred million
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +65,7 @@ def read_table(path: Path, what: str, keys: Sequence[str]) -> TextTable:
         text = _text(_contents(path))
         separator, text, n_skipped = _separator(text, keys)
         lines = _lines(text, separator)
-    except (OSError, UnicodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise BundleError(
             f"the {what} {readable(str(path))} cannot be read ({error}): give a CSV file, in UTF-8 or UTF-16."
         ) from error
@@ -137,21 +137,21 @@ def _contents(path: Path) -> bytes:
     """The file's bytes, or those of the one file that it packs: cohorts publish tables as ``.csv.zip``.
 
     Raises:
-        UnicodeError: it is an archive of another kind, of several files, or a damaged one.
+        ValueError: it is very large, or an archive of several files, or one that cannot be unpacked.
     """
-    contents = path.read_bytes()
+    contents = read_small(path, _MOST)
     if not contents.startswith(_ZIP):
         return contents
+    insist_on_unpacked(path, _MOST)
     try:
         with zipfile.ZipFile(io.BytesIO(contents)) as archive:
-            member, *others = [member for member in archive.infolist() if not member.is_dir()]
-            if others or member.file_size > _MAX_UNPACKED:
-                raise UnicodeError("it is an archive of several files, or of a very large one")
-            return archive.read(member)
-    except UnicodeError:
-        raise
+            names = [member.filename for member in archive.infolist() if not member.is_dir()]
+            found = archive.read(names[0]) if len(names) == 1 else None
     except Exception as error:  # damaged archives fail in many ways, in zipfile, zlib, bz2 and lzma
-        raise UnicodeError(f"it is an archive that cannot be unpacked: {error}") from error
+        raise ValueError(f"it is an archive that cannot be unpacked: {error}") from error
+    if found is None:
+        raise ValueError(f"it is an archive of several files ({len(names)})")
+    return found
 
 
 def _text(contents: bytes) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,17 +20,6 @@ from .verdict import TOKENS, UNTRAINED, Compare, verdict
 _log = logging.getLogger(__name__)
 _PROBE_SECONDS = 1.0
 _DECIDED = ("dataset_dir", "output_dir", "model_path", "device", "seed", "resume", "max_epochs")  # of trainings, here
-
-
-class SlideNames:
-    """Slides by their ids before they have token files; stands for the data set where only names are asked for.
-
-    Args:
-        slide_ids: S slides.
-    """
-
-    def __init__(self, slide_ids: list[str]) -> None:
-        self.slide_ids, self.slide_paths = slide_ids, [""] * len(slide_ids)
 
 
 class Comparing:
@@ -147,14 +137,14 @@ class Comparing:
             tokens: folder of token files; None: features, or whatever else was given, before any is imported.
 
         Returns:
-            Sentences for the reader, and the data set of token files, or :class:`SlideNames` before an import.
+            Sentences for the reader, and the data set of token files; before an import what has the slides' names only.
         """
         vectors = self.evaluation.get("slide_vectors")
         taken = {TOKENS, UNTRAINED, *self.methods} & set(vectors if isinstance(vectors, Mapping) else ())
         if taken:
             raise BundleError(f"slide_vectors are called {min(taken)!r}, as an encoder is; choose another name.")
         slides = self.slide_ids() if tokens is None else None
-        parts = {} if slides is None else {"dataset": SlideNames(slides)}
+        parts = {} if slides is None else {"dataset": SimpleNamespace(slide_ids=slides, slide_paths=[""] * len(slides))}
         parser = parsed(self._evaluating(tokens or str(self.dataset_dir), {}), self.bundle_root, **parts)
         for name in ("patient_splits", "brought_vectors"):
             parser.get_parsed_content(name)

@@ -16,9 +16,9 @@ class Command:
         name: after ``slpd``.
         config: file of :data:`CONFIGS`.
         run_id: what of it is run.
-        first: the id that a word without a name stands for.
-        first_shown: that word in usage lines.
+        first_shown: a word without a name, in usage lines.
         examples: words after the name, and what they do.
+        first: the id that this word stands for.
         made: ids of places that the run writes to.
         next: what people run afterwards.
         without_first: what is run where the first id is not given; empty: the same.
@@ -29,9 +29,9 @@ class Command:
     name: str
     config: str
     run_id: str
-    first: str
     first_shown: str
     examples: tuple[tuple[str, str], ...]
+    first: str = "dataset_dir"
     made: tuple[str, ...] = ("output_dir",)
     next: tuple[str, ...] = ()
     without_first: str = ""
@@ -51,7 +51,6 @@ COMMANDS: dict[str, Command] = {
             "check",
             "check.yaml",
             "checking",
-            "dataset_dir",
             "SLIDES",
             (
                 ("SLIDES", "pictures, problems and quarantine.txt, a second a slide"),
@@ -64,7 +63,6 @@ COMMANDS: dict[str, Command] = {
             "import",
             "import.yaml",
             "importing",
-            "dataset_dir",
             "FEATURES",
             (
                 ("FEATURES --tokens_dir tokens", "TRIDENT, CLAM, STAMP, HIPT, ...: the layout is found out"),
@@ -79,7 +77,6 @@ COMMANDS: dict[str, Command] = {
             "encoder",
             "train_patch_encoder.yaml",
             "training",
-            "dataset_dir",
             "SLIDES",
             (
                 ("SLIDES", "stage one: days on a GPU for some hundred slides, for those who have no patch encoder"),
@@ -94,7 +91,6 @@ COMMANDS: dict[str, Command] = {
             "tokenize",
             "tokenize.yaml",
             "tokenizing",
-            "dataset_dir",
             "SLIDES",
             (
                 ("SLIDES --patch_encoder_ckpt FILE", "by a foundation model's file (docs/encoders.md)"),
@@ -109,7 +105,6 @@ COMMANDS: dict[str, Command] = {
             "train",
             "train.yaml",
             "training",
-            "dataset_dir",
             "TOKENS",
             (
                 ("TOKENS", "SLPD pre-training of the region encoder"),
@@ -124,7 +119,6 @@ COMMANDS: dict[str, Command] = {
             "evaluate",
             "evaluate.yaml",
             "evaluating",
-            "dataset_dir",
             "TOKENS",
             (
                 ("TOKENS --slide_table slides.csv --label diagnosis", "kNN, linear probe, attention MIL, by patient"),
@@ -137,7 +131,6 @@ COMMANDS: dict[str, Command] = {
             "infer",
             "inference.yaml",
             "inferring",
-            "dataset_dir",
             "SLIDES|TOKENS",
             (
                 ("TOKENS", "embeddings, prototypes, attention: an .h5 a slide"),
@@ -151,7 +144,6 @@ COMMANDS: dict[str, Command] = {
             "maps",
             "maps.yaml",
             "mapping",
-            "dataset_dir",
             "EMBEDDINGS",
             (
                 ("--slides_dir SLIDES", "prototypes, similarity, attention over each slide"),
@@ -163,7 +155,6 @@ COMMANDS: dict[str, Command] = {
             "atlas",
             "atlas.yaml",
             "charting",
-            "dataset_dir",
             "EMBEDDINGS",
             (
                 ("--slides_dir SLIDES", "kinds of tissue and all slides on one page"),
@@ -175,13 +166,13 @@ COMMANDS: dict[str, Command] = {
             "search",
             "search.yaml",
             "searching",
-            "query",
             "SLIDE",
             (
                 ("slide_7", "slides like this one and why; the index is made, or brought up to date, first"),
                 ("new.h5 --by regions --region 40000,52000", "regions like the one at this place"),
                 ("", "only bring the index up to date"),
             ),
+            first="query",
             made=("index_dir", "output_dir"),
             without_first="indexing",
             without_data="querying",
@@ -190,7 +181,6 @@ COMMANDS: dict[str, Command] = {
             "export",
             "export.yaml",
             "exporting",
-            "dataset_dir",
             "EMBEDDINGS",
             (
                 ("--formats trident,anndata", "the layouts of other tools"),
@@ -202,7 +192,6 @@ COMMANDS: dict[str, Command] = {
             "compare",
             "compare.yaml",
             "comparing",
-            "dataset_dir",
             "TOKENS|FEATURES",
             (
                 ("TOKENS --slide_table slides.csv --label diagnosis", "is SLPD worth it here? with everybody's rivals"),

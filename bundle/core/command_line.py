@@ -43,7 +43,7 @@ def begin(
         amp: whether the run asks for bfloat16; "force": without trying first whether it pays on a CPU.
 
     Raises:
-        BundleError: the command line names an id that no config file has, or a value is none of the id's kind; there is
+        BundleError: the command line names an id that no config file has, or a value is not of the id's kind; there is
             no such device, or bfloat16 is slow there.
     """
     logging.getLogger("ignite").setLevel(logging.CRITICAL)

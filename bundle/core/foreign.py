@@ -96,8 +96,12 @@ def read_small(path: Path, most: int = _MOST_TEXT) -> bytes:
     return contents
 
 
-def insist_on_unpacked(path: Path) -> None:
+def insist_on_unpacked(path: Path, most: int = _MOST_UNPACKED) -> None:
     """Look at what a zip archive would become, before it is unpacked; other files are let through.
+
+    Args:
+        path: the file.
+        most: bytes that it may become, but for what is stored as it is.
 
     Raises:
         ValueError: more than its bytes can be worth, or its table of contents is damaged.
@@ -111,5 +115,5 @@ def insist_on_unpacked(path: Path) -> None:
         raise ValueError(f"its table of contents is damaged ({error})") from error
     n_unpacked = sum(entry.file_size for entry in packed)
     n_packed = path.stat().st_size
-    if n_unpacked > _MOST_UNPACKED or (n_unpacked > _SMALL and n_unpacked > _MOST_TIMES * n_packed):
+    if n_unpacked > most or (n_unpacked > _SMALL and n_unpacked > _MOST_TIMES * n_packed):
         raise ValueError(f"it has {n_packed:,} bytes and would be unpacked to {n_unpacked:,}")

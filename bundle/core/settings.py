@@ -53,7 +53,7 @@ def as_bool(value: object) -> bool:
     The command line hands ``--resume false`` over as a string, which Python would take for true.
 
     Raises:
-        BundleError: the value is none of true/false, yes/no, on/off, 1/0.
+        BundleError: the value is not one of true/false, yes/no, on/off, 1/0.
     """
     if value is None:
         return False

@@ -72,7 +72,7 @@ def make_demo_slides(
         BundleError: an argument is out of range, or the folder cannot be written.
     """
     _check(n_slides, mpp, regions, task)
-    folder = Path(output_dir)
+    folder = Path(str(output_dir))  # the command line makes a number of 2024
     cohort = plan_demo_cohort(n_slides, seed, regions, task)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import Split
+from ..pages import Interval
 
 MAIN_METRIC = {"classification": "auc", "ordinal": "quadratic_kappa", "survival": "c_index"}
 
@@ -55,25 +56,6 @@ class Predictions:
     def of_seeds(self) -> NDArray[np.float64]:
         """Scores of every seed, [seeds, n, C or 1]."""
         return np.stack([self.scores, *self.repeats])
-
-
-class Interval(NamedTuple):
-    """A metric with its uncertainty.
-
-    Attributes:
-        value: mean over folds, or the value on the test rows.
-        low, high: bounds of the 95 % interval; NaN where it cannot be given.
-        sd: standard deviation over folds, or of the bootstrap.
-        method: "nadeau-bengio" or "bootstrap".
-        n: folds, or bootstrap samples.
-    """
-
-    value: float
-    low: float
-    high: float
-    sd: float
-    method: str
-    n: int
 
 
 @dataclass

@@ -22,8 +22,7 @@ from .features.stored_features import EmbeddingFiles
 from .findings import MAIN_METRIC, Evaluation, Method, Predictions, Result
 from .metrics.calibration import temperature_of, threshold_of
 from .patient_rows import EvaluationRows
-from .protocols.inputs import Bags, Inputs, Vectors
-from .slide_evaluation import SlideProtocol
+from .protocols.inputs import Bags, Inputs, SlideProtocol, Vectors
 
 _log = logging.getLogger(__name__)
 _OfAMethod = TypeVar("_OfAMethod", Predictions, Result)

@@ -92,26 +92,17 @@ def evaluation_rows(
     patients = table.patients(slide_ids)
     names = row_names(slide_ids, patients, unit, splits, allows)
     if task == "survival":
-        assert time is not None, "the task needs it, as was checked"
-        outcomes = _outcomes(slide_ids, table, time, event, censored)
+        end = censored if event is None else event
+        assert time is not None and end is not None, "the task needs both, as was checked"
+        outcomes = table.survival(slide_ids, time, end, is_opposite=event is None)
         rows = pool_patients(slide_ids, names, outcomes, sites, "time and event")
-        label = f"{time} / {event or censored}"
+        label = f"{time} / {end}"
         found = EvaluationRows(task, label, [], rows, np.array(rows.values, np.float64), list(rows.notes))
     else:
         found = _class_rows(slide_ids, table, names, label, task, classes, sites)
     patient_of = [patients[members[0]] for members in found.patients.members]
     notes = [*found.notes, *unit_notes(found.patients.units, patient_of, unit)]
     return replace(found, notes=notes, patient_of=patient_of, unit=unit, allows_overlap=allows)
-
-
-def _outcomes(
-    slide_ids: Sequence[str], table: SlideTable, time: str, event: str | None, censored: str | None
-) -> NDArray[np.float64]:
-    """Time and event of each slide, [n, 2]."""
-    if event is not None:
-        return table.survival(slide_ids, time, event)
-    assert censored is not None, "one of them is there, as was checked"
-    return table.survival(slide_ids, time, censored, is_opposite=True)
 
 
 def _sites(table: SlideTable, slide_ids: Sequence[str], site: str | None) -> list[str | None]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +22,11 @@ from .findings import MAIN_METRIC, Evaluation, Method, Predictions
 from .patient_rows import EvaluationRows
 from .pooling.pooling import Pooling, pooled
 from .prediction_store import PredictionStore
-from .protocols.inputs import Inputs
+from .protocols.inputs import Inputs, SlideProtocol
 from .robustness import robustness
 
 _log = logging.getLogger(__name__)
 _FEW_TESTED = 10  # patients; a metric of fewer takes few values
-
-
-class SlideProtocol(Protocol):
-    """From features of patients to scores, see :mod:`bundle.evaluation.protocols`."""
-
-    name: str
-    tasks: tuple[str, ...]
-    takes: tuple[str, ...]
-
-    def __call__(self, train: Any, targets: NDArray[Any], test: Any, n_classes: int, seed: int) -> NDArray[np.float64]:
-        """Scores [n_test, C], or risks [n_test, 1]."""
 
 
 class _Way(NamedTuple):

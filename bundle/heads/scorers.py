@@ -35,8 +35,6 @@ class RowScorer:
             ``hidden_weight`` [h, d] and ``hidden_bias`` [h] with ``weight`` [C, h].
     """
 
-    needed = ("mean", "weight", "bias")
-
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self.tensors: Tensors = {name: np.asarray(values, np.float64) for name, values in tensors.items()}
         self.dim, self.n_outputs = len(self.tensors["mean"]), len(self.tensors["bias"])
@@ -68,8 +66,6 @@ class AttentionScorer:
     Args:
         tensors: ``mean`` and ``spread`` [d] of regions, and ``network.<name>``, the state of :class:`GatedAttention`.
     """
-
-    needed = ("mean", "spread", f"{_NETWORK}embed.0.weight", f"{_NETWORK}classify.weight")
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self.tensors: Tensors = {name: np.asarray(values, np.float32) for name, values in tensors.items()}

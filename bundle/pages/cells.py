@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 
-class Uncertain(Protocol):
-    """A figure, the bounds of its interval, and a deviation; what is not known is NaN."""
+class Interval(NamedTuple):
+    """A metric with its uncertainty.
 
-    @property
-    def value(self) -> float:
-        """The figure."""
+    Attributes:
+        value: mean over folds, or the value on the test rows.
+        low, high: bounds of the 95 % interval; NaN where it cannot be given.
+        sd: standard deviation over folds, or of the bootstrap.
+        method: "nadeau-bengio" or "bootstrap".
+        n: folds, or bootstrap samples.
+    """
 
-    @property
-    def low(self) -> float:
-        """Lower bound."""
-
-    @property
-    def high(self) -> float:
-        """Upper bound."""
-
-    @property
-    def sd(self) -> float:
-        """Standard deviation."""
+    value: float
+    low: float
+    high: float
+    sd: float
+    method: str
+    n: int
 
 
 _NARROW = 0.02  # half of an interval; a third digit is told below
@@ -38,7 +37,7 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
-def digits_of(interval: Uncertain) -> int:
+def digits_of(interval: Interval) -> int:
     """Digits behind the point that a figure's uncertainty lets mean something: 2, or 3.
 
     3 where the interval (the deviation where there is none) is narrow, or where a bound would look like 0.
@@ -49,7 +48,7 @@ def digits_of(interval: Uncertain) -> int:
     return 3 if spread < _NARROW or looks_like_zero else 2
 
 
-def cell_of(interval: Uncertain, signed: bool = False, digits: int | None = None) -> Cell:
+def cell_of(interval: Interval, signed: bool = False, digits: int | None = None) -> Cell:
     """What is not finite is left out; with a sign there is no deviation; digits: None, as its interval has them."""
     if not math.isfinite(interval.value):
         return Cell("–")

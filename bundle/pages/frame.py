@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..core import BundleError, write_text
+from .result_texts import write_results
 
 _log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
@@ -49,7 +50,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
 def _templates(folder: Path) -> Environment:
     loader = FileSystemLoader([folder, _HERE])
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters["percent"] = percent
+    made.filters["percent"], made.filters["cosine"] = percent, cosine
     return made
 
 
@@ -59,11 +60,7 @@ def write_page(path: Path, page: str) -> Path:
     Raises:
         BundleError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, page)
-    except OSError as error:
-        raise BundleError(f"the page {path} cannot be written: {error.strerror}. Choose another output_dir.") from error
+    write_results(path.parent, {path.name: page})
     _log.info("written: %s", path)
     return path
 
@@ -71,6 +68,18 @@ def write_page(path: Path, page: str) -> Path:
 def percent(share: float) -> str:
     """A share in [0, 1] in words; one that is not 0 is never shown as 0."""
     return "below 1 %" if 0 < share <= 0.005 else f"{100 * share:.0f} %"
+
+
+def cosine(value: float) -> str:
+    """A cosine with the digits that tell it from 1: two of what it lacks, three to six in all."""
+    lacking = max(1 - value, 1e-6)
+    return f"{value:.{min(max(3, 1 - math.floor(math.log10(lacking))), 6)}f}"
+
+
+def slide_uri(pictures: SlidePicture | None, slide_id: str, max_px: int) -> str:
+    """A slide's picture within a page, see :func:`jpeg_uri`; empty where there is none."""
+    found = None if pictures is None else pictures(slide_id)
+    return "" if found is None else jpeg_uri(found[0] if isinstance(found, tuple) else found, max_px)
 
 
 def jpeg_uri(rgb: NDArray[np.uint8], max_px: int, quality: int = 80) -> str:

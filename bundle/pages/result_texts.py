@@ -1,4 +1,4 @@
-"""Results as text files for other programs, written in one way."""
+"""Results as files for readers and other programs, written in one way."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from ..core import BundleError, write_text
+from ..core import BundleError, write_bytes
 
 
-def write_results(output_dir: Path, texts: Mapping[str, str]) -> None:
+def write_results(output_dir: Path, contents: Mapping[str, str | bytes]) -> None:
     """Write files by name; readers see the old ones or the new ones, nothing between.
 
     Raises:
-        BundleError: they cannot be written.
+        BundleError: one cannot be written.
     """
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_text(output_dir / name, text)
-    except OSError as error:
-        raise BundleError(
-            f"results cannot be written to {output_dir} ({error.strerror}): free some space, or choose another "
-            "output_dir."
-        ) from error
+    for path, text in ((output_dir / name, text) for name, text in contents.items()):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, text.encode() if isinstance(text, str) else text)
+        except OSError as error:
+            raise BundleError(
+                f"{path} cannot be written ({error.strerror}): free some space, or choose another output_dir."
+            ) from error
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -45,11 +45,7 @@ def rows_of_ranks(rows: Tensor) -> GatheredRows:
 
 def log_sum_exp_over_ranks(values: Tensor) -> Tensor:
     """``log sum_i exp(values_i)`` over the rows (n, K) of all ranks, shape (K,), without gradient; no row: -inf."""
-    values = values.detach()
-    if len(values) == 0:
-        own = values.new_full(values.shape[1:], -torch.inf)
-    else:
-        own = values.logsumexp(0)
+    own = values.detach().logsumexp(0)
     if idist.get_world_size() == 1:
         return own
     shares = own.new_zeros((idist.get_world_size(), *own.shape))

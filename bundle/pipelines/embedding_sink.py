@@ -75,7 +75,7 @@ class EmbeddingSink(Sink[list[Rows]]):
         while self._claims:
             self._claims.pop().close()
 
-    def settle(self, job: SlideJob, reading: SlideReading, kind: Mapping[str, Any]) -> None:
+    def skip_if_made(self, job: SlideJob, reading: SlideReading, kind: Mapping[str, Any]) -> None:
         """Skip a slide that has embeddings and no tokens any more, if it would be read and embedded in the same way.
 
         Args:
@@ -86,7 +86,7 @@ class EmbeddingSink(Sink[list[Rows]]):
         header = self._finished(job)
         if header is not None:
             change = reading.change(header) or self.recorder.change(header, kind)
-            self._settle(job, header, change, reading.unsaid(header))
+            self._skip_or_tell(job, header, change, reading.unsaid(header))
 
     def is_wanted(self, job: SlideJob, slide: TokenFile) -> bool:
         """Whether a slide of these tokens has to be embedded."""
@@ -100,7 +100,9 @@ class EmbeddingSink(Sink[list[Rows]]):
         header = self._finished(job)
         if header is not None:
             same_tokens = header.get("source_key") == job.attributes["source_key"]
-            self._settle(job, header, self.recorder.change(header) or ("" if same_tokens else "its tokens are others"))
+            self._skip_or_tell(
+                job, header, self.recorder.change(header) or ("" if same_tokens else "its tokens are others")
+            )
         if job.status == "skipped":
             self._remove_tokens(job)
             return False
@@ -152,7 +154,7 @@ class EmbeddingSink(Sink[list[Rows]]):
             _log.warning("%s They are made anew.", error)
             return None
 
-    def _settle(self, job: SlideJob, header: Mapping[str, Any], change: str, unsaid: str = "") -> None:
+    def _skip_or_tell(self, job: SlideJob, header: Mapping[str, Any], change: str, unsaid: str = "") -> None:
         """Skip the slide, or say why it is embedded all the same; the first reason counts."""
         if change:
             if not job.change:

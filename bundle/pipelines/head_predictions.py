@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +16,7 @@ from ..cohort import SlideOutcome, SlideTable
 from ..core import BundleError, EarlierResults, as_bool, check_folder, sole_run, write_text
 from ..heads import Head, load_head
 from ..networks import Encoder, weights_name
+from ..pages import csv_text
 from ..storage import SlideEmbeddings, read_embeddings, read_token_header
 from .inputs import InferenceInputs
 from .pipeline import SlidePipeline
@@ -208,14 +207,10 @@ class HeadPredictions:
             raise BundleError(f"the map of slide {slide.slide_id} cannot be written ({error}): make room.") from error
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
-        text = io.StringIO()
         columns = [*(column for column in rows[0] if column != "seen"), "seen_in_training"]
-        writer = csv.writer(text)
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow([_cell(row["seen" if column == "seen_in_training" else column]) for column in columns])
+        cells = [[_cell(row["seen" if name == "seen_in_training" else name]) for name in columns] for row in rows]
         try:
-            write_text(self.output_dir / name, text.getvalue())
+            write_text(self.output_dir / name, csv_text(columns, cells))
         except OSError as error:
             raise BundleError(f"{self.output_dir / name} cannot be written ({error.strerror}): make room.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from ..prototypes import slide_prototypes
 from ..storage import SlideEmbeddings, TokenFile, TokenHeader
 from .jobs import SlideJob
 
-_log = logging.getLogger(__name__)
 _PROCEDURE = 1  # counts up when the same settings come to give other numbers
 _NEEDED = (
     "level0_mpp", "level0_width", "level0_height", "region_size_level0", "region_size_px", "patch_size_px",

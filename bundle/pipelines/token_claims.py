@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,11 @@ _Version = tuple[tuple[int, int], ...]
 logger = logging.getLogger(__name__)
 
 
-def file_versions(jobs: Sequence[SlideJob]) -> dict[SlideJob, _Version]:
-    """What each slide's token file is like now."""
-    return {job: file_version(job.file) for job in jobs}
-
-
 class TokenClaims:
     """What this run makes of the folders that it shares, until :meth:`close`.
 
     Args:
-        versions: of each slide's token file before it was looked at (:func:`file_versions`); their folders are there.
+        versions: of each slide's token file before it was looked at (:func:`file_version`); their folders are there.
         kind: what token files of this run record.
         take_over: looks at a file that another process has made meanwhile, and skips its slide where it is good.
 

@@ -26,11 +26,11 @@ from ..core import (
 )
 from ..networks import EncoderContract, weights_file, weights_name
 from ..storage import NoRoomError, TokenFile, TokenFileWriter, TokenHeader, checked_verify
-from .jobs import Piece, SlideJob
+from .jobs import Piece, SlideJob, file_version
 from .pipeline import SlidePipeline
 from .sink import Rows, Sink
 from .slide_source import PatchStream
-from .token_claims import TokenClaims, file_versions
+from .token_claims import TokenClaims
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +102,10 @@ class TokenSink(Sink[_OpenFile]):
         """
         source: PatchStream = pipeline.source  # type: ignore[assignment]
         kind = {**self._kind_of_folder(source), "region_patches": source.how.region_patches}
-        folders, before = {job.file.parent for job in source.jobs}, file_versions(source.jobs)
+        folders, before = {job.file.parent for job in source.jobs}, {job: file_version(job.file) for job in source.jobs}
         is_made = isinstance(pipeline.network, nn.Module)
         if not is_made:
-            self._settle(source, folders, kind)
+            self._skip_complete(source, folders, kind)
             if not source.is_waiting:
                 return
         self._dim = self._try(pipeline, source.how.patch_size)
@@ -115,7 +115,7 @@ class TokenSink(Sink[_OpenFile]):
         if is_made:
             own = {name: value for name, value in recorded.items() if name in CONTRACT_ATTRIBUTES}
             kind |= {"dim": self._dim, "encoder": encoder, **own}
-            self._settle(source, folders, kind)
+            self._skip_complete(source, folders, kind)
         self._attributes = {"encoder": encoder, "dtype": self.dtype, **recorded}
         if source.is_waiting:
             look = partial(self._look, kind=kind, tissue=source.how.tissue)
@@ -212,7 +212,7 @@ class TokenSink(Sink[_OpenFile]):
             )
         return tokens.shape[1]
 
-    def _settle(self, source: PatchStream, folders: set[Path], kind: Mapping[str, Any]) -> None:
+    def _skip_complete(self, source: PatchStream, folders: set[Path], kind: Mapping[str, Any]) -> None:
         """Skip slides whose file is complete, after making sure that each folder holds one kind of tokens.
 
         Files are kept as they are, with a warning, where they record other settings of tissue. The file of a slide that

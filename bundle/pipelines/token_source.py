@@ -85,7 +85,7 @@ class RegionStream(Source):
         sink.recorder.insist_on_kind({**kind, "region_patches": how.region_patches})
         for job, slide in zip(self.jobs, slides, strict=True):
             if not job.source.is_file():
-                sink.settle(job, slide.reading, kind)
+                sink.skip_if_made(job, slide.reading, kind)
             slide.status = "waiting" if job.status == "waiting" else "skipped"
         if self.is_waiting:
             with contextlib.suppress(NoSlideError):

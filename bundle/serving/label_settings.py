@@ -12,12 +12,12 @@ from ..core import BundleError, did_you_mean, is_not_given
 from ..networks import STANDARD_READING, StatedReading, sha256_of, weights_file
 
 _OWN = {"work_dir", "train_configs", "patch_encoder_ckpt", "region_encoder_ckpt", "head"}
-_READING = {
+TOKEN_IDS = (  # of configs/tokenize.yaml, and of reading as of inference
     "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
     "min_tissue_patches", "keep_fat", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
-    "encoders_file", "device", "amp", "batch_size", "patch_batch_size", "num_workers",
-    "n_prototypes", "min_regions", "seed",
-}  # fmt: skip
+    "encoders_file", "device", "amp", "num_workers",
+)  # fmt: skip
+_READING = {*TOKEN_IDS, "batch_size", "patch_batch_size", "n_prototypes", "min_regions", "seed"}
 _EVALUATED = ("$", "@", "%")
 _OF_LABEL = {"server_mode", "models", "zoo_source", "zoo_repo", "auth_token", "preload", "use_pretrained_model"}
 

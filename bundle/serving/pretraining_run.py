@@ -18,14 +18,9 @@ from ..core import BundleError, as_bool, as_number, as_whole, read_json_file, wr
 from ..networks import read_weights
 from ..prototypes import never_begins
 from ..slides import find_slides
-from .label_settings import LabelSettings
+from .label_settings import TOKEN_IDS, LabelSettings
 from .studies import follow
 
-_TOKEN_IDS = (
-    "slide_table", "wsi_reader", "mpp", "default_mpp", "max_enlarge", "region_patches", "patch_size", "min_tissue",
-    "min_tissue_patches", "keep_fat", "encode_background", "patch_encoder", "patch_mean", "patch_std", "patch_input_px",
-    "encoders_file", "device", "amp", "num_workers",
-)  # fmt: skip
 _TRAIN_IDS = ("slide_table", "device", "amp", "n_prototypes", "min_regions", "seed")
 _RANGES = {
     "max_epochs": (1, 100_000),
@@ -92,7 +87,7 @@ class PretrainingRun:
 
     def tokenizing(self, run: Path) -> list[str]:
         """The command that makes token files of slides that have none."""
-        given = {name: self.settings.how[name] for name in _TOKEN_IDS if name in self.settings.how}
+        given = {name: self.settings.how[name] for name in TOKEN_IDS if name in self.settings.how}
         return self._command(
             "tokenizing",
             [self.settings.bundle_root / "configs" / "tokenize.yaml"],

@@ -45,8 +45,8 @@ def open_slide(
         section: which of several sections of one file, counted from 0.
 
     Raises:
-        SlideError: no reader opens it, it has several sections and none is named, its colors are none of a slide, or
-            its resolution is unknown or impossible.
+        SlideError: no reader opens it, it has several sections and none is named, its colors are not those of a slide,
+            or its resolution is unknown or impossible.
     """
     path = Path(path)
     name = slide_id or path.stem

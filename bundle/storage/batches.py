@@ -102,7 +102,7 @@ class BatchMaker:
 
 
 class SharedBatches:
-    """Rows for regions, lent to tensors; a row is free again when nobody holds the tensor, in whatever process.
+    """Rows for regions, handed out to tensors; a row is free again when nobody holds the tensor, in whatever process.
 
     Args:
         shape: of one region, (P, P, D).
@@ -140,7 +140,7 @@ class SharedBatches:
             self._owner[row : row + n] = os.getpid()
         finally:
             self._lock.release()
-        return self._lend(row, n)
+        return self._hand_out(row, n)
 
     def place_of(self, tensor: Tensor) -> int | None:
         """First row of a tensor of :meth:`take`, for :meth:`receive` in the maker's process; None for other memory.
@@ -156,9 +156,9 @@ class SharedBatches:
     def receive(self, row: int, n: int) -> Tensor:
         """The tensor that another process handed over."""
         self._owner[row : row + n] = os.getpid()
-        return self._lend(row, n)
+        return self._hand_out(row, n)
 
-    def _lend(self, row: int, n: int) -> Tensor:
+    def _hand_out(self, row: int, n: int) -> Tensor:
         rows = self._rows[row : row + n]  # an object of its own: the tensor and all its views keep it alive
         lease = weakref.finalize(rows, self._give_back, row, n, os.getpid())
         lease.atexit = False

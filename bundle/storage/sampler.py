@@ -16,16 +16,14 @@ logger = logging.getLogger(__name__)
 class RegionBatchSampler(Sampler[list[int]]):
     """Global batches, each dealt out to the ranks: batch i of an epoch is the same set for any number of ranks.
 
-    Call :meth:`set_epoch` before each epoch; the order depends on nothing else, so a resumed run repeats it.
+    Call :meth:`set_epoch` before each epoch; the order depends on nothing else, so a resumed run repeats it. A last,
+    smaller batch is left out; with fewer items than one batch there is one partial batch, and a warning.
 
     Args:
         n_items: items in the data set.
         batch_size: items of a batch over all ranks.
         seed: key of the order.
         rank, world_size: which share is ours.
-        shuffle: random order; False keeps the data set's.
-        drop_last: leave out the last, smaller batch. With fewer items than one batch there is one partial batch, and
-            a warning.
         chosen: the items that are dealt out, in the data set's order; None: all ``n_items``.
         slide_index: slide of each item, shape (n_items,); of use to ``slides_per_batch`` only.
         slides_per_batch: slides that a batch takes its items from, as near as their counts allow: each slide's items
@@ -47,8 +45,6 @@ class RegionBatchSampler(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        shuffle: bool = True,
-        drop_last: bool = True,
         chosen: Tensor | None = None,
         slide_index: Tensor | None = None,
         slides_per_batch: int = 0,
@@ -56,7 +52,6 @@ class RegionBatchSampler(Sampler[list[int]]):
         self.items = np.arange(int(n_items)) if chosen is None else chosen.cpu().numpy()
         self.n_items, self.batch_size = len(self.items), as_whole(batch_size, "batch_size", 1)
         self.seed, self.rank, self.world_size = int(seed), int(rank), int(world_size)
-        self.shuffle, self.drop_last = shuffle, drop_last
         self.epoch = self.n_done = 0
         self.left_out: set[int] = set()
         self.slides_per_batch = as_whole(slides_per_batch, "slides_per_batch")
@@ -98,8 +93,6 @@ class RegionBatchSampler(Sampler[list[int]]):
             yield chosen[start + self.rank : stop : self.world_size].tolist()
 
     def _order(self, *key: int) -> NDArray[np.int64]:
-        if not self.shuffle:
-            return self.items
         draws = np.random.default_rng(key)
         order = self.items[draws.permutation(self.n_items)]
         if self.slides_per_batch and self._slides is not None:
@@ -108,14 +101,8 @@ class RegionBatchSampler(Sampler[list[int]]):
 
     def _bounds(self) -> list[tuple[int, int]]:
         """First and last item of each global batch."""
-        n_full, n_left = divmod(self.n_items, self.batch_size)
-        bounds = [(i * self.batch_size, (i + 1) * self.batch_size) for i in range(n_full)]
-        if n_full and (self.drop_last or n_left == 0):
-            return bounds
-        if n_full and n_left < self.world_size:  # too few for every rank: they join the batch before
-            bounds[-1] = (bounds[-1][0], self.n_items)
-            return bounds
-        return [*bounds, (n_full * self.batch_size, self.n_items)]
+        size = min(self.batch_size, self.n_items)
+        return [(start, start + size) for start in range(0, self.n_items - size + 1, size)]
 
 
 def _in_runs(

@@ -36,8 +36,8 @@ from bundle.core import quietly
 from bundle.demo.demo_slides import make_demo_slides
 from bundle.networks import Encoder, ProjectionHead, RegionViT
 
+from ..pins.token_files import write_tokens
 from . import report
-from .integrity import write_tokens
 
 _MODULES = {
     "checksums, NaN in tokens": ("storage.checksums",),
@@ -117,8 +117,8 @@ def make_inputs(folder: Path) -> None:
     make_demo_slides(folder / "slides", n_slides=8, mpp=4.0, regions=8, seed=3, n_workers=1)
     encoder = nn.Sequential(nn.Conv2d(3, 64, 4, 4), nn.GELU(), nn.Conv2d(64, 64, 8), nn.Flatten())
     torch.jit.trace(encoder.eval(), torch.zeros(2, 3, 32, 32)).save(str(folder / "patch_encoder.ts"))
-    (folder / "tokens").mkdir()
-    write_tokens(folder / "tokens", 4, 32)
+    for slide in range(4):
+        write_tokens(folder / "tokens" / f"slide_{slide}.h5", 32, 384, slide)
     torch.save(Encoder(RegionViT(), ProjectionHead(192)).state_dict(), folder / "model.pt")
 
 

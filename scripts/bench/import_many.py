@@ -13,9 +13,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..pins.foreign_features import MPP, random_slide
 from . import report
-from .processes import CommandError, Usage, bundle_command, run_measured
-from .trident_files import LEVEL0_MPP, random_slide
+from .processes import CommandError, Usage, bundle_command, run_measured, status_of
 
 _SHARES = (0.01, 0.1, 0.5, 1.0)
 _COLUMNS, _ROWS = 10, 8  # cells of a slide, half of them tissue
@@ -87,7 +87,7 @@ class Cohort:
             dataset_dir=self.folder / "features",
             tokens_dir=self.tokens(name),
             output_dir=self.folder / name,
-            default_mpp=LEVEL0_MPP,
+            default_mpp=MPP,
         )
         return run_measured(words, self.folder / f"{name}.log", watch, every_s=0.25)
 
@@ -98,7 +98,11 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"{found['slides']:,} slides of some {_COLUMNS * _ROWS // 2} patches, D = {found['dim']}, one process."]
     lines += ["", f"{usage['seconds']:.0f} s in all, starting included; at most {usage['peak_mib']:.0f} MiB.", ""]
     lines += [report.table(["share imported", "MiB"], [[f"{k:.0%}", f"{v:.0f}"] for k, v in memory.items()])]
-    lines += [report.table(["killed half way (SIGKILL), started again", "slides"], _rows(found["kill"]))]
+    lines += [
+        report.table(
+            ["killed half way (SIGKILL), started again", "slides"], [[k, f"{n:,}"] for k, n in found["kill"].items()]
+        )
+    ]
     return "# Many small slides imported\n\n" + "\n".join(lines)
 
 
@@ -124,18 +128,13 @@ def main() -> int:
     return 0
 
 
-def _rows(counts: dict[str, int]) -> list[list[str]]:
-    return [[name, f"{n:,}"] for name, n in counts.items()]
-
-
 def _n_finished(tokens: Path) -> int:
     return sum(not name.startswith(".") for name in os.listdir(tokens)) if tokens.is_dir() else 0
 
 
 def _resident_mib(pid: int) -> float:
     """0 for a process that has ended."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("VmRSS")), 0.0)
+    return int(status_of(pid).get("VmRSS", "0").split()[0]) / 1024
 
 
 def _last_words(folder: Path) -> str:

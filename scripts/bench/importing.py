@@ -13,8 +13,8 @@ from bundle.core import quietly
 from bundle.pipelines import FeatureImporter
 from bundle.storage import TokenFileWriter
 
+from ..pins.foreign_features import MPP, PITCH, random_slide
 from .measure import Case, Variant
-from .trident_files import LEVEL0_MPP, PITCH, random_slide
 
 _SIDE = 16  # patches on a region's side
 _SHARE = 0.6  # of the cells hold tissue
@@ -53,7 +53,7 @@ class Features:
         """By the importer, as ``configs/import.yaml`` has it."""
         source, tokens, table = (self.path(name).parent for name in ("features", "tokens", "table"))
         with quietly():
-            FeatureImporter(source, tokens, table, default_mpp=LEVEL0_MPP, overwrite=True).run()
+            FeatureImporter(source, tokens, table, default_mpp=MPP, overwrite=True).run()
 
     def copy_plainly(self) -> None:
         """All at once, for features of which it is known that nothing is wrong with them."""

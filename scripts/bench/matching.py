@@ -47,7 +47,8 @@ def _case(n_slides: int, size: int, n_neighbors: int, device: str) -> Case:
     )
 
 
-def _triangle(rows: torch.Tensor, block: int = 1024) -> None:
+def _triangle(rows: torch.Tensor) -> None:
+    block = 1024
     for start in range(0, len(rows), block):
         part = rows[start : start + block]
         for other in range(start, len(rows), block):

@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from .processes import status_of
+
 _LEAST_SECONDS = 0.1
 _MIB = 1 << 20
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_CLEAR = Path("/proc/self/clear_refs")
 _MMAP_THRESHOLD = -3  # mallopt's M_MMAP_THRESHOLD
 
 Role = Literal["reference", "ours", "peer", "limit"]
@@ -155,5 +157,5 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
 
 
 def _status(name: str) -> int:
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1])
+    """kB of this process."""
+    return int(status_of("self")[name].split()[0])

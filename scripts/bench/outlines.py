@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from bundle.cohort import find_slides
 from bundle.slides import Slide, open_slide, tissue_mask
@@ -75,21 +76,13 @@ def picture_of(slide: Slide, found: Found) -> Image.Image:
     outlined = found.picture.copy()
     width = max(outlined.shape[:2]) // 500 + 1
     for mask, color in ((found.lean, _FAT), (found.all, _FOUND)):
-        outlined[_edges(mask, width)] = color
+        outlined[ndimage.morphological_gradient(mask.astype(np.uint8), width + 1) > 0] = color
     image = Image.fromarray(outlined)
     image.thumbnail((_SIDE - 8, _SIDE - 24))
     tile = Image.new("RGB", (_SIDE, _SIDE), "white")
     tile.paste(image, (4, 20))
     ImageDraw.Draw(tile).text((4, 4), slide.slide_id, fill="black")
     return tile
-
-
-def _edges(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    edges = np.zeros_like(mask)
-    for step in range(1, width + 1):
-        edges[step:] |= mask[step:] ^ mask[:-step]
-        edges[:, step:] |= mask[:, step:] ^ mask[:, :-step]
-    return edges
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bundle.core import BundleError, write_text
+
+from ..golden_results.steps import option_words
+
 ROOT = Path(__file__).resolve().parents[2]
 _PER_MIB = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss, which has bytes there and KiB elsewhere
+
+
+def status_of(process: int | str) -> dict[str, str]:
+    """What Linux says of a process, by number or "self": ``VmRSS`` and the like, by name; little where it has ended."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 class Usage(NamedTuple):
@@ -34,8 +46,7 @@ def bundle_command(run_id: str, configs: Sequence[str], **ids: Any) -> list[str]
         ids: given on the command line.
     """
     files = configs[0] if len(configs) == 1 else repr(list(configs))
-    words = [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", files]
-    return words + [word for name, value in ids.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", run_id, *option_words({"config_file": files, **ids})]
 
 
 def run_measured(
@@ -75,3 +86,28 @@ def run_measured(
     if process.returncode and not is_killed:
         raise CommandError(f"{' '.join(words)} failed ({process.returncode}); its words are in {log}.")
     return Usage(seconds, found.ru_maxrss / _PER_MIB)
+
+
+class Record:
+    """Commands that have been run, by name, and what each took: a second call goes on where the first one stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    def run(self, name: str, words: Sequence[str], log: Path, watch: Callable[[int], bool] | None = None) -> None:
+        """Run a command that has not been run, see :func:`run_measured`.
+
+        Raises:
+            BundleError: it was run with other settings.
+        """
+        settings = hashlib.sha256(repr(words[1:]).encode()).hexdigest()[:16]  # but for the Python that runs it
+        if name not in self.done:
+            print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+            self.done[name] = {**run_measured(words, log, watch)._asdict(), "settings": settings}
+            write_text(self.path, json.dumps(self.done, indent=1) + "\n")
+        elif self.done[name].get("settings", settings) != settings:
+            raise BundleError(
+                f"{self.path} has {name!r} with other settings: restore them, give another --output, or take its entry "
+                "out of the file to run it again."
+            )

@@ -65,8 +65,8 @@ def slpd_loss(
     own = ((prototypes[:1] - centers[1]) / temperatures[1]).softmax(-1)
     loss = loss + cross_entropies(student, own, temperatures[0])
     for neighbor in prototypes[1:]:
-        lent = ((neighbor[None] - centers[1]) / temperatures[1]).softmax(-1)
-        loss = loss + cross_entropies(student, lent, temperatures[0]) / (len(prototypes) - 1)
+        theirs = ((neighbor[None] - centers[1]) / temperatures[1]).softmax(-1)
+        loss = loss + cross_entropies(student, theirs, temperatures[0]) / (len(prototypes) - 1)
     return loss
 
 
@@ -119,18 +119,20 @@ def forward(distiller: Distiller, views: Sequence[Tensor], drop_path: bool = Fal
     return logits(distiller.last_layer, bottlenecks).unflatten(0, (-1, views[0].shape[1]))
 
 
+def random_crop(grid: Tensor, size: int) -> Tensor:
+    """A window of a token grid (D, H, W), flipped from left to right or not."""
+    top, left = (int(n) for n in torch.randint(grid.shape[-1] - size + 1, (2,)))
+    crop = grid[:, top : top + size, left : left + size]
+    return crop.flip(-1) if float(torch.rand(())) < 0.5 else crop
+
+
 def crops_by_sample(data: Tensor) -> list[Tensor]:
     """Token grids (B, 16, 16, D) -> 2 crops of 14 x 14 and 8 of 6 x 6, float32, a sample and a crop at a time."""
     groups = []
     for n_views, size in ((2, 14), (8, 6)):
         views = []
         for _ in range(n_views):
-            crops = []
-            for grid in data.float().permute(0, 3, 1, 2):
-                top, left = (int(n) for n in torch.randint(0, 16 - size + 1, (2,)))
-                crop = grid[:, top : top + size, left : left + size]
-                crops.append(crop.flip(-1) if float(torch.rand(())) < 0.5 else crop)
-            views.append(torch.stack(crops))
+            views.append(torch.stack([random_crop(grid, size) for grid in data.float().permute(0, 3, 1, 2)]))
         groups.append(torch.stack(views))
     return groups
 

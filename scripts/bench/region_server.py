@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import multiprocessing
 import os
-import shutil
 import socket
 import socketserver
 import struct
-import subprocess
-import time
 import weakref
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,73 +20,41 @@ from torch.utils.data import Dataset
 
 from bundle.storage import TokenDataset
 
+from .reference_way import random_crop
+
 _REQUEST = struct.Struct("<q")
-_HOST = "127.0.0.1"
 _PIECE = 1 << 16
-_START_S = 20.0
-
-
-def has_redis() -> bool:
-    """Redis, the server that the published implementation uses, and its client are installed here."""
-    return importlib.util.find_spec("redis") is not None and shutil.which("redis-server") is not None
 
 
 class RegionServer:
     """Another process that holds all regions of a store as float32; it ends when this object does.
 
-    It is Redis where that is installed and asked for. Otherwise a stand-in: threads that send a region's bytes from an
-    array, taken 64 kB at a time as the client of Redis takes them. What comes back is copied once, as unpickling would
-    copy it, but there is no pickle around it.
+    It stands for Redis, which the published implementation uses: threads send a region's bytes from an array, taken
+    64 kB at a time as the client of Redis takes them. What comes back is copied once, as unpickling would copy it, but
+    there is no pickle around it.
 
     Args:
         store: a folder of token files.
-        uses_redis: start Redis.
     """
 
-    def __init__(self, store: Path, uses_redis: bool) -> None:
-        self.uses_redis = uses_redis
-        self._address = _HOST, 0
+    def __init__(self, store: Path) -> None:
         regions = TokenDataset(store, cache="none")
         self.shape = regions.region_patches, regions.region_patches, regions.token_dim
-        self._clients: dict[int, Any] = {}  # one a process: forked workers must not share a connection
-        self._process = self._start_redis(regions) if uses_redis else self._start_stand_in(regions)
+        self._clients: dict[int, socket.socket] = {}  # one a process: forked workers must not share a connection
+        server = _Server(("127.0.0.1", 0), _Handler)  # listens from here on: clients wait until it serves
+        self._address = server.socket.getsockname()
+        self._process = multiprocessing.get_context("fork").Process(target=_serve, args=(server, regions), daemon=True)
+        self._process.start()
+        server.socket.close()
         weakref.finalize(self, _end, self._process, os.getpid())
 
     def fetch(self, region: int) -> NDArray[np.float32]:
         """One region [P, P, D], in memory of its own."""
         client = self._clients.get(os.getpid())
         if client is None:
-            client = self._clients[os.getpid()] = self._connect()
-        n_bytes = int(np.prod(self.shape)) * 4
-        found = client.get(str(region)) if self.uses_redis else _receive(client, region, n_bytes)
+            client = self._clients[os.getpid()] = socket.create_connection(self._address)
+        found = _receive(client, region, int(np.prod(self.shape)) * 4)
         return np.frombuffer(found, np.float32).reshape(self.shape).copy()
-
-    def _connect(self) -> Any:
-        if self.uses_redis:
-            return importlib.import_module("redis").Redis(*self._address)
-        return socket.create_connection(self._address)
-
-    def _start_stand_in(self, regions: TokenDataset) -> Any:
-        server = _Server(self._address, _Handler)  # listens from here on: clients wait until it serves
-        self._address = server.socket.getsockname()
-        process = multiprocessing.get_context("fork").Process(target=_serve, args=(server, regions), daemon=True)
-        process.start()
-        server.socket.close()
-        return process
-
-    def _start_redis(self, regions: TokenDataset) -> Any:
-        with socket.create_server(self._address) as free:
-            self._address = free.getsockname()
-        options = ["--bind", _HOST, "--port", str(self._address[1]), "--save", "", "--appendonly", "no"]
-        process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-        latest = time.monotonic() + _START_S
-        while not _listens(self._address) and process.poll() is None and time.monotonic() < latest:
-            time.sleep(0.05)
-        client = self._connect()
-        for region in range(len(regions)):
-            client.set(str(region), regions[region]["features"].float().numpy().tobytes())
-        client.close()
-        return process
 
 
 class FetchedCrops(Dataset[list[Tensor]]):
@@ -106,21 +69,7 @@ class FetchedCrops(Dataset[list[Tensor]]):
 
     def __getitem__(self, region: int) -> list[Tensor]:
         grid = torch.from_numpy(self.server.fetch(region)).permute(2, 0, 1)
-        return [_random_crop(grid, size) for size in (14,) * 2 + (6,) * 8]
-
-
-def _random_crop(grid: Tensor, size: int) -> Tensor:
-    top, left = (int(torch.randint(side - size + 1, ())) for side in grid.shape[1:])
-    crop = grid[:, top : top + size, left : left + size]
-    return crop.flip(-1) if float(torch.rand(())) < 0.5 else crop
-
-
-def _listens(address: tuple[str, int]) -> bool:
-    try:
-        socket.create_connection(address).close()
-    except OSError:
-        return False
-    return True
+        return [random_crop(grid, size) for size in (14,) * 2 + (6,) * 8]
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -159,7 +108,7 @@ def _receive(client: socket.socket, region: int, n_bytes: int) -> bytes:
     return pieces.read()
 
 
-def _end(process: Any, pid: int) -> None:
+def _end(process: BaseProcess, pid: int) -> None:
     if os.getpid() == pid:  # forked workers have copies of this object
         process.terminate()
-        process.wait() if isinstance(process, subprocess.Popen) else process.join()
+        process.join()

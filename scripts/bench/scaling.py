@@ -94,10 +94,10 @@ def _cluster_and_match(rank: int, world: int, n_slides: int, folder: str) -> Non
     dist.destroy_process_group()
 
 
-def _best(run: Callable[[], Any], n_runs: int = 3) -> float:
+def _best(run: Callable[[], Any]) -> float:
     """Seconds of the quickest of a few runs; one run alone where it takes long."""
     found: list[float] = []
-    while len(found) < n_runs and sum(found) < 20:
+    while len(found) < 3 and sum(found) < 20:
         start = time.perf_counter()
         run()
         found.append(time.perf_counter() - start)

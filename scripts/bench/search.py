@@ -18,6 +18,7 @@ from bundle.explore.search.catalog import Entry
 from bundle.storage import Provenance, SlideEmbeddings
 
 _DIM, _PROJECTION, _DIRECTIONS, _KINDS, _SIZE = 192, 256, 32, 12, 4
+_FOUND = 10  # slides of an answer
 
 
 def simulated_slides(n_slides: int, seed: int = 0) -> list[SlideEmbeddings]:
@@ -81,7 +82,7 @@ def main() -> None:
             print(f"| {name} | {_milliseconds(search, arguments.queries, len(index)):.1f} |", flush=True)
 
 
-def _searches(nearest: NearestSlides, n: int = 10) -> dict[str, Callable[[int], object]]:
+def _searches(nearest: NearestSlides) -> dict[str, Callable[[int], object]]:
     slides = nearest.index.slides
     everything = np.ones(len(slides), bool)
     quarter = np.arange(len(slides)) % 4 == 0
@@ -92,10 +93,10 @@ def _searches(nearest: NearestSlides, n: int = 10) -> dict[str, Callable[[int], 
         return slides.prototypes[row * _SIZE : (row + 1) * _SIZE]
 
     return {
-        "embedding": lambda row: nearest.by_embedding(slides.embedding[row], n, everything),
-        "sets": lambda row: nearest.by_sets(sets(row), n, everything),
-        "sets, a quarter of the slides": lambda row: nearest.by_sets(sets(row), n, quarter),
-        "sets, every slide matched": lambda row: exhaustive.by_sets(sets(row), n, everything),
+        "embedding": lambda row: nearest.by_embedding(slides.embedding[row], _FOUND, everything),
+        "sets": lambda row: nearest.by_sets(sets(row), _FOUND, everything),
+        "sets, a quarter of the slides": lambda row: nearest.by_sets(sets(row), _FOUND, quarter),
+        "sets, every slide matched": lambda row: exhaustive.by_sets(sets(row), _FOUND, everything),
     }
 
 

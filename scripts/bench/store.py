@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bundle.core import available_memory
-from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, collate_regions
+from bundle.storage import TokenDataset, TokenFile, collate_regions
 from bundle.training import RandTokenCropsd
 
+from ..pins.token_files import write_tokens
 from .cohort import regions_per_slide
 from .loading import loading_cases
 from .measure import Case, Variant
-from .region_server import FetchedCrops, RegionServer, has_redis
+from .region_server import FetchedCrops, RegionServer
 
 _SIDE, _BATCH, _WORKERS = 16, 64, 2
 _SPARE_BYTES = 1 << 30
@@ -43,26 +44,24 @@ class Store:
         order = np.random.default_rng(0).permutation(n_regions)[: n_batches * _BATCH]
         self.batches: list[NDArray[np.int64]] = [order[i : i + _BATCH] for i in range(0, len(order), _BATCH)]
         self.n_read = len(order)
-        self.uses_redis = has_redis()
         self.crops = RandTokenCropsd()
 
     @cached_property
     def folder(self) -> TemporaryDirectory[str]:
         """The files; they go when this object does."""
         folder = TemporaryDirectory()
-        random = np.random.default_rng(0)
         left, slide = self.n_regions, 0
         counts = regions_per_slide(self.n_regions).tolist()
         while left > 0:
             n = min(left, counts[slide])
-            _write_slide(Path(folder.name) / f"slide_{slide:04d}.h5", n, self.dim, random)
+            write_tokens(Path(folder.name) / f"slide_{slide:04d}.h5", n, self.dim, slide)
             left, slide = left - n, slide + 1
         return folder
 
     @cached_property
     def server(self) -> RegionServer:
         """The other way."""
-        return RegionServer(Path(self.folder.name), self.uses_redis)
+        return RegionServer(Path(self.folder.name))
 
     @cached_property
     def on_disk(self) -> TokenDataset:
@@ -169,16 +168,6 @@ class Store:
         return DataLoader(dataset, batch_sampler=batches, num_workers=_WORKERS, persistent_workers=True, **options)
 
 
-def _write_slide(path: Path, n_regions: int, dim: int, random: np.random.Generator) -> None:
-    attributes = {"slide_id": path.stem, "encoder": "random", "mpp": 0.5}
-    coords, mask = np.zeros((n_regions, 2), np.int64), np.ones((n_regions, _SIDE, _SIDE), bool)
-    with TokenFileWriter(
-        path, region_patches=_SIDE, dim=dim, coords=coords, mask=mask, attributes=attributes
-    ) as writer:
-        for region in range(n_regions):
-            writer.write(region, random.standard_normal((_SIDE, _SIDE, dim), np.float32))
-
-
 def cases(device: str, threads: int) -> list[Case]:
     """Bare reads, a loader with two workers, a loader without, and reads from the disk."""
     per_region = _SIDE * _SIDE * 384 * 2
@@ -188,7 +177,7 @@ def cases(device: str, threads: int) -> list[Case]:
 
 def store_cases(store: Store) -> list[Case]:
     """The cases for a store."""
-    other = "Redis" if store.uses_redis else "a stand-in for Redis"
+    other = "a stand-in for Redis"
     bare = Variant("pread alone", "limit", store.read_bare)
     fetched = Variant(f"{other}, 10 crops in 2 workers", "reference", store.fetch_views)
     found = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import runpy
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..pins import foreign_features as theirs
+from ..pins.changes import copy_repository
+from ..pins.records import made_once
 from .printed import ROOT
 from .quick_python import link_environment
-from .table import root_files
 
 _ONE_TIME = 1_000_000_000  # of all files of the repository's copies: nothing looks newer than .venv
 _CHOSEN = tuple(f"demo_{number:02d}" for number in range(12))
@@ -37,7 +38,7 @@ class Ground:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         if demo is not None:
-            self._once("demo", lambda place: shutil.copytree(demo, place))
+            made_once(self.folder / "demo", lambda place: shutil.copytree(demo, place))
         self._makers: dict[str, Callable[[Path], Any]] = {
             "demo": _run_demo,
             "cohort": self._choose_slides,
@@ -55,7 +56,7 @@ class Ground:
     def source(self, name: str) -> Path:
         """A file or folder of the ground; made where it is missing."""
         top, _, rest = name.partition("/")
-        return self._once(top, self._makers[top]) / rest
+        return made_once(self.folder / top, self._makers[top]) / rest
 
     def page_folder(self, page: str, files: dict[str, str | None], is_fresh: bool) -> Path:
         """The folder of a page: the repository, and what its commands find there."""
@@ -63,10 +64,9 @@ class Ground:
         if is_fresh:
             shutil.rmtree(place, ignore_errors=True)
         if not place.exists():
-            for path in root_files():
-                (place / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / path, place / path)
-                os.utime(place / path, (_ONE_TIME, _ONE_TIME))
+            copy_repository(place)
+            for path in place.rglob("*"):
+                os.utime(path, (_ONE_TIME, _ONE_TIME))
             self.put(place, files)
         link_environment(place)
         return place
@@ -80,15 +80,6 @@ class Ground:
                 own.parent.mkdir(parents=True, exist_ok=True)
                 found = self.source(source)
                 shutil.copytree(found, own) if found.is_dir() else shutil.copy2(found, own)
-
-    def _once(self, name: str, make: Callable[[Path], Any]) -> Path:
-        place = self.folder / name
-        if not place.exists():
-            part = self.folder / f".{name}"
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-            make(part)
-            part.rename(place)
-        return place
 
     def _choose_slides(self, place: Path) -> None:
         """The demo's results with some of its slides, so that each command takes seconds."""
@@ -154,26 +145,25 @@ def _draw_slides(place: Path) -> None:
 
 
 def _write_features(place: Path) -> None:
-    """Layouts of other tools, by the writers of the tests."""
-    theirs = runpy.run_path(str(ROOT / "tests" / "foreign_features.py"))
+    """Layouts of other tools."""
     for number in range(N_FEATURES):
-        name, xy = f"theirs_{number}", theirs["lattice"](number)
-        of = partial(theirs["features"], len(xy), number)
-        theirs["write_trident"](place / "trident" / f"{name}.h5", xy, of(1024), encoder="uni_v1")
-        theirs["write_atlas"](place / "atlas" / "patches" / f"{name}.h5", xy, {"uni_v1": of(1024)})
-        theirs["write_clam"](place / "clam", name, xy, of(1024))
-        theirs["write_stamp"](place / "stamp" / f"{name}.h5", xy, of(24))
-        theirs["write_slide2vec"](place / "slide2vec", name, xy, of(2560))
-        theirs["write_plain"](place / "plain" / f"{name}.h5", xy, of(24))
-        _write_hipt(place, name, theirs, number)
+        name, xy = f"theirs_{number}", theirs.lattice(number)
+        of = partial(theirs.features, len(xy), number)
+        theirs.write_trident(place / "trident" / f"{name}.h5", xy, of(1024), encoder="uni_v1")
+        theirs.write_atlas(place / "atlas" / "patches" / f"{name}.h5", xy, {"uni_v1": of(1024)})
+        theirs.write_clam(place / "clam", name, xy, of(1024))
+        theirs.write_stamp(place / "stamp" / f"{name}.h5", xy, of(24))
+        theirs.write_slide2vec(place / "slide2vec", name, xy, of(2560))
+        theirs.write_plain(place / "plain" / f"{name}.h5", xy, of(24))
+        _write_hipt(place, name, number)
 
 
-def _write_hipt(place: Path, name: str, theirs: dict[str, Any], number: int) -> None:
+def _write_hipt(place: Path, name: str, number: int) -> None:
     """HIPT's: all regions of a slide in one tensor, their places in a table beside."""
     import torch
 
     corners = [(column * 8192, row * 8192) for row in range(2) for column in range(2)]
-    values = theirs["features"](len(corners) * 256, number, 384).reshape(len(corners), 256, -1)
+    values = theirs.features(len(corners) * 256, number, 384).reshape(len(corners), 256, -1)
     for folder in ("hipt", "hipt_names"):
         (place / folder).mkdir(exist_ok=True)
     torch.save(torch.from_numpy(values), place / "hipt" / f"{name}.pt")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
+from functools import cache
 from pathlib import Path
 
 from .printed import ROOT
@@ -26,14 +27,7 @@ def link_environment(folder: Path) -> None:
         script.chmod(0o755)
 
 
+@cache
 def _python() -> str:
-    if not _KEPT:
-        spec = importlib.util.spec_from_file_location("warm", ROOT / "tests" / "warm.py")
-        assert spec is not None and spec.loader is not None
-        warm = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(warm)
-        _KEPT.append(warm.python())
-    return _KEPT[0]
-
-
-_KEPT: list[str] = []
+    found: str = runpy.run_path(str(ROOT / "tests" / "warm.py"))["python"]()
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..pins.records import JsonLines
 from .printed import PYTHON, Printed
 from .table import Plan
 
@@ -56,20 +56,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-class Log:
-    """What became of each command, a line of JSON each; the last line of a command counts."""
+class Log(JsonLines):
+    """What became of each command."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.entries: dict[tuple[str, str, str], dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
-                self.entries[entry["page"], entry["heading"], entry["text"]] = entry
+        super().__init__(path, ("page", "heading", "text"))
 
     def of(self, one: Printed) -> dict[str, Any] | None:
         """What became of a command that a page prints; None where it was not run."""
-        return self.entries.get((one.page, one.heading, one.text))
+        return self.records.get((one.page, one.heading, one.text))
 
     def has_passed(self, one: Printed, plan: Plan) -> bool:
         """Whether exactly this was run and ended well."""
@@ -82,8 +77,5 @@ class Log:
 
     def add(self, one: Printed, plan: Plan, passed: bool, seconds: float) -> None:
         """Keep how a command ended."""
-        entry: dict[str, Any] = {"page": one.page, "heading": one.heading, "text": one.text, "line": plan.line}
-        entry |= {"passed": passed, "seconds": round(seconds, 1)}
-        self.entries[one.page, one.heading, one.text] = entry
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        printed = {"page": one.page, "heading": one.heading, "text": one.text}
+        self.append({**printed, "line": plan.line, "passed": passed, "seconds": round(seconds, 1)})

@@ -73,7 +73,7 @@ class Table:
         found = [fault for one in all_printed for fault in self._faults_of(one)]
         for entry in self._all["not_run"]:
             if entry["needs"] not in NEEDS:
-                found.append(f"table.yaml: {entry['needs']!r} is none of {', '.join(NEEDS)}")
+                found.append(f"table.yaml: {entry['needs']!r} is not one of {', '.join(NEEDS)}")
             if not any(_is_of(entry, one) for one in all_printed):
                 found.append(f"table.yaml, not_run: no page prints {entry.get('is', entry.get('begins'))!r}")
         keys = {one.page for one in all_printed} | {f"{one.page}#{one.heading}" for one in all_printed}
@@ -144,12 +144,3 @@ def _is_of(entry: Mapping[str, str], one: Printed) -> bool:
     text = one.text.removeprefix("./")
     is_there = fnmatchcase(one.page, entry.get("page", "*")) and fnmatchcase(one.heading, entry.get("heading", "*"))
     return is_there and text.startswith(entry.get("begins", "")) and text == entry.get("is", text)
-
-
-def root_files() -> list[Path]:
-    """Files of the repository, those about to be tracked included, from its root."""
-    import subprocess
-
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    return [Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file()]

@@ -38,14 +38,14 @@ def main() -> int:
             print(f"Stopped: {error}", file=sys.stderr)
             return 2
     print(log.table())
-    return int(any(not trial["is_good"] for trial in log.trials.values()))
+    return int(any(not trial["is_good"] for trial in log.records.values()))
 
 
 def _hold(options: argparse.Namespace, ground: Ground, log: Log) -> None:
     for seed in range(options.seed, options.seed + options.trials):
         for fault in options.what or _ALL:
             for name in options.commands or BY_NAME:
-                if (fault, name, seed) in log.trials and not options.again:
+                if (fault, name, seed) in log.records and not options.again:
                     continue
                 started = time.monotonic()
                 outcome = strike(ground, fault, BY_NAME[name], seed, _ALL[fault])

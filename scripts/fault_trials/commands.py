@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from ..golden_results.steps import option_words
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,15 +32,11 @@ class Command:
         """What follows ``python -m``; ``is_again``: goes on with what an earlier start has made."""
         options = dict(self.options) | (dict(self.resume) if is_again else {})
         if self.module:
-            return [self.module, *_words(options)]
+            return [self.module, *option_words(options)]
         verb, *names = self.run.split()
         files = [str(ROOT / "configs" / f"{name}.yaml") for name in names]
         given = {"config_file": repr(files) if len(files) > 1 else files[0], "bundle_root": ROOT, "device": "cpu"}
-        return ["monai.bundle", "run", verb, *_words(given | options)]
-
-
-def _words(options: Mapping[str, Any]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name}", *([] if value is None else [str(value)]))]
+        return ["monai.bundle", "run", verb, *option_words(given | options)]
 
 
 def _command(**entry: Any) -> Command:

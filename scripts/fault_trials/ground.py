@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..bench.trident_files import random_slide
 from ..golden_results.compare import Difference, compare_folders
+from ..golden_results.rules import fits
+from ..golden_results.steps import option_words
+from ..pins.foreign_features import random_slide
+from ..pins.records import made_once
 from .commands import BY_NAME, ROOT, Command
 from .processes import FREE, Ended, Limits, Process
 
@@ -36,9 +38,9 @@ class Ground:
     def source(self, what: str) -> Path:
         """Of an entry of a command's ``needs``; made where it is missing."""
         if what == "demo":
-            return self._once("patch_encoder", self._copy_encoder)
+            return made_once(self.folder / "patch_encoder", _copy_encoder)
         if what in ("slides", "features"):
-            return self._once(what, self._draw_slides if what == "slides" else self._draw_features)
+            return made_once(self.folder / what, _draw_slides if what == "slides" else _draw_features)
         name, _, place = what.partition("/")
         return self.unbroken(BY_NAME[name]) / "out" / place
 
@@ -102,37 +104,6 @@ class Ground:
             return [Difference(str(folder), "", str(error))]
         return [difference for difference in found if not _is_exempt(difference)]
 
-    def _once(self, name: str, make: Any) -> Path:
-        folder = self.folder / name
-        if not folder.is_dir():
-            part = self.folder / f".{name}"
-            shutil.rmtree(part, ignore_errors=True)
-            make(part)
-            _age(part)
-            part.rename(folder)
-        return folder
-
-    def _draw_slides(self, folder: Path) -> None:
-        folder.mkdir()
-        options = {"output_dir": folder / "out", "n_slides": 6, "regions": 3, "mpp": 4, "seed": 0, "n_workers": 1}
-        words = ["bundle.demo", *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-        ended = Process(words, folder, log=folder / "said.log").wait(_LONGEST_S)
-        if ended.status:
-            raise GroundError(ended.said)
-        for path in (folder / "out").iterdir():
-            path.rename(folder / path.name)
-        (folder / "out").rmdir()
-        (folder / "said.log").unlink()
-        (folder / "said.changes").unlink(missing_ok=True)
-
-    def _draw_features(self, folder: Path) -> None:
-        for number in range(6):
-            random_slide(folder / "features_random" / f"slide_{number}.h5", 32, 16, 0.7, 8, seed=number)
-
-    def _copy_encoder(self, folder: Path) -> None:
-        folder.mkdir()
-        shutil.copy(ROOT / "models" / "demo_patch_encoder.pt", folder / "patch_encoder.pt")
-
 
 def files_of(folder: Path, tops: Sequence[str]) -> list[str]:
     """Files below ``in``, in these of its folders, that can be damaged."""
@@ -148,12 +119,31 @@ def _age(folder: Path) -> None:
 
 
 def _is_exempt(difference: Difference) -> bool:
-    for rule in _RULES:
-        names = (
-            (difference.path, rule["files"]),
-            (difference.item, rule.get("items", ["*"])),
-            (difference.what, rule.get("what", ["*"])),
-        )
-        if all(any(fnmatchcase(name, pattern) for pattern in patterns) for name, patterns in names):
-            return True
-    return False
+    said = {"files": difference.path, "items": difference.item, "what": difference.what}
+    return any(all(fits(text, rule.get(name, ["*"])) for name, text in said.items()) for rule in _RULES)
+
+
+def _draw_slides(folder: Path) -> None:
+    folder.mkdir()
+    options = {"output_dir": folder / "out", "n_slides": 6, "regions": 3, "mpp": 4, "seed": 0, "n_workers": 1}
+    ended = Process(["bundle.demo", *option_words(options)], folder, log=folder / "said.log").wait(_LONGEST_S)
+    if ended.status:
+        raise GroundError(ended.said)
+    for path in (folder / "out").iterdir():
+        path.rename(folder / path.name)
+    (folder / "out").rmdir()
+    (folder / "said.log").unlink()
+    (folder / "said.changes").unlink(missing_ok=True)
+    _age(folder)
+
+
+def _draw_features(folder: Path) -> None:
+    for number in range(6):
+        random_slide(folder / "features_random" / f"slide_{number}.h5", 32, 16, 0.7, 8, seed=number)
+    _age(folder)
+
+
+def _copy_encoder(folder: Path) -> None:
+    folder.mkdir()
+    shutil.copy(ROOT / "models" / "demo_patch_encoder.pt", folder / "patch_encoder.pt")
+    _age(folder)

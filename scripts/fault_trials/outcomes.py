@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..golden_results.compare import Difference
+from ..pins.records import JsonLines
 from .processes import NO_NETWORK, Ended
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)", re.MULTILINE)
@@ -66,29 +66,21 @@ def as_unbroken(differences: Sequence[Difference], what: str, n: int = 1, before
     return Outcome(f"{what}: OTHER FILES", False, f"{before} {len(differences)} differ: {shown}".strip(), n)
 
 
-class Log:
-    """Trials that were held: a JSON line each, at the end of a file. What was tried again counts as it ended last."""
+class Log(JsonLines):
+    """Trials that were held; what was tried again counts as it ended last."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.trials: dict[tuple[str, str, int], dict[str, Any]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            self._keep(json.loads(line))
+        super().__init__(path, ("fault", "command", "seed"))
 
     def add(self, fault: str, command: str, seed: int, outcome: Outcome, seconds: float) -> None:
         """One more."""
-        entry = {"fault": fault, "command": command, "seed": seed, **outcome._asdict(), "seconds": round(seconds, 1)}
-        self._keep(entry)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def _keep(self, entry: dict[str, Any]) -> None:
-        self.trials[entry["fault"], entry["command"], entry["seed"]] = entry
+        entry = {"fault": fault, "command": command, "seed": seed}
+        self.append({**entry, **outcome._asdict(), "seconds": round(seconds, 1)})
 
     def table(self) -> str:
         """Markdown: a line for each fault and command, then each trial that did not end as promised."""
         rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-        for entry in self.trials.values():
+        for entry in self.records.values():
             rows[entry["fault"], entry["command"]].append(entry)
             rows[entry["fault"], "all"].append(entry)
         lines = ["| fault | command | trials | faults | outcome |", "|---|---|---|---|---|"]
@@ -97,8 +89,8 @@ class Log:
             outcome = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
             n_faults = sum(entry["n"] for entry in entries)
             lines.append(f"| {fault} | {command} | {len(entries)} | {n_faults} | {outcome} |")
-        bad = [entry for entry in self.trials.values() if not entry["is_good"]]
-        lines += ["", f"{len(self.trials)} trials, {len(bad)} of them not as promised."]
+        bad = [entry for entry in self.records.values() if not entry["is_good"]]
+        lines += ["", f"{len(self.records)} trials, {len(bad)} of them not as promised."]
         for entry in bad:
             again = f"scripts/faults {entry['fault']} --commands '{entry['command']}' --seed {entry['seed']} --again"
             lines += ["", f"`{again}`: {entry['kind']}", "", f"> {' '.join(entry['detail'].split())}"]

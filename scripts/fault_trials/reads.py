@@ -7,28 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.storage import TokenDataset, TokenFileWriter
+from bundle.storage import TokenDataset
 
-_DIM = 8
+from ..pins.token_files import write_tokens
 
 
 def make(folder: Path, n_slides: int, n_regions: int) -> None:
     """Write token files of random values, D = 8, 4 kB a region."""
-    folder.mkdir(parents=True)
-    mask = np.ones((n_regions, 16, 16), bool)
-    coords = np.stack([np.arange(n_regions) * 4096, np.zeros(n_regions, int)], 1)
     for slide in range(n_slides):
-        random, name = np.random.default_rng(slide), f"slide_{slide:04d}"
-        width = 4096 * n_regions
-        attributes = {"slide_id": name, "encoder": "random", "mpp": 0.5, "level0_mpp": 0.5}
-        attributes |= {"slide_path": f"{name}.tif", "region_size_px": 4096, "region_size_level0": 4096}
-        attributes |= {"patch_size_px": 256, "level0_width": width, "level0_height": 4096, "reader": "none"}
-        path = folder / f"{name}.h5"
-        with TokenFileWriter(
-            path, region_patches=16, dim=_DIM, coords=coords, mask=mask, attributes=attributes
-        ) as file:
-            for region in range(n_regions):
-                file.write(region, random.standard_normal((16, 16, _DIM)))
+        write_tokens(folder / f"slide_{slide:04d}.h5", n_regions, 8, slide)
 
 
 def read(folder: Path, n_reads: int) -> None:

@@ -39,12 +39,9 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder:
-        targets = [target for target in all_targets(Path(folder)) if _is_asked(target.name, options.targets)]
+        asked = options.targets or [""]
+        targets = [each for each in all_targets(Path(folder)) if any(part in each.name for part in asked)]
         sys.exit(bool(_over(targets, options.draws, options.seed, options.output)))
-
-
-def _is_asked(name: str, parts: Sequence[str]) -> bool:
-    return not parts or any(part in name for part in parts)
 
 
 def _over(targets: Sequence[Target], n_draws: int, number: int, output: Path) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -66,7 +66,7 @@ def changed_json(bases: Sequence[Any]) -> st.SearchStrategy[bytes]:
 def _json_with(base: Any, changes: Sequence[tuple[int, str, Any]]) -> bytes:
     root = {"": json.loads(json.dumps(base))}
     for number, kind, value in changes:
-        spots = list(_spots(root))
+        spots = list(spots_of(root))
         holder, key = spots[number % len(spots)]
         if kind == "s" or holder is root:
             holder[key] = value
@@ -77,12 +77,12 @@ def _json_with(base: Any, changes: Sequence[tuple[int, str, Any]]) -> bytes:
     return json.dumps(root.get("")).encode("utf-8", "surrogatepass")
 
 
-def _spots(node: Any) -> Any:
-    """(holder, key) of every value."""
+def spots_of(node: Any) -> Iterator[tuple[Any, Any]]:
+    """(holder, key) of every value in dictionaries and lists."""
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
         yield node, key
         if isinstance(value, dict | list):
-            yield from _spots(value)
+            yield from spots_of(value)
 
 
 def changed_table(

@@ -17,6 +17,7 @@ from bundle.cohort.dicom_series import dicom_instance
 from bundle.slides import open_slide
 from bundle.slides.finding import sections_of
 from bundle.slides.first_page import first_page
+from scripts.pins.dicom_files import WHOLE_SLIDE, data_set, write_dicom
 
 from .changes import changed_bytes, changed_tags, odd_texts
 from .drawing import Target
@@ -56,8 +57,8 @@ _BEGINNINGS = [
 ]  # fmt: skip
 
 
-def slide_targets(_folder: Path) -> Iterator[Target]:
-    """Openers of slides."""
+def slide_targets(folder: Path) -> Iterator[Target]:
+    """Openers of slides; ``folder`` is theirs."""
     names = st.sampled_from(["a", "label", "macro", "thumbnail"]) | odd_texts
     sizes = st.sampled_from(["96", "0", "-1", "4294967296", "99999999999999999999", "nan", "x"])
     mpps = st.sampled_from(["0.5", "0,5", "0", "-1", "nan", "inf", "1e999", "1e-320", "5 0", ""]) | odd_texts
@@ -74,9 +75,8 @@ def slide_targets(_folder: Path) -> Iterator[Target]:
     untiled = [_tiff("", None, tile=None), _tiff("", "lzw", tile=None)]
     yield Target("TIFF in strips", ".tif", changed_tags(untiled) | changed_bytes(untiled), _read)
     yield Target("TIFF by tifffile", ".tif", changed_tags([_tiff("", "jpeg")]), partial(_read, reader="tifffile"))
-    yield Target(
-        "DICOM", ".dcm", changed_bytes([_dicom(nested=False), _dicom(nested=True)]) | _deep_dicom(), _read_dicom
-    )
+    wholes = [_dicom(folder / "a.dcm", nested) for nested in (False, True)]
+    yield Target("DICOM", ".dcm", changed_bytes(wholes) | _deep_dicom(wholes[0]), _read_dicom)
     yield Target("other slides", ".bin", changed_bytes(_BEGINNINGS), _read)
     yield Target("named as slides", ".mrxs", changed_bytes(_BEGINNINGS), _read)
 
@@ -111,26 +111,17 @@ def _tiff(description: str, compression: str | None, tile: tuple[int, int] | Non
     return packed.getvalue()
 
 
-def _element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
-    long = kind in (b"SQ", b"OB", b"UN")
-    return (
-        struct.pack("<HH2s", group, number, kind)
-        + (struct.pack("<xxI", len(value)) if long else struct.pack("<H", len(value)))
-        + value
-    )
+def _dicom(path: Path, nested: bool) -> bytes:
+    """A file of a slide without pixels, in it a sequence without end."""
+    inner = data_set(SOPClassUID=WHOLE_SLIDE)
+    inner.is_undefined_length_sequence_item = True
+    ends: dict[str, Any] = {"ReferencedImageSequence": inner} if nested else {}
+    kind = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    return write_dicom(path, open_ended=list(ends), ImageType=kind, SeriesInstanceUID="1.2.3", **ends).read_bytes()
 
 
-def _dicom(nested: bool) -> bytes:
-    inner = _element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.77.1.6\0")
-    sequence = struct.pack("<HH2sxxI", 8, 0x10, b"SQ", 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
-    sequence += inner + struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-    body = _element(8, 8, b"CS", b"ORIGINAL\\PRIMARY\\VOLUME\\NONE") + (sequence if nested else b"") + inner
-    meta = _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0")
-    return bytes(128) + b"DICM" + meta + body + _element(0x20, 0xE, b"UI", b"1.2.3\0")
-
-
-def _deep_dicom() -> st.SearchStrategy[bytes]:
+def _deep_dicom(whole: bytes) -> st.SearchStrategy[bytes]:
     """Sequences within sequences, more than anybody reads by calling himself."""
-    start = bytes(128) + b"DICM" + _element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0")
+    start = whole[: whole.index(struct.pack("<HH2s", 8, 8, b"CS"))]
     level = struct.pack("<HH2sxxI", 8, 0x10, b"SQ", 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
     return st.sampled_from([10, 1000, 100_000]).map(lambda n: start + level * n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,38 @@ from bundle.storage import (
     read_embeddings_header,
     write_embeddings,
 )
+from scripts.pins.foreign_features import (
+    PITCH,
+    features,
+    lattice,
+    write_atlas,
+    write_clam,
+    write_plain,
+    write_slide2vec,
+    write_stamp,
+    write_trident,
+)
 
 from .changes import changed_bytes, changed_json
 from .drawing import Target
-from .hdf5_changes import changed_hdf5, image
+from .hdf5_changes import changed_hdf5
 from .heads import head_targets
 
 _SIDE, _DIM = 4, 3
+_XY, _VALUES = lattice(columns=4, rows=3, share=1.0), features(12, dim=4)
 
 
 def stored_targets(folder: Path) -> Iterator[Target]:
     """Parsers of arrays; ``folder`` is theirs."""
     tokens = changed_hdf5(_tokens) | changed_hdf5(partial(_tokens, chunks=True))
     yield Target("token file", ".h5", tokens, _read_tokens)
-    yield Target("embeddings", ".h5", changed_hdf5(_embeddings(folder)), _read_embeddings)
-    for name, write in _FOREIGN.items():
-        yield Target(
-            f"import {name}", ".h5", changed_hdf5(write), partial(_import, folder / "in", "features_theirs/s0.h5")
-        )
-    points = image(_clam_patches, [])
-    place_points = partial(_import, folder / "in", "pt_files/s0.pt", beside={"patches/s0.h5": points}, encoder="theirs")
+    yield Target("embeddings", ".h5", changed_hdf5(partial(_copy, _embeddings(folder))), _read_embeddings)
+    for name, path in _foreign(folder / "foreign").items():
+        read = partial(_import, folder / "in", "features_theirs/s0.h5")
+        yield Target(f"import {name}", ".h5", changed_hdf5(partial(_copy, path)), read)
+    points = write_clam(folder / "clam", "s0", _XY, _VALUES, h5=False) / "patches" / "s0.h5"
+    beside = {"patches/s0.h5": points.read_bytes()}
+    place_points = partial(_import, folder / "in", "pt_files/s0.pt", beside=beside, encoder="theirs")
     yield Target("import pt", ".pt", changed_bytes([_pt(torch.zeros(12, 4)), _pt(torch.zeros(2, 16, 4))]), place_points)
     rows = partial(_import, folder / "in", "s0.csv", beside={"s0.pt": _pt(torch.zeros(2, 16, 4))}, encoder="theirs")
     yield Target("import csv", ".csv", changed_bytes([b"x,y\n0,0\n4096,0\n"]), rows)
@@ -85,7 +97,7 @@ def _read_tokens(path: Path) -> None:
         file.read(), file.center
 
 
-def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
+def _embeddings(folder: Path) -> Path:
     unit = np.eye(2, 4, dtype=np.float32)
     slide = SlideEmbeddings(
         "s0", np.ones((2, _DIM), np.float32), unit, np.zeros((2, 2), np.int64), np.ones((2, _SIDE, _SIDE), bool),
@@ -93,16 +105,17 @@ def _embeddings(folder: Path) -> Callable[[h5py.File], None]:
         {"mpp": 0.5, "level0_mpp": 0.25, "level0_width": 9, "level0_height": 9, "region_size_level0": 8.0,
          "slide_path": "s0.svs"},
     )  # fmt: skip
-    write_embeddings(slide, folder / "whole.h5")
+    path = folder / "whole.h5"
+    write_embeddings(slide, path)
+    return path
 
-    def write(file: h5py.File) -> None:
-        with h5py.File(folder / "whole.h5") as whole:
-            for name in whole:
-                whole.copy(name, file)
-            # without checksums, as files of before: what is odd would be noticed by them alone
-            file.attrs.update({k: v for k, v in whole.attrs.items() if "checksum" not in k})
 
-    return write
+def _copy(path: Path, file: h5py.File) -> None:
+    """What a file holds, without checksums, as files of before: what is odd would be noticed by them alone."""
+    with h5py.File(path) as whole:
+        for name in whole:
+            whole.copy(name, file)
+        file.attrs.update({k: v for k, v in whole.attrs.items() if "checksum" not in k})
 
 
 def _read_embeddings(path: Path) -> None:
@@ -113,61 +126,19 @@ def _read_embeddings(path: Path) -> None:
     index.add([slide], [Entry(slide.slide_id, "s0", (0, 0), {})])
 
 
-def _geometry(holder: Any) -> None:
-    holder.attrs.update(
-        {
-            "patch_size": 256,
-            "patch_size_level0": 512,
-            "overlap": 0,
-            "level0_width": 9000,
-            "level0_height": 9000,
-            "mpp": 0.25,
-        }
-    )
-
-
-def _lattice() -> Any:
-    return np.stack(np.meshgrid(np.arange(4), np.arange(3)), -1).reshape(-1, 2) * 512
-
-
-def _trident(file: h5py.File) -> None:
-    file["features"], file["coords"] = np.ones((12, 4), np.float32), _lattice()
-    file["features"].attrs["encoder"] = "theirs"
-    _geometry(file["coords"])
-
-
-def _atlas(file: h5py.File) -> None:
-    file["features/theirs"], file["coords"] = (
-        np.ones((12, 4), np.float32),
-        np.column_stack([_lattice(), np.ones((12, 3))]),
-    )
-    _geometry(file)
-
-
-def _stamp(file: h5py.File) -> None:
-    file["feats"], file["coords"] = np.ones((12, 4), np.float16), (_lattice() * 0.25).astype(np.float32)
-    file.attrs.update(
-        {"unit": "um", "tile_size_um": 128.0, "tile_size_px": 256, "extractor": "theirs", "feat_type": "tile"}
-    )
-
-
-def _plain(file: h5py.File) -> None:
-    file["features"], file["x"], file["y"] = np.ones((12, 4), np.float32), _lattice()[:, 0], _lattice()[:, 1]
-    file.attrs.update({"encoder": "theirs", "patch_size": 256, "patch_size_level0": 512, "level0_mpp": 0.25})
-
-
-def _clam_patches(file: h5py.File) -> None:
-    file["coords"] = _lattice()
-    file["coords"].attrs.update(
-        {"patch_size": 256, "patch_level": 1, "downsample": np.array([2.0, 2.0]), "level_dim": [100, 90]}
-    )
+def _foreign(folder: Path) -> dict[str, Path]:
+    """Features in a file a slide, by whose layout it is."""
+    own = {"encoder": "theirs", "patch_size": 256, "patch_size_level0": PITCH, "level0_mpp": 0.25}
+    return {
+        "TRIDENT": write_trident(folder / "trident.h5", _XY, _VALUES, mpp=0.25),
+        "AtlasPatch": write_atlas(folder / "atlas.h5", _XY, {"theirs": _VALUES}),
+        "STAMP": write_stamp(folder / "stamp.h5", _XY, _VALUES),
+        "plain h5": write_plain(folder / "plain.h5", _XY, _VALUES, **own),
+    }
 
 
 def _vector(file: h5py.File) -> None:
     file["features"] = np.ones(3, np.float32)
-
-
-_FOREIGN = {"TRIDENT": _trident, "AtlasPatch": _atlas, "STAMP": _stamp, "plain h5": _plain}
 
 
 def _import(
@@ -186,41 +157,19 @@ def _import(
 
 
 def _slide2vec(folder: Path) -> Iterator[Target]:
-    meta: dict[str, Any] = {
-        "encoder_name": "v",
-        "requested_tile_size_px": 256,
-        "read_tile_size_px": 256,
-        "requested_spacing_um": 0.5,
-    }
-    tiling = {"tile_size_lv0": 512, "step_px_lv0": 512, "read_spacing_um": 0.5, "is_within_tolerance": True}
-    whole = {"slide": {"dimensions": [9000, 9000], "base_spacing_um": 0.25}, "tiling": tiling}
-    packed = io.BytesIO()
-    np.savez_compressed(packed, x=_lattice()[:, 0], y=_lattice()[:, 1])
-    values = io.BytesIO()
-    np.savez_compressed(values, features=np.ones((12, 4), np.float32))
-    files = {
-        "tile_embeddings/s0.npz": values.getvalue(),
-        "tile_embeddings/s0.meta.json": json.dumps(meta).encode(),
-        "tiles/s0.coordinates.npz": packed.getvalue(),
-        "tiles/s0.coordinates.meta.json": json.dumps(whole).encode(),
-    }
-    contents = {
-        0: changed_bytes([values.getvalue()]),
-        1: changed_json([meta]),
-        2: changed_bytes([packed.getvalue()]),
-        3: changed_json([whole]),
-    }
-    for number, name in enumerate(files):
+    root = write_slide2vec(folder / "slide2vec", "s0", _XY, _VALUES, is_npz=True)
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*.*"))}
+    for name, whole in files.items():
+        contents = changed_json([json.loads(whole)]) if name.endswith(".json") else changed_bytes([whole])
         beside = {other: found for other, found in files.items() if other != name}
         title = f"slide2vec {name.partition('s0.')[2]}"
-        yield Target(title, Path(name).suffix, contents[number], partial(_import, folder / "in", name, beside=beside))
+        yield Target(title, Path(name).suffix, contents, partial(_import, folder / "in", name, beside=beside))
 
 
 def _search(folder: Path) -> Iterator[Target]:
     (folder / "embedded").mkdir(exist_ok=True)
-    _embeddings(folder / "embedded")
     index = SearchIndex.open(folder / "index")
-    index.add([read_embeddings(folder / "embedded" / "whole.h5")], [Entry("s0", "s0", (1, 2), {"label": "a"})])
+    index.add([read_embeddings(_embeddings(folder / "embedded"))], [Entry("s0", "s0", (1, 2), {"label": "a"})])
     catalog = json.loads((folder / "index" / "index.json").read_text())
     parts = [path.name for path in sorted((folder / "index").glob("*.safetensors"))]
     yield Target("search index", ".json", changed_json([catalog]), partial(_look_up, folder / "index", "index.json"))

@@ -22,9 +22,9 @@ from bundle.cohort import (
     without_excluded,
 )
 from bundle.comparing.pieces import read_record
-from bundle.core import read_history
+from bundle.core import BundleError, read_history
 from bundle.evaluation.features.slide_vectors import read_slide_vectors
-from bundle.networks import read_about, read_pretraining, registry
+from bundle.networks import read_about, read_pretraining, registry, sha256_of
 from bundle.pipelines.checking.look_files import LookFile
 from bundle.pipelines.importing.import_table import read_records
 from bundle.slides.roi import roi_mask
@@ -76,7 +76,7 @@ def text_targets(folder: Path) -> Iterator[Target]:
     yield Target("encoders YAML", ".yaml", yaml, lambda path: registry(path))
     weights = folder / "weights.pt"
     weights.write_bytes(b"weights")
-    about = {"weights_sha256": read_hash(weights), "n_heads": 6, "mpp": 0.5, "slides": ["a", "b"], "patch_encoder": "x"}
+    about = {"weights_sha256": sha256_of(weights), "n_heads": 6, "mpp": 0.5, "slides": ["a", "b"], "patch_encoder": "x"}
 
     def pretraining(path: Path) -> None:
         shutil.copy(path, weights.with_suffix(".json"))
@@ -87,13 +87,6 @@ def text_targets(folder: Path) -> Iterator[Target]:
     yield Target("comparison JSON", ".json", changed_json([pieces]), lambda path: read_record(path, "Remove it."))
     if importlib.util.find_spec("pydantic"):  # comes with MONAI Label
         yield Target("Label requests", ".json", changed_json(_REQUESTS), _request)
-
-
-def read_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    from bundle.networks import sha256_of
-
-    return sha256_of(path)
 
 
 def _table_targets() -> Iterator[Target]:
@@ -131,8 +124,6 @@ def _slide_table(path: Path) -> None:
 
 def _refusable(ask: Any, *values: Any) -> None:
     """Ask, and let a clear refusal be."""
-    from bundle.core import BundleError
-
     try:
         ask(*values)
     except BundleError as error:

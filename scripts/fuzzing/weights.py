@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT, load_patch_encoder, load_region_encoder
 
-from .changes import changed_bytes, odd_values
+from .changes import changed_bytes, odd_values, spots_of
 from .drawing import Target
 
 _CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.sampled_from("dsro"), odd_values), max_size=3)
@@ -64,7 +64,7 @@ def _changed_checkpoint(contents: Mapping[str, Any]) -> st.SearchStrategy[bytes]
 def _checkpoint(contents: Mapping[str, Any], changes: Sequence[tuple[int, str, Any]]) -> bytes:
     root: dict[str, Any] = {"": copy.deepcopy(dict(contents))}
     for number, kind, value in changes:
-        spots = list(_spots(root))
+        spots = list(spots_of(root))
         if not spots:  # all of it was removed
             break
         holder, key = spots[number % len(spots)]
@@ -99,14 +99,6 @@ def _change(holder: Any, key: Any, kind: str, value: Any) -> None:
         holder[f"module.{key}"] = holder.pop(key)
     else:
         holder[key] = value
-
-
-def _spots(node: Any) -> Iterator[tuple[Any, Any]]:
-    """(holder, key) of every value."""
-    for key, value in list(node.items()):
-        yield node, key
-        if isinstance(value, dict):
-            yield from _spots(value)
 
 
 class _Mean(nn.Module):

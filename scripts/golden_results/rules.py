@@ -46,10 +46,11 @@ def exempting(path: str, item: str | None = None) -> Rule | None:
     names = [path] if item is None else [path, item]
     for rule in RULES:
         patterns = [part for part in (rule.files, rule.items) if part is not None]
-        if len(patterns) == len(names) and all(map(_fits, names, patterns)):
+        if len(patterns) == len(names) and all(map(fits, names, patterns)):
             return rule
     return None
 
 
-def _fits(name: str, patterns: Iterable[str]) -> bool:
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is one of the patterns'."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -72,11 +72,12 @@ def draw_slides(tree: Path, folder: str, n_slides: int, regions: int) -> list[st
     """Arguments that draw demo slides."""
     module = "bundle.demo" if (tree / "bundle" / "demo" / "__main__.py").is_file() else "bundle.synthetic"
     options = {"output_dir": folder, "n_slides": n_slides, "regions": regions, "seed": 0, "n_workers": 2}
-    return ["-m", module, *_options(options)]
+    return ["-m", module, *option_words(options)]
 
 
-def _options(options: Mapping[str, object]) -> list[str]:
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """``--name value`` of each; None: a flag without a value."""
+    return [word for name, value in options.items() for word in (f"--{name}", *([] if value is None else [str(value)]))]
 
 
 def _verb(step: Mapping[str, Any], paths: Paths) -> list[str]:
@@ -84,13 +85,13 @@ def _verb(step: Mapping[str, Any], paths: Paths) -> list[str]:
     configs = [str(paths.tree / "configs" / f"{name}.yaml") for name in names]
     given = {"config_file": configs if len(configs) > 1 else configs[0], "bundle_root": paths.tree, "device": "cpu"}
     options = {k: paths.real_slide if value == "REAL_SLIDE" else value for k, value in step["options"].items()}
-    return ["-m", "monai.bundle", "run", verb, *_options(given | options)]
+    return ["-m", "monai.bundle", "run", verb, *option_words(given | options)]
 
 
 def _package(paths: Paths) -> list[str]:
     given = {"model": "models/model.pt", "patch_encoder": "models/patch_encoder.pt", "output_dir": "package"}
     given |= {"schema": str(paths.schema)} if paths.schema is not None else {}
-    return ["-m", module_of(paths.tree / "scripts" / "package"), *_options(given)]
+    return ["-m", module_of(paths.tree / "scripts" / "package"), *option_words(given)]
 
 
 def steps_for(paths: Paths) -> list[Step]:

@@ -97,12 +97,12 @@ def as_table(changes: Iterable[Change]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def copy_repository(folder: Path, root: Path = ROOT) -> None:
+def copy_repository(folder: Path) -> None:
     """Copy what git tracks or would track, with its contents of this moment."""
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
-        source, target = root / name, folder / name
+        source, target = ROOT / name, folder / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)

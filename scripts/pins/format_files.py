@@ -61,16 +61,13 @@ def _reduced(picture: Picture, factor: int) -> Picture:
     return picture if factor == 1 else np.asarray(Image.fromarray(picture).reduce(factor))
 
 
-def _levels(path: Path, first: dict[str, Any], how: dict[str, Any] = _JPEG, scale: bool = True) -> None:
-    """Three levels as pages; ``first`` are tags of the finest."""
-    tags = {"resolution": (1e4 / _MPP,) * 2, "resolutionunit": "CENTIMETER"} if scale else {}
+def _levels(path: Path, how: dict[str, Any] = _JPEG) -> None:
+    """Three levels as pages, the finest with um/px."""
+    tags = {"resolution": (1e4 / _MPP,) * 2, "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(path) as file:
         for factor in (1, 2, 4):
             file.write(
-                _reduced(painted(0), factor),
-                subfiletype=int(factor > 1),
-                **how,
-                **(first | tags if factor == 1 else {}),
+                _reduced(painted(0), factor), subfiletype=int(factor > 1), **how, **(tags if factor == 1 else {})
             )
 
 
@@ -191,8 +188,8 @@ def _picture(path: Path) -> None:
 
 
 _KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "TIFF, JPEG": ("jpeg/a.tif", lambda path: _levels(path, {})),
-    "TIFF, deflate": ("deflate/a.tif", lambda path: _levels(path, {}, {**_TILED, "compression": "zlib"})),
+    "TIFF, JPEG": ("jpeg/a.tif", _levels),
+    "TIFF, deflate": ("deflate/a.tif", lambda path: _levels(path, {**_TILED, "compression": "zlib"})),
     "TIFF, in strips": ("strips/a.tif", _strips),
     "OME-TIFF, levels in SubIFDs": ("ome/a.ome.tif", lambda path: _ome(path, [(painted(0), _MPP, 2)])),
     "OME-TIFF, a thumbnail comes first": (
@@ -207,6 +204,6 @@ _KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "Trestle TIFF": ("trestle/a.tif", _trestle),
     "DICOM": ("dicom/a.dcm", _dicom),
     "MIRAX without its folder": ("mirax/a.mrxs", _picture),
-    "Olympus VSI": ("vsi/a.vsi", lambda path: _levels(path, {})),
+    "Olympus VSI": ("vsi/a.vsi", _levels),
     "JPEG picture": ("picture/a.jpg", _picture),
 }

@@ -12,12 +12,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from bundle.core import BundleError
 from bundle.demo.pyramid import write_pyramid
 from bundle.slides import open_slide
-from scripts.bench.evidence.__main__ import Record
 from scripts.bench.evidence.__main__ import _options as evidence_options
 from scripts.bench.evidence.pieces import (
     HARMONIZED,
     Methods,
-    Piece,
     evaluation_piece,
     picture_pieces,
     tokens_piece,
@@ -34,6 +32,7 @@ from scripts.bench.evidence.scores import (
 )
 from scripts.bench.evidence.second_scanner import patients_of_second, rendered, second_cohort
 from scripts.bench.evidence.table import as_text
+from scripts.bench.processes import Record
 from scripts.bench.tissue.cohort import Cohort
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +190,7 @@ def test_a_rendered_slide_has_the_size_that_it_is_rendered_at(tmp_path):
 
 def test_a_piece_of_other_settings_is_not_taken_for_done(tmp_path):
     record = Record(tmp_path / "pieces.json")
-    record.run(Piece("one", [sys.executable, "-c", "pass"]), tmp_path / "log.txt")
-    Record(tmp_path / "pieces.json").run(Piece("one", ["other python", "-c", "pass"]), tmp_path / "log.txt")
+    record.run("one", [sys.executable, "-c", "pass"], tmp_path / "log.txt")
+    Record(tmp_path / "pieces.json").run("one", ["other python", "-c", "pass"], tmp_path / "log.txt")
     with pytest.raises(BundleError, match="other settings"):
-        Record(tmp_path / "pieces.json").run(Piece("one", [sys.executable, "-c", "1"]), tmp_path / "log.txt")
+        Record(tmp_path / "pieces.json").run("one", [sys.executable, "-c", "1"], tmp_path / "log.txt")

@@ -19,9 +19,7 @@ N_REGIONS, DIM = 70, 8
 def store(monkeypatch):
     """A store of 70 small regions, read in batches of 16, beside the stand-in."""
     monkeypatch.setattr(store_module, "_BATCH", 16)
-    store = Store(N_REGIONS, DIM, n_batches=4)
-    store.uses_redis = False
-    return store
+    return Store(N_REGIONS, DIM, n_batches=4)
 
 
 def test_the_server_and_the_store_hold_the_same_regions(store):
@@ -83,7 +81,7 @@ def test_every_way_runs(store):
 
 def test_nothing_remains(store):
     """The server's process ends and the files go with the object that made them."""
-    server, folder = RegionServer(Path(store.folder.name), uses_redis=False), Path(store.folder.name)
+    server, folder = RegionServer(Path(store.folder.name)), Path(store.folder.name)
     server.fetch(0)
     pid = server._process.pid
     os.kill(pid, 0)

@@ -1,24 +1,12 @@
 """DICOM: a series is a slide, whatever its files are called and however many lie in one folder."""
 
-import struct
-
 import numpy as np
 import pytest
 
 from bundle.cohort import find_slides
 from bundle.cohort.dicom_series import dicom_instance
 from bundle.slides import open_slide
-from scripts.pins.dicom_files import (
-    BIG_ENDIAN,
-    EXPLICIT,
-    IMPLICIT,
-    UNDEFINED,
-    WHOLE_SLIDE,
-    element,
-    item,
-    write_dicom,
-    write_wsi,
-)
+from scripts.pins.dicom_files import BIG_ENDIAN, EXPLICIT, IMPLICIT, data_set, write_dicom, write_wsi
 
 BLANK = np.full((100, 120, 3), 220, np.uint8)
 
@@ -38,24 +26,19 @@ def test_two_series_in_a_folder_are_two_slides(tmp_path):
             assert np.abs(slide.read(0, 0, *picture.shape[1::-1], 0.5)[0].astype(int) - picture).max() <= 2
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
-def test_files_that_pydicom_writes(tmp_path, syntax):
-    """The header is found in every transfer syntax, behind sequences of either length; pydicom reads our files, too."""
-    pydicom = pytest.importorskip("pydicom")
-    data = pydicom.Dataset()
-    data.SOPClassUID, data.SOPInstanceUID, data.ImageType = WHOLE_SLIDE, "1.2.3.4", ["ORIGINAL", "PRIMARY", "VOLUME"]
-    inner = pydicom.Dataset()
-    inner.SeriesInstanceUID, inner.CodeMeaning = "9.9.9", "of another"
-    data.ReferencedSeriesSequence = pydicom.Sequence([inner])
-    data["ReferencedSeriesSequence"].is_undefined_length = True
-    data.PatientName, data.SeriesInstanceUID = "A^B", "1.2.840.1"
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = syntax
-    pydicom.dcmwrite(tmp_path / "a", data, enforce_file_format=True)
-    assert dicom_instance(tmp_path / "a") == ("1.2.840.1", True, True)
-    write_wsi(tmp_path / "b.dcm", BLANK, "1.2.840.2", mpp=0.5, number=3)
-    read = pydicom.dcmread(tmp_path / "b.dcm")
-    assert (read.SeriesInstanceUID, read.TotalPixelMatrixColumns, int(read.InstanceNumber)) == ("1.2.840.2", 120, 3)
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+def test_ways_of_writing(tmp_path, syntax):
+    """Little and big endian, with kinds of values and without; behind sequences and items of lengths given or not."""
+    inner = data_set(SeriesInstanceUID="9.9.9", CodeMeaning="of another")
+    data = {"ReferencedSeriesSequence": inner, "ReferencedStudySequence": data_set(SOPClassUID="9.9")}
+    data |= {"ReferencedImageSequence": data_set(SeriesInstanceUID="9.8"), "SeriesInstanceUID": "1.2.3"}
+    inner.is_undefined_length_sequence_item = True
+    ends = ["ReferencedSeriesSequence", "ReferencedStudySequence"]
+    for kind in ("VOLUME", "LABEL"):
+        path = write_dicom(
+            tmp_path / "a", syntax, ends, ImageType=["ORIGINAL", "PRIMARY", kind], PatientName="A^B", **data
+        )
+        assert dicom_instance(path) == ("1.2.3", True, kind == "VOLUME")
 
 
 def test_one_series_has_its_folder_s_name(tmp_path):
@@ -65,9 +48,8 @@ def test_one_series_has_its_folder_s_name(tmp_path):
         write_wsi(tmp_path / "bare" / f"IM{name}", BLANK, "1.2.3", number=number, kind=kind)
         write_wsi(tmp_path / "uid" / f"1.2.840.{name}", BLANK, "1.2.3", number=number, kind=kind)
     write_wsi(tmp_path / "plain" / "label_alone.dcm", BLANK, "1.2.4", kind="LABEL")
-    report = [element(8, 0x16, "UI", "1.2.840.10008.5.1.4.1.1.88.22"), element(0x20, 0x0E, "UI", "1.2.9")]
-    write_dicom(tmp_path / "plain" / "a_report.dcm", report)
-    write_dicom(tmp_path / "bare" / "DICOMDIR", report)
+    for name in ("plain/a_report.dcm", "bare/DICOMDIR"):
+        write_dicom(tmp_path / name, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22", SeriesInstanceUID="1.2.9")
     (tmp_path / "bare" / "README").write_text("no DICOM")
     found = find_slides(tmp_path)
     assert [(ref.slide_id, ref.path.name, ref.relative) for ref in found] == [
@@ -92,27 +74,6 @@ def test_a_known_series_keeps_its_id(tmp_path):
     assert [ref.slide_id for ref in find_slides(tmp_path, known=known.get)] == ["s"]
     write_wsi(tmp_path / "s" / "b.dcm", np.zeros((100, 120, 3), np.uint8), "1.2.4")
     assert [ref.slide_id for ref in find_slides(tmp_path, known=known.get)] == ["s", "s__b"]
-
-
-@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
-def test_ways_of_writing(tmp_path, syntax):
-    """Little and big endian, with kinds of values and without; sequences of lengths that are given or not."""
-    how = {"order": ">" if syntax == BIG_ENDIAN else "<", "implicit": syntax == IMPLICIT}
-    inner = element(8, 0x1150, "UI", "9.9", **how) + element(0x20, 0x0E, "UI", "no.series", **how)
-    ends = [struct.pack(how["order"] + "HHI", 0xFFFE, number, 0) for number in (0xE00D, 0xE0DD)]
-    begin = struct.pack(how["order"] + "HHI", 0xFFFE, 0xE000, UNDEFINED)
-    elements = [
-        element(8, 8, "CS", "ORIGINAL\\PRIMARY\\VOLUME\\NONE", **how),
-        element(8, 0x16, "UI", WHOLE_SLIDE, **how),
-        element(8, 0x1111, "SQ", begin + inner + ends[0] + ends[1], length=UNDEFINED, **how),
-        element(8, 0x1115, "SQ", item(inner, order=how["order"]), **how),
-        element(0x20, 0x0E, "UI", "1.2.3", **how),
-        element(0x28, 0x10, "US", 5, **how),
-    ]
-    path = write_dicom(tmp_path / "a", elements, syntax)
-    assert dicom_instance(path) == ("1.2.3", True, True)
-    elements[0] = element(8, 8, "CS", "ORIGINAL\\PRIMARY\\LABEL\\NONE", **how)
-    assert dicom_instance(write_dicom(path, elements, syntax)) == ("1.2.3", True, False)
 
 
 def test_damaged_headers_are_no_instances(tmp_path):

@@ -25,7 +25,7 @@ def found(names, slide_id, path=None):
 
 
 def test_dots_are_part_of_names():
-    """`S1.2` is another slide than `S1`; only suffixes of slides and features are none of it."""
+    """`S1.2` is another slide than `S1`; only suffixes of slides and features are not part of it."""
     assert found(["S1.1", "S1.2"], "S1", "S1.tif") is None and found(["S1.1", "S1.2"], "S1") is None
     assert found(["S1.2"], "S1.2", "f/S1.2.svs") == "S1.2" and found(["S1.2.svs"], "S1.2") == "S1.2.svs"
     assert found(["S1.H5"], "S1") == "S1.H5" and found(["S1.ndpi"], "S1", "S1.tif") == "S1.ndpi"

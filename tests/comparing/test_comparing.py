@@ -9,15 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cohorts import write_cohort
-from foreign_features import DIM, MPP, features, lattice, write_trident
-from monai.bundle import ConfigWorkflow
 from region_models import write_table
+from workflows import run_config, workflow
 
 from bundle.comparing.plan import Plan
 from bundle.core import BundleError, user_error
 from bundle.training.handlers.history import HistoryHandler
+from scripts.pins.foreign_features import DIM, MPP, features, lattice, write_trident
 
-ROOT = Path(__file__).parents[2]
 N = 12
 TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2,
         "batch_size": 16}  # fmt: skip
@@ -53,13 +52,12 @@ def pace(configs, ids, token_dim, region_patches, device, seconds):
 
 def compare(cohort, output, **ids):
     """A comparison through MONAI's workflow; the folder of its page."""
-    return workflow(cohort, output, **ids).run()[-1].parent
+    return made(cohort, output, **ids).run()[-1].parent
 
 
-def workflow(cohort, output, **ids):
+def made(cohort, output, **ids):
     """The config on the cohort, small."""
     given = {
-        "bundle_root": str(ROOT),
         "tokens_dir": str(output / "tokens"),
         "dataset_dir": str(cohort / "features_theirs_v1"),
         "slide_table": str(cohort / "table.csv"),
@@ -75,11 +73,7 @@ def workflow(cohort, output, **ids):
         "comparison#evaluation#features": ["mean_token", "region_embedding", "patch_tokens"],
         **ids,
     }
-    made = ConfigWorkflow(
-        str(ROOT / "configs" / "compare.yaml"), workflow_type="train", run_id="comparing", logging_file=False, **given
-    )
-    made.initialize()
-    return made
+    return workflow("compare.yaml", kind="train", run_id="comparing", **given)
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +157,7 @@ def repeat(command):
     words = shlex.split(command)
     assert words[:4] == "python -m monai.bundle run".split() and words[5] == "--config_file"
     ids = dict(zip((w.removeprefix("--") for w in words[7::2]), map(literal, words[8::2]), strict=True))
-    made = ConfigWorkflow(str(ROOT / words[6]), workflow_type="train", run_id=words[4], logging_file=False, **ids)
-    made.initialize()
-    made.run()
+    run_config(words[6].removeprefix("configs/"), kind="train", run_id=words[4], **ids)
 
 
 def literal(word):
@@ -236,8 +228,8 @@ def test_slides_without_a_row_are_told(cohort, tmp_path):
     """Encoders learn from them, nothing is predicted of them; the page says so."""
     table = tmp_path / "some.csv"
     table.write_text("".join((cohort / "table.csv").read_text().splitlines(keepends=True)[:-1]))
-    made = workflow(cohort, tmp_path / "out", slide_table=str(table))
-    notes, data = made.parser.get_parsed_content("comparison")._check()
+    small = made(cohort, tmp_path / "out", slide_table=str(table))
+    notes, data = small.parser.get_parsed_content("comparison")._check()
     assert len(data.slide_ids) == N
     assert len(notes) == 1 and notes[0].startswith(f"1 slides have no row in {table}, such as s11")
 
@@ -248,8 +240,8 @@ def test_slides_that_could_not_be_imported_are_missed_before_the_trainings(cohor
     rows = [{"slide": f"s{i}", "label": "ab"[i % 2]} for i in range(N)]
     write_table(tmp_path / "table.csv", [*rows, *({"slide": f"slide_{i}", "label": "ab"[i % 2]} for i in range(4))])
     given = {"slide_table": str(tmp_path / "table.csv"), "slide_vectors": None, "n_folds": 3}
-    made = workflow(cohort, tmp_path / "out", probe=lambda *_: pytest.fail("measured"), **given)
-    comparison = made.parser.get_parsed_content("comparison")
+    small = made(cohort, tmp_path / "out", probe=lambda *_: pytest.fail("measured"), **given)
+    comparison = small.parser.get_parsed_content("comparison")
     comparison._tokens = lambda: str(tmp_path / "tokens")
     with pytest.raises(Exception, match="Failed|too few") as caught:
         comparison.run()
@@ -258,16 +250,16 @@ def test_slides_that_could_not_be_imported_are_missed_before_the_trainings(cohor
 
 def test_without_sites(cohort, tmp_path):
     """``--site null`` is said to evaluating, whose own value is another; it used to be left out."""
-    made = workflow(cohort, tmp_path, site=None)
-    piece = made.parser.get_parsed_content("comparison")._evaluating("tokens", {})
+    small = made(cohort, tmp_path, site=None)
+    piece = small.parser.get_parsed_content("comparison")._evaluating("tokens", {})
     assert piece.ids["site"] is None and "--site None" in piece.command
     assert "--time" not in piece.command
 
 
 def test_what_training_says_goes_before_the_size(cohort, tmp_path):
     """Whatever id it is; the others stay the size's."""
-    made = workflow(cohort, tmp_path, training={"batch_size": 8})
-    comparison = made.parser.get_parsed_content("comparison")
+    small = made(cohort, tmp_path, training={"batch_size": 8})
+    comparison = small.parser.get_parsed_content("comparison")
     plan = Plan("tiny", 2, 1, 1, 24, 1.0)
     assert comparison._training("SLPD", "tokens", plan).ids["batch_size"] == 8
     assert comparison._training("SLPD", "tokens", plan).ids["embed_dim"] == TINY["embed_dim"]

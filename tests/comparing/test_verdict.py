@@ -5,11 +5,11 @@ import math
 import re
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import probes
+from browser import assert_fits
+from evaluations import bare_evaluation
 
 from bundle.cohort import Split
 from bundle.comparing.comparison_page import Shown, Told, write_comparison
@@ -18,7 +18,7 @@ from bundle.comparing.verdict import _digits, verdict
 from bundle.core import BundleError
 from bundle.evaluation import Method, compare_methods
 from bundle.evaluation.evaluation_statistics import comparisons, results
-from bundle.evaluation.findings import Evaluation, Predictions
+from bundle.evaluation.findings import Predictions
 
 N, N_FOLDS = 200, 10
 SURE, WEAK, NONE = 1.6, 0.3, 0.0
@@ -41,10 +41,7 @@ def evaluated(signals, kind="folds", n_folds=N_FOLDS):
     rows = np.split(np.arange(N), n_folds)
     rows = rows if kind == "folds" else rows[:1]
     splits = [Split(f"fold {i + 1}", np.setdiff1d(np.arange(N), r), r) for i, r in enumerate(rows)]
-    found = Evaluation(
-        task="classification", label="grade", classes=["a", "b"], units=[f"p{i}" for i in range(N)],
-        slides=[[f"s{i}"] for i in range(N)], targets=targets, sites=[None] * N, splits=splits, split_kind=kind,
-    )  # fmt: skip
+    found = bare_evaluation(targets, splits, label="grade", split_kind=kind)
     for number, (way, signal) in enumerate(signals.items()):
         noise = np.random.default_rng(number).standard_normal(N)
         sure = 1 / (1 + np.exp(-signal * (2 * targets - 1) - noise))
@@ -145,11 +142,7 @@ def test_survival_is_judged_by_cox():
     """Cox takes the place of the linear probe, the c-index that of the AUC."""
     rng = np.random.default_rng(0)
     time, split = rng.exponential(size=N), Split("test", np.arange(N // 2), np.arange(N // 2, N))
-    found = Evaluation(
-        task="survival", label="months / died", classes=[], units=[f"p{i}" for i in range(N)],
-        slides=[[f"s{i}"] for i in range(N)], targets=np.stack([time, rng.integers(0, 2, N)], 1), sites=[None] * N,
-        splits=[split], split_kind="fixed",
-    )  # fmt: skip
+    found = bare_evaluation(np.stack([time, rng.integers(0, 2, N)], 1), [split], split_kind="fixed")
     ways = {("tokens", "mean_token", "cox"): 0.0, ("tokens", "patch_tokens", "mil_survival"): 0.5,
             ("DINO", "region_embedding", "cox"): 0.5, ("SLPD", "region_embedding", "cox"): 9.0}  # fmt: skip
     for way, signal in ways.items():
@@ -189,5 +182,4 @@ def test_the_page_and_the_tables(tmp_path):
     assert len(rows) == 8 and rows[0].startswith("encoder,features,protocol,auc,auc low,auc high,balanced_accuracy")
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["rows"][0]["difference"]["difference"]["value"] == found.rows[0].difference.difference.value
-    for probe in probes(page, Path(tmp_path)):
-        assert probe.scrolled <= probe.width and not probe.wide and not probe.refused
+    assert_fits(page, tmp_path)

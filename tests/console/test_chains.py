@@ -61,9 +61,6 @@ def test_quick_trains_a_small_patch_encoder_first(slides, tmp_path):
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        ({}, "--quick"),
-        ({"quick": "true", "label": "kind"}, "--slide_table"),
-        ({"quick": "true", "batch_size": "8"}, "--train.batch_size"),
         ({"quick": "true", "nonsense": "8"}, "no step"),
         ({"quick": "true", "maps.seed": "8"}, "no step maps"),
         ({"quick": "true", "slide_table": "missing.csv"}, "missing.csv"),

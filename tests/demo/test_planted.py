@@ -13,6 +13,10 @@ def _vote(features: np.ndarray, labels: np.ndarray, k: int = 3) -> float:
     return float(((labels[distance.argsort(axis=1)[:, :k]].mean(axis=1) > 0.5) == labels).mean())
 
 
+def _mean_tokens(cohort) -> np.ndarray:
+    return np.stack([slide.features[slide.mask].mean(axis=0, dtype=np.float32) for slide in cohort.slides])
+
+
 def test_arrays_are_what_a_token_file_holds():
     """Shapes, dtypes, zeros where the mask is False, region counts in the asked range, distinct coordinates."""
     cohort = planted_tokens(5, (2, 7), dim=24, seed=3)
@@ -45,7 +49,7 @@ def test_label_is_in_the_arrangement():
     """With `proportion=0` the mean token is near chance, and how often neighbors agree tells the labels apart."""
     cohort = planted_tokens(40, 8, 32, seed=0, proportion=0.0)
     labels = np.array([slide.label for slide in cohort.slides])
-    mean = np.stack([slide.features[slide.mask].mean(axis=0, dtype=np.float32) for slide in cohort.slides])
+    mean = _mean_tokens(cohort)
     agreement = np.stack(
         [
             [np.mean(np.einsum("rhwd,rhwd->rhw", x[:, :, 1:], x[:, :, :-1], dtype=np.float32))]
@@ -62,7 +66,7 @@ def test_proportion_adds_to_the_signal():
     """With `proportion=1` and no offset between slides even the mean token tells the labels apart."""
     cohort = planted_tokens(40, 8, 32, seed=0, proportion=1.0, slide_shift=0.0)
     labels = np.array([slide.label for slide in cohort.slides])
-    mean = np.stack([slide.features[slide.mask].mean(axis=0, dtype=np.float32) for slide in cohort.slides])
+    mean = _mean_tokens(cohort)
     assert _vote(mean, labels) > 0.9
 
 
@@ -73,10 +77,6 @@ def test_impossible_wishes_are_refused():
 
 
 NUISANCE = {"slide_shift": 0.4, "slide_gain": 0.2, "n_sites": 3, "site_shift": 0.5, "site_gain": 0.1}
-
-
-def _mean_tokens(cohort) -> np.ndarray:
-    return np.stack([slide.features[slide.mask].mean(axis=0, dtype=np.float32) for slide in cohort.slides])
 
 
 def test_stains_change_nothing_else():

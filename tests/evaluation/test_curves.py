@@ -1,4 +1,4 @@
-"""Points of ROC, calibration and survival curves, against slow readings of their definitions and scikit-learn."""
+"""Points of ROC and survival curves, against slow readings of their definitions and scikit-learn."""
 
 import math
 
@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from bundle.evaluation.metrics.curves import (
-    discordant_share,
-    holm,
-    log_rank_p,
-    mean_roc,
-    reliability,
-    survival_curve,
-    upper_half,
-)
+from bundle.evaluation.metrics.curves import discordant_share, holm, log_rank_p, mean_roc, survival_curve, upper_half
 
 # Freireich et al., Blood 1963: weeks of remission under 6-mercaptopurine (with censoring) and placebo
 TREATED = [6, 6, 6, 6, 7, 9, 10, 10, 11, 13, 16, 17, 19, 20, 22, 23, 25, 32, 32, 34, 35]
@@ -41,19 +33,6 @@ def test_area_under_the_mean_curve_is_the_mean_area(n_classes):
     assert band.n_curves == 5 and (band.fpr[0], band.tpr[0], band.tpr[-1]) == (0, 0, 1)
     assert np.trapezoid(band.tpr, band.fpr) == pytest.approx(np.mean(areas), abs=2e-3)
     assert band.sd.max() > 0 and mean_roc(tests[:1]).sd.max() == 0
-
-
-def test_bins_of_equal_sizes():
-    """Sorted by confidence and cut like a loaf of bread; fewer predictions than bins give one a bin."""
-    rng = np.random.default_rng(1)
-    confidence, correct = rng.random(53), rng.random(53) < 0.5
-    got = reliability(confidence, correct, n_bins=7)
-    assert sorted(set(got.n_rows.tolist())) == [7, 8] and got.n_rows.sum() == 53
-    order, start = np.argsort(confidence), 0
-    for mean, hits, n in zip(got.confidence, got.accuracy, got.n_rows, strict=True):
-        part, start = order[start : start + n], start + n
-        assert mean == pytest.approx(confidence[part].mean()) and hits == pytest.approx(correct[part].mean())
-    assert reliability([0.3, 0.9], [0, 1], 7).confidence.tolist() == [0.3, 0.9]
 
 
 def test_survival_is_the_textbooks():

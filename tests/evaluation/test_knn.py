@@ -1,21 +1,9 @@
 """Nearest-neighbor votes."""
 
 import pytest
-import reference
 import torch
 
 from bundle.evaluation import knn_predict
-from bundle.evaluation.metrics import knn
-
-
-@pytest.mark.parametrize("k", [1, 5, 100])
-def test_votes_equal_the_loop(monkeypatch, k):
-    """Shares of votes equal the loop's, also in blocks and when fewer vectors than k exist."""
-    monkeypatch.setattr(knn, "_BLOCK_ELEMENTS", 50)
-    torch.manual_seed(0)
-    train, query, labels = torch.randn(20, 4), torch.randn(7, 4), torch.randint(0, 3, (20,))
-    got = knn_predict(train, labels, query, k, n_classes=3)
-    torch.testing.assert_close(got, torch.tensor(reference.knn_votes(train, labels, query, k, 3)), rtol=1e-5, atol=1e-5)
 
 
 def test_excluded_vectors_do_not_vote():

@@ -5,8 +5,8 @@ import json
 
 import pytest
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
+from workflows import run_config
 
 from bundle.cohort import SlideTable
 from bundle.console.commands import COMMANDS
@@ -87,10 +87,9 @@ def test_censorship_is_the_opposite_of_an_event(cohort):
 
 def test_every_table_says_how_many_patients(cohort, tmp_path):
     """HIPT's protocol as a second config: results.csv, predictions.csv, results.json and the report."""
-    made = ConfigWorkflow(
-        config_file=[str(CONFIGS / "evaluate.yaml"), str(CONFIGS / "protocols" / "hipt_lung.yaml")],
-        workflow_type="eval",
-        logging_file=False,
+    run_config(
+        "evaluate.yaml",
+        "protocols/hipt_lung.yaml",
         bundle_root=str(tmp_path),
         dataset_dir=str(cohort / "tokens"),
         slide_table=str(cohort / "table.csv"),
@@ -103,8 +102,6 @@ def test_every_table_says_how_many_patients(cohort, tmp_path):
         k_neighbors=2,
         train_fractions=[1.0],
     )
-    made.initialize()
-    made.run()
     rows = {name: list(csv.DictReader((tmp_path / f"{name}.csv").open())) for name in ("results", "predictions")}
     assert {row["patients_on_both_sides"] for row in rows["results"]} == {"1"}
     marked = {(row["split"], row["patient"]) for row in rows["predictions"] if row["learned_from_the_patient"] == "1"}

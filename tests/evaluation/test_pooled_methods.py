@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from given_features import GivenFeatures
 from region_models import write_table
 
 from bundle.cohort import SlideTable, SplitFile
@@ -19,31 +20,10 @@ from bundle.evaluation import (
     evaluation_splits,
 )
 from bundle.evaluation.features.brought_features import BroughtFeatures
-from bundle.evaluation.features.pooled_features import PooledFeatures, RegionVectors
 from bundle.evaluation.protocols.inputs import Bags
 
 N = 24
 SLIDES = [f"slide_{i}" for i in range(N)]
-
-
-class ArrayFeatures(PooledFeatures):
-    """Two encoders whose regions are at hand."""
-
-    names = ("tokens", "A")
-    pretraining = {"A": []}  # noqa: RUF012
-
-    def __init__(self, regions, slide_index):
-        super().__init__(SLIDES, slide_index)
-        self.made = {name: RegionVectors(values, values) for name, values in regions.items()}
-
-    def embed(self):
-        """They are there."""
-
-    def regions(self, encoder):
-        return self.made[encoder]
-
-    def fingerprints(self):
-        return {}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +37,7 @@ def table(tmp_path_factory):
 
 
 def regions(seed=0):
-    """Three to six regions a slide, of kinds that lean with the label."""
+    """Three to six regions a slide, of kinds that lean with the label; and whose they are."""
     rng = np.random.default_rng(seed)
     index = np.repeat(np.arange(N), rng.integers(3, 7, N))
     kinds = rng.normal(size=(4, 5))
@@ -66,12 +46,17 @@ def regions(seed=0):
     return made, index
 
 
+def given(values, index):
+    """Features of two encoders, "tokens" and "A"."""
+    return GivenFeatures(values, np.bincount(index))
+
+
 def evaluation(table, output, features=None, n_prototypes=3, splits=None, **options):
     cohort = CohortPrototypes(n_prototypes)
     rows = evaluation_rows(SLIDES, table, **options.pop("task", {}))
     options = {"use_features": ["mean_token", "region_embedding", "mixture", "composition", "transport"], **options}
     return SlideEvaluation(
-        features or ArrayFeatures(*regions()),
+        features or given(*regions()),
         rows,
         splits or evaluation_splits(rows, 2),
         [NearestNeighbors(3), LinearProbe((0.1,)), CoxRegression()],
@@ -142,7 +127,7 @@ def test_test_patients_do_not_change_what_is_fitted(table, tmp_path, kind):
     seen = []
     for regions_of in (values, changed):
         made = evaluation(
-            table, tmp_path, ArrayFeatures(regions_of, index), splits=SplitFile([split], "folds"), use_features=[kind]
+            table, tmp_path, given(regions_of, index), splits=SplitFile([split], "folds"), use_features=[kind]
         )
         seeing = Seeing(3)
         seeing.seen = []
@@ -166,7 +151,7 @@ def test_slide_vectors_stand_beside_the_encoders(table, tmp_path):
     nobody has to name its features; that it may have seen the test slides is said."""
     rng = np.random.default_rng(1)
     vectors = np.stack([np.arange(N) % 2, rng.random(N)], 1).astype(np.float32)
-    features = BroughtFeatures(ArrayFeatures(*regions()), {"TITAN": vectors})
+    features = BroughtFeatures(given(*regions()), {"TITAN": vectors})
     assert features.names == ["tokens", "A", "TITAN"] and features.kinds("TITAN") == ["slide_vector"]
     pooled = features.of_patients("TITAN", "slide_vector", [[3, 5], [1]]).values
     np.testing.assert_allclose(pooled, [(vectors[3] + vectors[5]) / 2, vectors[1]])
@@ -182,7 +167,7 @@ def test_slide_vectors_stand_beside_the_encoders(table, tmp_path):
 def test_names_that_are_taken_are_refused(table, tmp_path):
     """A source of vectors that is called as an encoder is; a way of pooling that nobody hands in."""
     with pytest.raises(BundleError, match="slide_vectors are called 'A'"):
-        BroughtFeatures(ArrayFeatures(*regions()), {"A": np.zeros((N, 2), np.float32)})
+        BroughtFeatures(given(*regions()), {"A": np.zeros((N, 2), np.float32)})
     made = evaluation(table, tmp_path)
     with pytest.raises(BundleError, match="features is .*choose from mean_token"):
         SlideEvaluation(made.features, made.rows, made.splits, [NearestNeighbors()], tmp_path, ["mixture"])

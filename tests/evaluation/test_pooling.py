@@ -5,7 +5,6 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
-from bundle.core import BundleError
 from bundle.evaluation import CohortPrototypes, Composition, Mixture, Transport
 from bundle.evaluation.pooling.transport import sinkhorn
 from bundle.evaluation.protocols.inputs import Bags
@@ -173,18 +172,3 @@ def test_a_patient_s_vector_does_not_depend_on_its_company(make):
     together = pooling.transform(new).values
     for i in range(len(new)):
         np.testing.assert_allclose(pooling.transform(new.take(np.array([i]))).values[0], together[i], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: CohortPrototypes(0), "n_cohort_prototypes is 0"),
-        (lambda: Mixture(CohortPrototypes(), 0), "n_steps is 0"),
-        (lambda: Mixture(CohortPrototypes(), 1, -1), "prior_regions is -1"),
-        (lambda: Transport(CohortPrototypes(), 0), "entropy of the transport is 0"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(make, message):
-    """No prototype, no step, a negative weight, no entropy."""
-    with pytest.raises(BundleError, match=message):
-        make()

@@ -5,8 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from bundle.core import SettingError
 from bundle.evaluation import NearestNeighbors
+from bundle.evaluation.metrics import knn
 from bundle.evaluation.protocols.inputs import Bags, PrototypeSets, Vectors
 
 
@@ -23,8 +23,9 @@ def vote(similarity, targets, k, n_classes):
 
 
 @pytest.mark.parametrize("k", [1, 4, 50])
-def test_vectors_vote_by_cosine(k):
-    """Scores equal a loop over queries; more neighbors than patients are as many as there are."""
+def test_vectors_vote_by_cosine(k, monkeypatch):
+    """Scores equal a loop over queries, in blocks; more neighbors than patients are as many as there are."""
+    monkeypatch.setattr(knn, "_BLOCK_ELEMENTS", 50)
     rng = np.random.default_rng(1)
     train, test = (rng.normal(size=(n, 6)).astype(np.float32) + 0.8 for n in (20, 7))
     targets = rng.integers(0, 3, 20)
@@ -56,9 +57,3 @@ def test_two_kinds_are_not_compared():
     vectors = Vectors(np.ones((2, 3), np.float32))
     with pytest.raises(TypeError, match="two of a kind"):
         NearestNeighbors()(vectors, np.array([0, 1]), Bags(np.ones((2, 3), np.float32), np.array([1, 1])), 2, 0)
-
-
-def test_nobody_is_no_neighbor():
-    """k below 1 is refused under the name that users know."""
-    with pytest.raises(SettingError, match="k_neighbors"):
-        NearestNeighbors(0)

@@ -7,7 +7,6 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bundle.core import SettingError
 from bundle.evaluation import LinearProbe
 from bundle.evaluation.protocols.inputs import Vectors
 
@@ -36,15 +35,6 @@ def test_it_equals_a_grid_search_of_scikit_learn(n, dim):
     np.testing.assert_allclose(scores, search.predict_proba(values[test].astype(np.float64)), atol=2e-3)
 
 
-def test_classes_that_nobody_has_get_probability_0():
-    """Four classes, of which the training patients have 0 and 2: two columns are 0, the others sum to 1."""
-    values, targets = cohort(1, n_classes=2)
-    inputs = Vectors(values)
-    scores = LinearProbe()(inputs, targets * 2, inputs, 4, 0)
-    np.testing.assert_array_equal(scores[:, [1, 3]], 0)
-    np.testing.assert_allclose(scores.sum(1), 1)
-
-
 def test_a_class_with_one_patient_can_be_learned_from():
     """No inner fold is possible: the strongest penalty is taken."""
     values, targets = cohort(0, n=9, n_classes=2)
@@ -54,10 +44,3 @@ def test_a_class_with_one_patient_can_be_learned_from():
         for penalties in ((1.0, 0.01), (0.01,))
     )
     np.testing.assert_array_equal(scores, strongest)
-
-
-@pytest.mark.parametrize("penalties", [(), (0.1, 0.0), (-1.0,)])
-def test_penalties_are_above_0(penalties):
-    """None, 0 or less is refused."""
-    with pytest.raises(SettingError, match="above 0"):
-        LinearProbe(penalties)

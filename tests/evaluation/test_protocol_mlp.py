@@ -3,9 +3,7 @@
 import warnings
 
 import numpy as np
-import pytest
 
-from bundle.core import SettingError
 from bundle.evaluation import LinearProbe, MLPProbe
 from bundle.evaluation.protocols.inputs import Vectors
 
@@ -50,18 +48,3 @@ def test_the_seed_decides_and_every_epoch_is_run():
         )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other) and not np.allclose(first, longer, atol=1e-3)
-
-
-def test_classes_that_nobody_has_get_probability_0():
-    """Four classes, of which the training patients have 0 and 2: two columns are 0, the others sum to 1."""
-    vectors, targets = checkers(20)
-    scores = MLPProbe(n_epochs=2)(vectors, 2 * targets, vectors, 4, 0)
-    np.testing.assert_array_equal(scores[:, [1, 3]], 0)
-    np.testing.assert_allclose(scores.sum(1), 1)
-
-
-@pytest.mark.parametrize("arguments", [{"n_hidden": 0}, {"n_epochs": 0}, {"penalty": -1}, {"batch_size": 0}])
-def test_settings_outside_their_range_are_refused(arguments):
-    """No unit, no epoch, a negative penalty, no patient."""
-    with pytest.raises(SettingError, match=next(iter(arguments))):
-        MLPProbe(**arguments)

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evaluations import bare_evaluation
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bundle.cohort import Split
 from bundle.core import BundleError
 from bundle.evaluation import Comparison, Method
-from bundle.evaluation.findings import Evaluation, Interval, Predictions, Result, Robustness
+from bundle.evaluation.findings import Interval, Predictions, Result, Robustness
 from bundle.evaluation.report.results_files import ResultsFiles, as_json
 
 NAN = math.nan
@@ -24,15 +25,13 @@ def evaluation(task="classification"):
     is_survival = task == "survival"
     split = Split("test", np.array([0, 2]), np.array([1, 3]))
     scores = np.array([[0.5], [-1.25]]) if is_survival else np.array([[0.25, 0.75], [0.9, 0.1]])
-    return Evaluation(
-        task=task,
-        label="months / died" if is_survival else "label",
+    targets = np.array([[1.5, 1], [2, 0], [3, 1], [4, 0]]) if is_survival else np.array([0, 1, 1, 0])
+    return bare_evaluation(
+        targets,
+        [split],
         classes=[] if is_survival else ["a", 'b "x"'],
-        units=["p0", "p1", "p2", "p3"],
         slides=[["s0"], ["s1", "s1b"], ["s2"], ["s3"]],
-        targets=np.array([[1.5, 1], [2, 0], [3, 1], [4, 0]]) if is_survival else np.array([0, 1, 1, 0]),
         sites=["x", None, "x", "y"],
-        splits=[split],
         split_kind="fixed",
         predictions=[Predictions(method, "test", split.test, scores, 2) for method in METHODS],
         results=[

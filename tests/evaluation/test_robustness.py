@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from evaluations import bare_evaluation
 from given_features import GivenFeatures
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
@@ -10,7 +11,6 @@ from sklearn.preprocessing import StandardScaler
 
 from bundle.cohort import PatientRows, Split
 from bundle.evaluation.features.split_features import SplitFeatures
-from bundle.evaluation.findings import Evaluation
 from bundle.evaluation.metrics.intervals import share_intervals
 from bundle.evaluation.metrics.robustness_index import neighbor_kinds, random_index
 from bundle.evaluation.robustness import robustness
@@ -32,10 +32,8 @@ def regions(site_effect, seed=0):
 
 def found(task="classification", sites=True):
     """An evaluation that has predicted nothing yet."""
-    names = [f"p{i}" for i in range(N)]
     targets = CLASSES if task == "classification" else np.ones((N, 2))
-    known = [f"site {s}" for s in SITE] if sites else [None] * N
-    return Evaluation(task, "label", ["a", "b"], names, [[n] for n in names], targets, known, FOLDS, "folds")
+    return bare_evaluation(targets, FOLDS, sites=[f"site {s}" for s in SITE] if sites else [None] * N)
 
 
 def run(effects, evaluation, harmonize=None, k=7):

@@ -4,10 +4,11 @@ import math
 import re
 
 import numpy as np
+from evaluations import bare_evaluation
 
 from bundle.cohort import Split
 from bundle.evaluation import EvaluationReport
-from bundle.evaluation.findings import Evaluation, Interval, Robustness
+from bundle.evaluation.findings import Interval, Robustness
 from bundle.evaluation.report.evaluation_robustness import robustness_panels
 
 NASTY = "<b>A</b>"
@@ -20,18 +21,7 @@ def interval(value):
 def evaluation(n_encoders=1, settings=None):
     """Four patients, nothing predicted, an index and two probes an encoder."""
     split = Split("test", np.array([0, 2]), np.array([1, 3]))
-    found = Evaluation(
-        task="classification",
-        label="organ",
-        classes=["a", "b"],
-        units=list("pqrs"),
-        slides=[[name] for name in "pqrs"],
-        targets=np.array([0, 1, 0, 1]),
-        sites=list("xxyy"),
-        splits=[split],
-        split_kind="fixed",
-        settings=settings or {},
-    )
+    found = bare_evaluation([0, 1, 0, 1], [split], sites=list("xxyy"), split_kind="fixed", settings=settings or {})
     for number in range(n_encoders):
         name = f"{NASTY} {number}"
         curve = {1: interval(0.4), 3: Interval(0.625, math.nan, math.nan, 0.0, "bootstrap", 200)}

@@ -57,9 +57,15 @@ def folder(tmp_path_factory):
     return root
 
 
+def rows_of(folder, *label, **options):
+    """Patients of the cohort and their targets."""
+    data = TokenDataset(folder / "tokens", cache="none")
+    return evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), *label, **options)
+
+
 def evaluation(folder, output, *, protocols=None, n_folds=4, splits=None, rows=None, **options):
     data = TokenDataset(folder / "tokens", cache="none")
-    rows = rows or evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
+    rows = rows or rows_of(folder)
     network = RegionEncoders.load({"A": folder / "a.pt", "B": folder / "b.pt"}, data.token_dim)
     return SlideEvaluation(
         SlideFeatures(data, network, output, n_prototypes=2),
@@ -146,8 +152,7 @@ def test_figures_are_those_of_the_predictions(found):
 @pytest.mark.parametrize("is_fixed", [False, True])
 def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
     """Metrics, intervals and comparisons are those of the mean over seeds; kNN, which draws nothing, runs once."""
-    data = TokenDataset(folder / "tokens", cache="none")
-    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
+    rows = rows_of(folder)
     folds = evaluation_splits(rows, 3).splits
     splits = SplitFile(folds[:1], "fixed") if is_fixed else SplitFile(folds, "folds")
     options = {"rows": rows, "splits": splits, "train_fractions": [1.0], "n_bootstrap": 100}
@@ -174,8 +179,7 @@ def test_what_is_random_is_trained_with_several_seeds(folder, output, is_fixed):
 
 def test_labels_of_test_patients_are_not_looked_at(folder, output, found):
     """With the labels of one fold's test patients turned around, its scores are bit for bit the same."""
-    data = TokenDataset(folder / "tokens", cache="none")
-    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"))
+    rows = rows_of(folder)
     rows.targets[found.splits[1].test] = 1 - rows.targets[found.splits[1].test]
     splits = SplitFile(found.splits[1:2], "folds")
     turned = evaluation(folder, output, rows=rows, splits=splits, seed=0, use_features=ASKED).run()
@@ -217,8 +221,7 @@ def test_a_killed_run_goes_on(folder, output, tmp_path):
 
 def test_grades_have_their_metrics(folder, output):
     """Ordinal: quadratic kappa by scikit-learn, error in grades, compared by kappa."""
-    data = TokenDataset(folder / "tokens", cache="none")
-    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), "grade", ordered=True)
+    rows = rows_of(folder, "grade", ordered=True)
     graded = evaluation(folder, output, rows=rows, n_folds=2, use_protocols=["linear"]).run()
     for result in graded.results:
         mine = [p for p in graded.predictions if p.method == result.method]
@@ -231,9 +234,7 @@ def test_grades_have_their_metrics(folder, output):
 
 def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
     """Cox alone takes the task; c-index by hand; intervals from resampled patients."""
-    data = TokenDataset(folder / "tokens", cache="none")
-    table = SlideTable.read(folder / "table.csv")
-    rows = evaluation_rows(data.slide_ids, table, time="time", event="event")
+    rows = rows_of(folder, time="time", event="event")
     units = rows.patients.units
     sides = [{"patient": u, "split": "test" if i % 3 == 0 else "train"} for i, u in enumerate(units)]
     splits = evaluation_splits(rows, splits=write_table(output / "splits.csv", sides))
@@ -248,8 +249,7 @@ def test_survival_on_a_fixed_split_is_bootstrapped(folder, output):
 
 def test_attention_stands_beside_cox_regression(folder, output):
     """Survival of bags of regions and of tokens: risks of every patient, metrics as of any method."""
-    data = TokenDataset(folder / "tokens", cache="none")
-    rows = evaluation_rows(data.slide_ids, SlideTable.read(folder / "table.csv"), time="time", event="event")
+    rows = rows_of(folder, time="time", event="event")
     protocols = [CoxRegression(), SurvivalMIL(n_epochs=1)]
     how = {"n_folds": 2, "protocols": protocols, "train_fractions": [1.0], "use_features": ASKED}
     made = evaluation(folder, output, rows=rows, **how).run()

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
-from edited_files import edited
 from region_models import write_encoder
 from sklearn.cluster import KMeans
 
 from bundle.core import BundleError
 from bundle.evaluation import RegionEncoders, SlideFeatures
-from bundle.evaluation.features import embedding_pass, slide_features, tissue_tokens
+from bundle.evaluation.features import slide_features, tissue_tokens
 from bundle.networks import (
     Encoder,
     ProjectionHead,
@@ -43,9 +42,9 @@ def paths(tmp_path_factory):
 def passes(monkeypatch):
     """Counts the regions that are read, in parts of four."""
     read = []
-    known = embedding_pass._found
+    known = slide_features._found
     monkeypatch.setattr(slide_features, "_PART", 4)
-    monkeypatch.setattr(embedding_pass, "_found", lambda o, n: (read.append(len(o["slide"])), known(o, n))[1])
+    monkeypatch.setattr(slide_features, "_found", lambda o, n: (read.append(len(o["slide"])), known(o, n))[1])
     return read
 
 
@@ -122,18 +121,6 @@ def test_patch_tokens_are_those_of_tissue(dataset, paths, tmp_path, monkeypatch)
     assert not (tmp_path / "features").exists(), "nothing is embedded for them"
 
 
-def test_other_tokens_are_other_bags(tmp_path):
-    """The fingerprint of bags that nobody has read changes with the token files."""
-    prints = []
-    for seed in (0, 0, 9):
-        shutil.rmtree(tmp_path / "tokens", ignore_errors=True)
-        data = TokenDataset(write_cohort(tmp_path / "tokens", (2, 2), seed=seed), cache="none")
-        bags = features(data, {}, tmp_path).of_patients("tokens", "patch_tokens", [[0], [1]])
-        prints.append([array.tobytes() for array in bags.arrays()])
-        assert [array.tobytes() for array in bags.arrays()] == prints[-1]
-    assert prints[1] != prints[2]
-
-
 def test_an_untrained_encoder_is_as_training_begins(dataset, tmp_path):
     """The first encoder's sizes and masking, weights drawn as for a training by the seed; it has seen no slide."""
     path = write_encoder(tmp_path / "a.pt", 1, mask_missing=True)
@@ -182,27 +169,19 @@ def test_what_is_embedded_is_not_embedded_again(dataset, paths, tmp_path, passes
     assert sum(passes) == len(dataset), "D only: C has A's weights"
 
 
-def test_other_tokens_are_embedded_anew(dataset, paths, tmp_path, passes):
-    """The same slides with other tokens have another key."""
-    first = write_cohort(tmp_path / "first", (2, 2))
-    made = features(TokenDataset(first, cache="none"), {}, tmp_path)
-    before = made.regions("tokens").embedding
-    shutil.rmtree(first)
-    write_cohort(first, (2, 2), seed=9)
-    after = features(TokenDataset(first, cache="none"), {}, tmp_path).regions("tokens").embedding
-    assert not np.allclose(before, after)
-
-
-def test_copies_have_the_same_fingerprint(tmp_path):
-    """A slide under two names is told from all others."""
-    tokens = write_cohort(tmp_path / "tokens", (3, 4, 3))
-
-    shutil.copy(tokens / "slide_1.h5", tokens / "copy.h5")
-    with edited(tokens / "copy.h5") as file:
-        file.attrs["slide_id"] = "copy"
-    data = TokenDataset(tokens, cache="none")
-    prints = features(data, {}, tmp_path).fingerprints()
-    assert prints["copy"] == prints["slide_1"] and len(set(prints.values())) == 3
+def test_other_tokens_are_embedded_anew(tmp_path):
+    """The same slides with other tokens have another key, and so have bags that nobody has read."""
+    found, prints = [], []
+    for seed in (0, 9):
+        shutil.rmtree(tmp_path / "tokens", ignore_errors=True)
+        data = TokenDataset(write_cohort(tmp_path / "tokens", (2, 2), seed=seed), cache="none")
+        made = features(data, {}, tmp_path)
+        found.append(made.regions("tokens").embedding)
+        bags = (made.of_patients("tokens", "patch_tokens", [[0], [1]]) for _ in range(2))
+        first, again = ([array.tobytes() for array in each.arrays()] for each in bags)
+        assert first == again
+        prints.append(first)
+    assert not np.allclose(*found) and prints[0] != prints[1]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 from slide_embeddings import made_up_slide
 from tiny_slides import MPP, write_slide
 from warm import run_python
+from workflows import run_config
 
 from bundle.core.command_line import user_error
 from bundle.storage import write_embeddings
@@ -46,11 +46,7 @@ def ids(cohort, output_dir):
 
 def start(run_id, cohort, output_dir, **options):
     """Run in this process."""
-    workflow = ConfigWorkflow(
-        CONFIG, workflow_type="infer", run_id=run_id, logging_file=False, **ids(cohort, output_dir), **options
-    )
-    workflow.initialize()
-    workflow.run()
+    run_config("maps.yaml", run_id=run_id, **ids(cohort, output_dir), **options)
 
 
 def test_every_format_is_written(cohort, tmp_path):

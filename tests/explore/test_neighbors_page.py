@@ -2,18 +2,19 @@
 
 import csv
 import json
-import math
 import re
 
 import numpy as np
 import pytest
-from browser import WIDTHS, probes, screenshot
+from browser import assert_fits, screenshot
 
 from bundle.core import BundleError
 from bundle.explore import NeighborsFiles, NeighborsReport
 from bundle.explore.search.answer import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 
 NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
+
+SCALE = [i / 100 for i in range(101)]
 
 
 def place(slide, number):
@@ -34,7 +35,13 @@ def make_answer(query="query", n_neighbors=3, **options):
         neighbors.append(
             SimilarSlide(name, 0.75 - 0.05 * rank, {"slide": name, "site": "AB"[rank % 2]}, pairs, 3 + rank)
         )
-    about = {"values": {"label": "nested"}, "n_compared": 40, "n_prototypes": 3, "usual": 0.31, "where": "site=A|B"}
+    about = {
+        "values": {"label": "nested"},
+        "n_compared": 40,
+        "n_prototypes": 3,
+        "scale": [i / 100 for i in range(101)],
+        "where": "site=A|B",
+    }
     return SearchAnswer(query, "sets", neighbors=neighbors, **(about | options))
 
 
@@ -58,12 +65,14 @@ def write(folder, answers, **options):
 def test_the_page_says_what_was_found(tmp_path):
     """Neighbors in order with similarity and table, each pair with its cosine and shares, pictures of both sides."""
     page = write(tmp_path, [make_answer()], pictures=picture)
-    names = re.findall(r"</span> (slide_\d), similarity (0\.\d{3})</h3>", page)
-    assert names == [("slide_0", "0.750"), ("slide_1", "0.700"), ("slide_2", "0.650")]
+    names = re.findall(r"</span> (slide_\d), similarity (0\.\d{3}) <span class=\"rank\">more than (\d\d) %", page)
+    assert names == [("slide_0", "0.750", "75"), ("slide_1", "0.700", "70"), ("slide_2", "0.650", "65")]
     assert page.count("cosine 0.800") == 3 and "Prototypes 2 and 2" in page and "Prototypes 1 and 3" in page
     assert "query: 50 % of its tissue" in page and "slide_0: below 1 % of its tissue" in page
     assert "label <b>nested</b>" in page and "site <b>B</b>" in page
-    assert "40 slides" in page and "limited to site=A|B" in page and "0.310" in page
+    assert (
+        "40 slides" in page and "limited to site=A|B" in page and "0.500, and for 90 % of pairs 0.050 to 0.950" in page
+    )
     assert page.count("<img") == 3 * 3 * 2 + 2 * 3  # slide_2 is not at hand
     assert "3 regions without a picture" in page
     assert re.findall(r"Only 3 of (\d) prototypes have a match", page) == ["4", "5"]
@@ -95,22 +104,30 @@ def test_pictures_are_bounded(tmp_path):
     assert none.count("<img") == 0 and "Give --slides_dir" in none and none.count("at 4096, 1024") > 4
 
 
-def test_unknown_numbers_are_left_out(tmp_path):
-    """An unknown usual similarity is not named; no neighbor is no blank."""
-    page = write(tmp_path, [make_answer(n_neighbors=0, usual=math.nan)])
-    assert "nan" not in page and "No neighbor was found" in page
+def test_what_is_unknown_is_left_out(tmp_path):
+    """Without a scale none is named; no neighbor is no blank."""
+    page = write(tmp_path, [make_answer(n_neighbors=0, scale=[])])
+    assert "What is usual" not in page and "No neighbor was found" in page
+
+
+def test_whole_slides_stand_beside_their_regions(tmp_path):
+    """The query's and each neighbor's, where they are at hand; they count among the pictures."""
+    thumbnails = lambda name: (np.full((40, 80, 3), 90, np.uint8), 8.0) if name != "slide_1" else None  # noqa: E731
+    page = write(tmp_path, [make_answer()], thumbnails=thumbnails)
+    assert re.findall(r'alt="slide (\w+)"', page) == ["query", "slide_0", "slide_2"]
+    assert write(tmp_path, [make_answer()], thumbnails=thumbnails, max_pictures=2).count("<img") == 2
 
 
 def test_files_hold_everything(tmp_path):
     """A row a neighbor with the table's columns; JSON with pairs and places, and no NaN."""
-    answers = [make_answer(usual=math.nan), make_region_answer()]
+    answers = [make_answer(), make_region_answer()]
     NeighborsFiles(tmp_path / "new")(answers)
     rows = list(csv.DictReader((tmp_path / "new" / "results.csv").open(newline="", encoding="utf-8")))
     assert len(rows) == 3 + 4
     assert (rows[1]["slide"], rows[1]["rank"], rows[1]["similarity"], rows[1]["site"]) == ("slide_1", "2", "0.7", "B")
     assert (rows[3]["query_x"], rows[3]["x"], rows[3]["by"], rows[4]["slide"]) == ("0", "16384", "regions", NASTY)
     plain = json.loads((tmp_path / "new" / "results.json").read_text(), parse_constant=pytest.fail)
-    assert plain[0]["usual"] is None and plain[0]["neighbors"][2]["pairs"][1]["cosine"] == pytest.approx(0.7)
+    assert plain[0]["scale"][50] == 0.5 and plain[0]["neighbors"][2]["pairs"][1]["cosine"] == pytest.approx(0.7)
     assert plain[0]["neighbors"][0]["pairs"][0]["query_regions"][1]["x"] == 3 * 4096
     assert plain[1]["regions"][0]["found"][0]["slide_id"] == "slide_1"
     (tmp_path / "file").touch()
@@ -123,10 +140,7 @@ def test_the_page_fits_the_screen(tmp_path):
     """In Chromium, on a phone and on a desk: nothing wider than the window, every picture shown and large enough."""
     answers = [make_answer(NASTY + "x" * 80), make_region_answer()]
     page = write(tmp_path, answers, pictures=picture)
-    for probe, width in zip(probes(page, tmp_path), WIDTHS, strict=True):
-        assert (probe.width, probe.wide) == (width, "") and probe.scrolled <= width
-        assert (probe.n_pictures, probe.broken) == (page.count("<img"), 0) and probe.smallest >= 60
-        assert probe.refused == ""
+    assert_fits(page, tmp_path, 60)
 
 
 def test_pictures_of_both_slides_are_seen(tmp_path):

@@ -52,7 +52,9 @@ def test_pairs_explain_the_similarity(tmp_path):
                 region = int(np.flatnonzero((other.coords == (place.x, place.y)).all(1))[0])
                 assert other.assignment[region] == pair.neighbor and place.size == other.region_size_level0
                 assert place.similarity == pytest.approx(other.similarity[region, pair.neighbor])
-    assert -1 < answer.usual < answer.neighbors[0].similarity
+    pairs = [brute_force(slides[i], [slides[j]])[0] for i in range(6) for j in range(6) if i // 2 != j // 2]
+    assert (answer.scale[0], answer.scale[-1]) == pytest.approx((min(pairs), max(pairs)), abs=1e-6)
+    assert answer.scale[50] == pytest.approx(np.median(pairs), abs=0.02) and answer.percent_below(1.0) == 100
 
 
 def test_regions_like_this_one(tmp_path):

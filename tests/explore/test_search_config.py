@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 from slide_embeddings import made_up_slide
 from tiny_slides import write_slide
+from workflows import run_config
 
 from bundle.core import BundleError
 from bundle.storage import write_embeddings
@@ -35,16 +35,7 @@ def cohort(tmp_path_factory):
 
 
 def run(config, run_id, **ids):
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / config),
-        workflow_type="infer",
-        logging_file=False,
-        run_id=run_id,
-        bundle_root=str(ROOT),
-        **{name: str(value) for name, value in ids.items()},
-    )
-    made.initialize()
-    made.run()
+    run_config(config, run_id=run_id, **{name: str(value) for name, value in ids.items()})
 
 
 def test_search_by_its_config(cohort, tmp_path):
@@ -54,7 +45,7 @@ def test_search_by_its_config(cohort, tmp_path):
         "search.yaml", "searching", dataset_dir=cohort / "embeddings", query="s0", slides_dir=cohort / "slides", **given
     )
     page = (tmp_path / "out" / "neighbors.html").read_text()
-    assert page.count("<h3>") == 4 and page.count("<img") == 4 * 2 * 4
+    assert page.count("<h3>") == 4 and page.count("<img") == 4 * 2 * 4 + 1 + 4, "regions, and whole slides"
     run("search.yaml", "querying", query=cohort / "embeddings" / "s1.h5", where="label=a", by="regions", **given)
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
     assert {row["label"] for row in rows} == {"a"} and {row["query"] for row in rows} == {"s1"}

@@ -89,32 +89,11 @@ def test_maps_of_other_embeddings_are_made_anew(cohort, tmp_path, keys):
     assert run(other, tmp_path, ["geojson"])["a"] == "skipped"
 
 
-def test_a_task_carries_its_path_only(cohort, tmp_path):
-    """What goes to a process does not grow with the cohort, nor is it sent with every slide."""
+def test_a_task_does_not_carry_the_list_of_files(cohort, tmp_path):
+    """What goes to a process with a slide does not grow with the cohort."""
     maps = SlideMaps(cohort, tmp_path / "maps", WRITERS, ["geojson"])
     maps.files *= 10_000
     assert len(pickle.dumps(maps.draw)) < 3000
-    tasks = []
-
-    class Pool:
-        def __init__(self, n_workers, context, initializer, initargs):
-            initializer(*pickle.loads(pickle.dumps(initargs)))
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-        def map(self, task, paths):
-            tasks.append(len(pickle.dumps((task, paths[0]))))
-            return map(pickle.loads(pickle.dumps(task)), paths)
-
-    maps.files, maps.num_workers = maps.files[:3], 2
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bundle.explore.maps.slide_maps.ProcessPoolExecutor", Pool)
-        assert [record.status for record in maps.run()] == ["done", "done", "failed"]
-    assert tasks and tasks[0] < 500
 
 
 def test_one_slide_leaves_the_others_in_the_index(cohort, tmp_path):

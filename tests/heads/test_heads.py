@@ -17,6 +17,11 @@ from bundle.heads import Head, load_head, means_of, name_key, save_head
 CLOSE = {"linear": 1e-9, "mlp": 1e-9, "cox": 1e-9, "mil": 1e-6, "mil_survival": 1e-6}
 
 
+def numbers(n_classes=2, bias=0.0):
+    """Those of a linear head."""
+    return {"mean": np.zeros(6), "weight": np.ones((n_classes, 6)), "bias": np.full(n_classes, bias)}
+
+
 def rows_of(protocol, bags):
     """The bags as the protocol takes them."""
     return bags if Bags.kind in protocol.takes else Vectors(means_of(bags.values, bags.sizes).astype(np.float32))
@@ -97,9 +102,7 @@ def test_other_classes_are_refused():
 def test_patients_are_known_without_their_names(tmp_path):
     """The file holds hashes: a training patient or slide is recognized, and stands nowhere in clear text."""
     record = replace(made_up_record("linear", ["a", "b"]), patients=[name_key("Jane")], slides=[name_key("S-17")])
-    head = save_head(
-        record, {"mean": np.zeros(6), "weight": np.ones((2, 6)), "bias": np.zeros(2)}, tmp_path / "h.safetensors"
-    )
+    head = save_head(record, numbers(), tmp_path / "h.safetensors")
     assert head.has_seen("Jane", "new") and head.has_seen("new", "S-17") and not head.has_seen("Janet", "S-1")
     assert name_key("Mu\u0308ller") == name_key("M\u00fcller"), "one character or two"
     text = (tmp_path / "h.json").read_text() + (tmp_path / "h.safetensors").read_bytes().decode("latin1")
@@ -136,8 +139,7 @@ def _with(**other):
 def test_a_file_that_is_no_head_is_refused(damage, said, tmp_path):
     """Missing, damaged, of a later version, or of two heads: an error that says so."""
     for name, bias in (("a", 0.0), ("b", 1.0)):
-        tensors = {"mean": np.zeros(6), "weight": np.ones((2, 6)), "bias": np.full(2, bias)}
-        save_head(made_up_record("linear", ["a", "b"]), tensors, tmp_path / f"{name}.safetensors")
+        save_head(made_up_record("linear", ["a", "b"]), numbers(bias=bias), tmp_path / f"{name}.safetensors")
     damage(tmp_path)
     with pytest.raises(BundleError, match=said):
         load_head(tmp_path / "a.safetensors")
@@ -156,8 +158,7 @@ def test_a_temperature_undoes_what_sharpens(tmp_path):
         temperature = temperature_of(targets, scores)
         assert temperature == pytest.approx(factor, rel=0.08)
         record = replace(made_up_record("linear", ["a", "b", "c"]), temperature=temperature)
-        head = Head(record, {"mean": np.zeros(6), "weight": np.zeros((3, 6)), "bias": np.zeros(3)})
-        np.testing.assert_allclose(head.calibrated(scores), fair, atol=0.03)
+        np.testing.assert_allclose(Head(record, numbers(3)).calibrated(scores), fair, atol=0.03)
 
 
 def test_probabilities_stay_where_nobody_is_mistaken():
@@ -169,17 +170,16 @@ def test_probabilities_stay_where_nobody_is_mistaken():
 
 def test_what_is_no_head_is_not_replaced(tmp_path):
     """Weights with a .json beside them, or results, stay; a head is replaced, also where only its record is there."""
-    tensors = {"mean": np.zeros(6), "weight": np.ones((2, 6)), "bias": np.zeros(2)}
     record = made_up_record("linear", ["a", "b"])
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "results.json").write_text('{"kind": "slide_level"}')
     for name in ("model", "results"):
         with pytest.raises(BundleError, match="no head's: give another name"):
-            save_head(record, tensors, tmp_path / f"{name}.safetensors")
+            save_head(record, numbers(), tmp_path / f"{name}.safetensors")
     assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
-    save_head(record, tensors, tmp_path / "head.safetensors")
+    save_head(record, numbers(), tmp_path / "head.safetensors")
     (tmp_path / "head.safetensors").unlink()
-    save_head(record, {**tensors, "bias": np.ones(2)}, tmp_path / "head.safetensors")
+    save_head(record, numbers(bias=1.0), tmp_path / "head.safetensors")
     assert load_head(tmp_path / "head.safetensors").tensors["bias"].tolist() == [1, 1]
 
 
@@ -195,8 +195,5 @@ def test_a_threshold_is_the_best_one():
         assert balanced(best) == pytest.approx(max(balanced(cut) for cut in np.linspace(0, 1.01, 400))), seed
     assert threshold_of(np.ones(3, bool), np.array([0.2, 0.3, 0.4])) == 0.5
     assert threshold_of(np.array([False, True]), np.array([0.2, 0.4])) == pytest.approx(0.3), "halfway between the two"
-    head = Head(
-        replace(made_up_record("linear", ["a", "b"]), threshold=0.3),
-        {"mean": np.zeros(6), "weight": np.zeros((2, 6)), "bias": np.zeros(2)},
-    )
+    head = Head(replace(made_up_record("linear", ["a", "b"]), threshold=0.3), numbers())
     assert head.called(np.array([[0.71, 0.29], [0.7, 0.3], [0.1, 0.9]])).tolist() == [0, 1, 1]

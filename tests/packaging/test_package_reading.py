@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import write_slide
+from workflows import workflow
 
 from bundle.core.command_line import user_error
 from bundle.networks import PatchViT, sha256_of, write_pretraining
@@ -39,19 +39,8 @@ def packaged(tmp_path_factory, options):
 def infer(packaged, tmp_path, **ids):
     """The package's own inference on the slide."""
     package, folder = packaged
-    made = ConfigWorkflow(
-        config_file=str(package / "configs" / "inference.json"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(package),
-        dataset_dir=str(folder / "slides"),
-        output_dir=str(tmp_path),
-        tokens_dir=str(tmp_path / "tokens"),
-        device="cpu",
-        **ids,
-    )
-    made.initialize()
-    made.run()
+    paths = {"dataset_dir": folder / "slides", "output_dir": tmp_path, "tokens_dir": tmp_path / "tokens"}
+    workflow("inference.json", root=package, **paths, device="cpu", **ids).run()
     return read_embeddings(tmp_path / "embeddings" / "a.h5").attributes
 
 

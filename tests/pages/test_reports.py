@@ -13,7 +13,7 @@ from bundle.explore.atlas.atlas_pictures import kind_color
 from bundle.explore.maps.prototype_map import draw_prototypes
 from bundle.explore.search import neighbors_page
 from bundle.pages import OKABE_ITO, prototype_colors
-from bundle.pages.frame import percent
+from bundle.pages.frame import cosine, percent
 from bundle.training.handlers.history import plot_training
 
 
@@ -84,6 +84,8 @@ def test_words_and_colors_have_one_place():
     for module in (atlas_page, neighbors_page):
         assert "|percent" in Path(module.__file__).with_suffix(".html").read_text(encoding="utf-8")
     assert [percent(x) for x in (0.0, 0.004, 0.005, 0.126, 1.0)] == ["0 %", "below 1 %", "below 1 %", "13 %", "100 %"]
+    shown = {-0.2: "-0.200", 0.75: "0.750", 0.9953: "0.9953", 0.99987: "0.99987", 1.0: "1.000000"}
+    assert {x: cosine(x) for x in shown} == shown
     kind_colors = Path(atlas_pictures.__file__).read_text(encoding="utf-8")
     assert not any(color in kind_colors for color in OKABE_ITO.values())
     assert {kind_color(number) for number in range(7)} == set(OKABE_ITO.values()) - {OKABE_ITO["black"]}

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 from browser import probes
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from PIL import Image
 from tiny_slides import PATCH, damage_tiles, draw_tissue, write_slide
+from workflows import ROOT, workflow
 
 from bundle.cohort import SlideRef, SlideRow, SlideTable, find_slides, read_quarantine, write_quarantine
 from bundle.core import BundleError
@@ -26,7 +27,6 @@ from bundle.pipelines.checking.look_files import LookFile
 from bundle.slides import ReadSettings, open_slide
 from bundle.slides import find_slides as find_all
 
-ROOT = Path(__file__).parents[2]
 READ = {"mpp": 4.0, "patch_size": 32}
 PROBLEMS = {
     "truncated": "cut short",
@@ -81,19 +81,8 @@ def planted(demo_slides, tmp_path_factory):
     """The folder, and what checking finds there by its config."""
     folder = plant(demo_slides, tmp_path_factory.mktemp("planted") / "slides")
     out = folder.parent / "out"
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "check.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(folder),
-        output_dir=str(out),
-        slide_table=str(folder / "slide_table.csv"),
-        splits=str(folder / "splits.csv"),
-        label="label",
-        **READ,
-    )
-    made.initialize()
+    ids = {"dataset_dir": folder, "output_dir": out, "slide_table": folder / "slide_table.csv"}
+    made = workflow("check.yaml", **ids, splits=folder / "splits.csv", label="label", **READ)
     return folder, out, made.parser.get_parsed_content("checker").run()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 from region_models import write_table
 from slide_embeddings import made_up_slide
+from workflows import workflow
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError, sole_run
@@ -92,17 +92,8 @@ def test_slide_features_are_read_by_patho_bench_and_by_ourselves(slides, tmp_pat
 
 def test_the_config_exports_what_is_asked_for(slides, tmp_path):
     """Embeddings, table and formats are ids; without a table a slide is a patient."""
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "export.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(tmp_path / "embeddings"),
-        output_dir=str(tmp_path / "out"),
-        formats=["stamp", "anndata"],
-    )
-    made.initialize()
-    made.run()
+    folders = {"dataset_dir": tmp_path / "embeddings", "output_dir": tmp_path / "out"}
+    workflow("export.yaml", **folders, formats=["stamp", "anndata"]).run()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"export.json", "stamp", "anndata"}
     assert {path.stem for path in (tmp_path / "out" / "stamp" / "patients").iterdir()} == set(SIZES)
     assert h5ad(tmp_path / "out" / "anndata" / "slides.h5ad")["obs"]["patient"] == list(SIZES)

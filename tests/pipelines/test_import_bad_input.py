@@ -6,7 +6,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from foreign_features import (
+from imports import VALUES, XY, attempt, good
+from pyramids import write_pyramid
+from tiny_slides import write_slide
+
+from bundle.cohort import SlideTable
+from bundle.core import BundleError
+from bundle.pipelines.importing.import_table import read_records
+from scripts.pins.foreign_features import (
     MPP,
     PITCH,
     features,
@@ -17,13 +24,6 @@ from foreign_features import (
     write_stamp,
     write_trident,
 )
-from imports import VALUES, XY, attempt, good
-from pyramids import write_pyramid
-from tiny_slides import write_slide
-
-from bundle.cohort import SlideTable
-from bundle.core import BundleError
-from bundle.pipelines.importing.import_table import read_records
 
 
 def nan_rows(share):

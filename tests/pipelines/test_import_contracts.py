@@ -4,7 +4,6 @@ import logging
 
 import pytest
 import yaml
-from foreign_features import features, lattice, write_atlas, write_clam, write_slide2vec, write_stamp, write_trident
 from imports import attempt
 from tiny_slides import PATCH, write_slide
 from torch import nn
@@ -15,6 +14,15 @@ from bundle.networks import PatchTokenizer, named_contract, registry
 from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
 from bundle.pipelines.importing import known_encoders
 from bundle.storage import TokenDataset
+from scripts.pins.foreign_features import (
+    features,
+    lattice,
+    write_atlas,
+    write_clam,
+    write_slide2vec,
+    write_stamp,
+    write_trident,
+)
 
 XY = lattice(columns=16, rows=16, share=1.0)
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from foreign_features import lattice
 
 from bundle.core import SlideError
 from bundle.pipelines.importing.lattice import find_lattice, place
 from bundle.pipelines.importing.pitch import derived_pitch, steps_between
+from scripts.pins.foreign_features import lattice
 
 
 def laid(xy, stated=None, patch=None, snap=0.5, min_patches=1):

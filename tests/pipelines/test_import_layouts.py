@@ -6,7 +6,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from foreign_features import (
+
+from bundle.core import BundleError
+from bundle.pipelines import FeatureImporter
+from bundle.storage import TokenFile
+from scripts.pins.foreign_features import (
     MPP,
     PITCH,
     features,
@@ -18,10 +22,6 @@ from foreign_features import (
     write_stamp,
     write_trident,
 )
-
-from bundle.core import BundleError
-from bundle.pipelines import FeatureImporter
-from bundle.storage import TokenFile
 
 XY = lattice()
 VALUES = features(len(XY))

@@ -3,11 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-from foreign_features import write_atlas, write_clam, write_plain, write_slide2vec, write_trident
 from imports import VALUES, XY, attempt, good
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
+from scripts.pins.foreign_features import write_atlas, write_clam, write_plain, write_slide2vec, write_trident
 
 
 def test_a_name_that_two_files_would_share_is_given_to_neither(tmp_path):

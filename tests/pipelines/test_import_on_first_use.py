@@ -4,16 +4,14 @@ import csv
 import json
 import threading
 import time
-from pathlib import Path
 
 import h5py
 import pytest
 from cohorts import write_cohort
-from foreign_features import DIM, MPP, features, lattice, write_plain, write_trident
 from imports import VALUES, XY, good
 from inferences import found, inference
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
+from workflows import workflow
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
@@ -21,8 +19,8 @@ from bundle.core.lock import writer_lock
 from bundle.pipelines import FeatureImporter, token_files_of
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, token_width
+from scripts.pins.foreign_features import DIM, MPP, features, lattice, write_plain, write_trident
 
-ROOT = Path(__file__).parents[2]
 TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2}
 SHORT = {"batch_size": 8, "max_epochs": 1, "prototype_warmup_epochs": 0, "n_prototypes": 2}
 
@@ -39,15 +37,10 @@ def trident(tmp_path_factory):
     return root
 
 
-def workflow(name, kind, trident, output, **ids):
+def started(name, kind, trident, output, **ids):
     """A config on the features as they are."""
-    paths = {"bundle_root": ROOT, "dataset_dir": trident / "in", "slide_table": trident / "table.csv"}
-    paths |= {"output_dir": output, "tokens_dir": output / "tokens"}
-    given = {name: str(path) for name, path in paths.items()}
-    path = str(ROOT / "configs" / name)
-    made = ConfigWorkflow(path, workflow_type=kind, logging_file=False, **{**given, "device": "cpu", **ids})
-    made.initialize()
-    return made
+    paths = {"dataset_dir": trident / "in", "slide_table": trident / "table.csv", "output_dir": output}
+    return workflow(name, kind=kind, **{**paths, "tokens_dir": output / "tokens", "device": "cpu", **ids})
 
 
 def statuses(output):
@@ -64,13 +57,13 @@ def test_training_starts_from_features(trident, tmp_path, caplog):
     """The network is as wide as the features from the first start on; the second start goes on and imports nothing."""
     caplog.set_level("INFO")
     ids = {**TINY, **SHORT, "model_path": str(tmp_path / "model.pt")}
-    made = workflow("train.yaml", "train", trident, tmp_path, **ids)
+    made = started("train.yaml", "train", trident, tmp_path, **ids)
     assert made.network_def.backbone.in_dim == DIM and made.check_properties() == []
     assert f"holds features of another tool (TRIDENT), which become token files in {tmp_path / 'tokens'}" in caplog.text
     made.run()
     assert (tmp_path / "model.pt").is_file() and set(statuses(tmp_path).values()) == {"done"}
     before = stamps(tmp_path)
-    workflow("train.yaml", "train", trident, tmp_path, **ids, resume=True).run()
+    started("train.yaml", "train", trident, tmp_path, **ids, resume=True).run()
     assert set(statuses(tmp_path).values()) == {"skipped"} and stamps(tmp_path) == before and len(before) == 8
 
 
@@ -81,7 +74,7 @@ def test_evaluating_takes_features(trident, tmp_path):
     found = []
     for name in ("a", "a", "b"):
         given = {"dataset_dir": str(tmp_path / "a" / "tokens")} if name == "b" else {}
-        workflow("evaluate.yaml", "infer", trident, tmp_path / name, **ids, **given).run()
+        started("evaluate.yaml", "infer", trident, tmp_path / name, **ids, **given).run()
         results = json.loads((tmp_path / name / "results.json").read_text())["results"]
         found.append([(r["encoder"], r["features"], r["summary"]) for r in results])
     assert found[0] == found[1] == found[2] and len(found[0]) == 4
@@ -96,7 +89,7 @@ def test_inferring_takes_features(trident, tmp_path):
     out = tmp_path / "in" / "out"
     ids = {"region_encoder_ckpt": str(trident / "model.pt"), "dataset_dir": str(tmp_path / "in")}
     for status in ("done", "skipped"):
-        workflow("inference.yaml", "infer", trident, out, **ids).run()
+        started("inference.yaml", "infer", trident, out, **ids).run()
         rows = list(csv.DictReader((out / "slides.csv").open(newline="")))
         assert [row["status"] for row in rows] == [status] * 3 == list(statuses(out).values())
         assert [row["label"] for row in rows] == ["a", "b", "a"]
@@ -107,11 +100,11 @@ def test_every_command_finds_what_another_has_imported(trident, tmp_path):
     good(tmp_path / "other", "a")
     root = {"bundle_root": str(tmp_path), "tokens_dir": None}
     short = {"protocols": ["knn"], "n_folds": 2, "train_fractions": [1.0], "k_neighbors": 1}
-    workflow("evaluate.yaml", "infer", trident, tmp_path / "a", **root, **short, encoders={}).run()
+    started("evaluate.yaml", "infer", trident, tmp_path / "a", **root, **short, encoders={}).run()
     (place,) = (tmp_path / "imported_tokens").iterdir()
     before = {path: path.stat().st_mtime_ns for path in place.glob("*.h5")}
     weights = str(trident / "model.pt")
-    workflow("inference.yaml", "infer", trident, tmp_path / "b", **root, region_encoder_ckpt=weights).run()
+    started("inference.yaml", "infer", trident, tmp_path / "b", **root, region_encoder_ckpt=weights).run()
     assert before == {path: path.stat().st_mtime_ns for path in place.glob("*.h5")} and len(before) == 8
     other = token_files_of(tmp_path / "other" / "in", bundle_root=tmp_path, default_mpp=MPP)
     assert place.name.startswith("in-") and other.name.startswith("in-") and other != place
@@ -125,7 +118,7 @@ def test_what_files_do_not_say_is_asked_for(tmp_path):
     with pytest.raises(BundleError, match=f"none of 2 slides.*{made}"):
         token_files_of(tmp_path / "in", tmp_path / "tokens")
     with pytest.raises(Exception) as caught:
-        workflow("train.yaml", "train", tmp_path, tmp_path / "out", **TINY, slide_table=None).run()
+        started("train.yaml", "train", tmp_path, tmp_path / "out", **TINY, slide_table=None).run()
     assert "does not say level 0's um/px" in str(user_error(caught.value))
     write_trident(tmp_path / "in" / "features_b" / "c.h5", XY, VALUES)
     write_trident(tmp_path / "in" / "features_c" / "c.h5", XY, VALUES)

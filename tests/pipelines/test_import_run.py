@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
-from monai.bundle import ConfigWorkflow
 from tiny_slides import PATCH, write_slide
+from workflows import workflow
 
 import bundle.pipelines.importing.copying as copying
 from bundle.core import BundleError
@@ -15,6 +14,7 @@ from bundle.networks import PatchViT
 from bundle.pipelines import FeatureImporter
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, TokenFile
+from scripts.pins.foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
 
 ROOT = Path(__file__).parents[2]
 XY = lattice(columns=40, rows=20)
@@ -42,18 +42,8 @@ def statuses(source):
 
 def test_the_config_runs(tmp_path, source):
     """Started as the docs say, the tokens are a data set for pre-training."""
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "import.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(source),
-        tokens_dir=str(tmp_path / "tokens"),
-        output_dir=str(tmp_path / "out"),
-        default_mpp=MPP,
-    )
-    made.initialize()
-    made.run()
+    folders = {"dataset_dir": source, "tokens_dir": tmp_path / "tokens", "output_dir": tmp_path / "out"}
+    workflow("import.yaml", **folders, default_mpp=MPP).run()
     tokens = TokenDataset(tmp_path / "tokens")
     assert tokens.slide_ids == ["a", "b", "c"] and tokens.token_dim == VALUES.shape[1]
 
@@ -65,24 +55,9 @@ def test_the_same_encoder_gives_the_same_tokens_either_way(tmp_path):
     colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
     contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
     torch.save(contents, tmp_path / "encoder.pt")
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "tokenize.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(tmp_path / "slides"),
-        tokens_dir=str(tmp_path / "own"),
-        output_dir=str(tmp_path / "out"),
-        patch_encoder_ckpt=str(tmp_path / "encoder.pt"),
-        mpp=2.0,
-        patch_size=PATCH,
-        region_patches=4,
-        min_tissue_patches=2,
-        num_workers=1,
-        device="cpu",
-    )
-    made.initialize()
-    made.run()
+    ids = {"dataset_dir": tmp_path / "slides", "tokens_dir": tmp_path / "own", "output_dir": tmp_path / "out"}
+    ids |= {"patch_encoder_ckpt": tmp_path / "encoder.pt", "mpp": 2.0, "patch_size": PATCH, "region_patches": 4}
+    workflow("tokenize.yaml", **ids, min_tissue_patches=2, num_workers=1, device="cpu").run()
     own = TokenFile(tmp_path / "own" / "a.h5")
     region, row, column = np.nonzero(own.mask)
     xy = own.coords[region] + np.stack([column, row], 1) * PATCH

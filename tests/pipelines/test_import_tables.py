@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from foreign_features import MPP, PITCH, SIZE, features, lattice
 
 from bundle.core import BundleError
 from bundle.pipelines import FeatureImporter
 from bundle.storage import TokenFile
+from scripts.pins.foreign_features import MPP, PITCH, SIZE, features, lattice
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

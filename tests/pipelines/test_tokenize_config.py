@@ -8,9 +8,9 @@ import torch
 from encoder_files import onnx_program, program
 from inferences import found as embedded
 from inferences import inference
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
+from workflows import workflow
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
@@ -20,31 +20,13 @@ from bundle.storage import TokenDataset, TokenFile
 ROOT = Path(__file__).parents[2]
 
 
-def workflow(tmp_path, files=("tokenize.yaml",), **overrides):
+def made(tmp_path, files=("tokenize.yaml",), **overrides):
     """The config, with mixins, over two tiny slides, initialized."""
     for name in ("a", "b"):
         write_slide(tmp_path / "slides" / f"{name}.tif", 160)
-    ids = {
-        "dataset_dir": str(tmp_path / "slides"),
-        "tokens_dir": str(tmp_path / "tokens"),
-        "output_dir": str(tmp_path / "out"),
-        "patch_encoder_ckpt": str(tmp_path / "encoder.pt"),
-        "mpp": 2.0,
-        "patch_size": PATCH,
-        "region_patches": 4,
-        "min_tissue_patches": 2,
-        "device": "cpu",
-        "amp": "false",
-    }
-    made = ConfigWorkflow(
-        config_file=[str(ROOT / "configs" / name) for name in files],
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        **{**ids, **overrides},
-    )
-    made.initialize()
-    return made
+    ids = {"dataset_dir": tmp_path / "slides", "tokens_dir": tmp_path / "tokens", "output_dir": tmp_path / "out"}
+    ids |= {"patch_encoder_ckpt": tmp_path / "encoder.pt", "mpp": 2.0, "patch_size": PATCH, "region_patches": 4}
+    return workflow(*files, **{**ids, "min_tissue_patches": 2, "device": "cpu", "amp": "false", **overrides})
 
 
 def test_the_config_runs(tmp_path):
@@ -53,9 +35,9 @@ def test_the_config_runs(tmp_path):
     colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
     contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
     torch.save(contents, tmp_path / "encoder.pt")
-    made = workflow(tmp_path)
-    assert made.check_properties() == []
-    made.run()
+    run = made(tmp_path)
+    assert run.check_properties() == []
+    run.run()
     tokens = TokenDataset(tmp_path / "tokens")
     assert tokens.slide_ids == ["a", "b"] and tokens.token_dim == 12 and "encoder sha256:" in tokens.encoder
 
@@ -63,7 +45,7 @@ def test_the_config_runs(tmp_path):
 def test_a_missing_encoder_comes_first(tmp_path):
     """Without weights the run ends with the ways out, before a slide is read or a folder made."""
     with pytest.raises(Exception) as caught:
-        workflow(tmp_path).run()
+        made(tmp_path).run()
     mistake = user_error(caught.value)
     assert isinstance(mistake, BundleError) and "there is no patch encoder" in str(mistake)
     assert not (tmp_path / "tokens").exists() and not (tmp_path / "out").exists()
@@ -78,12 +60,12 @@ def test_two_encoders_are_joined(tmp_path):
         torch.save(contents, tmp_path / f"{name}.pt")
     both = ["tokenize.yaml", "two_encoders.yaml"]
     paths = [str(tmp_path / f"{name}.pt") for name in ("encoder", "second")]
-    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    made(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
     made_ns = (tmp_path / "both" / "a.h5").stat().st_mtime_ns
-    workflow(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
+    made(tmp_path, both, second_encoder_ckpt=paths[1], tokens_dir=str(tmp_path / "both")).run()
     assert (tmp_path / "both" / "a.h5").stat().st_mtime_ns == made_ns  # the same again keeps what is there
     for path, name in zip(paths, ("one", "two"), strict=True):
-        workflow(tmp_path, patch_encoder_ckpt=path, tokens_dir=str(tmp_path / name)).run()
+        made(tmp_path, patch_encoder_ckpt=path, tokens_dir=str(tmp_path / name)).run()
     joined, *alone = (TokenDataset(tmp_path / name) for name in ("both", "one", "two"))
     for slide in range(2):
         files = [TokenFile(tmp_path / name / f"{'ab'[slide]}.h5").read() for name in ("both", "one", "two")]
@@ -104,7 +86,7 @@ def test_two_encoders_are_joined(tmp_path):
         (tokens_of_one, "a.h5 was made with dim 12"),
     ):
         with pytest.raises(Exception, match=".") as caught:
-            workflow(tmp_path, both, **given).run()
+            made(tmp_path, both, **given).run()
         assert said in str(user_error(caught.value))
 
 
@@ -114,7 +96,7 @@ def test_an_onnx_file_tokenizes_as_torchscript_does(tmp_path):
     own = {"patch_mean": "0.5", "patch_std": "[0.5, 0.25, 0.5]", "patch_input_px": 32}
     for path in (onnx_program(tmp_path / "theirs.onnx"), program(tmp_path / "theirs.pt")):
         folder = tmp_path / path.suffix
-        workflow(tmp_path, patch_encoder_ckpt=str(path), tokens_dir=str(folder), dtype="float32", **own).run()
+        made(tmp_path, patch_encoder_ckpt=str(path), tokens_dir=str(folder), dtype="float32", **own).run()
         files = [TokenFile(folder / f"{name}.h5") for name in "ab"]
         found = files[0].header
         assert found.encoder == f"theirs sha256:{sha256_of(path)}" and found.attributes["patch_input_px"] == 32

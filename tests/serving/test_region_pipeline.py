@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 from label_server import READING, write_models
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
+from workflows import run_config
 
 from bundle.core import BundleError, SlideError
 from bundle.networks import load_patch_encoder, load_region_encoder, weights_name, write_pretraining
@@ -30,15 +30,7 @@ def folder(tmp_path_factory):
     write_slide(folder / "a.tif", 700)
     ids = {"dataset_dir": str(folder / "a.tif"), "output_dir": str(folder / "out"), "amp": "false"}
     ids |= {"tokens_dir": str(folder / "tokens")}
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / "inference.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        **{**READING, **write_models(folder / "models"), **ids},
-    )
-    made.initialize()
-    made.run()
+    run_config("inference.yaml", **{**READING, **write_models(folder / "models"), **ids})
     return folder
 
 

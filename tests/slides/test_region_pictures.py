@@ -3,7 +3,7 @@
 import numpy as np
 from tiny_slides import damage_tiles, draw_tissue, write_slide
 
-from bundle.slides import RegionPictures
+from bundle.slides import RegionPictures, Thumbnails
 
 
 def test_a_region_is_what_the_slide_shows_there(tmp_path):
@@ -42,7 +42,8 @@ def test_a_slide_without_pictures_is_named_once(tmp_path, caplog):
     damage_tiles(write_slide(tmp_path / "cut.tif"), share=1.0)
     for number in range(9):  # more than are kept open: the bad ones are opened again
         write_slide(tmp_path / f"s{number}.tif", size=128)
-    pictures = RegionPictures(tmp_path, px=64)
+    pictures, thumbnails = RegionPictures(tmp_path, px=64), Thumbnails(tmp_path)
+    assert all(thumbnails(name) is None for name in ("bad", "unknown", "bad")) and caplog.text.count("no thumb") == 1
     for _ in range(2):
         assert all(pictures(name, 0, 0, 64) is None for name in ("bad", "bad", "cut", "cut", "unknown"))
         assert all(pictures(f"s{number}", 0, 0, 64) is not None for number in range(9))

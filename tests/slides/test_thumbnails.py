@@ -22,12 +22,3 @@ def test_the_table_gives_the_resolution(tmp_path):
     (tmp_path / "t.csv").write_text("slide,mpp\na,2.0\n")
     assert Thumbnails(tmp_path, mpp=4.0)("a") is None
     assert Thumbnails(tmp_path, SlideTable.read(tmp_path / "t.csv"), 4.0)("a")[0].shape == (160, 160, 3)
-
-
-def test_a_slide_without_thumbnail_is_named_once(tmp_path, caplog):
-    """A broken slide: one warning, with its name, however often it is asked for; none for an absent one."""
-    (tmp_path / "bad.tif").write_bytes(b"no slide")
-    thumbnails = Thumbnails(tmp_path)
-    assert all(thumbnails(name) is None for name in ("bad", "absent", "bad"))
-    warned = [record.getMessage() for record in caplog.records if "no thumbnail" in record.getMessage()]
-    assert len(warned) == 1 and "slide bad" in warned[0]

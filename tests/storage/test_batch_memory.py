@@ -1,4 +1,4 @@
-"""Memory that batches are read into: lent, sent, given back, and never lent twice."""
+"""Memory that batches are read into: handed out, sent, given back, and never in use twice."""
 
 import copy
 import gc
@@ -23,7 +23,7 @@ def make_pool(monkeypatch, n_rows):
     return SharedBatches((2, 2, 3), np.dtype("float16"))
 
 
-def test_memory_is_lent_until_the_last_view_is_gone(monkeypatch):
+def test_memory_is_in_use_until_the_last_view_is_gone(monkeypatch):
     """Batches that are held never share memory; a view of one row holds them all; then they are used again."""
     pool = make_pool(monkeypatch, 10)
     first, second = pool.take(4), pool.take(6)

@@ -21,6 +21,12 @@ def token_arrays(n_regions=5, side=4, dim=6, seed=0):
     return features * mask[..., None], mask, np.arange(2 * n_regions).reshape(-1, 2) * 100
 
 
+def writing(path, mask, coords):
+    """A writer of tokens as they are by default."""
+    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
+    return TokenFileWriter(path, region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes)
+
+
 def write_tokens(path, n_regions=5, side=4, dim=6, dtype="float16", seed=0, **attributes):
     """Write random regions in random order; tokens, mask and coordinates."""
     features, mask, coords = token_arrays(n_regions, side, dim, seed)
@@ -80,11 +86,8 @@ def test_a_file_gets_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
 def test_an_error_leaves_nothing(tmp_path):
     """A slide that fails in the middle leaves neither a file nor a part."""
     features, mask, coords = token_arrays()
-    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
     with pytest.raises(RuntimeError, match="decoder"):
-        with TokenFileWriter(
-            tmp_path / "a.h5", region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes
-        ) as writer:
+        with writing(tmp_path / "a.h5", mask, coords) as writer:
             writer.write(0, features[0])
             assert not (tmp_path / "a.h5").exists()
             raise RuntimeError("decoder")
@@ -94,11 +97,8 @@ def test_an_error_leaves_nothing(tmp_path):
 def test_a_file_with_missing_regions_gets_no_name(tmp_path):
     """Leaving the writer before every region is written is an error, not a file with zeros in it."""
     features, mask, coords = token_arrays()
-    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
     with pytest.raises(ValueError, match="4 regions of a.h5 were never written"):
-        with TokenFileWriter(
-            tmp_path / "a.h5", region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes
-        ) as writer:
+        with writing(tmp_path / "a.h5", mask, coords) as writer:
             writer.write(0, features[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -107,11 +107,8 @@ def test_tokens_beyond_float16_are_refused(tmp_path):
     """70,000 would become infinity in float16 and poison training; the error says so before anything is kept."""
     features, mask, coords = token_arrays()
     features[2] = 7e4
-    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
     with pytest.raises(BundleError, match="region 2 of a.h5 are not finite as float16.*float32"):
-        with TokenFileWriter(
-            tmp_path / "a.h5", region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes
-        ) as writer:
+        with writing(tmp_path / "a.h5", mask, coords) as writer:
             writer.write(2, features[2])
     assert list(tmp_path.iterdir()) == []
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ...core import BundleError
 from ..protocols.inputs import Inputs, Vectors
-from .pooled_features import SLIDE_VECTOR, PooledFeatures, RegionVectors
+from .pooled_features import SLIDE_VECTOR, FeaturesAround, PooledFeatures
 from .region_encoders import TOKENS
 
 
-class BroughtFeatures(PooledFeatures):
+class BroughtFeatures(FeaturesAround):
     """All that other features have, and a further encoder for each source of slide vectors.
 
     A slide vector has no regions: its only kind is "slide_vector", the mean over a patient's slides, each counting
@@ -28,10 +28,8 @@ class BroughtFeatures(PooledFeatures):
     """
 
     def __init__(self, features: PooledFeatures, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        super().__init__(
-            features.slide_ids, features.slide_index, features.n_prototypes, features.device, features.seed
-        )
-        self._features, self._vectors = features, dict(vectors)
+        super().__init__(features)
+        self._vectors = dict(vectors)
         taken = [name for name in self._vectors if name in {TOKENS, *features.names}]
         if taken:
             raise BundleError(f"slide_vectors are called {taken[0]!r}, as an encoder is; choose another name.")
@@ -53,18 +51,6 @@ class BroughtFeatures(PooledFeatures):
     def has_regions(self, encoder: str) -> bool:
         """Whether it is one of the encoders, not a source of vectors."""
         return encoder not in self._vectors
-
-    def embed(self) -> None:
-        """Have the vectors of all regions at hand."""
-        self._features.embed()
-
-    def regions(self, encoder: str) -> RegionVectors:
-        """Regions of the whole cohort, for encoders that have any."""
-        return self._features.regions(encoder)
-
-    def fingerprints(self) -> dict[str, str]:
-        """A text for each slide by which copies of it are found."""
-        return self._features.fingerprints()
 
     def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
         """Features of patients, from all their slides together."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from ...cohort import SiteMaps, center_groups, center_site, combat
 from ...heads import means_of
 from ..protocols.inputs import Inputs, Vectors
-from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, PooledFeatures, RegionVectors
+from .pooled_features import PATCH_TOKENS, SLIDE_VECTOR, FeaturesAround, PooledFeatures, RegionVectors
 
 HARMONIZE = ("center_slide", "center_site", "combat")
 BY_SITE = {"center_site": center_site, "combat": combat}
 _MEANS = ("mean_token", "region_embedding", SLIDE_VECTOR)
 
 
-class HarmonizedFeatures(PooledFeatures):
+class HarmonizedFeatures(FeaturesAround):
     """Features as they are, harmonized by what the vectors of some patients say of their sites.
 
     Sites are learned from one vector a patient (the mean of its regions, as :meth:`of_patients` has it), so that a
@@ -42,37 +42,13 @@ class HarmonizedFeatures(PooledFeatures):
         sites: Sequence[str | None],
         train: NDArray[np.int64],
     ) -> None:
-        super().__init__(
-            features.slide_ids, features.slide_index, features.n_prototypes, features.device, features.seed
-        )
-        self._features, self._method, self._train = features, method, train
+        super().__init__(features)
+        self._method, self._train = method, train
         self._members, self._sites = members, sites
-
-    @property
-    def names(self) -> list[str]:
-        """As of the features."""
-        return self._features.names
-
-    @property
-    def pretraining(self) -> dict[str, list[str] | None]:
-        """As of the features."""
-        return self._features.pretraining
 
     def kinds(self, encoder: str) -> list[str]:
         """Those that are left."""
         return kinds_left(self._features.kinds(encoder), self._method)
-
-    def embed(self) -> None:
-        """Have the vectors of all regions at hand."""
-        self._features.embed()
-
-    def fingerprints(self) -> dict[str, str]:
-        """As of the features."""
-        return self._features.fingerprints()
-
-    def has_regions(self, encoder: str) -> bool:
-        """As of the features."""
-        return self._features.has_regions(encoder)
 
     def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
         """Features of patients; of brought vectors of the same patients that sites were learned from."""

@@ -84,16 +84,15 @@ class PooledFeatures:
         return True
 
     def embed(self) -> None:
-        """Have the vectors of all regions at hand."""
-        raise NotImplementedError
+        """Have the vectors of all regions at hand, where they are not."""
 
     def regions(self, encoder: str) -> RegionVectors:
         """Regions of the whole cohort, in the order of ``slide_index``."""
         raise NotImplementedError
 
     def fingerprints(self) -> dict[str, str]:
-        """A text for each slide by which copies of it are found."""
-        raise NotImplementedError
+        """A text for each slide by which copies of it are found; slides without one have no copy."""
+        return {}
 
     def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
         """Features of patients, from the regions of all their slides together.
@@ -124,3 +123,47 @@ class PooledFeatures:
         clusters = batched_kmeans(points, owner, wanted, seed=self.seed)
         centroids = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
         return PrototypeSets(centroids.float().cpu().numpy(), clusters.valid.cpu().numpy())
+
+
+class FeaturesAround(PooledFeatures):
+    """What other features have, for those that add something to them, or take it out.
+
+    Args:
+        features: of the same slides.
+    """
+
+    def __init__(self, features: PooledFeatures) -> None:
+        super().__init__(
+            features.slide_ids, features.slide_index, features.n_prototypes, features.device, features.seed
+        )
+        self._features = features
+
+    @property
+    def names(self) -> list[str]:
+        """As of the features, and so is all that follows."""
+        return self._features.names
+
+    @property
+    def pretraining(self) -> dict[str, list[str] | None]:
+        """Slides that each encoder was trained on; None where unknown."""
+        return self._features.pretraining
+
+    def kinds(self, encoder: str) -> list[str]:
+        """Which features there are of an encoder."""
+        return self._features.kinds(encoder)
+
+    def has_regions(self, encoder: str) -> bool:
+        """Whether there are vectors of regions, and not of slides alone."""
+        return self._features.has_regions(encoder)
+
+    def embed(self) -> None:
+        """Have the vectors of all regions at hand, where they are not."""
+        self._features.embed()
+
+    def regions(self, encoder: str) -> RegionVectors:
+        """Regions of the whole cohort, in the order of ``slide_index``."""
+        return self._features.regions(encoder)
+
+    def fingerprints(self) -> dict[str, str]:
+        """A text for each slide by which copies of it are found; slides without one have no copy."""
+        return self._features.fingerprints()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
 from monai.inferers import Inferer
-from numpy.typing import NDArray
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader, Subset
 
 from ...cohort import fingerprint_of
-from ...core import BundleError, as_amp, as_whole
-from ...storage import TokenDataset
+from ...core import BundleError, Progress, as_amp, as_whole
+from ...storage import TokenDataset, collate_regions
 from ..protocols.inputs import Inputs, TokenBags
-from .embedding_pass import embed_regions
-from .feature_store import FeatureStore
+from .embedding_evaluator import EmbeddingEvaluator
+from .feature_store import Arrays, FeatureStore
 from .pooled_features import PATCH_TOKENS, PooledFeatures, RegionVectors
 from .region_encoders import TOKENS, RegionEncoders
 from .tissue_tokens import TissueTokens
@@ -119,20 +121,35 @@ class SlideFeatures(PooledFeatures):
         stores: Mapping[str, FeatureStore],
     ) -> None:
         """Make and keep what is wanted of parts, by their number the names of encoders."""
-        embedding = embed_regions(
-            dataset,
-            self.encoders,
-            [(parts[i], names) for i, names in wanted.items()],
-            device=self.device,
-            amp=self.uses_bf16,
+        total = sum(len(parts[i]) for i in wanted)
+        with Progress(total=total, desc="embedding regions", unit="region") as bar:
+            for i, names in wanted.items():
+                network = self.encoders.only([name for name in names if name != TOKENS])
+                batches: list[dict[str, Arrays]] = []
+
+                def keep(engine: Engine, batches: list[Any] = batches, network: RegionEncoders = network) -> None:
+                    batches.append(_found(engine.state.output, network))
+                    bar.update(len(engine.state.output["slide"]))
+
+                self._evaluator(dataset, parts[i], network, keep).run()
+                for name in names:
+                    mine = [batch[name] for batch in batches]
+                    arrays = {key: np.concatenate([each[key] for each in mine]) for key in mine[0]}
+                    _check_finite(name, arrays)
+                    stores[name].write(i, arrays)
+
+    def _evaluator(
+        self, dataset: TokenDataset, regions: range, network: RegionEncoders, keep: Callable[[Engine], None]
+    ) -> EmbeddingEvaluator:
+        loader = DataLoader(
+            Subset(dataset, regions),
             batch_size=self._batch_size,
             num_workers=self._num_workers,
-            inferer=self._inferer,
+            collate_fn=collate_regions,
         )
-        for i, found in zip(wanted, embedding, strict=True):
-            for name, arrays in found.items():
-                _check_finite(name, arrays)
-                stores[name].write(i, arrays)
+        evaluator = EmbeddingEvaluator(self.device, loader, network, self._inferer, self.uses_bf16)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, keep)
+        return evaluator
 
     def regions(self, encoder: str) -> RegionVectors:
         """Regions of the whole cohort, in the order of the data set."""
@@ -167,7 +184,17 @@ class SlideFeatures(PooledFeatures):
         return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
-def _check_finite(name: str, arrays: dict[str, NDArray[np.float32]]) -> None:
+def _found(output: dict[str, torch.Tensor], network: RegionEncoders) -> dict[str, Arrays]:
+    """Embedding, and projection of length 1, of the regions of a batch by encoder, "tokens" among them."""
+    tokens = output["mean_token"]
+    vectors = {TOKENS: (tokens, normalize(tokens, dim=1)), **network.split(output["embedding"])}
+    return {
+        name: {"embedding": embedding.cpu().numpy(), "projection": projection.cpu().numpy()}
+        for name, (embedding, projection) in vectors.items()
+    }
+
+
+def _check_finite(name: str, arrays: Arrays) -> None:
     if not all(np.isfinite(values).all() for values in arrays.values()):
         what = "token files" if name == TOKENS else f"encoder {name}"
         raise BundleError(

@@ -130,9 +130,6 @@ class StoredFeatures(PooledFeatures):
         """Slides that it was trained on; None where unknown."""
         return {self._name: self._pretraining}
 
-    def embed(self) -> None:
-        """Nothing: it was done."""
-
     def regions(self, encoder: str) -> RegionVectors:
         """Regions of the whole cohort."""
         return self._vectors

@@ -1,4 +1,4 @@
-"""Points of the curves that an evaluation is shown by: ROC, calibration, survival; all numpy, nothing drawn."""
+"""Points of the curves that an evaluation is shown by: ROC, survival; all numpy, nothing drawn."""
 
 from __future__ import annotations
 
@@ -21,14 +21,6 @@ class RocBand(NamedTuple):
     tpr: Floats
     sd: Floats
     n_curves: int
-
-
-class Reliability(NamedTuple):
-    """Bins that hold predictions: mean confidence, share of hits and rows [B]."""
-
-    confidence: Floats
-    accuracy: Floats
-    n_rows: NDArray[np.int64]
 
 
 class SurvivalCurve(NamedTuple):
@@ -67,24 +59,6 @@ def mean_roc(tests: Sequence[tuple[NDArray[Any], Floats]], n_points: int = 101) 
     sd = stacked.std(0, ddof=1) if len(curves) > 1 else np.zeros_like(grid)
     # every curve starts in the origin, even one that rises at once
     return RocBand(np.append(0.0, grid), np.append(0.0, stacked.mean(0)), np.append(0.0, sd), len(curves))
-
-
-def reliability(confidence: ArrayLike, correct: ArrayLike, n_bins: int) -> Reliability:
-    """How often predictions of each confidence are right, in bins that hold equally many: steady where there are few.
-
-    Args:
-        confidence: probability of the predicted class, [n] in [0, 1].
-        correct: bool [n].
-        n_bins: at most so many, in the order of the confidence.
-    """
-    confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    index = np.empty(len(confidence), int)
-    index[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * n_bins // max(len(confidence), 1)
-    n_rows = np.bincount(index, minlength=n_bins)
-    used = n_rows > 0
-    mean_confidence = np.bincount(index, confidence, n_bins)[used] / n_rows[used]
-    accuracy = np.bincount(index, correct, n_bins)[used] / n_rows[used]
-    return Reliability(mean_confidence, accuracy, n_rows[used])
 
 
 def survival_curve(time: ArrayLike, event: ArrayLike) -> SurvivalCurve:

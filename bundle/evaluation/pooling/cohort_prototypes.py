@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from sklearn.metrics.pairwise import euclidean_distances
 
 from ...core import as_whole
 from ...prototypes import batched_kmeans
@@ -61,9 +62,7 @@ class CohortPrototypes:
 
 def squared_distances(values: NDArray[np.float32], centers: Floats) -> Floats:
     """Of each region [M, d] from each prototype [C, d], [M, C]."""
-    points = values.astype(np.float64)
-    squares = np.square(points).sum(1)[:, None] + np.square(centers).sum(1)
-    return np.maximum(squares - 2 * points @ centers.T, 0.0)
+    return euclidean_distances(values.astype(np.float64), centers, squared=True)
 
 
 def sums_by_patient(weights: Floats, values: Floats, owner: Rows, n_patients: int) -> Floats:

@@ -49,14 +49,7 @@ class CoxRegression:
             )
 
     def __call__(self, train: Vectors, targets: Floats, test: Vectors, n_classes: int, seed: int) -> Floats:
-        """Log hazard of each test patient against the mean training patient, [n_test, 1].
-
-        Args:
-            train: n_train patients.
-            targets: time and event of each, [n_train, 2].
-            test: n_test patients.
-            n_classes: any; there are none.
-            seed: of the inner folds.
+        """Log hazard of each test patient against the mean training patient, see :class:`SlideProtocol`.
 
         Raises:
             BundleError: no event among the training patients, after which nobody else was still watched.

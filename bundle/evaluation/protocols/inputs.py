@@ -1,16 +1,10 @@
-"""What a protocol may learn from: one vector a patient, a bag of region vectors or of tokens, or a set of prototypes.
-
-A protocol is called as ``protocol(train, targets, test, n_classes, seed)`` and gives scores: probabilities [n_test, C]
-that sum to 1, or risks [n_test, 1]. It has a ``name``, the ``tasks`` that it takes ("classification", "ordinal",
-"survival") and the kinds of input that it ``takes`` (``Vectors.kind``, ``Bags.kind``, ...). One whose scores depend
-on chance beyond the patients that it learns from says so: ``is_random``.
-"""
+"""What a protocol is, and what it may learn from: a vector a patient, bags of regions or tokens, sets of prototypes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -170,3 +164,29 @@ class TokenBags:
 
 
 Inputs = Vectors | Bags | TokenBags | PrototypeSets
+
+
+class SlideProtocol(Protocol):
+    """From features of patients to scores. One whose head can be kept has a method ``learn`` as well.
+
+    Attributes:
+        name: in results.
+        tasks: some of "classification", "ordinal" and "survival".
+        takes: kinds of input, such as ``Vectors.kind``.
+        is_random: may be absent; True: scores depend on chance beyond the patients that are learned from.
+    """
+
+    name: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]]
+    takes: ClassVar[tuple[str, ...]]
+
+    def __call__(self, train: Any, targets: NDArray[Any], test: Any, n_classes: int, seed: int) -> NDArray[np.float64]:
+        """Probabilities [n_test, C] that sum to 1, or risks [n_test, 1] (higher: earlier event).
+
+        Args:
+            train: n_train patients.
+            targets: class index of each, [n_train], at least two different ones; or time and event, [n_train, 2].
+            test: n_test patients, of the same kind.
+            n_classes: C; any for risks.
+            seed: of all that is random; the caller's random state stays as it is.
+        """

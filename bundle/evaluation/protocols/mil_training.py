@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class MILTraining:
         device: where to train.
     """
 
+    tasks: ClassVar[tuple[str, ...]]
     takes: ClassVar[tuple[str, ...]] = (Bags.kind, TokenBags.kind)
     is_random: ClassVar[bool] = True
 
@@ -59,17 +60,11 @@ class MILTraining:
         self.max_patches = as_whole(max_patches, "mil_max_patches", 1)
         self.device = torch.device(device)
 
-    def outputs(self, train: Bags | TokenBags, test: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> Tensor:
-        """What a network trained on some patients says of others, [n_test, n_outputs] in float64 on the CPU.
-
-        Args:
-            train: n_train patients.
-            test: n_test patients, of the same kind.
-            n_outputs: C.
-            loss: of a step.
-            seed: of the weights, the order of patients, dropout and draws; the caller's random state stays as it is.
-        """
-        scale, network = self._fitted(train, n_outputs, loss, seed)
+    def __call__(
+        self, train: Bags | TokenBags, targets: NDArray[Any], test: Bags | TokenBags, n_classes: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Scores [n_test, C], or risks [n_test, 1], see :class:`SlideProtocol`."""
+        scale, network = self._fitted(train, targets, n_classes, seed)
         with torch.inference_mode():
             if isinstance(test, TokenBags):
                 parts = [self._of_tokens(network, scale, test, row)[None] for row in range(len(test))]
@@ -77,19 +72,28 @@ class MILTraining:
                 places = np.array_split(np.arange(len(test)), 1 + len(test) // 256)
                 bags = Bags(scale(test.values), test.sizes)
                 parts = [network(*self._on_device(bags.take(rows)))[0] for rows in places]
-        return torch.cat(parts).double().cpu()
+            return self._scores(torch.cat(parts).double().cpu()).numpy()
 
-    def tensors(self, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> Tensors:
-        """What a head keeps of a network trained on these patients; arguments as for :meth:`outputs`."""
-        scale, network = self._fitted(train, n_outputs, loss, seed)
+    def learn(self, train: Bags | TokenBags, targets: NDArray[Any], n_classes: int, seed: int) -> Tensors:
+        """What a head keeps of a network trained on these patients; arguments as for a call."""
+        scale, network = self._fitted(train, targets, n_classes, seed)
         return AttentionScorer.tensors_of(scale.mean, scale.spread, network)
 
-    def _fitted(self, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> tuple[_Scale, GatedAttention]:
-        scale = self._scale(train, seed)
+    def _loss(self, targets: NDArray[Any]) -> Loss:
+        raise NotImplementedError
+
+    def _scores(self, outputs: Tensor) -> Tensor:
+        """From outputs [n, C] of the network to what a call gives."""
+        return outputs
+
+    def _fitted(
+        self, train: Bags | TokenBags, targets: NDArray[Any], n_classes: int, seed: int
+    ) -> tuple[_Scale, GatedAttention]:
+        loss, scale = self._loss(targets), self._scale(train, seed)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            network = self._fit(scale, train, n_outputs, loss, seed)
+            network = self._fit(scale, train, 1 if "survival" in self.tasks else n_classes, loss, seed)
         return scale, network.eval()
 
     def _fit(self, scale: _Scale, train: Bags | TokenBags, n_outputs: int, loss: Loss, seed: int) -> GatedAttention:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from ...core import as_number, as_whole
 from ...heads import Tensors
 from .inputs import Vectors
-from .standard import class_probabilities
+from .standard import ClassProbe
 
 
-class MLPProbe:
+class MLPProbe(ClassProbe):
     """scikit-learn's network of one hidden layer on standardized features, for a fixed number of epochs of Adam.
 
     Stopping early, or choosing a setting, would need patients set aside, which small cohorts do not have.
@@ -31,31 +31,16 @@ class MLPProbe:
     """
 
     name: ClassVar[str] = "mlp"
-    tasks: ClassVar[tuple[str, ...]] = ("classification", "ordinal")
-    takes: ClassVar[tuple[str, ...]] = (Vectors.kind,)
     is_random: ClassVar[bool] = True
 
     def __init__(self, n_hidden: int = 64, n_epochs: int = 100, penalty: float = 0.01, batch_size: int = 32) -> None:
         self.n_hidden, self.n_epochs = as_whole(n_hidden, "n_hidden", 1), as_whole(n_epochs, "n_epochs", 1)
         self.penalty, self.batch_size = as_number(penalty, "penalty", 0), as_whole(batch_size, "batch_size", 1)
 
-    def __call__(
-        self, train: Vectors, targets: NDArray[np.int64], test: Vectors, n_classes: int, seed: int
-    ) -> NDArray[np.float64]:
-        """Probability of each class, [n_test, n_classes]; 0 for classes that are not learned from.
-
-        Args:
-            train: n_train patients.
-            targets: class index of each, [n_train], at least two different ones.
-            test: n_test patients.
-            n_classes: C.
-            seed: of the weights and the order of patients.
-        """
-        return class_probabilities(self._fitted(train, targets, seed), test.values.astype(np.float64), n_classes)
-
     def learn(self, train: Vectors, targets: NDArray[np.int64], n_classes: int, seed: int) -> Tensors:
         """What a head keeps of a network fitted on these patients; arguments as for a call."""
-        standard, network = (step for _, step in self._fitted(train, targets, seed).steps)
+        model = self._fitted(train.values, np.asarray(targets, np.int64), seed)
+        _, standard, network = (step for _, step in model.steps)
         (hidden, last), (hidden_bias, last_bias) = network.coefs_, network.intercepts_
         if len(network.classes_) == 2:  # the one output is the second class's log odds
             last, last_bias = np.hstack([np.zeros_like(last), last]), np.append(0.0, last_bias)
@@ -64,16 +49,16 @@ class MLPProbe:
         scaled = {"mean": standard.mean_, "hidden_weight": hidden.T / standard.scale_, "hidden_bias": hidden_bias}
         return {**scaled, "weight": weight, "bias": bias}
 
-    def _fitted(self, train: Vectors, targets: NDArray[np.int64], seed: int) -> Any:
+    def _fitted(self, values: NDArray[np.float32], targets: NDArray[np.int64], seed: int) -> Any:
         network = MLPClassifier(
             (self.n_hidden,),
             alpha=self.penalty,
-            batch_size=min(self.batch_size, len(train)),
+            batch_size=min(self.batch_size, len(values)),
             max_iter=self.n_epochs,
             n_iter_no_change=self.n_epochs + 1,  # never stops before the last epoch
             random_state=seed,
         )
-        model = make_pipeline(StandardScaler(), network)
+        model = make_pipeline(FunctionTransformer(np.float64), StandardScaler(), network)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is what was asked for
-            return model.fit(train.values.astype(np.float64), np.asarray(targets, np.int64))
+            return model.fit(values, targets)

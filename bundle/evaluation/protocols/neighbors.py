@@ -44,15 +44,7 @@ class NearestNeighbors:
         n_classes: int,
         seed: int,
     ) -> NDArray[np.float64]:
-        """Share of the votes of each class, [n_test, n_classes]; ``seed`` is not needed.
-
-        Args:
-            train: n_train patients.
-            targets: class index of each, [n_train].
-            test: n_test patients, of the same kind.
-            n_classes: C.
-            seed: any.
-        """
+        """Share of the votes of each class, see :class:`SlideProtocol`; ``seed`` is not needed."""
         labels = torch.from_numpy(np.asarray(targets, np.int64))
         if isinstance(train, PrototypeSets) and isinstance(test, PrototypeSets):
             votes = knn_vote(_set_similarity(test, train), labels, self.k, n_classes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ...heads import Tensors
+from .inputs import Vectors
 
 _SAME = 1e-6  # a direction whose spread is less than this share of the largest is rounding
 
@@ -65,8 +66,20 @@ def class_weights(
     return {"mean": standard.mean, "weight": weight, "bias": all_bias}
 
 
-def class_probabilities(model: Any, values: NDArray[np.floating], n_classes: int) -> NDArray[np.float64]:
-    """What a classifier of scikit-learn says of rows [n, d], [n, n_classes]; 0 for classes that it has not seen."""
-    scores = np.zeros((len(values), n_classes))
-    scores[:, model.classes_] = model.predict_proba(values)
-    return scores
+class ClassProbe:
+    """A classifier of scikit-learn on one vector a patient; whoever extends it fits one."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "ordinal")
+    takes: ClassVar[tuple[str, ...]] = (Vectors.kind,)
+
+    def __call__(
+        self, train: Vectors, targets: NDArray[np.int64], test: Vectors, n_classes: int, seed: int
+    ) -> NDArray[np.float64]:
+        """Probability of each class, see :class:`SlideProtocol`; 0 for classes that are not learned from."""
+        model = self._fitted(train.values, np.asarray(targets, np.int64), seed)
+        scores = np.zeros((len(test), n_classes))
+        scores[:, model.classes_] = model.predict_proba(test.values)
+        return scores
+
+    def _fitted(self, values: NDArray[np.float32], targets: NDArray[np.int64], seed: int) -> Any:
+        raise NotImplementedError

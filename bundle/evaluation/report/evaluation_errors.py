@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...pages import SlidePicture, jpeg_uri
+from ...pages import SlidePicture, slide_uri
 from ..findings import Evaluation, Method
 from ..metrics.curves import discordant_share
 from .evaluation_rows import pooled
@@ -71,6 +71,4 @@ def _misplaced(evaluation: Evaluation, method: Method) -> list[tuple[int, str]]:
 
 
 def _first_picture(slides: list[str], picture: SlidePicture | None) -> str:
-    shown = (picture(slide) for slide in slides if picture)
-    found = next((rgb for rgb in shown if rgb is not None), None)
-    return "" if found is None else jpeg_uri(found[0] if isinstance(found, tuple) else found, _PICTURE_PX)
+    return next(filter(None, (slide_uri(picture, slide, _PICTURE_PX) for slide in slides)), "")

@@ -17,17 +17,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 
 from ...pages import OKABE_ITO, p_text
 from ..findings import Evaluation, Method
 from ..metrics.classification import calibration_error
-from ..metrics.curves import log_rank_p, mean_roc, reliability, survival_curve, upper_half
+from ..metrics.curves import log_rank_p, mean_roc, survival_curve, upper_half
 from .evaluation_rows import Pooled, drawn_methods, method_name, per_test_set, pooled, readable, summary_text
 
 # Yellow is left out, too pale for a line on white.
 COLORS = tuple(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "pink", "orange", "sky", "black"))
 _LINES = (("-", "solid"), ("--", "dashed"), (":", "dotted"))
 TEXT_SIZE = 8.5
+BARS: dict[str, Any] = {"elinewidth": 0.9, "capsize": 2, "capthick": 0.9}
 
 
 class Key(NamedTuple):
@@ -49,7 +51,7 @@ class Panel(NamedTuple):
 
 
 def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, Axes]:
-    """A panel's metric and axes, 3.6 inches wide."""
+    """A panel's figure and axes, 3.6 inches wide."""
     figure = Figure(figsize=(3.6, height), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label, fontsize=TEXT_SIZE)
@@ -61,7 +63,7 @@ def new_axes(x_label: str, y_label: str, height: float = 3.1) -> tuple[Figure, A
 
 
 def to_svg(figure: Figure) -> str:
-    """The metric as SVG in a data URI: letters as paths, no date, the same text for the same metric."""
+    """The figure as SVG in a data URI: letters as paths, no date, the same text for the same figure."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "evaluation", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -69,11 +71,11 @@ def to_svg(figure: Figure) -> str:
 
 
 class _Look(NamedTuple):
-    """Of a method on its panel: ``color``, Matplotlib's ``line``, ``fill``: opacity of a band."""
+    """Of a method on its panel: ``color``, Matplotlib's ``line``, ``place`` among the panel's methods."""
 
     color: str
     line: str
-    fill: float
+    place: int
 
 
 def roc_panels(evaluation: Evaluation) -> list[Panel]:
@@ -85,8 +87,9 @@ def roc_panels(evaluation: Evaluation) -> list[Panel]:
             return None
         axes.plot(band.fpr, band.tpr, color=look.color, linestyle=look.line, linewidth=1.6)
         if band.n_curves > 1:
-            low, high = np.clip(band.tpr - band.sd, 0, 1), np.clip(band.tpr + band.sd, 0, 1)
-            axes.fill_between(band.fpr, low, high, color=look.color, alpha=look.fill, linewidth=0)
+            at = slice(6 + 2 * look.place, None, 2 * len(COLORS))  # bars, which hide nothing, each method's elsewhere
+            below, above = np.minimum(band.sd, band.tpr), np.minimum(band.sd, 1 - band.tpr)
+            axes.errorbar(band.fpr[at], band.tpr[at], (below[at], above[at]), fmt="none", ecolor=look.color, **BARS)
         return summary_text(evaluation, method, "auc")
 
     panels = _unit_panels(evaluation, "ROC curves", ("false positive rate", "true positive rate"), draw)
@@ -94,14 +97,14 @@ def roc_panels(evaluation: Evaluation) -> list[Panel]:
 
 
 def calibration_panels(evaluation: Evaluation) -> list[Panel]:
-    """Share of hits over the probability of the predicted class, in groups of equally many rows; a panel a protocol."""
+    """Share of hits over the probability of the predicted class, in groups of about equally many rows; a panel a
+    protocol."""
 
     def draw(axes: Axes, method: Method, look: _Look) -> str:
         rows, _, scores = pooled(evaluation, method)
         confidence, correct = scores.max(1), scores.argmax(1) == evaluation.targets[rows]
-        bins = reliability(confidence, correct, calibration_groups(len(rows)))
-        line, color = look.line, look.color
-        axes.plot(bins.confidence, bins.accuracy, line, color=color, linewidth=1.3, marker="o", markersize=4)
+        right, sure = calibration_curve(correct, confidence, n_bins=calibration_groups(len(rows)), strategy="quantile")
+        axes.plot(sure, right, look.line, color=look.color, linewidth=1.3, marker="o", markersize=4)
         return f"ECE {float(calibration_error(confidence, correct, np.ones((1, len(rows))))[0]):.3f}"
 
     titles = "probability of the predicted class", "share that is right"
@@ -117,9 +120,9 @@ def _unit_panels(
         figure, axes = new_axes(*titles)
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         keys = []
-        for index, method in methods:
+        for place, (index, method) in enumerate(methods):
             color, (line, style) = COLORS[index % len(COLORS)], _LINES[index % len(_LINES)]
-            said = draw(axes, method, _Look(color, line, 0.13 if len(methods) < 4 else 0.07))
+            said = draw(axes, method, _Look(color, line, place))
             if said is not None:
                 name = f"{readable(method.encoder)}, {readable(method.features)}"
                 keys.append(Key(f"{name}: {said}" if said else name, color, style))
@@ -131,7 +134,7 @@ def _unit_panels(
 
 
 def calibration_groups(n_rows: int) -> int:
-    """Points of a reliability diagram: as many as rows in each, 3 to 10."""
+    """Points of a reliability diagram at most: as many as rows in each, 3 to 10."""
     return int(np.clip(round(n_rows**0.5), 3, 10))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from ...pages import Cell, cell_of
 from ..findings import Evaluation, Robustness
-from .evaluation_figures import COLORS, Key, Panel, new_axes, to_svg
+from .evaluation_figures import BARS, COLORS, Key, Panel, new_axes, to_svg
 from .evaluation_rows import readable
 
 _MEANINGS = {
@@ -64,12 +66,12 @@ def robustness_panels(evaluation: Evaluation) -> list[Panel]:
     panels = []
     for start in range(0, len(indices), len(COLORS)):
         figure, axes = new_axes("neighbors, k", "robustness index")
-        keys = []
+        keys: list[Key] = []
         for color, item in zip(COLORS, indices[start:], strict=False):
-            ks, values = list(item.curve), list(item.curve.values())
-            low, high = [v.low for v in values], [v.high for v in values]
-            axes.plot(ks, [v.value for v in values], color=color, linewidth=1.6, marker="o", markersize=3.5)
-            axes.fill_between(ks, low, high, color=color, alpha=0.1, linewidth=0)
+            ks = np.array(list(item.curve)) * 1.03 ** len(keys)  # beside one another, so that no bar hides another
+            value, low, high = np.array([v[:3] for v in item.curve.values()]).T
+            bars = np.maximum((value - low, high - value), 0)
+            axes.errorbar(ks, value, bars, color=color, linewidth=1.6, marker="o", markersize=3.5, **BARS)
             keys.append(Key(f"{readable(item.encoder)}, {readable(item.features)}", color, "solid"))
         if math.isfinite(indices[0].chance):
             axes.axhline(indices[0].chance, color="0.5", linewidth=1, linestyle=":")

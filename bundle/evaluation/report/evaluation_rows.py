@@ -107,8 +107,8 @@ def best_method(evaluation: Evaluation) -> Method | None:
     """The drawn method with the highest main metric (the first one where none has any), None without predictions."""
     methods = drawn_methods(evaluation)
     name = next(iter(metric_names(evaluation)), "")
-    values = _values(evaluation, name)
-    return max(methods, key=lambda method: values.get(method, -math.inf), default=None)
+    found = {method: interval_of(evaluation, method, name) for method in methods}
+    return max(found, key=lambda method: -math.inf if (i := found[method]) is None else i.value, default=None)
 
 
 def summary_text(evaluation: Evaluation, method: Method, name: str) -> str:
@@ -127,8 +127,3 @@ def interval_of(evaluation: Evaluation, method: Method, name: str) -> Interval |
 def share_text(method: Method) -> str:
     """``25 %``: of the training patients; the space does not break."""
     return f"{100 * method.train_fraction:g}\N{NO-BREAK SPACE}%"
-
-
-def _values(evaluation: Evaluation, name: str) -> dict[Method, float]:
-    known = {result.method: result.summary[name].value for result in evaluation.results if name in result.summary}
-    return {method: value for method, value in known.items() if math.isfinite(value)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from ...pages import Cell, cell_of, p_text
 from ..findings import Comparison, Evaluation
@@ -96,11 +97,11 @@ def _comparison_row(comparison: Comparison, adjusted: float) -> ComparisonRow:
 
 def confusion_tables(evaluation: Evaluation) -> dict[str, list[tuple[str, list[tuple[int, float]]]]]:
     """Method -> a row a true class: its name, and count and share of the row for each predicted class."""
-    n_classes, tables = len(evaluation.classes), {}
+    tables = {}
     for method in drawn_methods(evaluation):
         predicted = pooled(evaluation, method)
-        counts = np.zeros((n_classes, n_classes), int)
-        np.add.at(counts, (evaluation.targets[predicted.rows].astype(int), predicted.scores.argmax(1)), 1)
+        truth, said = evaluation.targets[predicted.rows].astype(int), predicted.scores.argmax(1)
+        counts = confusion_matrix(truth, said, labels=range(len(evaluation.classes)))
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         cells = [list(zip(*row, strict=True)) for row in zip(counts.tolist(), shares.tolist(), strict=True)]
         tables[method_name(method)] = list(zip(evaluation.classes, cells, strict=True))

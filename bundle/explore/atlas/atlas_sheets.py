@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...core import BundleError, as_whole, write_bytes
-from ...pages import RegionPicture
+from ...core import as_whole
+from ...pages import RegionPicture, write_results
 from ..search.answer import RegionPlace
 from .atlas_pictures import SheetCell, SheetRow, contact_sheet
 from .record import ApartRegions, Atlas, AtlasSlide
@@ -91,15 +91,10 @@ class AtlasSheets:
         return cells
 
     def _write(self, name: str, picture: NDArray[np.uint8]) -> Path:
-        path = self.output_dir / name
         contents = io.BytesIO()
         Image.fromarray(picture).save(contents, "PNG")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, contents.getvalue())
-        except OSError as error:
-            raise BundleError(f"{path} cannot be written: {error.strerror}. Choose another output_dir.") from error
-        return path
+        write_results(self.output_dir, {name: contents.getvalue()})
+        return self.output_dir / name
 
 
 def _group_lines(shares: Mapping[str, float]) -> list[str]:

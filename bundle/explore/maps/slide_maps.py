@@ -113,8 +113,8 @@ class SlideMaps:
             yield map(self.draw, self.files)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(n_workers, context, _hand_over, (self.draw,)) as pool:
-            yield pool.map(_draw, self.files)
+        with ProcessPoolExecutor(n_workers, context) as pool:
+            yield pool.map(self.draw, self.files)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a process needs to draw: the list of files stays, tasks bring theirs."""
@@ -179,18 +179,6 @@ class SlideMaps:
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or none of ours: made anew
             return {}
-
-
-_handed_over: list[Callable[[Path], SlideOutcome]] = []  # of a drawing process
-
-
-def _hand_over(draw: Callable[[Path], SlideOutcome]) -> None:
-    """Once a process, so that a task carries nothing but its path."""
-    _handed_over[:] = [draw]
-
-
-def _draw(path: Path) -> SlideOutcome:
-    return _handed_over[0](path)
 
 
 def _identity(slide: SlideEmbeddings, path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,7 +72,8 @@ class SearchAnswer:
         n_compared: slides that could have been found.
         where: the filter, as it was given.
         n_prototypes: of the query.
-        usual: median similarity with other slides, from a sample of those compared; NaN where there are none.
+        scale: similarities of two slides (or regions) of different patients in the index: 0 %, 1 %, ... 100 % of a
+            sample of pairs lie at or below these; empty where there are no two patients.
         seconds: time of the search itself.
     """
 
@@ -84,5 +86,9 @@ class SearchAnswer:
     n_compared: int = 0
     where: str = ""
     n_prototypes: int = 0
-    usual: float = float("nan")
+    scale: list[float] = field(default_factory=list)
     seconds: float = 0.0
+
+    def percent_below(self, similarity: float) -> int:
+        """Of 100 pairs of slides (or regions) of the index, how many are less similar."""
+        return min(bisect_left(self.scale, similarity), 100)

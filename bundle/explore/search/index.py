@@ -118,7 +118,7 @@ class SearchIndex:
         return entry
 
     def check(self, slide: SlideEmbeddings) -> None:
-        """Make sure that a slide can be compared with those of the index.
+        """Make sure that a slide can be compared with those of the index; the first says what the others must be.
 
         Raises:
             BundleError: its embeddings come from other weights, or from another resolution, or are not finite.
@@ -127,9 +127,9 @@ class SearchIndex:
             raise BundleError(
                 f"the embeddings of slide {slide.slide_id} hold a NaN or an infinity: run inference again, without amp."
             )
-        mine = self.catalog.provenance
-        difference = mine and mine.difference(Provenance.of(slide.attributes))
-        if difference:
+        own = Provenance.of(slide.attributes)
+        self.catalog.provenance = self.catalog.provenance or own
+        if difference := self.catalog.provenance.difference(own):
             raise BundleError(
                 f"slide {slide.slide_id} cannot be compared with the search index {self.folder}: {difference}, in the "
                 "index and in the slide. Run inference with the weights of the index, or make an index of its own."
@@ -143,7 +143,6 @@ class SearchIndex:
         """
         if not slides:
             return
-        self.catalog.provenance = self.catalog.provenance or Provenance.of(slides[0].attributes)
         for slide in slides:
             self.check(slide)
         part = SlidePart.of(slides, self.catalog.n_examples)

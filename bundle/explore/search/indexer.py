@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...cohort import SlideTable
 from ...core import BundleError, Progress, as_bool, as_whole, writer_lock
-from ...storage import Provenance, SlideEmbeddings, find_embeddings, read_embeddings
+from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .catalog import Entry
 from .index import SearchIndex
 
@@ -120,7 +120,6 @@ class Indexer:
                 slide = read_embeddings(path, attention=False)
                 index.check(slide)
                 _check_one_file(slide.slide_id, path.stem, file_of)
-                _check_alike(slides[:1], slide)
             except BundleError as error:
                 done.failed[path.stem] = str(error)
                 continue
@@ -150,17 +149,6 @@ def _check_one_file(slide_id: str, file: str, file_of: dict[str, str]) -> None:
     first = file_of.setdefault(slide_id, file)
     if first != file:
         raise BundleError(f"slide {slide_id} is in the files {first} and {file}; keep one of them.")
-
-
-def _check_alike(first: list[SlideEmbeddings], slide: SlideEmbeddings) -> None:
-    """Compare with the first slide of a batch, if there is one: a new index has no others yet."""
-    for other in first:
-        difference = Provenance.of(other.attributes).difference(Provenance.of(slide.attributes))
-        if difference:
-            raise BundleError(
-                f"slides {other.slide_id} and {slide.slide_id} cannot stand in one index: {difference}. Keep "
-                "embeddings of one kind in a folder."
-            )
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...cohort import shown_values
 from ...core import as_whole
-from ...pages import RegionPicture, render, write_page
+from ...pages import RegionPicture, SlidePicture, render, slide_uri, write_page
 from ..region_tile import Tile, region_tile
 from .answer import RegionPlace, SearchAnswer
 
 _ROOM = Path(__file__).parents[1]
 _PICTURE_PX = 176
+_SLIDE_PX = 320
 _EXAMPLES = 2
 
 
@@ -26,6 +26,8 @@ class NeighborsReport:
         pictures: region -> its picture (``bundle.slides.RegionPictures``), or None where its slide is not at hand.
             Without it regions are named by their place alone.
         title: heading of the page.
+        thumbnails: slide id -> RGB uint8 [h, w, 3], alone or with its um/px (``bundle.slides.Thumbnails``), or None
+            where the slide is not at hand. Without it no whole slide is shown.
         max_pictures: pictures on the page, about 6 kB each; where there would be more, places stand alone.
     """
 
@@ -35,9 +37,10 @@ class NeighborsReport:
         pictures: RegionPicture | None = None,
         title: str = "Similar slides",
         max_pictures: int = 2000,
+        thumbnails: SlidePicture | None = None,
     ) -> None:
         self.path = Path(output_dir) / "neighbors.html"
-        self.pictures, self.title = pictures, str(title)
+        self.pictures, self.thumbnails, self.title = pictures, thumbnails, str(title)
         self.max_pictures = as_whole(max_pictures, "max_pictures")
 
     def __call__(self, answers: Sequence[SearchAnswer]) -> Path:
@@ -50,7 +53,7 @@ class NeighborsReport:
 
     def page(self, answers: Sequence[SearchAnswer]) -> str:
         """The page as text."""
-        tiles = _Tiles(self.pictures, self.max_pictures)
+        tiles = _Tiles(self.pictures, self.thumbnails, self.max_pictures)
         shown = [_shown(answer, tiles) for answer in answers]
         return render(
             _ROOM, "search/neighbors_page.html", title=self.title, answers=shown, tiles=tiles, shown_values=shown_values
@@ -63,12 +66,18 @@ class _Tiles:
     ``n_shown`` have a picture, ``n_missing`` have none to show, ``n_without`` came when no further one might be shown.
     """
 
-    def __init__(self, pictures: RegionPicture | None, max_pictures: int) -> None:
-        self.pictures, self.max_pictures = pictures, max_pictures
+    def __init__(self, pictures: RegionPicture | None, thumbnails: SlidePicture | None, max_pictures: int) -> None:
+        self.pictures, self.thumbnails, self.max_pictures = pictures, thumbnails, max_pictures
         self.n_without = self.n_shown = self.n_missing = 0
 
     def __call__(self, places: Sequence[RegionPlace]) -> list[Tile]:
         return [self._tile(place) for place in places]
+
+    def whole(self, slide_id: str) -> str:
+        """A whole slide's picture, as a data URI; empty where there is none, or no further one may be shown."""
+        picture = slide_uri(self.thumbnails, slide_id, _SLIDE_PX) if self.n_shown < self.max_pictures else ""
+        self.n_shown += bool(picture)
+        return picture
 
     def _tile(self, place: RegionPlace) -> Tile:
         if self.pictures is None:
@@ -84,9 +93,11 @@ class _Tiles:
 
 def _shown(answer: SearchAnswer, tiles: _Tiles) -> dict[str, Any]:
     """An answer with tiles of its regions, in the order of the page."""
+    own = tiles.whole(answer.query)
     neighbors = [
         (
             neighbor,
+            tiles.whole(neighbor.slide_id),
             [
                 (pair, tiles(pair.query_regions[:_EXAMPLES]), tiles(pair.neighbor_regions[:_EXAMPLES]))
                 for pair in neighbor.pairs
@@ -95,5 +106,4 @@ def _shown(answer: SearchAnswer, tiles: _Tiles) -> dict[str, Any]:
         for neighbor in answer.neighbors
     ]
     groups = [(tiles([group.query])[0], tiles(group.found)) for group in answer.regions]
-    usual = answer.usual if math.isfinite(answer.usual) else None
-    return {"answer": answer, "usual": usual, "neighbors": neighbors, "groups": groups}
+    return {"answer": answer, "picture": own, "neighbors": neighbors, "groups": groups}

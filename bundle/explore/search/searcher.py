@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...cohort import SlideTable, shown_values
 from ...core import BundleError, SettingError, as_bool, as_whole
+from ...pages import cosine
 from ...prototypes import matched_similarity
 from .answer import RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
 from .explain import explain
@@ -24,7 +24,7 @@ from .query import Query, read_queries
 from .where import Where
 
 _KINDS = ("sets", "embedding", "regions")
-_SAMPLED = 256
+_PAIRS = 2048
 _log = logging.getLogger(__name__)
 
 
@@ -138,7 +138,7 @@ class Searcher:
             n_compared=n_compared,
             where=self.where.text,
             n_prototypes=len(query.slide.prototypes),
-            usual=self._usual(query, allowed),
+            scale=self._scale,
             seconds=seconds,
         )
 
@@ -157,9 +157,9 @@ class Searcher:
         found = nearest.by_regions(own, self.k, allowed)
         seconds = time.perf_counter() - started
         regions, values = [], {}
-        for (number, cosine), (numbers, similarity) in zip(chosen, found, strict=True):
+        for (number, typical), (numbers, similarity) in zip(chosen, found, strict=True):
             x, y = query.regions.coords[number].tolist()
-            place = RegionPlace(query.slide_id, x, y, float(query.slide.region_size[0]), cosine)
+            place = RegionPlace(query.slide_id, x, y, float(query.slide.region_size[0]), typical)
             places = []
             for other, s in zip(numbers.tolist(), similarity.tolist(), strict=True):
                 row, (left, top) = nearest.place_of(other)
@@ -175,7 +175,7 @@ class Searcher:
             found_values=values,
             n_compared=int(allowed.sum()),
             where=self.where.text,
-            usual=self._usual_region(own),
+            scale=self._scale,
             seconds=seconds,
         )
 
@@ -201,35 +201,41 @@ class Searcher:
     def _patients(self) -> NDArray[np.str_]:
         return np.array([entry.patient if entry else "" for entry in self.nearest.index.catalog.entries])
 
-    def _usual(self, query: Query, allowed: NDArray[np.bool_]) -> float:
-        """Median similarity of the query with some of those it was compared with."""
-        rows = _sample(np.flatnonzero(allowed))
-        if self.by == "embedding":
-            return float(np.median(self.nearest.index.slides.embedding[rows] @ query.slide.embedding[0]))
-        sets, valid = (each[torch.from_numpy(rows)] for each in self.nearest.sets)
-        own = torch.from_numpy(query.slide.prototypes).expand(len(rows), -1, -1)
-        own_valid = torch.ones(own.shape[:2], dtype=torch.bool)
-        return float(matched_similarity(own, own_valid, sets, valid)[0].median())
-
-    def _usual_region(self, own: NDArray[np.float32]) -> float:
-        features = self.nearest.index.regions.features
-        return float(np.median(own @ features[_sample(np.arange(len(features)))].astype(np.float32).T))
+    @cached_property
+    def _scale(self) -> list[float]:
+        """See :class:`SearchAnswer`; the pairs are the same each time."""
+        index, draw = self.nearest.index, np.random.default_rng(0).integers
+        if self.by == "regions":
+            features = index.regions.features
+            pairs = draw(0, len(features), (2, _PAIRS))
+            rows = np.array([[self.nearest.place_of(region)[0] for region in side] for side in pairs.tolist()])
+        else:
+            rows = pairs = draw(0, len(index.slides), (2, _PAIRS))
+        usable = index.is_live & self.nearest.has_prototypes if self.by == "sets" else index.is_live
+        a, b = pairs[:, usable[rows].all(0) & (self._patients[rows[0]] != self._patients[rows[1]])]
+        if not len(a):
+            return []
+        if self.by == "sets":
+            sets, valid = self.nearest.sets
+            found = matched_similarity(sets[a], valid[a], sets[b], valid[b])[0].numpy()
+        else:
+            vectors = index.slides.embedding if self.by == "embedding" else features
+            found = (vectors[a].astype(np.float32) * vectors[b].astype(np.float32)).sum(1)
+        return [float(value) for value in np.percentile(found, range(101))]
 
 
 def describe(answer: SearchAnswer, n_shown: int = 10) -> str:
     """An answer for the console: a line a neighbor."""
-    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}; usual similarity "
-    lines = [f"{head}{answer.usual:.3f}"]
-    lines += [f"  {n.similarity:.3f}  {n.slide_id}  {_words(n.values)}".rstrip() for n in answer.neighbors[:n_shown]]
+    usual = [cosine(answer.scale[percent]) for percent in (50, 5, 95)] if answer.scale else ["-"] * 3
+    head = f"{answer.query}: {answer.n_compared} slides compared by {answer.by}; "
+    lines = [head + "two of the index have {}, 90 % of pairs {} to {}".format(*usual)]
+    for neighbor in answer.neighbors[:n_shown]:
+        lines.append(f"  {cosine(neighbor.similarity)}  {neighbor.slide_id}  {_words(neighbor.values)}".rstrip())
     for group in answer.regions:
         lines.append(f"  region at {group.query.x},{group.query.y}:")
-        lines += [f"    {p.similarity:.3f}  {p.slide_id} at {p.x},{p.y}" for p in group.found[:n_shown]]
+        lines += [f"    {cosine(p.similarity)}  {p.slide_id} at {p.x},{p.y}" for p in group.found[:n_shown]]
     return "\n".join(lines)
 
 
 def _words(values: Mapping[str, str]) -> str:
     return "  ".join(f"{name}={value}" for name, value in shown_values(values).items())
-
-
-def _sample(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    return rows if len(rows) <= _SAMPLED else np.random.default_rng(0).choice(rows, _SAMPLED, replace=False)

@@ -187,12 +187,12 @@ def timed_steps(trainer: Engine, device: torch.device) -> list[float]:
 
     @trainer.on(Events.ITERATION_STARTED)
     def _start() -> None:
-        _settle(device)
+        _wait_for(device)
         started[0] = time.perf_counter()
 
     @trainer.on(Events.ITERATION_COMPLETED)
     def _stop() -> None:
-        _settle(device)
+        _wait_for(device)
         found.append(time.perf_counter() - started[0])
 
     return found
@@ -204,7 +204,7 @@ def _seconds_of(work: Callable[[], Any], seconds: float) -> float:
     return float(timer.blocked_autorange(min_run_time=seconds).mean)
 
 
-def _settle(device: torch.device) -> None:
+def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

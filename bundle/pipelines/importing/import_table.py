@@ -1,13 +1,13 @@
 """The table of an import: a line a slide, what came of it and how its patches were laid."""
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...core import BundleError, write_text
+from ...core import BundleError
+from ...pages import csv_text, write_results
 
 _ORDER = ("failed", "done", "skipped")
 
@@ -40,23 +40,14 @@ def write_records(records: Sequence[ImportRecord], path: Path) -> None:
     Raises:
         BundleError: the folder cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(ImportRecord._fields)
-    for record in sorted(records):
-        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in record])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise BundleError(f"the table of slides {path} cannot be written: {error.strerror}.") from error
+    write_results(path.parent, {path.name: csv_text(ImportRecord._fields, sorted(records))})
 
 
 def read_records(path: Path) -> list[ImportRecord]:
     """The records of :func:`write_records`.
 
     Raises:
-        BundleError: the file is none of them.
+        BundleError: the file is not such a table.
     """
     kinds = ImportRecord.__annotations__
     try:

@@ -135,7 +135,7 @@ class FeatureImporter:
         own = self.files[self.rank :: self.world_size]
         try:
             looks = self._look_at_all()
-            kinds = self._settle(looks)
+            kinds = self._agree_on_kind(looks)
             for file in Progress(own, desc="importing", unit="slide"):
                 if file.slide_id in looks:
                     self._try(file, looks[file.slide_id], kinds)
@@ -155,7 +155,7 @@ class FeatureImporter:
                 self._fail(file, error)
         return looks
 
-    def _settle(self, looks: dict[str, Look]) -> Kinds:
+    def _agree_on_kind(self, looks: dict[str, Look]) -> Kinds:
         kinds = {name: look.kind for name, look in looks.items()}
         mpps = {name: look.mpp for name, look in looks.items()}
         found = Kinds(kinds, mpps, self.tokens_dir, self.mpp, self.mpp_tolerance)

@@ -65,7 +65,7 @@ class KnownEncoders:
         self._plain = {_plain(name): name for name in self._known}
 
     def contract(self, encoder: str, layout: str, dim: int, file: FeatureFile) -> EncoderContract | None:
-        """That of the model which a layout's files call ``encoder``; None where it is none of the registry's.
+        """That of the model which a layout's files call ``encoder``; None where it is not in the registry.
 
         Files of layouts that have no names of their own (CLAM, HIPT, plain ones) are taken by the registry's.
 

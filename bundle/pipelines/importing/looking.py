@@ -32,7 +32,7 @@ class Look(NamedTuple):
         mpp: um/px of the pixels that were encoded: computed, never that of a magnification.
         layout: of the file.
         slide_file: name of the slide's own file, or of the features' where it is not there.
-        model: of the registry, whose contract its encoder has; None where it is none of them.
+        model: of the registry, whose contract its encoder has; None where it has none there.
     """
 
     said: Said

@@ -31,7 +31,7 @@ def named_as_slides(files: list[FeatureFile], table: SlideTable, slide_ids: Sequ
         bare = _bare(file.slide_id)
         if bare != file.slide_id and file.slide_id not in slide_ids and wanted[bare] == 1:
             renamed.append(f"{file.slide_id} is {bare}")
-            _rename(file, bare)
+            file.slide_id = bare
     if renamed:
         logger.info("%d slides go by their name without suffix: %s", len(renamed), ", ".join(renamed[:3]))
     if known and not any(_is_known(file.slide_id, table, slide_ids) for file in files):
@@ -61,10 +61,6 @@ def insist_on_own(path: Path, name: str) -> None:
 def _bare(slide_id: str) -> str:
     suffix = next((suffix for suffix in SLIDE_SUFFIXES if slide_id.lower().endswith(suffix)), "")
     return slide_id[: len(slide_id) - len(suffix)] or slide_id
-
-
-def _rename(file: FeatureFile, slide_id: str) -> None:
-    file.slide_id = slide_id
 
 
 def _is_known(slide_id: str, table: SlideTable, slide_ids: Sequence[str]) -> bool:

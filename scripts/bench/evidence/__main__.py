@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from bundle.core import BundleError, write_text
+from bundle.core import BundleError
 
 from .. import report
-from ..processes import CommandError, run_measured
+from ..processes import CommandError, Record
 from ..tissue.cohort import Cohort, make_cohort
 from .pieces import (
     HARMONIZED,
@@ -55,38 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if time.monotonic() - started > 60 * options.minutes:
                 print(f"Stopped before {piece.name!r}: {options.minutes:g} minutes are over; call again to go on.")
                 break
-            record.run(piece, options.output / "log.txt")
+            record.run(piece.name, piece.words, options.output / "log.txt")
         text = as_text(options, cohort, methods, record.done)
         report.keep(options.keep or options.output, "evidence", numbers(options, record.done), text)
     except (BundleError, CommandError, OSError) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-class Record:
-    """What has been run, and what each piece took."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.done: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-
-    def run(self, piece: Piece, log: Path) -> None:
-        """Run a piece that has not been run.
-
-        Raises:
-            BundleError: it was run with other settings.
-        """
-        words = hashlib.sha256(repr(piece.words[1:]).encode()).hexdigest()[:16]  # but for the Python that runs it
-        if piece.name not in self.done:
-            print(f"{time.strftime('%H:%M:%S')} {piece.name}", flush=True)
-            self.done[piece.name] = {**run_measured(piece.words, log)._asdict(), "settings": words}
-            write_text(self.path, json.dumps(self.done, indent=1) + "\n")
-        elif self.done[piece.name].get("settings", words) != words:
-            raise BundleError(
-                f"{self.path} has {piece.name!r} with other settings: restore them, give another --output, or take its "
-                "entry out of the file to run it again."
-            )
 
 
 def _pieces(options: argparse.Namespace, cohort: Cohort, methods: Methods) -> Iterator[Piece]:

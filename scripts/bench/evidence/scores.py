@@ -27,12 +27,11 @@ class Predicted(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A metric, its 95 % interval over patients, and the standard deviation of the resamples."""
+    """A metric and its 95 % interval over patients."""
 
     value: float
     low: float
     high: float
-    se: float
 
 
 def read_predictions(path: Path) -> dict[tuple[str, ...], Predicted]:
@@ -86,7 +85,7 @@ def auc(predicted: Predicted, counts: Floats) -> Floats:
 def score(values: Floats) -> Score:
     """Of a metric [1 + n], its own value first."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Score(float(values[0]), float(low), float(high), float(values[1:].std(ddof=1)))
+    return Score(float(values[0]), float(low), float(high))
 
 
 def smallest_difference(differences: Floats) -> float:

@@ -19,6 +19,7 @@ from bundle.evaluation import SlideKNN
 from bundle.storage import TokenDataset
 
 from ..report import table
+from .results import summarize
 
 _METRICS = {"kNN accuracy": "loo_knn_accuracy", "kNN AUC": "loo_knn_auc"}
 _COLOR, _TOKEN, _CENTERED = "mean color", "mean patch token", "mean patch token, centered"
@@ -98,9 +99,9 @@ def differences_table(aucs: Mapping[str, Mapping[int, float]], of: str = "SLPD")
         gain = np.array([own[seed] - others[seed] for seed in own if seed in others])
         if name == of or len(gain) < 2:
             continue
-        error = float(gain.std(ddof=1)) / len(gain) ** 0.5
-        half = float(stats.t.ppf(0.975, len(gain) - 1)) * error
-        ratio = f"{gain.mean() / error:.1f}" if error > 0 else ""
+        found = stats.ttest_1samp(gain, 0)
+        half = summarize(gain.tolist()).half
+        ratio = f"{found.statistic:.1f}" if np.isfinite(found.statistic) else ""
         won = f"{int((gain > 0).sum())} of {len(gain)}"
         rows.append([f"{of} − {name}", f"{gain.mean():+.3f} ± {half:.3f}", ratio, won])
     return table(["kNN AUC, paired over seeds", "mean ± 95 %", "in standard errors", "seeds above 0"], rows)

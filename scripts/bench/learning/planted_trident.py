@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from bundle.demo import PlantedSlide
 
-from ..trident_files import LEVEL0_MPP, PITCH, Cut, write_trident
+from ...pins.foreign_features import MPP, PITCH, write_trident
 from .cohorts import LEVELS, plant
 
 _ENCODER = "planted"
-_PATCH_PX = 256
 _REGION_PX = 4096  # by which planted slides count
 _CLASSES = ("coarse", "fine")
 
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_slide(options.output / f"features_{_ENCODER}" / f"{slide.slide_id}.h5", slide)
     rows = [
         {"slide": slide.slide_id, "patient": f"patient_{i % n_patients:03d}", "label": _CLASSES[slide.label]}
-        | {"mpp": LEVEL0_MPP}
+        | {"mpp": MPP}
         for i, slide in enumerate(cohort.slides)
     ]
     with (options.output / "slides.csv").open("w", newline="", encoding="utf-8") as file:
@@ -62,9 +61,7 @@ def write_slide(path: Path, slide: PlantedSlide) -> None:
     corner = slide.coords[region] // _REGION_PX * side
     xy: NDArray[np.int64] = (corner + np.stack([column, row], 1)) * PITCH
     width, height = ((slide.coords.max(0) // _REGION_PX + 1) * side * PITCH).tolist()
-    write_trident(
-        path, xy, slide.features[slide.mask].astype(np.float32), Cut(_PATCH_PX, PITCH, width, height), _ENCODER
-    )
+    write_trident(path, xy, slide.features[slide.mask].astype(np.float32), _ENCODER, size=(width, height))
 
 
 if __name__ == "__main__":

@@ -121,5 +121,5 @@ def summarize(values: Sequence[float]) -> Summary:
     n = len(values)
     if n < 2:
         return Summary(float(values[0]) if n else float("nan"), float("nan"), n)
-    half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
-    return Summary(float(np.mean(values)), float(half), n)
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
+    return Summary(float(np.mean(values)), float(interval.high - interval.low) / 2, n)

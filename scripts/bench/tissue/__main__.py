@@ -11,12 +11,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bundle.core import BundleError, write_text
+from bundle.core import BundleError
 
 from .. import report
-from ..processes import CommandError, Usage, run_measured
+from ..processes import CommandError, Record, Usage
 from .cohort import Cohort, make_cohort
 from .steps import Step, epochs_of, steps_of_slides, steps_of_width
 
@@ -44,14 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(steps: Sequence[Step], output: Path, part: str) -> dict[str, Usage]:
     """What each step took; those of an earlier call are not run again."""
-    record = output / f"{part}.json"
-    done: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    record = Record(output / f"{part}.json")
     for step in steps:
-        if step.name not in done:
-            print(f"{part}: {step.name}", flush=True)
-            done[step.name] = run_measured(step.words, output / "logs" / f"{part}.log", step.until)
-            write_text(record, json.dumps(done, indent=1) + "\n")
-    return {name: Usage(*usage) for name, usage in done.items()}
+        record.run(step.name, step.words, output / "logs" / f"{part}.log", step.until)
+    return {name: Usage(took["seconds"], took["peak_mib"]) for name, took in record.done.items()}
 
 
 def as_text(measured: dict[str, dict[str, Usage]], options: argparse.Namespace, cohort: Cohort) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bundle.storage import TokenFile
 
-from ..trident_files import Cut, write_trident
+from ...pins.foreign_features import write_trident
 
 ENCODER = "patch_encoder"
 
@@ -50,8 +50,9 @@ def write(tokens_dir: Path, features_dir: Path, width: int) -> None:
         found, pitch = file.header.attributes, _pitch(file)
         xy, tokens = patches(file)
         side = int(pitch) if pitch.is_integer() else pitch
-        cut = Cut(int(found["patch_size_px"]), side, int(found["level0_width"]), int(found["level0_height"]))
-        write_trident(features_dir / f"features_{ENCODER}" / path.name, xy, widened(tokens, width), cut, ENCODER)
+        size, px = (int(found["level0_width"]), int(found["level0_height"])), int(found["patch_size_px"])
+        place = features_dir / f"features_{ENCODER}" / path.name
+        write_trident(place, xy, widened(tokens, width), ENCODER, px, side, size=size)
 
 
 def compare(tokens_dir: Path, imported_dir: Path, width: int) -> dict[str, int]:

@@ -34,19 +34,10 @@ from .layout import (
 )
 
 
-class H5Slide:
-    """One file. Subclasses say what its attributes mean.
-
-    Args:
-        slide_id: id.
-        path: the file.
-        places: for what the file does not say.
-    """
+class H5Slide(FeatureFile):
+    """One HDF5 file; subclasses say what its attributes mean."""
 
     features_key = "features"
-
-    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
-        self.slide_id, self.path, self.places = slide_id, path, places
 
     def say(self) -> Said:
         """What the file says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -54,18 +55,27 @@ class Said(NamedTuple):
     region_patches: int = 0
 
 
-class FeatureFile(Protocol):
-    """The features of one slide; everything raises :class:`SlideError` where the file is at fault."""
+class FeatureFile(ABC):
+    """The features of one slide; everything raises :class:`SlideError` where the file is at fault.
 
-    slide_id: str
-    path: Path
+    Args:
+        slide_id: id.
+        path: the file.
+        places: for what the file does not say.
+    """
 
+    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
+        self.slide_id, self.path, self.places = slide_id, path, places
+
+    @abstractmethod
     def say(self) -> Said:
         """What the file says; reads no features."""
 
+    @abstractmethod
     def coords(self) -> NDArray[np.float64]:
         """(x, y) of each row's top-left corner [N, 2], or of each region's [N / P**2, 2]."""
 
+    @abstractmethod
     def features(self) -> AbstractContextManager[Any]:
         """Features [N, D], read where they are sliced."""
 

@@ -67,11 +67,8 @@ class ParquetRows:
         return self._cached[1]
 
 
-class ParquetSlide:
+class ParquetSlide(FeatureFile):
     """One parquet file: ``x``, ``y`` in level-0 px, and a column a feature, or one column of lists."""
-
-    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
-        self.slide_id, self.path, self.places = slide_id, path, places
 
     def say(self) -> Said:
         """What its columns and its metadata say."""
@@ -132,11 +129,8 @@ class ParquetLayout:
         return [ParquetSlide(slide_name(path), path, places) for path in places.files(".parquet")]
 
 
-class WsidataSlide:
+class WsidataSlide(FeatureFile):
     """A SpatialData store: ``shapes/tiles`` (parquet), the tile's size in the attributes, ``tables/<model>_tiles``."""
-
-    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
-        self.slide_id, self.path, self.places = slide_id, path, places
 
     def say(self) -> Said:
         """What the store says."""

@@ -91,11 +91,8 @@ def opened_tensor(path: Path, name: str) -> TensorRows:
         ) from error
 
 
-class TensorSlide:
+class TensorSlide(FeatureFile):
     """One file of features whose coordinates lie in another one."""
-
-    def __init__(self, slide_id: str, path: Path, places: Places) -> None:
-        self.slide_id, self.path, self.places = slide_id, path, places
 
     def say(self) -> Said:
         """What the files say."""

@@ -1,11 +1,16 @@
 """Files of features in the layouts of other tools, written from what is known of each layout."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 DIM = 24
 PITCH = 512  # level-0 px: 256 px at 0.5 um/px on a slide of 0.25
@@ -13,19 +18,36 @@ MPP = 0.25
 SIZE = (20000, 18000)
 
 
-def lattice(seed=0, columns=36, rows=30, share=0.6, origin=(0, 0), pitch=PITCH):
+def lattice(
+    seed: int = 0,
+    columns: int = 36,
+    rows: int = 30,
+    share: float = 0.6,
+    origin: tuple[int, int] = (0, 0),
+    pitch: float = PITCH,
+) -> NDArray[Any]:
     """Corners of patches on a lattice, most of them there, row by row; int64 [N, 2]."""
     random = np.random.default_rng(seed)
     cells = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
     return cells[random.random(len(cells)) < share] * pitch + np.array(origin)
 
 
-def features(n, seed=0, dim=DIM):
+def features(n: int, seed: int = 0, dim: int = DIM) -> NDArray[np.float32]:
     """Features that float16 holds exactly, so that they can be compared bit for bit."""
     return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float16).astype(np.float32)
 
 
-def write_trident(path, xy, values, encoder="theirs_v1", patch=256, patch_level0=PITCH, overlap=0, size=SIZE, **extra):
+def write_trident(
+    path: Path,
+    xy: NDArray[Any],
+    values: NDArray[Any],
+    encoder: str = "theirs_v1",
+    patch: int = 256,
+    patch_level0: float = PITCH,
+    overlap: int = 0,
+    size: tuple[int, int] = SIZE,
+    **extra: Any,
+) -> Path:
     """TRIDENT: chunks of a row, geometry on ``coords``, encoder on ``features``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -48,7 +70,7 @@ def write_trident(path, xy, values, encoder="theirs_v1", patch=256, patch_level0
     return path
 
 
-def write_atlas(path, xy, encoders, mpp=MPP):
+def write_atlas(path: Path, xy: NDArray[Any], encoders: Mapping[str, NDArray[Any]], mpp: float | None = MPP) -> Path:
     """AtlasPatch: a group of encoders, five columns of coordinates, attributes on the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -62,7 +84,15 @@ def write_atlas(path, xy, encoders, mpp=MPP):
     return path
 
 
-def write_clam(folder, name, xy, values, patches=True, h5=True, pt=False):
+def write_clam(
+    folder: Path,
+    name: str,
+    xy: NDArray[Any],
+    values: NDArray[Any],
+    patches: bool = True,
+    h5: bool = True,
+    pt: bool = False,
+) -> Path:
     """CLAM: features without attributes, the scale in ``patches/``, a .pt beside."""
     for sub in ("h5_files", "pt_files", "patches"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -80,7 +110,9 @@ def write_clam(folder, name, xy, values, patches=True, h5=True, pt=False):
     return folder
 
 
-def write_stamp(path, xy, values, mpp=MPP, extractor="theirs"):
+def write_stamp(
+    path: Path, xy: NDArray[Any], values: NDArray[Any], mpp: float = MPP, extractor: str = "theirs"
+) -> Path:
     """STAMP: ``feats`` in float16, coordinates in um as float32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -90,7 +122,7 @@ def write_stamp(path, xy, values, mpp=MPP, extractor="theirs"):
     return path
 
 
-def write_slide2vec(root, name, xy, values, is_npz=False):
+def write_slide2vec(root: Path, name: str, xy: NDArray[Any], values: NDArray[Any], is_npz: bool = False) -> Path:
     """slide2vec and hs2p: [N, D] of tiles, or [R, T, D] of regions, with their .meta.json and coordinates."""
     is_regions = values.ndim == 3
     folder = root / ("hierarchical_embeddings" if is_regions else "tile_embeddings")
@@ -100,7 +132,7 @@ def write_slide2vec(root, name, xy, values, is_npz=False):
         np.savez_compressed(folder / f"{name}.npz", features=values)
     else:
         torch.save(torch.from_numpy(values), folder / f"{name}.pt")
-    meta = {"encoder_name": "virchow2", "requested_tile_size_px": 256, "read_tile_size_px": 256}
+    meta: dict[str, Any] = {"encoder_name": "virchow2", "requested_tile_size_px": 256, "read_tile_size_px": 256}
     meta |= {"requested_spacing_um": 0.5, "region_tile_multiple": 16 if is_regions else None}
     (folder / f"{name}.meta.json").write_text(json.dumps(meta))
     side = PITCH * 16 if is_regions else PITCH
@@ -113,10 +145,17 @@ def write_slide2vec(root, name, xy, values, is_npz=False):
     return root
 
 
-def write_plain(path: Path, xy, values, **attributes):
+def write_plain(path: Path, xy: NDArray[Any], values: NDArray[Any], **attributes: Any) -> Path:
     """A file of one's own: features, x, y, and a few attributes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["features"], file["x"], file["y"] = values, xy[:, 0], xy[:, 1]
         file.attrs.update(attributes)
     return path
+
+
+def random_slide(path: Path, columns: int, rows: int, share: float, dim: int, seed: int = 0) -> None:
+    """A slide of random features in TRIDENT's layout, on a lattice of which a share is tissue."""
+    xy = lattice(seed, columns, rows, share)
+    values = np.random.default_rng(seed).standard_normal((len(xy), dim), np.float32)
+    write_trident(path, xy, values, "random", size=(columns * PITCH, rows * PITCH))
