@@ -83,11 +83,11 @@ def _organ_tables(
     }
     shown = sorted(first, key=lambda method: _place(method, methods))
     rows = [[*_words(method), *(_cell(score(resamples[name][method])) for name in _FIGURES)] for method in shown]
-    header = ["encoder", "features", "protocol", *_FIGURES]
-    plain, pooled = (
-        [r for r, method in zip(rows, shown, strict=True) if (method[1] in POOLED) == is_pooled]
-        for is_pooled in (False, True)
+    kinds = ["pooled" if method[1] in POOLED else "bag" if "mil" in method[2] else "vector" for method in shown]
+    vectors, bags, pooled = (
+        [row for row, own in zip(rows, kinds, strict=True) if own == kind] for kind in ("vector", "bag", "pooled")
     )
+    names = ["encoder", "features"]
     chance = 1 / len(np.unique(truth))
     seeds = ", ".join(map(str, predictions))
     head = (
@@ -95,10 +95,24 @@ def _organ_tables(
         f"{cohort.n_slides} slides, {options.n_folds} folds by patient; mean over seeds {seeds} of training, folds and "
         f"probes; in brackets 95 % over {_N_RESAMPLES:,} resamples of patients.\n"
     )
-    found = [head, report.table(header, plain), _differences(resamples, methods)]
+    found = [head, *(_side_by_side(names, part) for part in (vectors, bags) if part), _differences(resamples, methods)]
     if pooled:
-        found += ["Vectors of prototypes without labels (16 of all training patients):\n", report.table(header, pooled)]
+        found += ["Vectors of prototypes without labels (16 of all training patients):\n", _side_by_side(names, pooled)]
     return found
+
+
+def _side_by_side(header: list[str], rows: list[list[str]]) -> str:
+    """A row for what is named alike, the cells of its protocols beside one another; rows: names, protocol, cells."""
+    protocols = list(dict.fromkeys(row[len(header)] for row in rows))
+    found: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[: len(header)]), {})[row[len(header)]] = row[len(header) + 1 :]
+    columns = [f"{protocol}: {name}" for protocol in protocols for name in _FIGURES]
+    nothing = [""] * len(_FIGURES)
+    joined = [
+        [*names, *(cell for protocol in protocols for cell in of.get(protocol, nothing))] for names, of in found.items()
+    ]
+    return report.table([*header, *columns], joined)
 
 
 def _differences(resamples: dict[str, dict[Method, Floats]], methods: Methods) -> str:
@@ -125,12 +139,12 @@ def _differences(resamples: dict[str, dict[Method, Floats]], methods: Methods) -
         f"Smallest difference of balanced accuracy that so many patients would show with a power of 80 %: {least:.2f} "
         "(2.8 standard errors, median of these pairs).\n"
     )
-    return "\n".join([report.table(["paired on the same patients", "protocol", *_FIGURES], rows), note])
+    return "\n".join([_side_by_side(["paired on the same patients"], rows), note])
 
 
 def _robustness(options: argparse.Namespace, methods: Methods) -> str:
     """Of the corpus with a second scanner: what vectors go by, and the class, under each way to take sites out."""
-    parts = []
+    rows = []
     for how in HARMONIZED:
         paths = [second_evaluation_of(options.output, how, seed) / "results.json" for seed in options.seeds]
         found = [json.loads(path.read_text()) for path in paths if path.exists()]
@@ -138,12 +152,11 @@ def _robustness(options: argparse.Namespace, methods: Methods) -> str:
             continue
         cells: dict[tuple[str, str], list[str]] = {}
         for name, key in _ROBUSTNESS.items():
-            rows = [row for of_seed in found for row in of_seed["robustness"] if row["metric"] == key]
-            for encoder in {row["encoder"] for row in rows}:
-                own = [row for row in rows if row["encoder"] == encoder]
+            measured = [row for of_seed in found for row in of_seed["robustness"] if row["metric"] == key]
+            for encoder in {row["encoder"] for row in measured}:
+                own = [row for row in measured if row["encoder"] == encoder]
                 cells[encoder, name] = [_mean([row["interval"] for row in own]), f"{own[0]['chance']:.2f}"]
         encoders = sorted({encoder for encoder, _ in cells}, key=lambda encoder: _place((encoder,), methods))
-        rows = []
         for encoder in encoders:
             probe = [
                 row["summary"]["balanced_accuracy"]["value"]
@@ -152,12 +165,11 @@ def _robustness(options: argparse.Namespace, methods: Methods) -> str:
                 if row["encoder"] == encoder and row["protocol"] == "linear"
             ]
             shown = [cells.get((encoder, name), ["", ""]) for name in _ROBUSTNESS]
-            rows.append(
-                [_words((encoder, "mean_token", ""))[0], *(f"{a} ({b})" for a, b in shown), f"{np.mean(probe):.2f}"]
-            )
-        parts.append(f"Second scanner, {_HOW[how]}; in parentheses what vectors that know nothing would have:\n")
-        parts.append(report.table(["encoder", *_ROBUSTNESS, f"{options.label}, linear probe"], rows))
-    return "\n".join(parts)
+            name = _words((encoder, "mean_token", ""))[0]
+            rows.append([_HOW[how], name, *(f"{a} ({b})" for a, b in shown), f"{np.mean(probe):.2f}"])
+    head = "In parentheses what vectors that know nothing would have:\n"
+    header = ["second scanner", "encoder", *_ROBUSTNESS, f"{options.label}, linear probe"]
+    return "\n".join([head, report.table(header, rows)]) if rows else ""
 
 
 def _outline(options: argparse.Namespace, methods: Methods) -> str:
