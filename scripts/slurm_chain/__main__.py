@@ -87,7 +87,9 @@ class _Trial:
         else:
             self._interrupt(train)
         self._wait(lambda: not asked("squeue", "--noheader").strip(), "the end of all jobs")
-        assert _slpd(self.folder, "plan.yaml", status=1).count("gone") == 1, "the cancelled step alone is missing"
+        assert _slpd(self.folder, "plan.yaml", status=1).count("gone cancelled") == 1, (
+            "the cancelled step alone is missing"
+        )
         _slpd(self.folder, "plan.yaml", "--again")
         self._wait(lambda: not asked("squeue", "--noheader").strip(), "the end of the step that was cancelled")
         print(_slpd(self.folder, "plan.yaml"))

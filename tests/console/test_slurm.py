@@ -108,7 +108,7 @@ def test_scripts_say_what_a_job_needs(cluster):
     for option in ("partition=gpu", "time=12:00:00", "requeue", "signal=B:USR1@120", "mail-type=FAIL", "gres=gpu:2",
                    "mem=64G", "open-mode=append"):  # fmt: skip
         assert f"#SBATCH --{option}\n" in scripts["train"]
-    assert f"#SBATCH --output={cluster}/work/slurm/train_%j.log\n" in scripts["train"]
+    assert f"#SBATCH --output={cluster / 'work' / 'slurm' / 'train_%j.log'}\n" in scripts["train"]
     assert 'eval/tokenize/task_"$SLURM_ARRAY_TASK_ID")' in scripts["tokenize"] and "RANK" not in scripts["tokenize"]
     assert 'export RANK="$SLURM_ARRAY_TASK_ID" WORLD_SIZE=2\n' in scripts["infer"]
     assert "--processes=2" in scripts["train"] and "gres" not in scripts["atlas"]
