@@ -99,7 +99,7 @@ class _Trial:
 
     def _interrupt(self, train: str) -> None:
         """A turn ends by SIGUSR1, as it comes before the end of the time; the next one by a job that is preferred."""
-        self._wait(lambda: self._epochs() >= 4, "training")
+        self._wait(lambda: self._epochs() >= 3, "training")
         asked("scancel", "--batch", "--signal=USR1", train)
         took = self._wait(lambda: "is over; it goes on" in self._log(train), "training to save")
         print(f"SIGUSR1 after epoch {self._epochs()}: saved, and asked for another turn, in {took:.1f} s")
@@ -145,7 +145,7 @@ class _Trial:
         if not self.history.exists():
             return 0
         with self.history.open(newline="") as file:
-            return sum(1 for row in csv.DictReader(file))
+            return max(0, sum(1 for row in csv.DictReader(file)) - 1)  # the first row is of the untrained encoder
 
     def _wait(self, is_so: Callable[[], bool], what: str) -> float:
         return wait_until(is_so, what, _PATIENCE_S)
