@@ -205,6 +205,7 @@ COMMANDS: dict[str, Command] = {
 OTHERS: dict[str, str] = {
     "run": "slides (or tokens, or features) to a score and an atlas, in one command",
     "demo": "the same on synthetic slides, from nothing, in minutes",
+    "slurm": "the same as jobs of a Slurm cluster, from a plan",
     "label": "serve slides to QuPath by MONAI Label: maps, similar regions, training",
     "estimate": "regions, disk and hours that a folder of slides will take on this machine",
     "doctor": "is this machine right: packages, GPU, memory, disk",
@@ -225,6 +226,6 @@ SUMMARIES: dict[str, str] = {
 } | OTHERS
 ORDER = (
     ("first steps", ("demo", "run", "doctor", "check", "estimate")),
-    ("step by step", ("encoder", "tokenize", "import", "train", "evaluate", "infer")),
+    ("step by step", ("encoder", "tokenize", "import", "train", "evaluate", "infer", "slurm")),
     ("look and use", ("atlas", "maps", "search", "compare", "export", "label")),
 )

@@ -1,4 +1,4 @@
-"""Subcommands that are no config's: the estimate, and what serves slides to viewers."""
+"""Subcommands that are no config's: the estimate, Slurm, and what serves slides to viewers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..core.errors import BundleError
 from ..core.places import ROOT
-from . import doctor
+from . import doctor, slurm
 
 
 def run(name: str, words: Sequence[str]) -> int:
-    """``slpd doctor``, ``slpd estimate``, ``slpd label``."""
-    return {"doctor": doctor.main, "estimate": _estimate, "label": _label}[name](words)
+    """``slpd doctor``, ``slpd estimate``, ``slpd slurm``, ``slpd label``."""
+    return {"doctor": doctor.main, "estimate": _estimate, "slurm": slurm.main, "label": _label}[name](words)
 
 
 def _estimate(words: Sequence[str]) -> int:

@@ -77,7 +77,7 @@ def test_every_command_of_the_pages_can_be_given(package, pages):
         if name in COMMANDS:
             read_words(COMMANDS[name], shlex.split(words.split(" # ")[0].replace("...", "")))
         else:
-            assert name in {"demo", "doctor", "estimate", "help", "label", "run", "import"}, name
+            assert name in {"demo", "doctor", "estimate", "help", "label", "run", "slurm", "import"}, name
     runs = re.findall(r"-m monai\.bundle run [^`\n]*configs/[^`\n]*", text)
     assert runs
     for run in runs:

@@ -1,0 +1,1 @@
+"""``slpd slurm`` tried on a real Slurm of this machine."""
