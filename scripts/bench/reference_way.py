@@ -91,9 +91,10 @@ def patch_tokens(vit: nn.Module, pixels: Tensor) -> Tensor:
 def _encode(vit: nn.Module, x: Tensor, height: int, width: int, drop_path: bool = False) -> Tensor:
     positions = resized_positions(vit.pos_embed, vit.n_positions, height, width)  # type: ignore[arg-type]
     x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], 1) + positions  # type: ignore[operator]
-    for block in vit.blocks:  # type: ignore[union-attr]
-        x = x + _branch(_attention(block.attn, block.norm1(x)), block.keep if drop_path else 1.0)
-        x = x + _branch(block.mlp(block.norm2(x)), block.keep if drop_path else 1.0)
+    for block, rate in zip(vit.blocks, vit.drop_rates[::2], strict=True):  # type: ignore[arg-type,index]
+        keep = 1.0 - rate if drop_path else 1.0
+        x = x + _branch(_attention(block.attn, block.norm1(x)), keep)
+        x = x + _branch(block.mlp(block.norm2(x)), keep)
     return vit.norm(x)[:, 0]  # type: ignore[operator]
 
 

@@ -42,11 +42,13 @@ SMALL = {  # what makes a run of each config short; all else is as documented
 def documented():
     """Command lines in fenced blocks of the page that start Python, torchrun or slpd, in their order, as MONAI's.
 
-    Those on what the demo has made are left to ``scripts/check_docs``, where it has run.
+    Those on what the demo has made are left to ``scripts/check_docs``, where it has run; a cluster's, to its own tests.
     """
     text = (ROOT / "docs" / "README.md").read_text().replace("\\\n", " ")
     blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if " demo/" not in line]
+    lines = [
+        line for block in blocks for line in block.splitlines() if " demo/" not in line and "slpd slurm" not in line
+    ]
     return [as_monai(line) for line in lines if re.match(r"(python|torchrun|slpd) ", line)]
 
 

@@ -13,6 +13,7 @@ def as_it_was():
     """Settings of this process are put back."""
     before = [backend.fp32_precision for backend in MATMUL]
     yield
+    torch.set_float32_matmul_precision("highest")  # "medium" is bfloat16 on CPUs that have it, for all later tests
     for backend, precision in zip(MATMUL, before, strict=True):
         backend.fp32_precision = precision
 
