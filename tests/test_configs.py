@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from cohorts import write_cohort
-from monai.bundle import ConfigExpression, ConfigWorkflow
+from monai.bundle import ConfigExpression
+from workflows import workflow
 
 from bundle.core.from_ids import located, taken_from_ids
 from bundle.networks import load_region_encoder, read_about
@@ -55,19 +56,6 @@ def names(path):
     return yaml.safe_load(path.read_text())
 
 
-def workflow(files, kind, **overrides):
-    """A bundle workflow, initialized."""
-    made = ConfigWorkflow(
-        config_file=[str(CONFIGS / name) for name in files],
-        workflow_type=kind,
-        logging_file=False,
-        bundle_root=str(ROOT),
-        **overrides,
-    )
-    made.initialize()
-    return made
-
-
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_is_known_here(path):
     """A new config is either a mixin or has a test below."""
@@ -103,7 +91,9 @@ def test_training_has_all_that_monai_asks_for(tmp_path, mixin, has_labels):
     """check_properties finds nothing missing, and the trainer with all its handlers is built."""
     tokens = write_cohort(tmp_path / "tokens")
     table = {"slide_table": str(tokens / "slide_table.csv")} if has_labels else {}
-    made = workflow(["train.yaml", *mixin], "train", dataset_dir=str(tokens), output_dir=str(tmp_path), **TINY, **table)
+    made = workflow(
+        "train.yaml", *mixin, kind="train", dataset_dir=str(tokens), output_dir=str(tmp_path), **TINY, **table
+    )
     assert made.check_properties() == []
     assert made.trainer.state.max_epochs == made.max_epochs
     assert (made.evaluator is not None) and len(made.train_dataset) == 13
@@ -114,13 +104,13 @@ def test_centered_tokens_are_asked_for_once(tmp_path):
     tokens = write_cohort(tmp_path / "tokens")
     ids = {"center_tokens": "slide", "max_epochs": 1, "prototype_warmup_epochs": 0, "lr_warmup_epochs": 0, "n_local": 2}
     paths = {"output_dir": str(tmp_path), "model_path": str(tmp_path / "model.pt")}
-    made = workflow(["train.yaml"], "train", dataset_dir=str(tokens), **paths, **ids, **TINY)
+    made = workflow("train.yaml", kind="train", dataset_dir=str(tokens), **paths, **ids, **TINY)
     assert made.train_dataset.center_tokens == "slide"
     made.run()
     assert load_region_encoder(tmp_path / "model.pt", takes_centered=True).takes_centered
     assert read_about(tmp_path / "model.pt")["center_tokens"] == "slide"
     inference = {"dataset_dir": str(tokens), "region_encoder_ckpt": str(tmp_path / "model.pt")}
-    asked = workflow(["inference.yaml"], "infer", output_dir=str(tmp_path / "out"), device="cpu", **inference)
+    asked = workflow("inference.yaml", kind="infer", output_dir=str(tmp_path / "out"), device="cpu", **inference)
     asked.run()
     assert read_embeddings(tmp_path / "out" / "embeddings" / "slide_0.h5").attributes["center_tokens"] == "slide"
 
@@ -128,8 +118,9 @@ def test_centered_tokens_are_asked_for_once(tmp_path):
 def test_stage_one_has_all_that_monai_asks_for(tmp_path, demo_slides):
     """The same for the patch encoder's training, on real files."""
     made = workflow(
-        ["train_patch_encoder.yaml", "demo_patch_encoder.yaml"],
-        "train",
+        "train_patch_encoder.yaml",
+        "demo_patch_encoder.yaml",
+        kind="train",
         dataset_dir=str(demo_slides),
         output_dir=str(tmp_path),
         patches_per_slide=4,

@@ -1,10 +1,7 @@
 """A run of ``configs/train.yaml`` on a handful of regions, small enough to be repeated within a test."""
 
-from pathlib import Path
+from workflows import workflow
 
-from monai.bundle import ConfigWorkflow
-
-ROOT = Path(__file__).parents[1]
 TINY = {
     "embed_dim": 24,
     "depth": 1,
@@ -24,9 +21,6 @@ TINY = {
 
 def tiny_run(tokens, output, **ids):
     """The config, read and ready to run, for tokens with a slide table; ``ids`` come before the small ones."""
-    paths = {"bundle_root": ROOT, "dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
+    paths = {"dataset_dir": tokens, "output_dir": output, "model_path": output / "model.pt"}
     paths["slide_table"] = tokens / "slide_table.csv"
-    ids = {**TINY, **{name: str(path) for name, path in paths.items()}, **ids}
-    made = ConfigWorkflow(str(ROOT / "configs" / "train.yaml"), workflow_type="train", logging_file=False, **ids)
-    made.initialize()
-    return made
+    return workflow("train.yaml", kind="train", **{**TINY, **paths, **ids})

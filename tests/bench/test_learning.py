@@ -145,7 +145,7 @@ def test_every_method_can_be_built(method, cohort, tmp_path):
     assert (views.shift is None) == (method.ids.get("token_shift", "none") == "none")
 
 
-def test_an_method_with_an_unknown_id_is_refused(cohort, tmp_path):
+def test_a_method_with_an_unknown_id_is_refused(cohort, tmp_path):
     """MONAI would take it without a word."""
     with pytest.raises(BundleError, match="no id n_prototipes"):
         parse(cohort, tmp_path, {"n_prototipes": 3})

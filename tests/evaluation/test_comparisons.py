@@ -72,7 +72,7 @@ def test_the_p_value_belongs_to_the_interval():
     assert outcomes == {True, False}
 
 
-def test_an_method_against_itself():
+def test_a_method_against_itself():
     """No difference, p is 1, and no bounds of no width."""
     targets, scores = np.arange(20) % 2, two_columns(np.random.default_rng(0).random(20))
     got = compare_bootstrap(ClassificationMetrics(), targets, scores, scores, 100)["auc"]

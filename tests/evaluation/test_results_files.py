@@ -53,7 +53,7 @@ def table(path):
     return list(csv.DictReader(path.open(newline="")))
 
 
-def test_the_table_has_a_row_an_method_and_metric(tmp_path):
+def test_the_table_has_a_row_a_method_and_metric(tmp_path):
     """Names, metrics and bounds, in any order of encoders' names with commas and slashes."""
     ResultsFiles(tmp_path / "new")(evaluation())
     rows = table(tmp_path / "new" / "results.csv")
