@@ -13,7 +13,7 @@ from .sketches import principal_directions, sketched
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
 _BLOCK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 27}
 _RANKED_AT_ONCE = 2048
-_FEW_PROTOTYPES = 3  # of up to so many, all bijections of whole blocks cost less than to bound them first
+_FEW_PROTOTYPES = 3  # of up to so many, and few slides, all similarities by all bijections cost less than bounds
 _FIRST = 1  # slides beyond R from which a first similarity is taken
 _SAMPLED = 4096  # slides that are looked at for it
 _SKETCH_DIMS = (31, 63, 127)
@@ -64,6 +64,8 @@ class NeighborSearch:
 
     def run(self, rows: Iterable[slice]) -> None:
         """Compare the slides of the given rows with all that follow."""
+        if self.is_exact:
+            return self._run_exact(rows)
         waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         n_waiting = 0
         for row in rows:
@@ -80,11 +82,8 @@ class NeighborSearch:
 
     def _possible(self, rows: slice, columns: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Pairs of slides (P,), (P,) of a block that may be neighbors, and their cosines (P, K, K)."""
-        products, bound = self._compared(
-            self.bounding[:, rows], self.bounding[:, columns], self.n_valid[rows], self.n_valid[columns]
-        )
-        if self.is_exact:
-            self._raise_thresholds(bound, rows, columns)
+        products = self._products(self.bounding[:, rows], self.bounding[:, columns])
+        bound = self._bound(products, self.n_valid[rows], self.n_valid[columns])
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
         wanted = bound >= least
         if rows == columns:
@@ -93,15 +92,23 @@ class NeighborSearch:
         a, b = i + rows.start, j + columns.start
         return a, b, self._cosines(a, b) if self.is_sketched else products[:, i, :, j]
 
-    def _raise_thresholds(self, bound: Tensor, rows: slice, columns: slice) -> None:
-        """To each slide's R-th best of a block, whose bounds (a, b) are the similarities, and rounding."""
-        if rows == columns:
-            bound.fill_diagonal_(-torch.inf)
-        n_neighbors = self.similarity.shape[1]
-        for slides, dim in ((rows, 1), (columns, 0)):
-            if n_neighbors <= bound.shape[dim]:
-                reached = bound.amax(dim) if n_neighbors == 1 else bound.topk(n_neighbors, dim).values.select(dim, -1)
-                self.threshold[slides] = torch.maximum(self.threshold[slides], reached - 2 * ROUNDING)
+    def _run_exact(self, rows: Iterable[slice]) -> None:
+        """The same for few slides with few prototypes: all their similarities (n, n), and the best of each row."""
+        found = self.similarity.new_full((self.n_slides, self.n_slides), -torch.inf)
+        for row in rows:
+            for columns in slices(row.start, self.n_slides, self.block):
+                products = self._products(self.bounding[:, row], self.bounding[:, columns])
+                part = similarity_by_permutations(products, (0, 2))
+                if row == columns:  # both halves from one, as rounding differs
+                    part = part.triu_(1).add(part.T).fill_diagonal_(-torch.inf)
+                found[row, columns], found[columns, row] = part, part.T
+        n_neighbors = self.index.shape[1]
+        values, index = found.topk(n_neighbors + 1, 1)
+        tied = (values[:, -2] == values[:, -1]).nonzero()[:, 0]  # with a slide whose index may be lower
+        index[tied] = found[tied].sort(stable=True, descending=True).indices[:, : n_neighbors + 1]
+        index = index[:, :-1].sort(1).values
+        self.similarity, order = found.gather(1, index).sort(stable=True, descending=True)
+        self.index = index.gather(1, order)
 
     def _first_threshold(self) -> Tensor:
         """A similarity that R slides reach: the R-th best of a few whose mean prototypes are most similar.
@@ -148,8 +155,8 @@ class NeighborSearch:
 
     def _share_left(self, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> float:
         """Share of the pairs of slides whose bounds by vectors (a, K, m), (b, K, m) reach the first thresholds."""
-        _, bound = self._compared(
-            left.transpose(0, 1), right.transpose(0, 1), self.n_valid[rows], self.n_valid[columns]
+        bound = self._bound(
+            self._products(left.transpose(0, 1), right.transpose(0, 1)), self.n_valid[rows], self.n_valid[columns]
         )
         least = torch.minimum(self.threshold[rows, None], self.threshold[columns])
         return float((bound >= least).float().mean())
@@ -157,18 +164,14 @@ class NeighborSearch:
     def _evenly(self, n: int) -> Tensor:
         return torch.linspace(0, self.n_slides - 1, min(n, self.n_slides), device=self.valid.device).long()
 
-    def _compared(self, left: Tensor, right: Tensor, n_left: Tensor, n_right: Tensor) -> tuple[Tensor, Tensor]:
-        """Products (K, a, K, b) of the vectors of slides (K, a, m) and (K, b, m), upper bounds (a, b) of similarity.
-
-        Args:
-            left, right: vectors, 0 where there is no prototype.
-            n_left, n_right: numbers of prototypes, (a,) and (b,).
-        """
+    def _products(self, left: Tensor, right: Tensor) -> Tensor:
+        """Products (K, a, K, b) of vectors (K, a, m) and (K, b, m), 0 where there is no prototype."""
         products = left.flatten(0, 1) @ right.flatten(0, 1).T
-        products = products.view(self.size, left.shape[1], self.size, right.shape[1])
-        if self.is_exact:
-            return products, similarity_by_permutations(products, (0, 2)).add_(ROUNDING)
-        return products, similarity_bound(products, self.size if self.all_valid else (n_left[:, None], n_right), (0, 2))
+        return products.view(self.size, left.shape[1], self.size, right.shape[1])
+
+    def _bound(self, products: Tensor, n_left: Tensor, n_right: Tensor) -> Tensor:
+        """Upper bounds (a, b) of the similarities of slides with numbers of prototypes (a,) and (b,)."""
+        return similarity_bound(products, self.size if self.all_valid else (n_left[:, None], n_right), (0, 2))
 
     def _cosines(self, i: Tensor, j: Tensor) -> Tensor:
         """Cosines (P, K, K) of the prototypes of pairs of slides."""

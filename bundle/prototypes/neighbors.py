@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..parallel import full_precision
-from .matching import matched_similarity
-from .neighbor_search import NeighborSearch
+from .matching import assign_cosines
+from .neighbor_search import NeighborSearch, slices
 
 _BLOCK_ELEMENTS = 1 << 21
 
@@ -44,10 +44,10 @@ def nearest_slides(
 
     Exact and streamed: products of blocks of prototypes (upper triangle only; in few dimensions where most of their
     length lies there) give an upper bound of each similarity, the smaller of the summed row maxima and the summed
-    column maxima; only pairs whose bound reaches what the slide already has are assigned. Where all slides have the
-    same K up to three, and are too few for few dimensions, the best of all bijections stands for the bound: 1.8 times
-    as quick at K = 2 and 1,000 slides. Memory is O(S R) and a block, which holds R + 1 prototype sets for each of its
-    slides. Slides without a valid prototype neither have nor are neighbors.
+    column maxima; only pairs whose bound reaches what the slide already has are assigned. Memory is O(S R) and a block,
+    which holds R + 1 prototype sets for each of its slides. Up to 4,095 slides that all have the same K up to three are
+    compared by all bijections in place of bounds, 64 MiB for as many. Slides without a valid prototype neither have nor
+    are neighbors.
 
     Args:
         prototypes: L2-normalized, shape (S, K, d); where they are valid, finite.
@@ -104,14 +104,17 @@ def merged_neighbors(shares: Neighbors) -> Neighbors:
 def _partners(prototypes: Tensor, valid: Tensor, index: Tensor, match: str) -> Tensor:
     """Partner (S, R, K) of each prototype in each neighbor of ``index`` (S, R): see :func:`nearest_slides`."""
     partner = torch.full((*index.shape, valid.shape[1]), -1, dtype=torch.long, device=index.device)
-    slides, ranks = (index >= 0).nonzero(as_tuple=True)
-    block = max(1, _BLOCK_ELEMENTS // max(1, prototypes[0].numel() if len(prototypes) else 1))
-    for a, rank in zip(slides.split(block), ranks.split(block), strict=True):
-        b = index[a, rank]
+    if partner.numel() == 0:
+        return partner
+    for rows in slices(0, len(index), max(1, _BLOCK_ELEMENTS // (index.shape[1] * prototypes[0].numel()))):
+        others = index[rows].clamp(min=0)
+        cosines = torch.einsum("skd,srld->srkl", prototypes[rows], prototypes[others]).flatten(0, 1)
+        own = valid[rows, None].expand_as(partner[rows]).flatten(0, 1)
+        theirs = (valid[others] & (index[rows, :, None] >= 0)).flatten(0, 1)
         if match == "assignment":
-            partner[a, rank] = matched_similarity(prototypes[a], valid[a], prototypes[b], valid[b])[1]
+            found = assign_cosines(cosines, own, theirs)[1]
         else:
-            cosines = torch.einsum("pkd,pld->pkl", prototypes[a], prototypes[b])
-            nearest = cosines.masked_fill(~valid[b][:, None], -torch.inf).argmax(2)
-            partner[a, rank] = torch.where(valid[a], nearest, -1)
+            nearest = cosines.masked_fill(~theirs[:, None], -torch.inf).argmax(2)
+            found = torch.where(own & theirs.any(1, keepdim=True), nearest, -1)
+        partner[rows] = found.view_as(partner[rows])
     return partner

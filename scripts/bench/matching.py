@@ -10,8 +10,8 @@ from . import reference_way
 from .cohort import slide_prototypes
 from .measure import Case, Variant
 
-_SETTINGS = ((1000, 2, 1), (1000, 4, 1), (1000, 4, 5), (400, 6, 1))
-_GOALS = {(1000, 4, 1): 10.0, (400, 6, 1): 150.0}
+_SETTINGS = ((1000, 2, 1), (1000, 2, 5), (1000, 4, 1), (1000, 4, 5), (400, 6, 1))
+_GOALS = {(1000, 2, 1): 1.0, (1000, 2, 5): 1.0, (1000, 4, 1): 10.0, (400, 6, 1): 150.0}
 
 
 def cases(device: str, threads: int) -> list[Case]:
