@@ -177,9 +177,10 @@ def test_a_lonely_slide_has_no_neighbor(n_slides):
     assert found.partner.shape == (n_slides, 2, 2) and bool((found.partner == -1).all())
 
 
-def test_equal_slides_come_in_order():
+@pytest.mark.parametrize("size", [3, 4])
+def test_equal_slides_come_in_order(size):
     """Among equally similar slides the lower index is first, and no slide is its own neighbor."""
-    prototypes, valid = _slides(1, 3)
+    prototypes, valid = _slides(1, size)
     found = nearest_slides(prototypes.expand(5, -1, -1), valid.expand(5, -1), 2)
     assert found.index.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
 
