@@ -6,14 +6,14 @@ import json
 import pytest
 from cohorts import write_cohort
 from region_models import write_encoder
-from workflows import run_config
+from workflows import run_config, workflow
 
 from bundle.cohort import SlideTable
 from bundle.console.commands import COMMANDS
 from bundle.console.config_ids import top_ids
 from bundle.console.starting import monai_words
 from bundle.console.words import read_words
-from bundle.core import CONFIGS, BundleError
+from bundle.core import CONFIGS, BundleError, user_error
 from bundle.evaluation import evaluation_rows, evaluation_splits
 
 PROTOCOLS = sorted((CONFIGS / "protocols").glob("*.yaml"))
@@ -113,6 +113,21 @@ def test_every_table_says_how_many_patients(cohort, tmp_path):
     n_tables = 4  # results, comparisons, robustness, confusion matrices
     assert page.count('<p class="both-sides">') == n_tables
     assert "7 patients, 8 slides" in page and "Each slide is a row of its own" in page
+
+
+def test_a_comparison_takes_such_splits_when_it_is_allowed_to(cohort, tmp_path):
+    """What evaluating would refuse is refused before anything is trained, and run with the same word."""
+    given = {"slide_table": cohort / "table.csv", "splits": cohort / "splits", "label": "oncotree_code"}
+    for allows in (False, True):
+        made = workflow("compare.yaml", kind="train", run_id="comparing", dataset_dir=cohort / "tokens",
+                        output_dir=tmp_path, allow_patient_overlap=allows, **given)  # fmt: skip
+        check = made.parser.get_parsed_content("comparison")._check
+        if allows:
+            assert check(str(cohort / "tokens"))[0] == []
+        else:
+            with pytest.raises(Exception, match="Failed") as caught:
+                check(str(cohort / "tokens"))
+            assert "allow_patient_overlap: true" in str(user_error(caught.value))
 
 
 @pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: path.stem)
