@@ -123,10 +123,13 @@ class PatchStream(Source):
         self._spare.clear()
 
     def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:
-        """Full batches, and one of what remains of each region or slide that batches stay within."""
+        """Full batches, and one of what remains of each region or slide that batches stay within.
+
+        What remains goes out with the last part, before the next slide has to be open.
+        """
         image, pieces, n_filled = self._empty_batch(), list[Piece](), 0
         for job, region, patches in parts:
-            if n_filled and not self._may_share(pieces[-1], job):
+            if n_filled and not self._may_share(pieces[-1], job):  # the end of a slide that failed
                 yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
                 image, pieces, n_filled = self._empty_batch(), [], 0
             first = 0
@@ -135,8 +138,8 @@ class PatchStream(Source):
                 image[n_filled : n_filled + n] = torch.from_numpy(patches[first : first + n])
                 pieces.append(Piece(job, region, first, n))
                 n_filled, first = n_filled + n, first + n
-                if n_filled == self.batch_size:
-                    yield {"image": image.permute(0, 3, 1, 2), "pieces": pieces}
+                if n_filled == self.batch_size or (first == len(patches) and n_filled and self._ends(job, region)):
+                    yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
                     image, pieces, n_filled = self._empty_batch(), [], 0
                 if first == len(patches):
                     break
@@ -144,6 +147,10 @@ class PatchStream(Source):
             self._spare.append(patches.base)
         if pieces:
             yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+
+    def _ends(self, job: SlideJob, region: int) -> bool:
+        """No later part may ride in the batch."""
+        return self.batch_within == "region" or (self.batch_within == "slide" and region == job.n_regions - 1)
 
     def _may_share(self, last: Piece, job: SlideJob) -> bool:
         """The batch that ends with another region's piece goes on with a region of a slide."""
