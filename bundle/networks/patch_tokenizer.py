@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..core import SettingError
 from .contracts import EncoderContract
+from .onnx_encoder import OnnxEncoder
 from .scaling import middle, scaled
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,6 +65,20 @@ class PatchTokenizer(nn.Module):
         self.amp = amp
         self.register_buffer("mean_255", torch.tensor(self.mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std_255", torch.tensor(self.std).view(3, 1, 1) * 255, persistent=False)
+
+    def compiled(self) -> PatchTokenizer:
+        """Itself, its backbone compiled at the first batch, for that batch's shape and with weights as constants.
+
+        Raises:
+            SettingError: the backbone is a program already.
+        """
+        if isinstance(self.backbone, torch.jit.ScriptModule | OnnxEncoder):
+            raise SettingError(
+                f"compile is true, but {self.name} is a program (TorchScript or ONNX), which is run as it is; leave "
+                "compile false."
+            )
+        self.backbone.compile(dynamic=False, options={"freezing": True})
+        return self
 
     @torch.inference_mode()
     def forward(self, image: Tensor) -> Tensor:

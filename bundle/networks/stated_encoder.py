@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..core import as_bool
 from .contract_choice import contract_of
 from .contracts import EncoderContract
 from .patch_encoder import load_patch_encoder
@@ -24,18 +25,19 @@ def stated_patch_encoder(
     patch_input_px: int | None = None,
     device: torch.device | str = "cpu",
     amp: bool = False,
+    compile: bool = False,
 ) -> PatchTokenizer:
     """:func:`~bundle.networks.load_patch_encoder` with the ids of ``configs/tokenize.yaml``.
 
     Args:
         patch_encoder_ckpt: file or folder of the weights.
         reading: size and um/px of the patches.
-        patch_encoder, encoders_file, patch_mean, patch_std, patch_input_px, device, amp: see that config.
+        patch_encoder, encoders_file, patch_mean, patch_std, patch_input_px, device, amp, compile: see that config.
 
     Raises:
-        BundleError: as it does.
+        BundleError: as it does; a program is to be compiled.
     """
-    return load_patch_encoder(
+    own = load_patch_encoder(
         patch_encoder_ckpt,
         reading.patch_size,
         encoder=patch_encoder,
@@ -47,6 +49,7 @@ def stated_patch_encoder(
         device=device,
         amp=amp,
     )
+    return own.compiled() if as_bool(compile) else own
 
 
 def stated_contract(

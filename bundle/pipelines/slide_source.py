@@ -34,6 +34,7 @@ class PatchStream(Source):
         encode_background: hand out all P x P patches of a region, tissue or not.
         batch_size: patches in a batch, at most.
         batch_within: what a batch's patches share: a ``region``, a ``slide``, or nothing but the ``folder``.
+        fill_up: batches all have ``batch_size`` patches, black ones at their end that no piece names.
         num_workers: see :class:`Source`.
         pin_memory: page-locked batches, for quicker copies to a GPU.
         reading: how slides are read, see :class:`~bundle.slides.ReadSettings`.
@@ -53,6 +54,7 @@ class PatchStream(Source):
         encode_background: bool = False,
         batch_size: int = 256,
         batch_within: str = "slide",
+        fill_up: bool = False,
         num_workers: int = 4,
         pin_memory: bool = False,
         **reading: Any,
@@ -62,6 +64,7 @@ class PatchStream(Source):
         self.batch_within = batch_within
         self.how = ReadSettings(**reading).checked()
         self.encode_background, self.pin_memory = as_bool(encode_background), as_bool(pin_memory)
+        self.fill_up = as_bool(fill_up)
         self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
         super().__init__(
             slides,
@@ -123,11 +126,14 @@ class PatchStream(Source):
         self._spare.clear()
 
     def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:
-        """Full batches, and one of what remains of each region or slide that batches stay within."""
+        """Full batches, and one of what remains of each region or slide that batches stay within.
+
+        What remains goes out with the last part, before the next slide has to be open.
+        """
         image, pieces, n_filled = self._empty_batch(), list[Piece](), 0
         for job, region, patches in parts:
-            if n_filled and not self._may_share(pieces[-1], job):
-                yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+            if n_filled and not self._may_share(pieces[-1], job):  # the end of a slide that failed
+                yield self._batch(image, n_filled, pieces)
                 image, pieces, n_filled = self._empty_batch(), [], 0
             first = 0
             while True:  # once, too, for a region without patches: its piece makes it a region of zeros
@@ -135,15 +141,24 @@ class PatchStream(Source):
                 image[n_filled : n_filled + n] = torch.from_numpy(patches[first : first + n])
                 pieces.append(Piece(job, region, first, n))
                 n_filled, first = n_filled + n, first + n
-                if n_filled == self.batch_size:
-                    yield {"image": image.permute(0, 3, 1, 2), "pieces": pieces}
+                if n_filled == self.batch_size or (first == len(patches) and n_filled and self._ends(job, region)):
+                    yield self._batch(image, n_filled, pieces)
                     image, pieces, n_filled = self._empty_batch(), [], 0
                 if first == len(patches):
                     break
             assert isinstance(patches.base, np.ndarray)
             self._spare.append(patches.base)
         if pieces:
-            yield {"image": image[:n_filled].permute(0, 3, 1, 2), "pieces": pieces}
+            yield self._batch(image, n_filled, pieces)
+
+    def _batch(self, image: Tensor, n_filled: int, pieces: list[Piece]) -> dict[str, Any]:
+        if self.fill_up:
+            image[n_filled:] = 0
+        return {"image": (image if self.fill_up else image[:n_filled]).permute(0, 3, 1, 2), "pieces": pieces}
+
+    def _ends(self, job: SlideJob, region: int) -> bool:
+        """No later part may ride in the batch."""
+        return self.batch_within == "region" or (self.batch_within == "slide" and region == job.n_regions - 1)
 
     def _may_share(self, last: Piece, job: SlideJob) -> bool:
         """The batch that ends with another region's piece goes on with a region of a slide."""

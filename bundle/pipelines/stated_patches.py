@@ -27,6 +27,7 @@ def patch_stream(
     batch_within: str = "slide",
     num_workers: int = 4,
     device: torch.device | str = "cpu",
+    compile: bool = False,
 ) -> PatchStream:
     """:class:`~bundle.pipelines.PatchStream` with the ids of ``configs/tokenize.yaml``; batches are pinned for a GPU.
 
@@ -36,6 +37,7 @@ def patch_stream(
         reading: um/px, sizes of patches and regions, whether background is encoded.
         table, wsi_reader, default_mpp, max_enlarge, min_tissue, min_tissue_patches, keep_fat: see that config.
         batch_size, batch_within, num_workers, device: the same.
+        compile: the encoder is, for one shape of batch: all are of ``batch_size``.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -46,6 +48,7 @@ def patch_stream(
         table=table,
         batch_size=batch_size,
         batch_within=batch_within,
+        fill_up=compile,
         num_workers=num_workers,
         pin_memory=torch.device(device).type == "cuda",
         wsi_reader=wsi_reader,

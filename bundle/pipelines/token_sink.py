@@ -108,7 +108,7 @@ class TokenSink(Sink[_OpenFile]):
             self._skip_complete(source, folders, kind)
             if not source.is_waiting:
                 return
-        self._dim = self._try(pipeline, source.how.patch_size)
+        self._dim = self._try(pipeline, source)
         for folder in folders:
             check_folder(folder, "token files", "tokens_dir")
         encoder, recorded = _encoder_name(pipeline.network), _recorded(pipeline.network, source.how.patch_size)
@@ -195,15 +195,16 @@ class TokenSink(Sink[_OpenFile]):
             begun.writer.write(region, begun.grids.pop(region))
             piece.job.n_written += 1
 
-    def _try(self, pipeline: SlidePipeline, side: int) -> int:
-        """The length of the token that the encoder makes of a blank patch.
+    def _try(self, pipeline: SlidePipeline, source: PatchStream) -> int:
+        """The length of the token that the encoder makes of a blank patch, or of a batch of them where all are full.
 
         Raises:
             BundleError: it makes none.
         """
         pipeline.made_network()
+        side, n = source.how.patch_size, source.batch_size if source.fill_up else 1
         try:
-            tokens = pipeline.encode(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+            tokens = pipeline.encode(torch.zeros(n, side, side, 3, dtype=torch.uint8).permute(0, 3, 1, 2))
         except (RuntimeError, ValueError, TypeError) as error:
             raise BundleError(f"the patch encoder does not take patches of {side} px: {error}") from error
         if tokens.ndim != 2:

@@ -45,7 +45,7 @@ def tissue_mask(rgb: NDArray[np.uint8], mpp: float, *, keep_fat: bool = True) ->
     glass = _glass_color(channels, (darkest >= _GLASS_FLOOR) & (spread <= _GLASS_SPREAD))
     density = _densities(channels, _NO_GLASS if glass is None else glass)
     gray = density.mean(0)
-    ink = ndimage.binary_opening(_is_ink(*density))
+    ink = _opened(_is_ink(*density))
     black = (brightest < _BLACK) & (spread <= _GLASS_SPREAD)
     sigma = _SMOOTHING_UM / mpp / 2
     smoothed = [ndimage.gaussian_filter(channel, sigma) for channel in density]
@@ -55,9 +55,9 @@ def tissue_mask(rgb: NDArray[np.uint8], mpp: float, *, keep_fat: bool = True) ->
     stained = stain > threshold
     found = stained | (_is_textured(gray, mpp) & (sum(smoothed) > 3 * _LEAST_DENSITY))
     pen = _pen(ink, black, found, round(3 * sigma) + 2, mpp)
-    excluded = ndimage.binary_dilation(pen)
+    excluded = _grown(pen)
     found = (found | ink | black) & ~excluded
-    found = ndimage.binary_opening(found) | _drop_small(found, 16)
+    found = _opened(found) | _drop_small(found, 16)
     found = _objects(_closed(found, round(_GAP_UM / mpp)) & ~excluded, stained & ~excluded, mpp)
     if not keep_fat:
         found = _drop_small(found & ~_fat(gray, found, mpp), _MIN_OBJECT_UM2 / mpp**2)
@@ -82,7 +82,7 @@ def _densities(channels: NDArray[np.uint8], glass: NDArray[np.float32]) -> NDArr
     """Optical density over the glass, [3, h, w], none below 0."""
     values = np.minimum(np.arange(256, dtype=np.float32), glass[:, None])
     tables = -np.log10((values + 1) / (glass[:, None] + 1))
-    return np.stack([table[channel] for table, channel in zip(tables, channels, strict=True)])
+    return np.stack([table.take(channel) for table, channel in zip(tables, channels, strict=True)])
 
 
 def _is_textured(gray: NDArray[np.float32], mpp: float) -> NDArray[np.bool_]:
@@ -178,6 +178,21 @@ def _threshold(stain: NDArray[np.float32]) -> float:
     return float(np.clip(middles[variance.argmax()], *_THRESHOLDS))
 
 
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With the four neighbors of each pixel: as scipy's ``binary_dilation``, in a tenth of the time."""
+    grown = mask.copy()
+    for axis in (0, 1):
+        grown.swapaxes(0, axis)[1:] |= mask.swapaxes(0, axis)[:-1]
+        grown.swapaxes(0, axis)[:-1] |= mask.swapaxes(0, axis)[1:]
+    return grown
+
+
+def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Crosses of five pixels that lie within it, which ends at the border."""
+    outside = np.pad(~mask, 1, constant_values=True)
+    return _grown(~_grown(outside)[1:-1, 1:-1])
+
+
 def _closed(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Gaps of up to twice ``radius`` px are closed, by a square: separable, so its cost hardly grows with it."""
     if radius < 1:
@@ -189,9 +204,9 @@ def _closed(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
 
 def _objects(mask: NDArray[np.bool_], stained: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """Objects of some size of which a share is stained, their small holes filled."""
-    labels, n = ndimage.label(mask)
+    labels, n = _labels(mask)
     sizes = np.bincount(labels.ravel(), minlength=n + 1)
-    stained_px = np.bincount(labels.ravel(), weights=stained.ravel(), minlength=n + 1)
+    stained_px = np.bincount(labels[stained], minlength=n + 1)
     kept = (sizes >= max(_MIN_OBJECT_UM2 / mpp**2, 2)) & (stained_px >= _LEAST_STAINED * sizes)
     kept[0] = False
     return ~_drop_small(~kept[labels], _MAX_HOLE_UM2 / mpp**2)
@@ -206,9 +221,15 @@ def _fat(gray: NDArray[np.float32], found: NDArray[np.bool_], mpp: float) -> NDA
 
 
 def _drop_small(mask: NDArray[np.bool_], min_px: float) -> NDArray[np.bool_]:
-    labels, n = ndimage.label(mask)
+    labels, n = _labels(mask)
     if n == 0:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= max(min_px, 2))[labels]
+
+
+def _labels(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], int]:
+    """Connected parts [h, w], 0 none, and how many: as the integers that count and index without being converted."""
+    labels = np.empty(mask.shape, np.intp)
+    return labels, int(ndimage.label(mask, output=labels))

@@ -69,6 +69,9 @@ def test_scaling_measures_every_series():
     found = measured(quick=True)
     text = table(found)
     assert "matching, 24 directions" in text and "recall@1" in text and "speed-up" in text
+    epoch = found["epoch"]
+    assert "| reading, 10 crops, s |" in text and epoch["bytes"][1] >= epoch["regions"][1] * 16 * 16 * 384 * 2 > 0
+    assert measured(before=found) == found
     assert [axes.get_xlabel() for axes in scaling_picture(found).axes] == ["slides", "K"]
     assert [row["recall"] for row in found["large"]] == [1.0, 1.0]
     assert all(row["seconds"] > row["preparation"] > 0 for row in found["large"])

@@ -10,11 +10,11 @@ def test_the_parts_of_a_real_run(tmp_path, demo_slides):
     found = profile(demo_slides, tmp_path / "vit.pt", {**ids, "max_enlarge": 2.0, "min_tissue_patches": 1})
     parts = (found.first, found.waiting, found.encoding, found.writing)
     assert found.patches > 0 and min(parts) > 0 and min(found.opening, found.reading) > 0
-    assert sum(parts) <= found.wall * 1.01 and 0 < found.without_batch < 1
+    assert sum(parts) <= found.wall * 1.01 and 0 < found.without_batch < 1 and found.bare > 0
 
 
 def test_the_goal_is_marked():
     """Met below a tenth of the wall time, missed from there on."""
-    idle = [Profile(10.0, share * 10, 0.0, 1.0, 1.0, 1.0, 1.0, 5) for share in (GOAL / 2, GOAL)]
+    idle = [Profile(10.0, share * 10, 0.0, 1.0, 1.0, 1.0, 1.0, 5, 1.0) for share in (GOAL / 2, GOAL)]
     lines = table([("a", idle[0]), ("b", idle[1])]).splitlines()
-    assert "5.0% (met)" in lines[2] and "10.0% (missed)" in lines[3]
+    assert "| 50% |" in lines[2] and "5.0% (met)" in lines[2] and "10.0% (missed)" in lines[3]

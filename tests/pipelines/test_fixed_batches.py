@@ -109,6 +109,19 @@ def test_batches_of_a_region_do_not_depend_on_the_slide(slides, tmp_path):
     assert not same(made(tmp_path / "mixed"), made(tmp_path))
 
 
+def test_a_slides_last_batch_waits_for_no_other_slide(slides, tmp_path):
+    """It once waited for the next slide's tissue to be found."""
+    source = tokenizer(slides, tmp_path).source
+    job, patches = source.jobs[0], np.zeros((4, 16, 16, 3), np.uint8)
+    job.n_regions = 2
+
+    def parts():
+        yield from ((job, 0, patches[:3]), (job, 1, patches[:2]))
+        raise AssertionError("the next slide was waited for")
+
+    assert next(source.batches(parts()))["pieces"] == [Piece(job, 0, 0, 3), Piece(job, 1, 0, 2)]
+
+
 def test_no_batch_is_empty(slides, tmp_path):
     """A region without patches rides along with the next ones: no network is asked for nothing."""
     source = tokenizer(slides, tmp_path, batch_within="region").source

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from encoder_files import onnx_program, program
+from encoder_files import onnx_program, own_file, program
 from inferences import found as embedded
 from inferences import inference
 from region_models import write_encoder
@@ -49,6 +49,30 @@ def test_a_missing_encoder_comes_first(tmp_path):
     mistake = user_error(caught.value)
     assert isinstance(mistake, BundleError) and "there is no patch encoder" in str(mistake)
     assert not (tmp_path / "tokens").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_compiled_encoder_gets_one_shape(tmp_path, monkeypatch):
+    """It is compiled once, as all batches are full, the one that tries it included; its tokens are those of eager runs.
+    A program is refused."""
+    shapes = []
+
+    def compiled(module, **given):
+        assert given == {"dynamic": False, "options": {"freezing": True}}
+        module.register_forward_pre_hook(lambda _, image: shapes.append((*image[0].shape, image[0].stride())))
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    own_file(tmp_path / "encoder.pt")
+    made(tmp_path, batch_size=24).run()
+    assert not shapes
+    made(tmp_path, batch_size=24, compile="true", tokens_dir=tmp_path / "compiled").run()
+    assert len(shapes) > 2 and len(set(shapes)) == 1 and shapes[0][0] == 24
+    for name in "ab":
+        found, eager = (TokenFile(tmp_path / folder / f"{name}.h5").read() for folder in ("compiled", "tokens"))
+        np.testing.assert_allclose(found, eager, atol=2e-3)
+    program(tmp_path / "encoder.pt")
+    with pytest.raises(Exception) as caught:
+        made(tmp_path, compile="true", patch_mean=[0.5] * 3, patch_std=[0.5] * 3, overwrite="true").run()
+    assert "encoder is a program (TorchScript or ONNX), which is run as it is" in str(user_error(caught.value))
 
 
 def test_two_encoders_are_joined(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from bundle.slides import open_slide, tissue_mask
+from bundle.slides.tissue import _grown, _opened
 from scripts.bench.outlines import Found, compare
 
 OUTLINES = Path(__file__).parents[2] / "docs/tissue_outlines"
@@ -66,6 +67,17 @@ def test_violet_stains_are_tissue(density):
     however little it takes of blue, it is found."""
     found = tissue_mask(thumbnail(density), MPP)
     assert found[TISSUE].mean() > 0.97 and found[~TISSUE].mean() < 0.02
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 3), (31, 40)])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+def test_growing_and_opening_are_those_of_scipy(shape, share):
+    """Borders included: masks are the same to the bit as those of token files that were made before."""
+    mask = np.random.default_rng(0).random(shape) < share
+    given = mask.copy()
+    np.testing.assert_array_equal(_grown(mask), ndimage.binary_dilation(mask))
+    np.testing.assert_array_equal(_opened(mask), ndimage.binary_opening(mask))
+    np.testing.assert_array_equal(mask, given)
 
 
 INKS = {
