@@ -24,7 +24,7 @@ _FLAGS = {"quick", "dry_run", "verbose", "help"}
 _SHARED = frozenset(
     "slide_table exclude mpp default_mpp max_enlarge patch_size region_patches min_tissue min_tissue_patches keep_fat "
     "encode_background wsi_reader device amp seed verify label patch_encoder patch_mean patch_std patch_input_px "
-    "encoders_file patch_encoder_ckpt tokens_dir".split()
+    "encoders_file patch_encoder_ckpt tokens_dir slide_cache slide_cache_gb".split()
 )
 _QUICK_PLACE = {"mpp": "2.0", "patch_size": "64"}  # where the small patch encoder of stage one looks
 _RUN_HELP = """slpd run SLIDES|TOKENS|FEATURES [--slide_table CSV --label COLUMN] [--id VALUE ...]

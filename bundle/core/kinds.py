@@ -16,7 +16,7 @@ _NAMES_A_SLIDE = {"query"}  # which may be called None
 _IDS = {
     TEXT: "bundle_root dataset_dir output_dir index_dir head_path device title by task size wsi_reader dtype file_type "
     "centering fill_missing token_shift kmeans_backend prototype_match prototype_task prototype_center_start "
-    "verify batch_within unit | model_path tokens_dir slide_table slides_dir coords_dir exclude splits "
+    "verify batch_within unit | model_path tokens_dir slide_table slides_dir slide_cache coords_dir exclude splits "
     "region_encoder_ckpt patch_encoder_ckpt second_encoder_ckpt encoders_file head patch_encoder second_encoder "
     "encoder head_encoder save_head label site time event censored query where harmonize center_tokens",
     NUMBER: "seed max_epochs min_epochs batch_size num_workers val_interval checkpoint_interval checkpoint_minutes "
@@ -27,7 +27,7 @@ _IDS = {
     "teacher_temperature_warmup_epochs teacher_momentum center_momentum token_shift_strength min_region_tissue "
     "n_prototypes n_neighbors min_regions prototype_warmup_epochs intra_weight inter_weight kmeans_restarts "
     "kmeans_iterations prototype_ramp_epochs sinkhorn_iterations sinkhorn_queue koleo_weight slides_per_batch "
-    "mask_weight mask_share max_enlarge min_tissue min_tissue_patches mpp_tolerance snap "
+    "mask_weight mask_share max_enlarge slide_cache_gb min_tissue min_tissue_patches mpp_tolerance snap "
     "patch_batch_size mil_max_patches n_cohort_prototypes n_bootstrap n_seeds thumbnail_px projector_regions "
     "projector_px min_prototypes n_examples n_examples_per_slide region_px max_slides sampled_patches time_budget "
     "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..cohort import SlideRef, SlideTable
 from ..core import SettingError, as_bool
-from ..slides import ReadSettings, SlideRegions
+from ..slides import LocalCopies, ReadSettings, SlideRegions
 from .jobs import Piece, SlideJob
 from .source import Source
 
@@ -37,6 +38,7 @@ class PatchStream(Source):
         fill_up: batches all have ``batch_size`` patches, black ones at their end that no piece names.
         num_workers: see :class:`Source`.
         pin_memory: page-locked batches, for quicker copies to a GPU.
+        copies: of slides on a slow mount, see :class:`~bundle.slides.LocalCopies`; None: there are none.
         reading: how slides are read, see :class:`~bundle.slides.ReadSettings`.
 
     Raises:
@@ -57,6 +59,7 @@ class PatchStream(Source):
         fill_up: bool = False,
         num_workers: int = 4,
         pin_memory: bool = False,
+        copies: LocalCopies | None = None,
         **reading: Any,
     ) -> None:
         if batch_within not in BATCH_WITHIN:
@@ -65,6 +68,7 @@ class PatchStream(Source):
         self.how = ReadSettings(**reading).checked()
         self.encode_background, self.pin_memory = as_bool(encode_background), as_bool(pin_memory)
         self.fill_up = as_bool(fill_up)
+        self._copies = LocalCopies(None) if copies is None else copies
         self._spare: list[NDArray[np.uint8]] = []  # regions' memory to be used again: new memory is slow to get
         super().__init__(
             slides,
@@ -83,9 +87,15 @@ class PatchStream(Source):
 
     def open(self, job: SlideJob) -> SlideRegions:
         """Open a slide and find its regions."""
-        slide = self.how.open(job.ref.path, job.row.mpp, job.slide_id, job.ref.section)
-        job.reader, job.mpp = slide.reader, slide.mpp
-        regions = SlideRegions(slide, self.how, job.row.roi)
+        path = self._copies.take(job.ref.path)
+        try:
+            slide = self.how.open(path, job.row.mpp, job.slide_id, job.ref.section)
+            job.reader, job.mpp = slide.reader, slide.mpp
+            regions = SlideRegions(slide, self.how, job.row.roi)
+        except BaseException:
+            self._copies.give_back(path)
+            raise
+        regions.when_closed = partial(self._copies.give_back, path)
         try:
             self._note(job, regions)
         except BaseException:
@@ -123,6 +133,7 @@ class PatchStream(Source):
     def close(self) -> None:
         """Stop reading, close every slide, give memory back."""
         super().close()
+        self._copies.close()
         self._spare.clear()
 
     def batches(self, parts: Iterable[tuple[SlideJob, int, NDArray[np.uint8]]]) -> Iterator[dict[str, Any]]:

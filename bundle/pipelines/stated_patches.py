@@ -9,6 +9,7 @@ import torch
 
 from ..cohort import SlideRef, SlideTable
 from ..networks import StatedReading
+from ..slides import LocalCopies
 from .slide_source import PatchStream
 
 
@@ -28,6 +29,8 @@ def patch_stream(
     num_workers: int = 4,
     device: torch.device | str = "cpu",
     compile: bool = False,
+    slide_cache: str | Path | None = None,
+    slide_cache_gb: float = 50.0,
 ) -> PatchStream:
     """:class:`~bundle.pipelines.PatchStream` with the ids of ``configs/tokenize.yaml``; batches are pinned for a GPU.
 
@@ -38,6 +41,7 @@ def patch_stream(
         table, wsi_reader, default_mpp, max_enlarge, min_tissue, min_tissue_patches, keep_fat: see that config.
         batch_size, batch_within, num_workers, device: the same.
         compile: the encoder is, for one shape of batch: all are of ``batch_size``.
+        slide_cache, slide_cache_gb: folder and room of :class:`~bundle.slides.LocalCopies`.
 
     Raises:
         SettingError: a setting is out of its range.
@@ -51,6 +55,7 @@ def patch_stream(
         fill_up=compile,
         num_workers=num_workers,
         pin_memory=torch.device(device).type == "cuda",
+        copies=LocalCopies(slide_cache, slide_cache_gb),
         wsi_reader=wsi_reader,
         default_mpp=default_mpp,
         max_enlarge=max_enlarge,

@@ -10,6 +10,8 @@ from torch.nn.functional import normalize
 
 from .matching import assign_cosines
 
+_SETS_AT_ONCE = 1 << 13  # assigning 8 to 8 takes 7 kB a set meanwhile
+
 
 class MergedSets(NamedTuple):
     """Common prototypes of S sets.
@@ -91,6 +93,12 @@ def _far_apart(rows: Tensor, n: int, draws: torch.Generator) -> Tensor:
 
 
 def _assigned(sets: Tensor, valid: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    parts = zip(sets.split(_SETS_AT_ONCE), valid.split(_SETS_AT_ONCE), strict=True)
+    members, similarities = zip(*(_assigned_together(*part, vectors) for part in parts), strict=True)
+    return torch.cat(members), torch.cat(similarities)
+
+
+def _assigned_together(sets: Tensor, valid: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     cosines = torch.einsum("skd,md->skm", sets, vectors)
     partner = assign_cosines(cosines, valid, valid.new_ones(len(sets), len(vectors)))[1]
     similarity = cosines.gather(2, partner.clamp(min=0)[..., None])[..., 0]

@@ -3,6 +3,7 @@
 from .finding import find_slides, section_named
 from .grid import RegionGrid
 from .images import SlideImage
+from .local_copies import LocalCopies
 from .opening import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .patches import PatchDataset
 from .pictures import RegionPictures, Thumbnails
@@ -14,6 +15,7 @@ from .slide_reading import SlideReading
 from .tissue import tissue_mask
 
 __all__ = [
+    "LocalCopies",
     "MPP_FROM_DEFAULT",
     "MPP_FROM_TABLE",
     "PatchDataset",

@@ -1,7 +1,7 @@
 """A slide's regions: planned from its tissue, read as patches."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,6 +178,7 @@ class SlideRegions:
     Attributes:
         grid: where the regions lie, and which of their patches hold tissue.
         missing_tiles: of the level that is read, which no level that is fine enough shows.
+        when_closed: called once the slide is closed.
 
     Raises:
         SlideError: there is no tissue, the slide does not decode, or would be enlarged by more than ``max_enlarge``.
@@ -186,6 +187,7 @@ class SlideRegions:
 
     def __init__(self, slide: Slide, how: ReadSettings, roi: str | Path | None = None) -> None:
         self.slide, self.how = slide, how
+        self.when_closed: Callable[[], None] = lambda: None
         self.missing_tiles = slide.nowhere(how.mpp)[1]
         try:
             how.check_enlarging(slide)
@@ -212,6 +214,7 @@ class SlideRegions:
     def close(self) -> None:
         """Close the slide's file."""
         self.slide.close()
+        self.when_closed()
 
     @property
     def attributes(self) -> dict[str, Any]:

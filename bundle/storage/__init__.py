@@ -11,7 +11,8 @@ from .hdf5 import insist_on_size, own_dataset
 from .known_slides import KnownSlides
 from .sampler import RegionBatchSampler
 from .token_files import token_width, without_listed
-from .token_store import TokenFile, TokenHeader, read_token_header
+from .token_header import TokenHeader
+from .token_store import TokenFile, read_token_header
 from .token_writer import NoRoomError, TokenFileWriter
 from .training_loader import training_loader
 

@@ -16,8 +16,16 @@ from ..core import BundleError
 from .batches import BatchMaker
 from .checksums import checked_verify
 from .resident import DeviceCache, make_cache
-from .token_files import RegionReader, check_alike, choose_slides, find_token_files, open_token_files, without_listed
-from .token_store import TokenHeader
+from .token_files import (
+    RegionReader,
+    check_alike,
+    choose_slides,
+    find_token_files,
+    manifest_of,
+    open_token_files,
+    without_listed,
+)
+from .token_header import TokenHeader, unpacked_masks
 
 _READ_TOGETHER = 64  # regions, when statistics are taken
 
@@ -74,10 +82,12 @@ class TokenDataset(Dataset[dict[str, Any]]):
         verify: str = "first",
     ) -> None:
         self.transform, self.verify = transform, checked_verify(verify)
-        self.center_tokens = center_tokens
+        self.center_tokens, self._folder = center_tokens, dataset_dir
         base = dataset_dir if isinstance(dataset_dir, str | Path) else "."
-        paths = without_listed(find_token_files(dataset_dir), exclude, base)
-        files = open_token_files(paths, centers_slides(center_tokens), verify)
+        found = find_token_files(dataset_dir)
+        paths = without_listed(found, exclude, base)
+        manifest = manifest_of(dataset_dir, found, verify)
+        files = open_token_files(paths, centers_slides(center_tokens), verify, manifest)
         if slides is not None:
             files = choose_slides(files, slides)
         self.headers: list[TokenHeader] = [file.header for file in files]
@@ -87,8 +97,12 @@ class TokenDataset(Dataset[dict[str, Any]]):
         counts = torch.tensor([len(file) for file in files])
         self.slide_index: Tensor = torch.arange(len(counts)).repeat_interleave(counts)
         self.coords: Tensor = torch.from_numpy(np.concatenate([file.coords for file in files]))
-        self.masks: Tensor = torch.from_numpy(np.concatenate([file.mask for file in files]))
-        self.present: Tensor = torch.from_numpy(np.concatenate([file.present for file in files]))
+        bits = np.concatenate([file.layout.bits for file in files])
+        self.masks: Tensor = torch.from_numpy(unpacked_masks(bits, self.region_patches))
+        is_dense = torch.tensor([file.is_dense for file in files])
+        self.present: Tensor = self.masks  # 256 bytes a region, which of 20 million are 5 GB
+        if is_dense.any():
+            self.present = self.masks | is_dense[self.slide_index, None, None]
         self.dtype = np.result_type(*(header.dtype for header in self.headers))
         self.device = torch.device("cpu" if num_workers else device)
         self._reader = RegionReader(files)
@@ -111,9 +125,8 @@ class TokenDataset(Dataset[dict[str, Any]]):
 
     def centered(self) -> "TokenDataset":
         """The same regions with tokens less the mean of their slide; nothing is kept in memory."""
-        paths = [header.path for header in self.headers]
         how: dict[str, Any] = {"transform": self.transform, "device": self.device, "verify": self.verify}
-        return TokenDataset(paths, center_tokens="slide", cache="none", **how)
+        return TokenDataset(self._folder, slides=self.slide_ids, center_tokens="slide", cache="none", **how)
 
     @property
     def fingerprint(self) -> str:

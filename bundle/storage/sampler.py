@@ -113,5 +113,6 @@ def _in_runs(
     first = np.searchsorted(slides[order], slides[order])  # where the own slide begins
     run = (np.arange(len(order)) - first) // length
     starts = np.flatnonzero(np.diff(slides[order], prepend=-1) | np.diff(run, prepend=-1))
-    runs = np.split(order, starts[1:])
-    return np.concatenate([runs[i] for i in draws.permutation(len(runs))])
+    place = np.empty(len(starts), np.int64)
+    place[draws.permutation(len(starts))] = np.arange(len(starts))
+    return order[np.argsort(np.repeat(place, np.diff(starts, append=len(order))), kind="stable")]

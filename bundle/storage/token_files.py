@@ -13,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cohort import SlideRef, without_excluded
-from ..core import BundleError, contract_difference, encoder_key, files_below
-from .token_store import TokenFile, TokenHeader, read_token_header
+from ..core import BundleError, Progress, contract_difference, encoder_key, files_below
+from .manifest import Manifest
+from .token_header import TokenHeader
+from .token_store import TokenFile, read_token_header
 
 logger = logging.getLogger(__name__)
 _MAX_OPEN_FILES = 128
+_MANY = 1000  # files: opening them takes a second
+_PROGRESS_AFTER = 5.0  # seconds
 
 
 def find_token_files(dataset_dir: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -73,28 +77,50 @@ def token_width(dataset_dir: str | Path | Sequence[str | Path], default: int) ->
     return default
 
 
-def open_token_files(paths: Sequence[Path], is_centered: bool = False, verify: str = "first") -> list[TokenFile]:
+def manifest_of(dataset_dir: str | Path | Sequence[str | Path], found: Sequence[Path], verify: str) -> Manifest | None:
+    """What is known of the many files of one folder; None for few, or where ``verify`` asks for another look at each.
+
+    Args:
+        dataset_dir: see :func:`find_token_files`.
+        found: its answer.
+        verify: see :class:`TokenFile`.
+    """
+    is_folder = isinstance(dataset_dir, str | Path) and Path(dataset_dir).is_dir()
+    if not is_folder or verify != "first" or len(found) < _MANY:
+        return None
+    return Manifest(Path(dataset_dir), found)  # type: ignore[arg-type]
+
+
+def open_token_files(
+    paths: Sequence[Path], is_centered: bool = False, verify: str = "first", manifest: Manifest | None = None
+) -> list[TokenFile]:
     """Open what can be read; warn about the rest.
 
     Args:
         paths: of the files.
         is_centered: see :class:`TokenFile`; every file is read once for its center, here and not in each worker.
         verify: see :class:`TokenFile`.
+        manifest: knows files that need not be opened, and is brought up to date; None: all are opened.
 
     Raises:
         BundleError: nothing can be read.
     """
     files: list[TokenFile] = []
     problems: list[str] = []
-    for path in paths:
+    for path in Progress(paths, desc="opening token files", delay=_PROGRESS_AFTER, leave=False):
         try:
-            file = TokenFile(path, is_centered, verify)
+            known = None if manifest is None else manifest.layout(path)
+            file = TokenFile(path, is_centered, verify, known)
+            if manifest is not None and known is None:
+                manifest.note(path, file.layout)
             if is_centered:
                 _ = file.center
             files.append(file)
         except BundleError as error:
             problems.append(str(error))
             logger.warning("left out: %s", error)
+    if manifest is not None:
+        manifest.save()
     if not files:
         raise BundleError(
             f"none of {len(problems)} token files can be read; the first: {problems[0]} Features of other tools may be "

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import __version__
 from ..core import BundleError, Replacement, plain_value
 from .checksums import HEADER, checksum
-from .token_store import FORMAT_VERSION, REGION_CHECKSUMS, REQUIRED_ATTRIBUTES, _region_offsets, token_header_checksum
+from .token_header import FORMAT_VERSION, REGION_CHECKSUMS, REQUIRED_ATTRIBUTES, region_offsets, token_header_checksum
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CANNOT_RESERVE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -154,7 +154,7 @@ class TokenFileWriter:
             file["coords"], file["mask"] = self._coords, self._mask
             kind, space = h5py.h5t.py_create(self.dtype), h5py.h5s.create_simple(self._shape)
             features = h5py.Dataset(h5py.h5d.create(file.id, b"features", kind, space, dcpl=properties))
-            offsets = _region_offsets(features, 1 << 62)
+            offsets = region_offsets(features, 1 << 62)
             checksums = file.create_dataset(REGION_CHECKSUMS, data=self._checksums)
             self._checksums_at = checksums.id.get_offset()
             recorded = {name: plain_value(value) for name, value in file.attrs.items()}

@@ -10,7 +10,7 @@ import pytest
 
 from bundle.core import BundleError, encoder_key, remove_stale_parts
 from bundle.storage import NoRoomError, TokenFile, TokenFileWriter, read_token_header
-from bundle.storage.token_store import FORMAT_VERSION
+from bundle.storage.token_header import FORMAT_VERSION
 
 
 def token_arrays(n_regions=5, side=4, dim=6, seed=0):

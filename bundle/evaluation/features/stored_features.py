@@ -58,6 +58,7 @@ class EmbeddingFiles:
         self.slide_ids: list[str] = []
         self.slide_paths: list[str] = []
         first: dict[str, Any] = {}
+        seen: set[str] = set()
         problems = []
         for path in without_listed(find_embeddings(folder), exclude, folder):
             try:
@@ -68,9 +69,10 @@ class EmbeddingFiles:
                 continue
             first = first or {**header, "path": path}
             _check_alike(first, header, path)
-            if header["slide_id"] in self.slide_ids:
+            if header["slide_id"] in seen:
                 raise BundleError(f"slide {header['slide_id']} has two files of embeddings, one of them {path}.")
             self._paths.append(path)
+            seen.add(header["slide_id"])
             self.slide_ids.append(str(header["slide_id"]))
             self.slide_paths.append(str(header.get("slide_path", "")))
         if not self._paths:

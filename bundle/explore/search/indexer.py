@@ -13,7 +13,8 @@ from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .catalog import Entry
 from .index import SearchIndex
 
-_SLIDES_AT_ONCE = 1000
+_SLIDES_AT_ONCE = 1000, 16_000  # at least, at most
+_SHARE_AT_ONCE = 16  # of a large index, whose table of contents is written each time
 _FEW_NAMES = 5
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Indexer:
             values = self.table.row(slide.slide_id, slide_path or None).values
             slides.append(slide)
             entries.append(Entry(slide.slide_id, path.stem, stamps[path], values, slide_path))
-            if len(slides) == _SLIDES_AT_ONCE:
+            if len(slides) >= min(max(_SLIDES_AT_ONCE[0], len(index) // _SHARE_AT_ONCE), _SLIDES_AT_ONCE[1]):
                 yield slides, entries
                 slides, entries = [], []
         if slides:
