@@ -26,13 +26,14 @@ from .naming import did_you_mean
 from .places import CONFIGS, ROOT
 from .progress import Progress
 from .quiet import quietly
-from .ranks import own_rank
+from .ranks import own_rank, own_world_size
 from .recorded import CONTRACT_ATTRIBUTES, DAMAGED_FILE, contract_difference, encoder_key, plain_value
 from .scarcity import NoMemoryError, ran_out
 from .searching import files_below, readable, tells_no_names_apart
 from .settings import as_amp, as_bool, as_number, as_whole, check_device, check_folder
 from .signals import ENDING
 from .stopping import heed, insist_on_wanted
+from .torchrun import Meeting, meeting
 
 __all__ = [
     "BundleError",
@@ -44,6 +45,7 @@ __all__ = [
     "EarlierResults",
     "FromIds",
     "KIND_OF",
+    "Meeting",
     "NoMemoryError",
     "Progress",
     "ROOT",
@@ -70,7 +72,9 @@ __all__ = [
     "is_not_given",
     "keep_aside",
     "link_atomically",
+    "meeting",
     "own_rank",
+    "own_world_size",
     "parsed_json",
     "plain_value",
     "put_value",

@@ -6,6 +6,7 @@ import ast
 import inspect
 import logging
 import re
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -18,9 +19,11 @@ from .errors import BundleError, SettingError
 from .from_ids import located, target_of
 from .kinds import KIND_OF, MAY_BE_OPEN, NOT_GIVEN, WORD
 from .naming import did_you_mean
+from .ranks import own_rank, own_world_size
 from .scarcity import ran_out
 from .settings import as_number, as_whole, check_device
 from .signals import KEPT, end_when_told
+from .torchrun import start_together
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +35,8 @@ _RUN_ARGUMENTS = {"run_id", "init_id", "final_id", "meta_file", "config_file", "
 def begin(
     seed: int = 0, device: torch.device | str | int = "cpu", from_ids: Values | None = None, amp: bool | str = False
 ) -> None:
-    """Start a run: seed torch; on MONAI's command line refuse unknown ids, and print user errors as one message.
+    """Start a run: seed torch, meet torchrun's other processes; on MONAI's command line refuse unknown ids, and print
+    user errors as one message.
 
     MONAI takes an unknown flat id silently, so that a typing error would change nothing and say nothing.
 
@@ -44,7 +48,7 @@ def begin(
 
     Raises:
         BundleError: the command line names an id that no config file has, or a value is not of the id's kind; there is
-            no such device, or bfloat16 is slow there.
+            no such device, or bfloat16 is slow there; or processes of this run have other code.
     """
     logging.getLogger("ignite").setLevel(logging.CRITICAL)
     if is_bundle_command(sys.argv):  # another process that runs a config keeps its own ways with errors
@@ -55,6 +59,7 @@ def begin(
     if from_ids is not None and from_ids.mistake:
         raise SettingError(from_ids.mistake)
     check_device(device)
+    start_together()
     insist_on_quick_bfloat16(amp, device)
     import torch
 
@@ -168,7 +173,8 @@ def _say_user_errors_plainly(kind: type[BaseException], error: BaseException, tr
     elif mistake is None:
         sys.__excepthook__(kind, error, trace)
     else:
-        print(f"\nStopped: {mistake}", file=sys.stderr, flush=True)
+        who = f" (process {own_rank()} on {socket.gethostname()})" if own_world_size() > 1 else ""
+        print(f"\nStopped{who}: {mistake}", file=sys.stderr, flush=True)
 
 
 def _leave_out_what_will_be_said_again(error: threading.ExceptHookArgs) -> None:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from .. import __version__
 from ..cohort import Split, SplitFile, duplicates_across, find_duplicates, fraction_of
-from ..core import BundleError, Progress, as_number, as_whole, check_folder, sole_run
+from ..core import BundleError, Progress, as_number, as_whole, check_folder, meeting, sole_run
 from .evaluation_statistics import comparisons, results
 from .features.pooled_features import FEATURES, KIND_OF, POOLED, SLIDE_VECTOR, USUAL_FEATURES, PooledFeatures
 from .features.split_features import SplitFeatures, vectors_of
@@ -120,15 +120,22 @@ class SlideEvaluation:
             )
         self._store = PredictionStore(check_folder(output_dir, "results", "output_dir") / "predictions")
 
-    def run(self) -> Evaluation:
+    def run(self) -> Evaluation | None:
         """Evaluate, and hand the findings to the reports.
+
+        Of several processes of torchrun all embed, and the first one does the rest; None for the others.
 
         Raises:
             BundleError: copies of a slide on both sides of a split; embeddings or results that cannot be made; another
                 run writes to the folder.
         """
-        with sole_run(self._store.folder.parent, "evaluation", "output_dir"):
-            return self._evaluate()
+        together = meeting()
+        which = (0, 1) if together is None else (together.rank, together.size)
+        with sole_run(self._store.folder.parent, "evaluation", "output_dir", *which):
+            if which[0] == 0:
+                return self._evaluate()
+            self.features.embed()
+            return None
 
     def _evaluate(self) -> Evaluation:
         found = self._start()

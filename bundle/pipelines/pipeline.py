@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +44,8 @@ class SlidePipeline(Evaluator):
     """Sends the batches of a source through a network and what comes out into a sink, which writes one file a slide.
 
     What is finished and up to date is kept. A bad slide is named, and the run goes on; a full disk stops it; whatever
-    stops it, finished slides stay. At the end ``output_dir`` has ``slides.csv``, a line a slide. With several processes
-    each has a table of its own, and the last one to finish merges them.
+    stops it, finished slides stay. At the end ``output_dir`` has ``slides.csv``, a line a slide: with several processes
+    of torchrun the first one writes it, when all are done; of an array of jobs the last one, from a table of each.
 
     Args:
         device: where to compute; ``cuda`` without a number is shared out among this machine's processes.
@@ -58,7 +59,7 @@ class SlidePipeline(Evaluator):
         val_handlers: Ignite handlers; :attr:`progress` tells them how far the run is.
 
     Attributes:
-        outcomes: after ``run``, the table's lines of all processes; none while other processes are still at work.
+        outcomes: after ``run``, the table's lines of all processes, for one of them; none for the others.
 
     Raises:
         BundleError: (at ``run``) the sink or the network does not fit, the disk is full, or no slide worked.
@@ -91,19 +92,27 @@ class SlidePipeline(Evaluator):
 
     @property
     def progress(self) -> SlideProgress:
-        """How far this process is; slides of which nothing was wanted from the start are left out."""
-        parts = (job.n_written / max(1, job.n_regions) if job.status == "waiting" else 1.0 for job in self._jobs)
-        return SlideProgress(sum(parts), len(self._jobs), self._n_rows)
+        """How far this process is, or all of torchrun's; slides of which nothing was wanted from the start are left
+        out where there is one."""
+        jobs, n_taken = self._jobs, len(self._jobs)
+        if self.source.together is not None:
+            jobs, n_taken = self.source.jobs, self.source.n_taken
+        left = (1 - job.n_written / max(1, job.n_regions) for job in self.source.own if job.status == "waiting")
+        return SlideProgress(n_taken - sum(left), len(jobs), self._n_rows)
 
     def run(self, global_epoch: int = 1) -> None:
         """Make every file that is not there yet."""
         _insist_on_own_files(self._jobs)
         self.sink.check(self)
         check_folder(self.output_dir, f"the {self.sink.table.name}", "output_dir")
+        if self.source.together is not None:
+            for folder in sorted({self.output_dir, *(job.file.parent for job in self._jobs)}):
+                self.source.together.insist_on_shared(folder, "results", "output_dir or tokens_dir")
         self.sink.prepare(self)  # refuses where another run is at work, whose table it may be
         self._table_path(self.source.rank).unlink(missing_ok=True)
-        given, started_s = self.network, time.monotonic()
+        given, started_s, is_done = self.network, time.monotonic(), False
         try:
+            self.source.share_out()
             self.source.prepare(self.sink)
             self._jobs = [job for job in self.source.jobs if job.status != "skipped"]
             if self.source.is_waiting:
@@ -111,13 +120,14 @@ class SlidePipeline(Evaluator):
                 while self.sink.wait_for_others():
                     self.state.epoch_length = None  # Ignite has counted the batches of the run before
                     super().run(global_epoch)
+            is_done = True
         finally:
             self.source.close()
             self.sink.close()
             self._late = None
             if given is not self.network:  # its memory goes to what runs next
                 self.network, self.state.batch, self.state.output = given, None, None
-            self.outcomes = self._report(time.monotonic() - started_s)
+            self.outcomes = self._report(time.monotonic() - started_s, is_done)
         self._insist_on_one(self.outcomes)
 
     def encode(self, image: Tensor, *others: Tensor) -> Any:
@@ -179,18 +189,22 @@ class SlidePipeline(Evaluator):
         world_size = self.source.world_size
         return self.output_dir / ("slides.csv" if world_size == 1 else f"slides_{rank}_of_{world_size}.csv")
 
-    def _report(self, seconds: float) -> list[SlideOutcome]:
-        """Write and show the table; the rows of all processes, or none while others are still at work."""
+    def _report(self, seconds: float, is_done: bool) -> list[SlideOutcome]:
+        """Write and show the table; the rows of all processes, or none where another one writes them."""
         table, rank, world_size = self.sink.table, self.source.rank, self.source.world_size
-        rows = [self.sink.outcome(job) for job in self.source.jobs]
-        table.write(rows, self._table_path(rank))
-        if world_size > 1:
+        rows = [self.sink.outcome(job) for job in self.source.own]
+        if self.source.together is not None and is_done:
+            rows = self._gathered(rows)
+            if rank > 0:
+                return []
+        elif world_size > 1:
+            table.write(rows, self._table_path(rank))
             paths = [self._table_path(other) for other in range(world_size)]
             if not all(path.is_file() for path in paths):
                 logger.info("process %d of %d is done; others go on", rank, world_size)
                 return []
             rows = [row for path in paths for row in table.read(path)]
-            table.write(rows, self.output_dir / "slides.csv")
+        table.write(rows, self.output_dir / "slides.csv")
         logger.info("%s", table.text(rows))
         who = "" if world_size == 1 else f"process {rank} of {world_size}: "
         said = (f"{self._n_rows:,} {self.source.unit}", seconds, self._n_rows / max(seconds, 1e-9))
@@ -199,6 +213,21 @@ class SlidePipeline(Evaluator):
         states = ", ".join(f"{counts[status]} {status}" for status in ("failed", "waiting", "done", "skipped"))
         logger.info("%d slides: %s; %s", len(rows), states, self.output_dir / "slides.csv")
         return rows
+
+    def _gathered(self, rows: Sequence[SlideOutcome]) -> list[SlideOutcome]:
+        """Of all slides; what became of those that others have taken is noted in this process's jobs, too."""
+        assert self.source.together is not None
+        said = self.source.together.gather([asdict(row) for row in rows])
+        found = {row["slide"]: SlideOutcome(**row) for theirs in said for row in theirs}
+        own = set(self.source.own)
+        for job in self.source.jobs:
+            if job in own:
+                continue
+            if job.slide_id in found:
+                job.status, job.error = found[job.slide_id].status, found[job.slide_id].error
+            else:  # nothing was to be done from the start, not even to take it
+                found[job.slide_id] = self.sink.outcome(job)
+        return list(found.values())
 
     def _insist_on_one(self, rows: Sequence[SlideOutcome]) -> None:
         failed = [row for row in rows if row.status == "failed"]

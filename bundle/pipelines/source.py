@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -12,8 +11,8 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from ..cohort import SlideRef, SlideTable
-from ..core import as_whole, heed, own_rank
-from .jobs import SlideJob
+from ..core import as_whole, heed, meeting, own_rank, own_world_size
+from .jobs import SlideJob, file_version
 
 _SLIDES_OPENED_AHEAD = 2
 
@@ -46,8 +45,12 @@ class Source:
         num_workers: reading threads, at least one.
 
     Attributes:
-        rank, world_size: as torchrun says; this process takes every ``world_size``-th slide.
-        jobs: of this process, in the order of the slides.
+        rank, world_size: as torchrun, or an array of jobs, says.
+        together: with the other processes of torchrun; None: there are none.
+        jobs: in the order of the slides: all, of which processes of torchrun take one after the other, the largest
+            first; in an array of jobs, which do not know of one another, every ``world_size``-th.
+        own: those that this process has taken; all without torchrun.
+        n_taken: how many all processes have taken, as far as this one knows.
         is_wanted: asked of each slide that was opened, before it is read; a pipeline puts its own question here.
         is_free: asked of each slide before it is opened, in a thread: nobody else makes its file, and it is not there.
         unit: what a row of a batch is called.
@@ -73,7 +76,8 @@ class Source:
         self.num_workers = max(1, as_whole(num_workers, "num_workers"))
         self.n_ahead = self.num_workers + 2
         self.rank = own_rank()
-        self.world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.world_size = own_world_size()
+        self.together = meeting()
         self.jobs = [
             SlideJob(
                 ref,
@@ -82,8 +86,11 @@ class Source:
                 folder / f"{ref.slide_id}.h5",
                 default_mpp,
             )
-            for ref in refs[self.rank :: self.world_size]
+            for ref in (refs[self.rank :: self.world_size] if self.together is None else refs)
         ]
+        self.own = self.jobs if self.together is None else []
+        self.n_taken = len(self.own)
+        self._untaken: Iterator[tuple[int, SlideJob]] = iter(())
         self.is_wanted: Callable[[SlideJob, Any], bool] = lambda job, slide: True
         self.is_free: Callable[[SlideJob], bool] = lambda job: True
         self._pool: ThreadPoolExecutor | None = None
@@ -109,6 +116,16 @@ class Source:
 
     def prepare(self, sink: Any) -> None:
         """Before the first slide: make what slides are read from, where it has to be made."""
+
+    def share_out(self) -> None:
+        """Agree with the other processes of torchrun on what there is to take.
+
+        Raises:
+            BundleError: another one sees other slides.
+        """
+        if self.together is not None:
+            self.own, self.n_taken = [], 0
+            self._untaken = self.together.share_out(self.jobs, lambda job: job.slide_id, _n_bytes)
 
     @property
     def is_waiting(self) -> bool:
@@ -139,7 +156,7 @@ class Source:
 
     def _parts(self) -> Iterator[tuple[SlideJob, int, Any]]:
         """Parts in order, read ahead by the threads; those of failed slides are left out."""
-        waiting = iter([job for job in self.jobs if job.status == "waiting"])
+        waiting = self._waiting()
         reads: deque[_Read] = deque()
         self._open_ahead(waiting, _SLIDES_OPENED_AHEAD)
         while self._plans:
@@ -160,6 +177,15 @@ class Source:
                 self._let_go(job)
         while reads:
             yield from self._arrived(reads.popleft())
+
+    def _waiting(self) -> Iterator[SlideJob]:
+        yield from [job for job in self.own if job.status == "waiting"]
+        for number, job in self._untaken:
+            self.own.append(job)
+            self.n_taken = number + 1
+            if job.status == "waiting":
+                yield job
+        self.n_taken = len(self.jobs)
 
     def _open_ahead(self, waiting: Iterator[SlideJob], n: int) -> None:
         self._plans.extend((job, self._submit(self._look_and_open, job)) for job in islice(waiting, n))
@@ -202,6 +228,10 @@ class Source:
     def _submit(self, function: Any, *arguments: Any) -> Future:
         assert self._pool is not None
         return self._pool.submit(function, *arguments)
+
+
+def _n_bytes(job: SlideJob) -> int:
+    return sum(size for size, _ in file_version(job.ref.path))
 
 
 def _close(slide: Any) -> None:

@@ -87,11 +87,14 @@ class RegionStream(Source):
             if not job.source.is_file():
                 sink.skip_if_made(job, slide.reading, kind)
             slide.status = "waiting" if job.status == "waiting" else "skipped"
-        if self.is_waiting:
+        if self.is_waiting or self.together is not None:  # all of torchrun's processes, or none
             with contextlib.suppress(NoSlideError):
                 self.tokens.run()
+        if self.together is not None:  # other machines have made files that were not there when this one looked
+            for folder in sorted({job.source.parent for job in self.jobs}):
+                self.together.insist_on_shared(folder, "token files", "tokens_dir")
         for job, slide in zip(self.jobs, slides, strict=True):
-            job.is_made = slide.status == "done"
+            job.is_made = slide.status == "done"  # by whichever process
             if slide.status == "failed":
                 job.fail(slide.error)
 

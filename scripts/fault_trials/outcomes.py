@@ -67,9 +67,15 @@ def as_unbroken(differences: Sequence[Difference], what: str, n: int = 1, before
 
 
 class Log(JsonLines):
-    """Trials that were held; what was tried again counts as it ended last."""
+    """Trials that were held; what was tried again counts as it ended last.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        program: holds one again.
+    """
+
+    def __init__(self, path: Path, program: str = "scripts/faults") -> None:
+        self._program = program
         super().__init__(path, ("fault", "command", "seed"))
 
     def add(self, fault: str, command: str, seed: int, outcome: Outcome, seconds: float) -> None:
@@ -92,6 +98,6 @@ class Log(JsonLines):
         bad = [entry for entry in self.records.values() if not entry["is_good"]]
         lines += ["", f"{len(self.records)} trials, {len(bad)} of them not as promised."]
         for entry in bad:
-            again = f"scripts/faults {entry['fault']} --commands '{entry['command']}' --seed {entry['seed']} --again"
+            again = f"{self._program} {entry['fault']} --commands '{entry['command']}' --seed {entry['seed']} --again"
             lines += ["", f"`{again}`: {entry['kind']}", "", f"> {' '.join(entry['detail'].split())}"]
         return "\n".join(lines) + "\n"

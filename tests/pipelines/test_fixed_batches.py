@@ -1,12 +1,15 @@
 """A token depends on its slide alone: not on where a run starts, its company, or how many processes there are."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from met import together
 from tiny_slides import PATCH, write_slide
 from torch import nn
 
-from bundle.cohort import find_slides
+from bundle.cohort import TOKENIZED, find_slides
 from bundle.core import SettingError
 from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
 from bundle.pipelines.jobs import Piece
@@ -93,6 +96,30 @@ def test_processes_and_company_change_nothing(slides, tmp_path, unbroken, monkey
     assert same(made(tmp_path), unbroken)
     tokenizer(slides / "c.tif", tmp_path / "one").run()
     assert same(made(tmp_path / "one"), {"c.h5": unbroken["c.h5"]})
+
+
+def test_processes_of_torchrun_take_slides_from_one_queue(slides, tmp_path, unbroken):
+    """Whoever makes a slide, it is the same to the bit; the first process has a table of all."""
+    folder = shutil.copytree(slides, tmp_path / "slides")
+    (folder / "d.tif").write_bytes(b"no slide")
+
+    def run(met):
+        engine = tokenizer(folder, tmp_path)
+        engine.source.own, engine.source.together = [], met
+        engine.source.rank, engine.source.world_size = met.rank, met.size
+        engine.run()
+        return engine
+
+    for expected in ("done", "skipped"):
+        first, second = together(2, run)
+        assert same(made(tmp_path), unbroken)
+        assert second.outcomes == [] and len(first.outcomes) == 4
+        told = {row.slide: row.status for row in TOKENIZED.read(tmp_path / "slides.csv")}
+        assert told == {**dict.fromkeys("abc", expected), "d": "failed"}
+        assert [job.status for job in second.source.jobs] == [job.status for job in first.source.jobs]
+        assert first.progress.done == first.progress.total == 4
+        assert sorted(job.slide_id for each in (first, second) for job in each.source.own) == [*"abcd"]
+    assert {path.name for path in tmp_path.iterdir()} == {"slides", "tokens", "slides.csv"}
 
 
 def test_batches_of_a_region_do_not_depend_on_the_slide(slides, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from met import together
 from tiny_slides import PATCH, write_slide
 from workflows import workflow
 
@@ -140,10 +141,16 @@ def test_suffixes_in_capitals(source):
 
 
 def test_processes_share_the_slides(source):
-    """Each takes its share, the last one merges the tables; the files are those of one process."""
-    for rank in (0, 1):
-        importer(source, rank=rank, world_size=2).run()
-    assert statuses(source) == dict.fromkeys("abc", "done")
+    """Of torchrun's processes each takes slides that no other takes; the first one writes a table of all."""
+
+    def run(met):
+        one = importer(source)
+        one.together = met
+        one.run()
+        return set(one.records)
+
+    first, second = together(2, run)
+    assert sorted([*first, *second]) == [*"abc"] and statuses(source) == dict.fromkeys("abc", "done")
     assert len(list((source.parent / "tokens").glob("*.h5"))) == 3
 
 

@@ -1,13 +1,15 @@
 """Several processes are one."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from ignite.engine import Engine
 from torch.nn.parallel import DistributedDataParallel
 
 from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy
 from bundle.prototypes import PrototypeChoices, PrototypeTargets
-from bundle.training import MaskedTokens, SLPDLoss
+from bundle.training import InstanceHandler, MaskedTokens, SLPDLoss
 from bundle.training.slpd_trainer import _Hidden
 
 BALANCED = {"centering": "sinkhorn", "bottleneck_dim": 6}
@@ -83,6 +85,19 @@ def _network_step(rows):
     return {name: p.grad for name, p in student.named_parameters() if p.requires_grad}
 
 
+def _watched(rows):
+    """How well regions tell themselves apart, over two epochs of one step."""
+    student, _, _, _ = _batch(1.0)
+
+    def step(engine, batch):
+        engine.state.bottlenecks = student[:, rows], student[2:, rows]
+
+    engine = Engine(step)
+    InstanceHandler().attach(engine)
+    engine.run([0], max_epochs=2)
+    return engine.state.measured
+
+
 def _work(rank, meeting, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -91,6 +106,7 @@ def _work(rank, meeting, results):
         out.append(_step(shares[rank], options, share_valid, dtype))
     torch.save(out, f"{results}.{rank}")
     torch.save(_network_step(CASES[0][1][rank]), f"{results}.network.{rank}")
+    torch.save([_watched(case[1][rank]) for case in CASES[:1] + CASES[4:5]], f"{results}.watched.{rank}")
     dist.destroy_process_group()
 
 
@@ -98,7 +114,7 @@ def test_two_processes_equal_one(tmp_path, warm_spawn):
     """Ranks with 1 and 4, 0 and 5, 2 and 3 regions report the loss, average to the gradients and hold the centers of
     one process; the center used to differ between ranks of unequal size. So with balance, queue, matched temperature,
     KoLeo, assignment and hidden tokens, to 1e-10. A network of which a rank hides nothing has one
-    process's gradients as well."""
+    process's gradients as well, and regions are told apart among those of both ranks."""
     mp.spawn(_work, args=(tmp_path / "meeting", tmp_path / "result"), nprocs=2)
     results = [torch.load(f"{tmp_path / 'result'}.{rank}", weights_only=True) for rank in range(2)]
     for i, (options, shares, share_valid, dtype) in enumerate(CASES):
@@ -118,3 +134,4 @@ def test_two_processes_equal_one(tmp_path, warm_spawn):
     for rank in range(2):
         gradients = torch.load(f"{tmp_path / 'result'}.network.{rank}", weights_only=True)
         torch.testing.assert_close(gradients, alone, rtol=1e-4, atol=1e-5)
+        assert torch.load(f"{tmp_path / 'result'}.watched.{rank}") == [pytest.approx(_watched(slice(0, 5)))] * 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, Subset
 
 from ...cohort import fingerprint_of
-from ...core import BundleError, Progress, as_amp, as_whole
+from ...core import BundleError, Meeting, Progress, as_amp, as_whole, meeting
 from ...storage import TokenDataset, collate_regions
 from ..protocols.inputs import Inputs, TokenBags
 from .embedding_evaluator import EmbeddingEvaluator
@@ -94,7 +94,7 @@ class SlideFeatures(PooledFeatures):
         return TokenBags(source, np.split(regions, np.cumsum(sizes)[:-1]))
 
     def embed(self) -> None:
-        """Embed what is not there yet, and read everything into memory.
+        """Embed what is not there yet, and read everything into memory. Processes of torchrun take part after part.
 
         Raises:
             BundleError: an embedding is not finite; nothing can be written.
@@ -102,28 +102,43 @@ class SlideFeatures(PooledFeatures):
         stores = {name: FeatureStore(self._folder / self._key(name)) for name in self.names}
         n_regions = len(self.dataset)
         parts = [range(start, min(start + _PART, n_regions)) for start in range(0, n_regions, _PART)]
+        together = self._meet(stores)
         missing = {i: [n for n in self.names if not stores[n].has(i, len(p))] for i, p in enumerate(parts)}
         for takes_centered in (False, True):
             centered = self.encoders.centered
             wanted = {i: [n for n in names if (n in centered) == takes_centered] for i, names in missing.items()}
             wanted = {i: names for i, names in wanted.items() if names}
+            order: Iterable[int] = range(len(parts))
+            if together is not None:
+                shared = together.share_out(order, lambda i: f"{self._key(TOKENS)} {i}", lambda i: 1, "parts of slides")
+                order = (i for _, i in shared)
             if wanted:
-                self._embed(self.dataset.centered() if takes_centered else self.dataset, parts, wanted, stores)
+                self._embed(self.dataset.centered() if takes_centered else self.dataset, parts, wanted, order, stores)
+        self._meet(stores)
         for name in self.names:
             read = [stores[name].read(i) for i in range(len(parts))]
             self._regions[name] = RegionVectors(*(np.concatenate([part[key] for part in read]) for key in read[0]))
+
+    def _meet(self, stores: Mapping[str, FeatureStore]) -> Meeting | None:
+        """All processes of torchrun have come so far, and see what the others have written."""
+        together = meeting()
+        if together is not None:
+            for store in stores.values():
+                together.insist_on_shared(store.folder, "embeddings", "output_dir")
+        return together
 
     def _embed(
         self,
         dataset: TokenDataset,
         parts: Sequence[range],
         wanted: Mapping[int, list[str]],
+        order: Iterable[int],
         stores: Mapping[str, FeatureStore],
     ) -> None:
-        """Make and keep what is wanted of parts, by their number the names of encoders."""
+        """Make and keep what is wanted of parts, by their number the names of encoders; in an order of numbers."""
         total = sum(len(parts[i]) for i in wanted)
         with Progress(total=total, desc="embedding regions", unit="region") as bar:
-            for i, names in wanted.items():
+            for i, names in ((i, wanted[i]) for i in order if i in wanted):
                 network = self.encoders.only([name for name in names if name != TOKENS])
                 batches: list[dict[str, Arrays]] = []
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...cohort import SlideTable
-from ...core import BundleError, Progress, as_bool, as_whole, writer_lock
+from ...core import BundleError, Progress, as_bool, as_whole, own_rank, writer_lock
 from ...storage import SlideEmbeddings, find_embeddings, read_embeddings
 from .catalog import Entry
 from .index import SearchIndex
@@ -73,7 +73,7 @@ class Indexer:
         self.n_examples = as_whole(n_examples, "n_examples", 1)
 
     def run(self) -> IndexUpdate:
-        """Update, and say what was done.
+        """Update, and say what was done; of several processes the first one does it.
 
         A damaged file is reported and left out. Slides are written in batches: a run that was killed goes on with the
         batch it was in.
@@ -82,6 +82,8 @@ class Indexer:
             BundleError: no embeddings are found, none of them can be used, another process writes to the index, or it
                 cannot be read or written.
         """
+        if own_rank():
+            return IndexUpdate()
         paths = find_embeddings(self.dataset_dir)
         meanwhile = "It can be searched meanwhile (slpd search SLIDE)."
         with writer_lock(self.index_dir, "search index", "index_dir", meanwhile):

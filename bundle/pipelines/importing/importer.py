@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cohort import SlideTable
-from ...core import (
-    BundleError,
-    Progress,
-    SettingError,
-    SlideError,
-    as_bool,
-    as_number,
-    as_whole,
-    check_folder,
-    own_rank,
-)
+from ...core import BundleError, Progress, SettingError, SlideError, as_bool, as_number, as_whole, check_folder, meeting
 from ...slides import find_slides
 from ...storage import NoRoomError, TokenFile, TokenFileWriter
 from .copying import copy_features
 from .detection import detect
 from .geometry import ScaleFinder, inside
 from .identity import Kinds
-from .import_table import ImportRecord, read_records, summary, write_records
+from .import_table import ImportRecord, summary, write_records
 from .known_encoders import KnownEncoders, warn_of_mpp
 from .laying import Laid, lay
 from .layouts.layout import FOREIGN_DAMAGE, FeatureFile, Places, is_token_file
@@ -45,8 +34,8 @@ class FeatureImporter:
     """Turns a folder of features into token files; the layout is found out, printed and recorded.
 
     Finished files are kept and skipped, unless their source or the settings are others by now; a file appears under its
-    name only when it is complete. A bad slide is named and left out. ``output_dir`` gets ``slides.csv``; with several
-    processes (``torchrun``) each takes its share and the last one to finish merges their tables.
+    name only when it is complete. A bad slide is named and left out. ``output_dir`` gets ``slides.csv``. Processes of
+    torchrun take one slide after the other, the largest first.
 
     Args:
         dataset_dir: folder of features, searched in depth; or one file.
@@ -68,7 +57,7 @@ class FeatureImporter:
         dtype: of the stored tokens.
         overwrite: make finished files anew.
         apart_from: folders that runs write to; where they lie below ``dataset_dir`` they hold no features.
-        rank, world_size: this process takes every ``world_size``-th slide; by default as torchrun says.
+        is_shared: False: this process imports all, however many others torchrun has started.
 
     Raises:
         BundleError: (here) no folder, no layout that is known, an encoder to be chosen; (at ``run``) no slide worked,
@@ -97,8 +86,7 @@ class FeatureImporter:
         dtype: str = "float16",
         overwrite: bool = False,
         apart_from: Sequence[str | Path] = (),
-        rank: int | None = None,
-        world_size: int | None = None,
+        is_shared: bool = True,
     ) -> None:
         self.tokens_dir, self.output_dir = Path(tokens_dir), Path(output_dir)
         self.mpp = None if mpp is None else as_number(mpp, "mpp", 0.01, 20, "um/px")
@@ -111,8 +99,7 @@ class FeatureImporter:
         if dtype not in ("float16", "float32"):
             raise SettingError(f"dtype is {dtype!r}; tokens are stored as float16 or float32.")
         self.dtype, self.overwrite = dtype, as_bool(overwrite)
-        self.rank = own_rank() if rank is None else rank
-        self.world_size = int(os.environ.get("WORLD_SIZE", "1")) if world_size is None else world_size
+        self.together = meeting() if is_shared else None
         side = None if patch_size is None else as_number(patch_size, "patch_size", 1, 1e5, "px")
         self.encoder, self.known = str(encoder or ""), KnownEncoders(encoders_file)
         beside = None if coords_dir is None else Path(coords_dir)
@@ -131,19 +118,30 @@ class FeatureImporter:
         """Import every slide that has no file yet."""
         check_folder(self.output_dir, "the table of slides", "output_dir")
         check_folder(self.tokens_dir, "token files", "tokens_dir")
-        self._report_path(self.rank).unlink(missing_ok=True)
-        own = self.files[self.rank :: self.world_size]
+        if self.together is None or self.together.rank == 0:
+            (self.output_dir / "slides.csv").unlink(missing_ok=True)
+        own, is_done = list[FeatureFile](), False
         try:
             looks = self._look_at_all()
             kinds = self._agree_on_kind(looks)
-            for file in Progress(own, desc="importing", unit="slide"):
+            for file in Progress(self._share(), desc="importing", unit="slide", total=len(self.files)):
+                own.append(file)
                 if file.slide_id in looks:
                     self._try(file, looks[file.slide_id], kinds)
+            is_done = True
         finally:
             own_records = [self.records[file.slide_id] for file in own if file.slide_id in self.records]
-            records = self._report(own_records)
+            records = self._report(own_records, is_done)
         if records and all(record.status == "failed" for record in records):
             raise BundleError(f"none of {len(records)} slides could be imported; the first: {records[0].error}")
+
+    def _share(self) -> Iterable[FeatureFile]:
+        """What this process imports."""
+        if self.together is None:
+            return self.files
+        self.together.insist_on_shared(self.tokens_dir, "token files", "tokens_dir")
+        shared = self.together.share_out(self.files, lambda f: f.slide_id, lambda f: f.path.stat().st_size)
+        return (file for _, file in shared)
 
     def _look_at_all(self) -> dict[str, Look]:
         """Every process looks at every slide, so that all agree on what most slides are."""
@@ -270,20 +268,13 @@ class FeatureImporter:
     def _token_path(self, file: FeatureFile) -> Path:
         return self.tokens_dir / f"{file.slide_id}.h5"
 
-    def _report_path(self, rank: int) -> Path:
-        name = "slides.csv" if self.world_size == 1 else f"slides_{rank}_of_{self.world_size}.csv"
-        return self.output_dir / name
-
-    def _report(self, records: list[ImportRecord]) -> list[ImportRecord]:
-        """Write and show the table; the records of all processes, or none while others are still at work."""
-        write_records(records, self._report_path(self.rank))
-        if self.world_size > 1:
-            paths = [self._report_path(rank) for rank in range(self.world_size)]
-            if not all(path.is_file() for path in paths):
-                logger.info("process %d of %d is done; others go on", self.rank, self.world_size)
-                return []
-            records = [record for path in paths for record in read_records(path)]
-            write_records(records, self.output_dir / "slides.csv")
+    def _report(self, records: list[ImportRecord], is_done: bool) -> list[ImportRecord]:
+        """Write and show the table; the records of all processes, or none where another one writes them."""
+        if self.together is not None and is_done:
+            records = [ImportRecord(*row) for theirs in self.together.gather(records) for row in theirs]
+        if self.together is not None and self.together.rank > 0:
+            return []
+        write_records(records, self.output_dir / "slides.csv")
         logger.info("%s", summary(records))
         return records
 

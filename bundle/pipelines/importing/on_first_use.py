@@ -137,7 +137,7 @@ def _naming_the_config(root: Path) -> Iterator[None]:
 
 
 def _importer(root: Path, folder: Path, settings: dict[str, Any]) -> FeatureImporter:
-    return FeatureImporter(root, folder, _table_of(folder).parent, rank=0, world_size=1, **settings)
+    return FeatureImporter(root, folder, _table_of(folder).parent, is_shared=False, **settings)
 
 
 def _holds_own(places: Places) -> bool:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from ...parallel import sum_over_ranks
+from ...parallel import rows_of_ranks, sum_over_ranks
 from .midway import gather
 from .turn import Turn
 
@@ -27,7 +28,8 @@ _PATIENCE = 3  # epochs in a row
 def instance_statistics(student: Tensor, teacher: Tensor) -> Tensor:
     """Do crops of a region find each other in a batch, and has a region anybody beside itself?
 
-    Crops are the student's views but the first, which is the teacher's own crop (that one, where it is the only one).
+    They are looked for among the regions of all ranks. Crops are the student's views but the first, which is the
+    teacher's own crop (that one, where it is the only one).
 
     Args:
         student: bottlenecks of unit length, [S, B, d].
@@ -38,20 +40,21 @@ def instance_statistics(student: Tensor, teacher: Tensor) -> Tensor:
         the most similar of the others, mean over crops. NaN where there are no others.
     """
     crops = student[1:] if len(student) > 1 else student
-    cosines = crops.detach().float() @ teacher[0].detach().float().T
-    if cosines.shape[-1] < 2:
-        return cosines.new_full((2,), torch.nan)
-    own = cosines.diagonal(dim1=1, dim2=2).clone()
-    cosines.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    found = rows_of_ranks(teacher[0].detach().float())
+    cosines = (crops.detach().float() @ found.rows.T).masked_fill(~found.valid, -torch.inf)
+    own = cosines[..., idist.get_rank() :: idist.get_world_size()].diagonal(dim1=1, dim2=2)  # a view
+    own_cosines = own.clone()
+    own.fill_(-torch.inf)
     others = cosines.amax(2)
-    return torch.stack([(own > others).float().mean(), others.mean()])
+    others = others.where(others.isfinite(), torch.nan)
+    return torch.stack([(own_cosines > others).float().where(others.isfinite(), torch.nan).mean(), others.mean()])
 
 
 class InstanceHandler:
     """Puts ``instance_accuracy`` and ``other_similarity`` (:func:`instance_statistics`) into the epoch's record.
 
-    They are means over some steps of an epoch, the first one included, and over the batches of all ranks, each compared
-    within itself. No forward pass and no wait for the device comes with them.
+    They are means over some steps of an epoch, the first one included. No forward pass comes with them and, of one
+    process, no wait for the device.
 
     Args:
         every: steps from one look to the next.
@@ -73,13 +76,14 @@ class InstanceHandler:
 
     def _look(self, engine: Engine) -> None:
         if self._gathered["n_steps"] % self.every == 0:
-            look = instance_statistics(*engine.state.bottlenecks)
-            self._gathered["looks"].append(sum_over_ranks(torch.cat([look, look.new_ones(1)])))
+            student, teacher = engine.state.bottlenecks
+            look, n_own = instance_statistics(student, teacher), student.shape[1]
+            self._gathered["looks"].append(sum_over_ranks(torch.cat([look * n_own, look.new_full((1,), n_own)])))
         self._gathered["n_steps"] += 1
 
     def __call__(self, engine: Engine) -> None:
-        totals = torch.stack(self._gathered["looks"]).sum(0)
-        accuracy, similarity = (totals[:2] / totals[2]).tolist()
+        looks = torch.stack(self._gathered["looks"])
+        accuracy, similarity = (looks[:, :2] / looks[:, 2:]).mean(0).tolist()
         engine.state.measured = {"instance_accuracy": accuracy, "other_similarity": similarity}
 
 

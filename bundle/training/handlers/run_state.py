@@ -10,7 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine
 
-from ...core import BundleError, check_folder, link_atomically, save_atomically, writer_lock
+from ...core import BundleError, check_folder, link_atomically, meeting, save_atomically, writer_lock
 from ...networks import read_weights
 from ...parallel import on_first_rank
 from .midway import midway_state, restore_midway
@@ -52,9 +52,11 @@ class RunState:
         """Make the folder, and make sure that files can be written there; rank 0 tries, all ranks learn of it.
 
         Raises:
-            BundleError: they cannot; on every rank.
+            BundleError: they cannot, or another machine does not see them; on every rank.
         """
         on_first_rank(partial(check_folder, self.output_dir, "checkpoints", "output_dir"))
+        if (together := meeting()) is not None:
+            together.insist_on_shared(self.output_dir, "checkpoints", "output_dir")
 
     def lock(self) -> None:
         """Be the only run in the folder until :meth:`unlock`, or until this process ends; rank 0 is for all.
@@ -139,6 +141,11 @@ class RunState:
         """
         saved = self._read()
         self._check_identity(saved["identity"])
+        if idist.get_world_size() > 1 and len(set(idist.all_gather(saved["trainer"]["iteration"]))) > 1:
+            raise BundleError(
+                f"processes of this run have read different files as {self.last}: make sure that every machine sees "
+                "the same folder, and start again."
+            )
         for name, thing in self.objects.items():
             try:
                 thing.load_state_dict(saved[name])

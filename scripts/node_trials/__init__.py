@@ -1,0 +1,1 @@
+"""Several machines, played by agents of torchrun on this one."""
