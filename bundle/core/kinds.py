@@ -33,9 +33,9 @@ _IDS = {
     "| mpp default_mpp patch_size region_patches region_um patch_input_px second_input_px patches_per_slide prototype "
     "n_kinds",
     FORCED_FLAG: "amp",
-    FLAG: "compile resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss ordered "
-    "preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions prune "
-    "allow_other_tokens allow_patient_overlap | encode_background",
+    FLAG: "compile cuda_graph resume token_shift_region_spread skip_same_view_prototypes center_update_per_loss "
+    "ordered preserve_sites untrained keep_fat overwrite head_maps attention keep_tokens same_patient index_regions "
+    "prune allow_other_tokens allow_patient_overlap | encode_background",
     WORD: "cache mask_missing standardize_tokens n_folds | prototype_temperature region",  # a word, a number or a flag
     TEXTS: "features protocols formats layers | classes",
     NUMBERS: "mean std global_scale local_scale mask_ratio train_fractions | patch_mean patch_std second_mean "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,9 +26,34 @@ def keep_scales(draws: Tensor, rates: list[float], dtype: torch.dtype = torch.fl
     """
     if draws.dim() != 2 or draws.shape[1] != len(rates):
         raise ValueError(f"draws must be (B, {len(rates)}): got {list(draws.shape)}. Take n_draws of the network.")
-    row = torch.tensor(rates, dtype=draws.dtype).to(draws.device, non_blocking=True)
-    scales = torch.tensor([1.0 / (1.0 - rate) for rate in rates], dtype=dtype).to(draws.device, non_blocking=True)
+    if torch.jit.is_scripting():
+        row, scales = _rates_and_scales(rates, draws.dtype, dtype, draws.device)
+    else:
+        row, scales = _known(rates, draws, dtype)
     return (draws >= row) * scales
+
+
+def _rates_and_scales(
+    rates: list[float], dtype: torch.dtype, scale_dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    row = torch.tensor(rates, dtype=dtype).to(device, non_blocking=True)
+    scales = torch.tensor([1.0 / (1.0 - rate) for rate in rates], dtype=scale_dtype).to(device, non_blocking=True)
+    return row, scales
+
+
+@torch.jit.unused
+def _known(rates: list[float], draws: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Copied to the device once: a CUDA graph of a step would copy them from memory of the host that is used anew."""
+    if torch.compiler.is_compiling():
+        return _rates_and_scales(rates, draws.dtype, dtype, draws.device)
+    return _copied_once(tuple(rates), draws.dtype, dtype, draws.device)
+
+
+@lru_cache(maxsize=16)
+def _copied_once(
+    rates: tuple[float, ...], dtype: torch.dtype, scale_dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    return _rates_and_scales(list(rates), dtype, scale_dtype, device)
 
 
 def add_scaled(x: Tensor, branch: Tensor, scales: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +13,13 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..core import as_amp
+from ..core import as_amp, as_bool
 from ..networks import TokenChoice
 from ..parallel import hand_over, keyed_uniforms, sum_over_ranks
 from ..prototypes import PrototypeBank, PrototypeTargets
 from .handlers.turn import in_turn
 from .losses.masked_tokens import MaskedTokens
+from .step_graph import StepGraph
 
 _ON_HOST = {"region_id", "present"}  # what crops are chosen by: many small operations, each a launch on a GPU
 _DEPTH_STREAM = 1 << 20  # far from the streams that view makers draw from
@@ -50,6 +51,10 @@ class SlpdTrainer(Trainer):
         prototypes: a prototype bank that handlers fill, or None for plain DINO.
         seed: key of the stochastic-depth draws.
         amp: bfloat16 autocast on the device.
+        cuda_graph: launch the step, from the views to the centers, as one CUDA graph where that can be
+            (:class:`~.step_graph.StepGraph`); ``state.output`` and ``state.bottlenecks`` are then overwritten by the
+            next step. Handlers of events within the step (MONAI's ``IterationEvents``) say by ``graph_choice(engine)``,
+            hashable and not None, what they decide there; with one that does not there is no graph.
         train_handlers: Ignite handlers and lists of them, in any order: they are attached by their
             :class:`~.handlers.turn.Turn`.
 
@@ -70,6 +75,7 @@ class SlpdTrainer(Trainer):
         prototypes: PrototypeBank | None = None,
         seed: int = 0,
         amp: bool = False,
+        cuda_graph: bool = False,
         train_handlers: Sequence[Any] | None = None,
     ) -> None:
         self.network = network
@@ -87,10 +93,21 @@ class SlpdTrainer(Trainer):
         self.state.seed = self.seed
         self.add_event_handler(Events.EPOCH_STARTED, _start_epoch)
         self._register_handlers(in_turn(train_handlers or ()))
+        self._graph = StepGraph(self._step, optimizer, device) if as_bool(cuda_graph) else None
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict[str, Tensor]:
-        device = engine.state.device
         self.network.train()
+        inputs, temperature = self._inputs(batchdata), engine.state.teacher_temperature
+        if self._graph is None:
+            found = self._step(inputs, temperature)
+        else:
+            found = self._graph(inputs, temperature, self._choices())
+        engine.state.bottlenecks = found.bottlenecks
+        return found.output
+
+    def _inputs(self, batchdata: Mapping[str, Any]) -> _Inputs:
+        """All that comes from the host or is drawn, on the device."""
+        device = self.state.device
         region_ids = batchdata["region_id"]
         batch = {
             name: value.to(device, non_blocking=True) if torch.is_tensor(value) and name not in _ON_HOST else value
@@ -99,29 +116,39 @@ class SlpdTrainer(Trainer):
         targets: PrototypeTargets | None = None
         if self.prototypes is not None and self.prototypes.is_fitted:
             targets = self.prototypes.targets(region_ids, device)
-        made = self.view_maker(batch | {"epoch": engine.state.epoch})
+        made = self.view_maker(batch | {"epoch": self.state.epoch})
         views, masks = made["views"], made.get("masks")
         draws = self._depth_draws(views, region_ids)
-        hidden = _Hidden.of(made.get("hidden"), views[0].device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.uses_bf16):
+        return _Inputs(views, masks, draws, _Hidden.of(made.get("hidden"), views[0].device), targets)
+
+    def _step(self, inputs: _Inputs, temperature: float | Tensor) -> _Found:
+        """From the views to the centers: all on the device."""
+        views, masks, draws, hidden, targets = inputs
+        with torch.autocast(views[0].device.type, torch.bfloat16, enabled=self.uses_bf16):
             with torch.no_grad():
                 teacher, teacher_weight, *seen = self.teacher(views[:1], masks and masks[:1], None, hidden.shown)
             student, student_weight, *told = self.inferer(views, self.network, masks, draws, hidden.choice)
             tokens = MaskedTokens(told[0], seen[0], hidden.share) if told else None
-            engine.state.bottlenecks = student.detach(), teacher  # for handlers that look at them
-            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-            terms = self.loss_function(
-                student, student_weight, teacher, teacher_weight, engine.state.teacher_temperature, targets, tokens
-            )
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+            self.state.bottlenecks = student.detach(), teacher  # for handlers that look at them
+            self.fire_event(IterationEvents.FORWARD_COMPLETED)
+            terms = self.loss_function(student, student_weight, teacher, teacher_weight, temperature, targets, tokens)
+        self.fire_event(IterationEvents.LOSS_COMPLETED)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.optimizer.step()
         self.loss_function.update_centers(teacher, teacher_weight, targets, tokens)  # type: ignore[operator]
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        self.fire_event(IterationEvents.MODEL_COMPLETED)
         watched = {**terms, **self.loss_function.center_norms(), "teacher_spread": _spread(teacher)}  # type: ignore[operator]
-        return {name: value.detach() for name, value in watched.items()}
+        return _Found({name: value.detach() for name, value in watched.items()}, self.state.bottlenecks)
+
+    def _choices(self) -> Hashable | None:
+        """What Python decides within a step, by the loss and by handlers; None if one of these does not say."""
+        within = [handler for event in IterationEvents for handler, *_ in self._event_handlers[event]]
+        if not all(hasattr(handler, "graph_choice") for handler in within):
+            return None
+        share = getattr(self.loss_function, "prototype_share", None)
+        return share, *(handler.graph_choice(self) for handler in within)
 
     def _depth_draws(self, views: Sequence[Tensor], region_ids: Tensor) -> list[Tensor]:
         """Uniforms [v, B, n] a group of views, keyed so that neither workers nor ranks change them."""
@@ -129,6 +156,23 @@ class SlpdTrainer(Trainer):
         n_views = [len(group) for group in views]
         draws = keyed_uniforms(self.seed, self.state.epoch, region_ids, _DEPTH_STREAM, sum(n_views), n_draws)
         return list(hand_over(draws, views[0].device).split(n_views))
+
+
+class _Inputs(NamedTuple):
+    """What a step is made of; see :class:`SlpdTrainer`."""
+
+    views: list[Tensor]
+    masks: list[Tensor] | None
+    draws: list[Tensor]
+    hidden: _Hidden
+    targets: PrototypeTargets | None
+
+
+class _Found(NamedTuple):
+    """What a step gives: scalars; bottlenecks of student [S, B, d] and teacher [T, B, d]."""
+
+    output: dict[str, Tensor]
+    bottlenecks: tuple[Tensor, Tensor]
 
 
 class _Hidden(NamedTuple):
@@ -142,7 +186,7 @@ class _Hidden(NamedTuple):
     def of(cls, hidden: Tensor | None, device: torch.device) -> _Hidden:
         """Places are counted on the host, which then waits for no device."""
         if hidden is None:
-            return cls(None, None, torch.zeros(0))
+            return cls(None, None, torch.empty(0, device=device))
         cells = hidden.flatten(0, 1)
         counts = cells.flatten(1).sum(1)
         places = hand_over(cells.flatten().nonzero()[:, 0], device)

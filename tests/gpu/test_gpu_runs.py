@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cohorts import write_cohort
+from ignite.engine import Events
 from warm import run_python
 
 from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy, read_weights
@@ -135,41 +136,69 @@ def test_slides_are_tokenized_on_the_gpu(demo_slides, tmp_path, kind):
     assert float(torch.nn.functional.cosine_similarity(*found, dim=1).min()) > 0.999
 
 
-@pytest.mark.parametrize("token_shift", ["none", "covariance"])
-def test_a_step_never_makes_the_host_wait(tokens, token_shift):
-    """After the first steps, no operation of an iteration synchronizes: torch raises at the first that does."""
+def make_trainer(tokens, n_steps, token_shift="none", **options):
+    """A trainer of some steps with prototypes and the handlers of every step; its bank."""
     dataset = TokenDataset(tokens, cache="device", device="cuda")
+    torch.manual_seed(0)
     student = Distiller(Encoder(RegionViT(12, 32, 2, 1), ProjectionHead(32, 32, 16)), LastLayer(16, 256)).cuda()
     teacher = frozen_copy(student)
     bank = PrototypeBank(2)
-    features = torch.nn.functional.normalize(torch.randn(len(dataset), 16, device="cuda"), dim=1)
+    features = torch.nn.functional.normalize(torch.randn(len(dataset), 16), dim=1).cuda()
     bank.fit(features, dataset.slide_index, len(dataset.slide_ids))
     bank.match()
-    batches = [dataset.__getitems__(list(range(start, start + 6))).stacked for start in (0, 8, 16, 24, 30)]
+    starts = [7 * i % (len(dataset) - 6) for i in range(n_steps)]
+    optimizer = make_optimizer(student)
     trainer = SlpdTrainer(
         device="cuda",
         max_epochs=1,
-        train_data_loader=batches,
+        train_data_loader=[dataset.__getitems__(list(range(start, start + 6))).stacked for start in starts],
         network=student,
         teacher=teacher,
-        optimizer=make_optimizer(student),
+        optimizer=optimizer,
         loss_function=SLPDLoss(256),
         view_maker=RandTokenShiftd(RandTokenCropsd(), dataset, token_shift),
         prototypes=bank,
-        amp=True,
         train_handlers=[
+            ScheduleHandler("lr", 0.01, 0.0, warmup_epochs=1, optimizer=optimizer),
+            ScheduleHandler("weight_decay", 0.04, 0.4, optimizer=optimizer, decayed_only=True),
             ScheduleHandler("teacher_momentum", 0.99, 1.0),
-            ScheduleHandler("teacher_temperature", 0.04, 0.04),
+            ScheduleHandler("teacher_temperature", 0.06, 0.04),
             FreezeHandler(student.last_layer, 0),
             GradientClipHandler(student),
             TeacherUpdateHandler(student, teacher),
             EpochRecordHandler(),
         ],
+        **options,
     )
+    return trainer, bank
+
+
+@pytest.mark.parametrize(("amp", "near"), [(False, 1e-4), (True, 1e-2)])
+def test_a_step_is_one_graph(tokens, amp, near):
+    """From the fourth step on ``cuda_graph`` launches a graph, which goes the way of the steps as they are."""
+    found = {}
+    for graphed in (False, True):
+        trainer, _ = make_trainer(tokens, 7, amp=amp, cuda_graph=graphed)
+        steps = found[graphed] = []
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, noted, steps)
+        trainer.run()
+    assert trainer._graph._graph is not None
+    torch.testing.assert_close(torch.stack(found[True]), torch.stack(found[False]), rtol=near, atol=0)
+
+
+def noted(engine, steps):
+    """Keep the loss, which the next step overwrites."""
+    steps.append(engine.state.output["loss"].clone())
+
+
+@pytest.mark.parametrize(("token_shift", "cuda_graph"), [("none", False), ("covariance", False), ("none", True)])
+def test_a_step_never_makes_the_host_wait(tokens, token_shift, cuda_graph):
+    """After the first steps, no operation of an iteration synchronizes: torch raises at the first that does."""
+    trainer, bank = make_trainer(tokens, 6, token_shift, amp=True, cuda_graph=cuda_graph)
     step, mode = trainer._iteration, torch.cuda.get_sync_debug_mode()
 
     def strict(engine, batch):
-        torch.cuda.set_sync_debug_mode("error" if engine.state.iteration > 2 else "default")
+        torch.cuda.set_sync_debug_mode("error" if engine.state.iteration in (3, 5, 6) else "default")
         try:
             return step(engine, batch)
         finally:
@@ -180,5 +209,5 @@ def test_a_step_never_makes_the_host_wait(tokens, token_shift):
         trainer.run()
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    assert trainer.state.iteration == 5
+    assert trainer.state.iteration == 6
     assert isinstance(bank.targets(torch.zeros(1, dtype=torch.long, device="cuda"), "cuda"), PrototypeTargets)

@@ -2,8 +2,9 @@
 
 What goes wrong on a GPU for another reason than its arithmetic goes wrong here: tensors of two devices meet, NumPy is
 handed a GPU's tensor, a step makes the host wait, a branch for ``is_cuda`` is broken, autocast casts otherwise.
-Kernels, compilers, TorchScript, pinned memory, streams and speed are not pretended; what is saved and loaded again lies
-on the CPU. Indexing by a Python list, which goes around dispatch modes, fails here ("Could not run") and not on a GPU.
+Kernels, compilers, TorchScript, pinned memory, streams and speed are not pretended, graphs are (``pretend_graph``);
+what is saved and loaded again lies on the CPU. Indexing by a Python list, which goes around dispatch modes, fails here
+("Could not run") and not on a GPU.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from pretend_graph import graphs_are_pretended
 from torch.utils._python_dispatch import TorchDispatchMode
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
@@ -226,4 +228,5 @@ def plug_in() -> None:
     cuda.Event = cuda.Stream = _Event
     cuda.synchronize = lambda *_: _wait("synchronize")
     cuda.set_sync_debug_mode = _set_strict
+    graphs_are_pretended(cuda)
     _Mode().__enter__()

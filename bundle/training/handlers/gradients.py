@@ -1,6 +1,6 @@
 """What happens to gradients between backward and step."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 import torch
 from ignite.engine import Engine
@@ -30,8 +30,12 @@ class FreezeHandler:
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if engine.state.epoch <= self.epochs:
+        if self.graph_choice(engine):
             self.module.zero_grad(set_to_none=True)
+
+    def graph_choice(self, engine: Engine) -> Hashable:
+        """Whether they are kept, which a CUDA graph of the step would go on with."""
+        return engine.state.epoch <= self.epochs
 
 
 class GradientClipHandler:
@@ -55,6 +59,10 @@ class GradientClipHandler:
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:
         clip_each_(self.network.parameters(), self.max_norm)
+
+    def graph_choice(self, engine: Engine) -> Hashable:
+        """What a CUDA graph of the step would go on with."""
+        return self.max_norm
 
 
 def clip_each_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:

@@ -54,14 +54,14 @@ class DINOLoss(nn.Module):
         scale = idist.get_world_size() / (n_pairs * n_regions.clamp(min=1))
         return (pairs * scale).expand(-1, -1, student.shape[1])
 
-    def centers(self, teacher: Tensor, teacher_weight: Tensor, temperature: float) -> Tensor:
+    def centers(self, teacher: Tensor, teacher_weight: Tensor, temperature: float | Tensor) -> Tensor:
         """Center of each of the teacher's views (T, B, d), shape (T, K); one for all."""
         if self.balance is None:
             return self.center.value.expand(len(teacher), -1)
         return self.balance.center(teacher, teacher_weight, temperature).expand(len(teacher), -1)
 
     @torch.no_grad()
-    def entropy(self, teacher: Tensor, teacher_weight: Tensor, temperature: float) -> Tensor:
+    def entropy(self, teacher: Tensor, teacher_weight: Tensor, temperature: float | Tensor) -> Tensor:
         """Mean entropy in nats of the targets that the views (T, B, d) of all ranks are; all logits at once."""
         centers = self.centers(teacher, teacher_weight, temperature)[:1]
         logits = target_logits(teacher, teacher_weight) - centers

@@ -32,7 +32,7 @@ def distillation(
     centers: Tensor,
     pair_weight: Tensor,
     student_temperature: float,
-    teacher_temperature: float,
+    teacher_temperature: float | Tensor,
 ) -> Distillation:
     """Pull student bottlenecks to the distributions that the teacher's last layer gives for target bottlenecks.
 
@@ -57,7 +57,7 @@ def distillation(
         centers: what is taken from the targets' logits, shape (T, K).
         pair_weight: weight of each pair, shape (T, S, B); 0 leaves a pair out.
         student_temperature: above 0.
-        teacher_temperature: above 0.
+        teacher_temperature: above 0; a scalar tensor on the device is not looked at.
 
     Raises:
         ValueError: shapes that do not fit, or a temperature that is not positive.
@@ -65,7 +65,7 @@ def distillation(
     References:
         Caron et al., ICCV 2021, eq. 1-3; the running softmax is Milakov and Gimelshein, arXiv 1805.02867.
     """
-    if min(student_temperature, teacher_temperature) <= 0:
+    if any(not isinstance(value, Tensor) and value <= 0 for value in (student_temperature, teacher_temperature)):
         raise ValueError(f"temperatures must be above 0: got {student_temperature} and {teacher_temperature}.")
     n_targets, (n_views, n_regions, _) = len(targets), student.shape
     n_outputs = student_weight.shape[0]

@@ -61,7 +61,7 @@ class MaskedTokenLoss(nn.Module):
         self.center = Center(out_dim, center_momentum)
 
     def forward(
-        self, tokens: MaskedTokens, student_weight: Tensor, teacher_weight: Tensor, temperature: float
+        self, tokens: MaskedTokens, student_weight: Tensor, teacher_weight: Tensor, temperature: float | Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sums of this rank's hidden tokens; leaves the center alone.
 

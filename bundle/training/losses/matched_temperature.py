@@ -30,7 +30,7 @@ def mean_entropy(logits: Tensor, valid: Tensor, temperature: float | Tensor) -> 
 
 
 @torch.no_grad()
-def matched_temperature(entropy_at: Callable[[Tensor], Tensor], wanted: Tensor, start: float) -> Tensor:
+def matched_temperature(entropy_at: Callable[[Tensor], Tensor], wanted: Tensor, start: float | Tensor) -> Tensor:
     """The temperature at which an entropy is the wanted one, by bisection on the device, without waiting for it.
 
     Args:
@@ -39,7 +39,8 @@ def matched_temperature(entropy_at: Callable[[Tensor], Tensor], wanted: Tensor, 
         start: middle of the range, above 0; what is found lies within a factor of 32 of it, at an end of the range
             where the entropy does not reach ``wanted``.
     """
-    low, high = wanted.new_tensor(start / _REACH).log(), wanted.new_tensor(start * _REACH).log()
+    ends = start / _REACH, start * _REACH
+    low, high = (torch.as_tensor(end, dtype=wanted.dtype, device=wanted.device).log() for end in ends)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         is_below = entropy_at(middle.exp()) < wanted

@@ -24,7 +24,7 @@ class Chunks:
         temperatures: of student and teacher.
     """
 
-    def __init__(self, tensors: tuple[Tensor, ...], temperatures: tuple[float, float]) -> None:
+    def __init__(self, tensors: tuple[Tensor, ...], temperatures: tuple[float, float | Tensor]) -> None:
         student, student_weight, targets, teacher_weight, centers = tensors
         device = student.device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16

@@ -96,7 +96,7 @@ class PrototypeLoss(nn.Module):
         self,
         prototypes: PrototypeTargets,
         teacher_weight: Tensor,
-        temperature: float,
+        temperature: float | Tensor,
         views_entropy: Tensor | None = None,
     ) -> TargetRows:
         """The prototypes as targets: ``(W c - m) / tau_c`` is ``(W (a c) - a m) / tau`` with ``a = tau / tau_c``.
@@ -115,7 +115,11 @@ class PrototypeLoss(nn.Module):
         return TargetRows(vectors * scale, self.centers(prototypes, teacher_weight, own) * scale, own)
 
     def _own_temperature(
-        self, prototypes: PrototypeTargets, teacher_weight: Tensor, temperature: float, views_entropy: Tensor | None
+        self,
+        prototypes: PrototypeTargets,
+        teacher_weight: Tensor,
+        temperature: float | Tensor,
+        views_entropy: Tensor | None,
     ) -> float | Tensor:
         if isinstance(self.temperature, float):
             return self.temperature

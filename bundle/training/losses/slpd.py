@@ -142,7 +142,7 @@ class SLPDLoss(nn.Module):
         student_weight: Tensor,
         teacher: Tensor,
         teacher_weight: Tensor,
-        teacher_temperature: float,
+        teacher_temperature: float | Tensor,
         prototypes: PrototypeTargets | None = None,
         tokens: MaskedTokens | None = None,
     ) -> dict[str, Tensor]:
@@ -153,7 +153,7 @@ class SLPDLoss(nn.Module):
             student_weight: last layer of the student, shape (K, d); the directions of its rows count.
             teacher: L2-normalized bottlenecks of the first T views, shape (T, B, d).
             teacher_weight: last layer of the teacher, shape (K, d); the directions of its rows count.
-            teacher_temperature: above 0.
+            teacher_temperature: above 0; a scalar tensor where a CUDA graph is to read it anew at each step.
             prototypes: targets of the B regions; None (on every rank) before the first clustering.
             tokens: those that are hidden from the student, if there is a ``mask_weight``.
 
@@ -212,7 +212,7 @@ class SLPDLoss(nn.Module):
         tokens: MaskedTokens | None,
         student_weight: Tensor,
         teacher_weight: Tensor,
-        temperature: float,
+        temperature: float | Tensor,
         n_views: Tensor,
     ) -> list[Tensor]:
         """The term of hidden tokens, scaled to a mean over ``n_views`` of all ranks, their entropy, their views."""
@@ -226,7 +226,7 @@ class SLPDLoss(nn.Module):
         student: Tensor,
         teacher: Tensor,
         teacher_weight: Tensor,
-        temperature: float,
+        temperature: float | Tensor,
         prototypes: PrototypeTargets | None,
     ) -> _Rows:
         counts = [self.dino.center.value.new_full((1,), teacher.shape[1])]
@@ -245,7 +245,7 @@ class SLPDLoss(nn.Module):
             torch.cat([centers, shared.centers]),
             torch.cat([pairs, self.prototype.pair_weight(student, prototypes.valid, total[1:])]),
             total[0],
-            shared.temperature if torch.is_tensor(shared.temperature) else None,
+            shared.temperature if matches and torch.is_tensor(shared.temperature) else None,
         )
 
     def center_norms(self) -> dict[str, Tensor]:
