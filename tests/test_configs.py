@@ -82,7 +82,7 @@ def test_a_second_encoder_is_asked_for_what_the_first_is(tmp_path):
     taken = dict.fromkeys(taken_from_ids(located(first["of"]), base, {}))
     own = {key: value for key, value in second.items() if key not in ("_target_", "of")}
     assert {value.removeprefix("@") for value in own.values()} == set(mixin) - {"network_def"} and set(own) < set(taken)
-    assert set(taken) - set(own) == {"reading", "encoders_file", "device", "amp"}
+    assert set(taken) - set(own) == {"reading", "encoders_file", "device", "amp", "compile"}
 
 
 @pytest.mark.parametrize("mixin", [[], ["paper_nsclc.yaml"], ["paper_brca.yaml"], ["demo_train.yaml"]])
