@@ -123,7 +123,7 @@ def as_text(found: dict[str, Any]) -> str:
     starts = {name: row for name, row in found["starts"].items() if row and name != "manifest"}
     regions = max(row["regions"] for row in starts.values())
     columns = ["seconds", "CPU seconds", "opened", "MiB", "handles", "reading"]
-    rows = [[name, *(f"{row[column]:,.4g}" for column in columns)] for name, row in starts.items()]
+    rows = [[name, *(_number(row[column]) for column in columns)] for name, row in starts.items()]
     header = ["start", "seconds", "of a CPU", "files opened", "MiB", "handles, reading", "100 batches of 256, s"]
     n_files, size = found["files"], found["starts"]["manifest"]["MB"]
     lines = [
@@ -138,6 +138,10 @@ def as_text(found: dict[str, Any]) -> str:
         table = [[f"{int(n):,}", *(f"{row[name]:,.3g}" if row else "-" for name in names)] for n, row in runs.items()]
         lines.append(report.table([f"{part}: slides", *names], table))
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:

@@ -89,7 +89,8 @@ def search_index(n_slides: int) -> dict[str, float]:
             index.add(batch, entries)
             added += time.process_time() - start
         tidied, _ = _timed(index.tidy)
-        n_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        ends = (".safetensors", ".regions.safetensors")
+        n_bytes = sum((folder / f"{part}{end}").stat().st_size for part in index.catalog.parts for end in ends)
         found = {"seconds": added, "seconds, tidied": tidied, "GB on disk": n_bytes / 1e9}
         nearest = NearestSlides(SearchIndex.load(folder))
         allowed = np.ones(n_slides, bool)
