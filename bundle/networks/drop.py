@@ -43,9 +43,13 @@ def _rates_and_scales(
 
 @torch.jit.unused
 def _known(rates: list[float], draws: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Copied to the device once: a CUDA graph of a step would copy them from memory of the host that is used anew."""
+    """Copied to the device once: a CUDA graph of a step would copy them from memory of the host that is used anew.
+
+    A compiler makes them part of its kernel.
+    """
     if torch.compiler.is_compiling():
-        return _rates_and_scales(rates, draws.dtype, dtype, draws.device)
+        row = torch.stack([draws.new_full((), rate) for rate in rates])
+        return row, torch.stack([draws.new_full((), 1.0 / (1.0 - rate), dtype=dtype) for rate in rates])
     return _copied_once(tuple(rates), draws.dtype, dtype, draws.device)
 
 

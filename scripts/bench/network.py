@@ -13,11 +13,16 @@ TOKEN_DIM, BOTTLENECK = 384, 256
 
 
 def student_and_teacher(
-    device: str, out_dim: int = 65536, token_dim: int = TOKEN_DIM, dim: int = 192, mask_missing: bool = False
+    device: str,
+    out_dim: int = 65536,
+    token_dim: int = TOKEN_DIM,
+    dim: int = 192,
+    mask_missing: bool = False,
+    depth: int = 6,
 ) -> tuple[Distiller, Distiller]:
     """The recipe's networks with the same random weights; heads of 32 values, whatever the width ``dim``."""
     torch.manual_seed(0)
-    encoder = Encoder(RegionViT(token_dim, dim, n_heads=dim // 32), ProjectionHead(dim), mask_missing)
+    encoder = Encoder(RegionViT(token_dim, dim, depth, n_heads=dim // 32), ProjectionHead(dim), mask_missing)
     student = Distiller(encoder, LastLayer(BOTTLENECK, out_dim)).to(device)
     return student, frozen_copy(student)
 

@@ -32,6 +32,11 @@ def keep(folder: Path, name: str, found: Any, text: str) -> None:
     print(text)
 
 
+def failure(error: Exception) -> str:
+    """Its kind and its first line, for a table."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"[:160].replace("|", "/")
+
+
 def markdown(results: Sequence[dict[str, Any]]) -> str:
     """Tables of all cases, one below the other.
 

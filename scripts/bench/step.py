@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bundle.networks import compile_backbone
+from bundle.networks import Distiller, compile_backbone
 from bundle.prototypes import PrototypeBank, PrototypeTargets
 from bundle.training import (
     EpochRecordHandler,
@@ -45,18 +45,23 @@ def our_step(
     device: str,
     amp: bool,
     n_steps: int = 1,
-    compiled: bool = False,
+    prepare: Callable[[Distiller], Any] | None = None,
     out_dim: int = 65536,
     token_dim: int = TOKEN_DIM,
     dim: int = 192,
     missing: float = 0.0,
+    cuda_graph: bool = False,
+    depth: int = 6,
 ) -> Callable[[], Any]:
-    """Iterations of the real engine with the handlers that work in every step; a share of tokens may be missing."""
+    """Iterations of the real engine with the handlers that work in every step; a share of tokens may be missing.
+
+    ``prepare`` is called with student and teacher, and may compile them.
+    """
     masks = missing > 0
-    student, teacher = student_and_teacher(device, out_dim, token_dim, dim, masks)
-    if compiled:
-        for module in (student, teacher):
-            compile_backbone(module.encoder, device)
+    student, teacher = student_and_teacher(device, out_dim, token_dim, dim, masks, depth)
+    if prepare is not None:
+        prepare(student)
+        prepare(teacher)
     batch = {"features": tokens(n_regions, device, token_dim), "region_id": torch.arange(n_regions)}
     if masks:
         batch["present"] = torch.rand(n_regions, 16, 16, generator=torch.Generator().manual_seed(2)) >= missing
@@ -71,6 +76,7 @@ def our_step(
         view_maker=RandTokenCropsd(mask_missing=masks),
         prototypes=_FixedPrototypes(prototypes(n_regions, device)),
         amp=amp,
+        cuda_graph=cuda_graph,
         train_handlers=[GradientClipHandler(student), TeacherUpdateHandler(student, teacher), EpochRecordHandler()],
     )
     trainer.logger.disabled = True
@@ -78,13 +84,15 @@ def our_step(
     return trainer.run
 
 
-def reference_step(n_regions: int, device: str, uses_bf16: bool, n_steps: int = 1) -> Callable[[], Any]:
+def reference_step(
+    n_regions: int, device: str, uses_bf16: bool, n_steps: int = 1, out_dim: int = 65536, depth: int = 6
+) -> Callable[[], Any]:
     """The same by :func:`scripts.bench.reference_way.train_step`, with crops made one sample after the other."""
-    student, teacher = student_and_teacher(device)
+    student, teacher = student_and_teacher(device, out_dim, depth=depth)
     groups = make_optimizer(student).param_groups
     optimizer = torch.optim.AdamW([{k: g[k] for k in ("params", "weight_decay")} for g in groups], foreach=False)
     data, targets = tokens(n_regions, device), prototypes(n_regions, device)
-    centers = torch.zeros(65536, device=device), torch.zeros(65536, device=device)
+    centers = torch.zeros(out_dim, device=device), torch.zeros(out_dim, device=device)
 
     def run() -> None:
         for _ in range(n_steps):
@@ -145,7 +153,8 @@ def cases(device: str, threads: int) -> list[Case]:
     ]
     note = ""
     if device == "cuda":
-        variants.insert(4, Variant("ours, bf16, compiled", "ours", our_step(*each, True, n_steps, compiled=True)))
+        compiled = our_step(*each, True, n_steps, lambda module: compile_backbone(module.encoder, device))
+        variants.insert(4, Variant("ours, bf16, compiled", "ours", compiled))
         variants.append(
             Variant("as many operations at the dense bf16 rate", "limit", at_the_dense_rate(n_regions, n_steps))
         )

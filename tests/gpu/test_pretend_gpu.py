@@ -68,7 +68,7 @@ def test_the_pretended_gpu_is_strict(environment):
     assert done.stdout == "STRICT\n", done.stderr
 
 
-FILES = ["test_gpu_numbers.py", "test_gpu_inference.py", "test_gpu_runs.py"]
+FILES = ["test_gpu_numbers.py", "test_gpu_inference.py", "test_gpu_runs.py", "test_gpu_benchmark.py"]
 
 
 @pytest.fixture(scope="module")

@@ -217,6 +217,7 @@ def plug_in() -> None:
     answers = {
         **dict.fromkeys(("is_available", "is_initialized", "is_bf16_supported"), True),
         **dict.fromkeys(("current_device", "get_sync_debug_mode", "memory_allocated", "max_memory_allocated"), 0),
+        **dict.fromkeys(("memory_reserved", "max_memory_reserved"), 0),
         **dict.fromkeys(("_lazy_init", "set_device", "manual_seed", "manual_seed_all", "set_rng_state"), None),
         **dict.fromkeys(("set_rng_state_all", "reset_peak_memory_stats", "empty_cache"), None),
         **{"device_count": 1, "mem_get_info": (70 << 30, 80 << 30), "get_device_capability": (9, 0)},
