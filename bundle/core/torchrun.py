@@ -66,7 +66,7 @@ class Meeting:
                 time.sleep(_LOOKS_S)
                 n_done = self._store.add(f"{key}/done", 0)
         except RuntimeError as error:
-            raise BundleError(f"process 0, on {self.hosts[0]}, has ended, so this one stops.") from error
+            raise BundleError(f"{self.hosts[0]} has ended, so this one stops.") from error
         return found
 
     def queue(self) -> Callable[[], int]:

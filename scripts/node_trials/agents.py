@@ -49,7 +49,7 @@ class Nodes:
     def __init__(self, words: Sequence[str], folder: Path, n_nodes: str = "2", n_processes: int = 2) -> None:
         self.words, self.folder, self._port = list(words), folder, free_port()
         self._options = [f"--nnodes={n_nodes}", f"--nproc_per_node={n_processes}", "--rdzv-backend=c10d"]
-        self._options += [f"--rdzv-endpoint=127.0.0.1:{self._port}", "--rdzv-id=trial", f"--rdzv-conf={_WAITS}"]
+        self._options += [f"--rdzv-endpoint=127.0.0.1:{self._port}", "--rdzv-id=trial"]
         self._options += ["--local-addr=127.0.0.1", "--max-restarts=3", "--monitor-interval=0.2"]
         self._marks = [f"{folder}:{node}" for node in range(2)]
         self._agents = [self._start(node) for node in range(2)]
@@ -57,7 +57,8 @@ class Nodes:
     def _start(self, node: int) -> subprocess.Popen[bytes]:
         environment = os.environ | {"PYTHON_EXEC": _python(), "PYTHONPATH": str(ROOT), _MARK: self._marks[node]}
         environment |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        words = [_python(), "-m", "torch.distributed.run", *self._options, "-m", *self.words]
+        waits = f"--rdzv-conf={_WAITS},is_host={str(node == 0).lower()}"  # here both could be
+        words = [_python(), "-m", "torch.distributed.run", *self._options, waits, "-m", *self.words]
         with self.log(node).open("ab") as log:
             return subprocess.Popen(words, cwd=self.folder, env=environment, stdout=log, stderr=log)
 

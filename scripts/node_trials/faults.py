@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,8 +21,10 @@ from .agents import Nodes
 _EPOCHS = 8  # so that there are several with prototypes, and time for a kill
 _TOLERANCE = 1e-5  # of what is a sum over processes: weights, losses
 _HISTORY = "run/history.csv"
-_BEGUN = {"train": f"out/{_HISTORY}", "infer": "out/tokens"}  # what there is once there is something to lose
-_DONE = {"train": "out/model/model.pt", "tokenize": "out/tokenize/slides.csv"}  # and once there is not
+_N_SLIDES = 6
+_STEPS = {"train": _EPOCHS + 1, "infer": 2 * _N_SLIDES}  # others: a file a slide
+_MOST_KILLS = 3
+_UNDISTURBED = "as one process"
 _SAID = 1500
 
 
@@ -39,100 +42,96 @@ def nodes_of(command: Command, folder: Path, n_nodes: str = "2") -> Nodes:
     return Nodes(words, folder, n_nodes)
 
 
-def undisturbed(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome:
+def undisturbed(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
     """Nothing happens."""
-    started = time.monotonic()
-    nodes = nodes_of(command, folder)
-    begun = _begin(nodes, command, folder)
-    begun_s = time.monotonic() - started
-    outcome = _judged(ground, command, folder, nodes, "as one process", "" if begun else "never began")
-    _length_file(ground, command).write_text(f"{time.monotonic() - started - begun_s:.3f}")
-    return outcome
+    return _judged(ground, command, folder, nodes_of(command, folder), _UNDISTURBED, [])
 
 
 def agent(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
-    """SIGKILL of the agent that does not hold the rendezvous, with its processes or without; it is started again."""
-    nodes, said = _struck(ground, command, draw, folder, lambda nodes, n: nodes.kill(1, workers=n), (0, 2))
-    if not said:
-        return None
-    time.sleep(draw.uniform(0, 2))
-    nodes.start_again(1)
+    """SIGKILL of the agent that does not hold the rendezvous, one to three times, with its processes or without; it is
+    started again."""
+    nodes, said = nodes_of(command, folder), list[str]()
+    for step in sorted(draw.sample(range(_n_steps(command)), draw.randint(1, _MOST_KILLS))):
+        n_workers = draw.choice((0, 2))
+        if not _struck(nodes, command, folder, step, draw, partial(nodes.kill, 1, workers=n_workers)):
+            break
+        said.append(f"at {step} with {n_workers} processes")
+        time.sleep(draw.uniform(0, 2))
+        nodes.start_again(1)
     return _judged(ground, command, folder, nodes, "went on as unbroken", said)
 
 
 def worker(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
     """SIGKILL of a process; its agent starts another one."""
-    strike = lambda nodes, n: nodes.kill(draw.randrange(2), workers=n, agent=False)  # noqa: E731
-    nodes, said = _struck(ground, command, draw, folder, strike, (1,))
-    return _judged(ground, command, folder, nodes, "went on as unbroken", said) if said else None
+    nodes, step, node = nodes_of(command, folder), draw.randrange(_n_steps(command)), draw.randrange(2)
+    was = _struck(nodes, command, folder, step, draw, partial(nodes.kill, node, workers=1, agent=False))
+    return _judged(ground, command, folder, nodes, "went on as unbroken", [f"at {step} of node {node}"] * was)
 
 
 def lost(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
     """SIGKILL of an agent and its processes, which do not come back, with ``--nnodes=1:2``."""
-    nodes, said = _struck(ground, command, draw, folder, lambda nodes, n: nodes.kill(1, workers=n), (2,), "1:2")
-    return _judged(ground, command, folder, nodes, "one node ended it", said, (0,)) if said else None
+    nodes, step = nodes_of(command, folder, "1:2"), draw.randrange(_n_steps(command))
+    was = _struck(nodes, command, folder, step, draw, partial(nodes.kill, 1))
+    return _judged(ground, command, folder, nodes, "one node ended it", [f"at {step}"] * was, (0,))
 
 
 def host(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
     """SIGKILL of the agent that holds the rendezvous, with its processes or without; the same command again."""
-    nodes, said = _struck(ground, command, draw, folder, lambda nodes, n: nodes.kill(0, workers=n), (0, 2))
-    if not said:
+    nodes, step, n_workers = nodes_of(command, folder), draw.randrange(_n_steps(command)), draw.choice((0, 2))
+    if not _struck(nodes, command, folder, step, draw, partial(nodes.kill, 0, workers=n_workers)):
+        nodes.wait()
         return None
     started = time.monotonic()
-    statuses = nodes.wait()
-    said += f"; the other ended with {statuses[1]} after {time.monotonic() - started:.0f} s"
-    return _judged(ground, command, folder, nodes_of(command, folder), "the same command went on as unbroken", said)
+    status = nodes.wait()[1]
+    said = f"at {step} with {n_workers}; the other ended with {status} after {time.monotonic() - started:.0f} s"
+    return _judged(ground, command, folder, nodes_of(command, folder), "the same command went on as unbroken", [said])
 
 
 FAULTS = {each.__name__: each for each in (undisturbed, agent, worker, lost, host)}
 
 
-def _struck(
-    ground: Ground,
-    command: Command,
-    draw: Random,
-    folder: Path,
-    strike: Callable[[Nodes, int], None],
-    workers: tuple[int, ...],
-    n_nodes: str = "2",
-) -> tuple[Nodes, str]:
-    """A run that is struck at a random moment, and what was done in words; none where it was over before."""
-    length = _length_file(ground, command)
-    if not length.exists():
-        undisturbed(ground, command, draw, ground.trial(command, f"length of {command.name}"))
-    moment, n_workers = draw.uniform(0, float(length.read_text())), draw.choice(workers)
-    nodes = nodes_of(command, folder, n_nodes)
-    started = time.monotonic()
-    if _begin(nodes, command, folder):
-        begun = time.monotonic()
-        nodes.wait_until(lambda: time.monotonic() - begun > moment)
-    if nodes.are_over or (folder / _DONE.get(command.name, "out/run/slides.csv")).exists():
-        nodes.wait()
-        return nodes, ""
-    strike(nodes, n_workers)
-    return nodes, f"after {time.monotonic() - started:.1f} s, {moment:.1f} s of work, with {n_workers} processes"
+def _struck(nodes: Nodes, command: Command, folder: Path, step: int, draw: Random, strike: Callable[[], None]) -> bool:
+    """At a random moment after so many steps; not where all was done before."""
+    nodes.wait_until(lambda: _reached(command, folder) >= step)
+    time.sleep(draw.uniform(0, 2))
+    if nodes.are_over or _reached(command, folder) >= _n_steps(command):
+        return False
+    strike()
+    return True
 
 
-def _length_file(ground: Ground, command: Command) -> Path:
-    return ground.folder / f"{command.name.replace(' ', '_')}.length"
+def _n_steps(command: Command) -> int:
+    return _STEPS.get(command.name, _N_SLIDES)
 
 
-def _begin(nodes: Nodes, command: Command, folder: Path) -> bool:
-    name = _BEGUN.get(command.name, "out")
-    return nodes.wait_until(lambda: (folder / name).exists() and any(folder.glob("out/*")))
+def _reached(command: Command, folder: Path) -> int:
+    """How many epochs, the untrained encoder's among them, or files of slides are done."""
+    if command.name != "train":
+        return sum(1 for _ in folder.glob("out/**/*.h5"))
+    path = folder / "out" / _HISTORY
+    return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 def _judged(
-    ground: Ground, command: Command, folder: Path, nodes: Nodes, what: str, said: str, of: tuple[int, ...] = (0, 1)
-) -> Outcome:
+    ground: Ground,
+    command: Command,
+    folder: Path,
+    nodes: Nodes,
+    what: str,
+    said: list[str],
+    of: tuple[int, ...] = (0, 1),
+) -> Outcome | None:
+    """None where it should have been struck, and was over before."""
     statuses = nodes.wait()
     if any(statuses[node] for node in of):
-        return Outcome(f"ended with {statuses}", False, f"{said}: {nodes.said()[-_SAID:]}")
+        return Outcome(f"ended with {statuses}", False, f"{said}: {nodes.said()[-_SAID:]}", len(said))
+    if not said and what != _UNDISTURBED:
+        return None
     differences = ground.differences(command, folder)
     if command.name == "train":
         unbroken = ground.unbroken(command)
         differences = [each for each in differences if not _is_rounding(each, unbroken / "out", folder / "out")]
-    return as_unbroken(differences, what, int(bool(said)), said)
+    return as_unbroken(differences, what, len(said), "; ".join(said))
 
 
 def _is_rounding(difference: Difference, first: Path, second: Path) -> bool:

@@ -157,13 +157,17 @@ def test_what_a_kill_left_goes_at_the_next_start(tmp_path):
     assert [path.name for path in (tmp_path / "maps").iterdir()] == ["old"]
 
 
-def test_a_part_of_a_machine_whose_name_ends_like_this_ones_stays(tmp_path):
-    """On a shared folder `node.vm` once lost what it was writing to a machine called `vm`."""
+def test_a_part_of_another_machine_stays(tmp_path, monkeypatch):
+    """On a shared folder `node.vm` once lost what it was writing to a machine called `vm`. A day passes by the clock of
+    the folder, whatever this machine's says."""
     other = tmp_path / f".a.h5.node.{socket.gethostname()}x.999999999.tmp"
     dotted = tmp_path / f".a.h5.node_{socket.gethostname().replace('.', '_')}.999999999.tmp"
     for part in (other, dotted):
         part.touch()
+    monkeypatch.setattr("bundle.core.atomic.time.time", lambda: 4e9)
     assert remove_stale_parts(tmp_path) == [] and other.exists() and dotted.exists()
+    os.utime(other, (1e9, 1e9))
+    assert remove_stale_parts(tmp_path) == [other] and dotted.exists()
 
 
 def test_a_name_as_long_as_names_may_be(tmp_path):
