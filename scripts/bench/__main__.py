@@ -60,11 +60,13 @@ def _measure(options: argparse.Namespace) -> None:
 
     threads = options.threads[0]
     torch.set_num_threads(threads)
+    before = _ratios(options.measure)
     results: list[dict[str, Any]] = []
     cases = importlib.import_module(f"scripts.bench.{options.groups[0]}").cases(options.device, threads)
     for case, timings in zip(cases, measure(cases, options.rounds, options.device), strict=True):
         fields = {name: getattr(case, name) for name in ("group", "title", "work", "unit", "goal", "note")}
-        results.append(fields | {"timings": [timing._asdict() for timing in timings]})
+        told = [timing._asdict() | {"before": before.get((case.title, timing.name))} for timing in timings]
+        results.append(fields | {"timings": told})
     options.measure.parent.mkdir(parents=True, exist_ok=True)
     machine = {
         "device": _device(options.device),
@@ -73,6 +75,12 @@ def _measure(options: argparse.Namespace) -> None:
         "rounds": options.rounds,
     }
     options.measure.write_text(json.dumps(machine | {"results": results}, indent=1) + "\n")
+
+
+def _ratios(path: Path) -> dict[tuple[str, str], float]:
+    """Of the table that is replaced, by title of the case and way."""
+    results = json.loads(path.read_text())["results"] if path.exists() else []
+    return {(result["title"], each["name"]): each["ratio"] for result in results for each in result["timings"]}
 
 
 def _device(device: str) -> str:
@@ -97,7 +105,12 @@ def _write(folder: Path, device: str) -> None:
         for path in sorted(folder.glob(f"raw/{device}-*-{group}.json")):
             run = json.loads(path.read_text())
             runs.setdefault(run["threads"], []).append(run)
-    lines = [f"# Benchmarks, {device}", ""]
+    lines = [
+        f"# Benchmarks, {device}",
+        "",
+        "Before: in the table that this one has replaced, perhaps of another machine.",
+        "",
+    ]
     for threads, parts in sorted(runs.items()):
         results = [result for part in parts for result in part["results"]]
         rounds = " or ".join(map(str, sorted({part["rounds"] for part in parts})))

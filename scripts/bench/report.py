@@ -47,7 +47,7 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     parts = []
     for result in results:
         rate = f"{result['unit']}/s" if result["unit"] else "ms"
-        header = ["way", rate, "against the reference", "quartiles", "goal", "peak MiB"]
+        header = ["way", rate, "against the reference", "quartiles", "before", "goal", "peak MiB"]
         rows = [_row(timing, result) for timing in result["timings"]]
         note = f"\n{result['note']}\n" if result["note"] else ""
         parts.append(f"### {result['title']}\n\n{table(header, rows)}{note}")
@@ -63,7 +63,8 @@ def _row(timing: dict[str, Any], result: dict[str, Any]) -> list[str]:
     if timing["role"] in ("ours", "reference"):
         name = f"**{name}**"
     quartiles = f"{timing['low']:.2f} to {timing['high']:.2f}"
-    return [name, speed.replace("e+0", "e"), f"{timing['ratio']:.2f}", quartiles, reached, peak]
+    before = f"{timing['before']:.2f}" if timing.get("before") else ""
+    return [name, speed.replace("e+0", "e"), f"{timing['ratio']:.2f}", quartiles, before, reached, peak]
 
 
 def picture(results: Sequence[dict[str, Any]], title: str) -> Figure:

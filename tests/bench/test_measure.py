@@ -52,8 +52,10 @@ def test_peak_memory_is_seen_and_only_its_own():
 def test_table_and_picture_hold_every_way(case):
     """Every way has its line with rate, ratio and whether its goal was met, and its bar."""
     fields = {name: getattr(case, name) for name in ("group", "title", "work", "unit", "goal", "note")}
-    results = [fields | {"timings": [timing._asdict() for timing in measure([case], rounds=2)[0]]}]
+    timings = [timing._asdict() | {"before": 1.25} for timing in measure([case], rounds=2)[0]]
+    results = [fields | {"timings": timings}]
     text = markdown(results)
+    assert "| 1.25 | >= 2: met |" in text
     assert "naps/s" in text and "**quick**" in text and ">= 2: met" in text and "Zzz." in text
     labels = [label.get_text() for label in picture(results, "title").axes[0].get_yticklabels()]
     assert labels == ["slow", "quick"]
