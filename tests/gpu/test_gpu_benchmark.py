@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 def test_every_section_has_its_rows(tmp_path, monkeypatch):
     """Steps, a graph and trials have numbers; a section that was not asked for is not measured."""
     monkeypatch.setattr(gpu_trials, "make_demo_slides", lambda *_, **__: None)
-    monkeypatch.setattr(gpu_trials, "profile", lambda *_: Profile(2.0, 0.1, 0.1, 1.7, 0.1, 0.0, 0.0, 8))
+    monkeypatch.setattr(gpu_trials, "profile", lambda *_: Profile(2.0, 0.1, 0.1, 1.7, 0.1, 0.0, 0.0, 8, 5.0))
     sections = ["step", "graph", "norm", "loss", "tokenizing"]
     gpu.main([*sections, "--tiny", "--output", str(tmp_path)])
     found = {name: json.loads((tmp_path / "raw" / f"gpu-{name}.json").read_text()) for name in sections}
