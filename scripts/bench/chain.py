@@ -120,7 +120,10 @@ def _beside(options: argparse.Namespace, slides: Path, folder: Path) -> dict[str
     found = {}
     for name, command in ways.items():
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
-        found[name] = run_measured(command, folder / "beside.txt")._asdict()
+        try:
+            found[name] = run_measured(command, folder / "beside.txt")._asdict()
+        except CommandError as error:  # what is measured stays
+            print(f"{name} is left out: {error}\n{(folder / 'beside.txt').read_text()[-2000:]}", flush=True)
     return found
 
 
