@@ -3,6 +3,7 @@
 from .as_typed import put_value
 from .atomic import (
     Replacement,
+    file_system_time_ns,
     is_alive,
     link_atomically,
     remove_stale_parts,
@@ -64,6 +65,7 @@ __all__ = [
     "dated",
     "did_you_mean",
     "encoder_key",
+    "file_system_time_ns",
     "files_below",
     "heed",
     "insist_on_unpacked",

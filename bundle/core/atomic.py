@@ -206,14 +206,20 @@ def _is_stale(name: str, path: Path) -> bool:
         return False
     if start.rpartition(".")[2] == _HOST:
         return not is_alive(int(pid))
-    return _now_s(path.parent) - path.stat().st_mtime > _FOREIGN_PART_AGE_S
+    now_s = time.time()
+    with contextlib.suppress(OSError):
+        now_s = file_system_time_ns(path.parent) / 1e9
+    return now_s - path.stat().st_mtime > _FOREIGN_PART_AGE_S
 
 
-def _now_s(folder: Path) -> float:
-    """By the clock that stamps the folder's files: on a shared file system that is not always this machine's."""
-    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
-        return os.fstat(file.fileno()).st_mtime
-    return time.time()
+def file_system_time_ns(folder: Path) -> int:
+    """Now, by the clock that stamps the folder's files: on a shared file system that is not always this machine's.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime_ns
 
 
 @lru_cache(1024)

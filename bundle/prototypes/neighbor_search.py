@@ -43,7 +43,8 @@ class NeighborSearch:
         self.index = torch.zeros(self.n_slides, n_neighbors, dtype=torch.long, device=prototypes.device)
         self.similarity = prototypes.new_full((self.n_slides, n_neighbors), -torch.inf)
         self.is_exact = self.all_valid and self.size <= _FEW_PROTOTYPES and self.n_slides < _SKETCHED_SLIDES
-        self.threshold = self.similarity[:, -1].clone() if self.is_exact else self._first_threshold()
+        if not self.is_exact:
+            self.threshold = self._first_threshold()
         sketch = self._sketch()
         self.is_sketched = sketch is not None
         self.bounding = (self.prototypes if sketch is None else sketch).transpose(0, 1).contiguous()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..cohort import is_file_name
-from ..core import Replacement, own_rank, parsed_json
+from ..core import Replacement, file_system_time_ns, own_rank, parsed_json
 from .token_header import TokenHeader, TokenLayout
 
 MANIFEST = ".manifest.jsonl"
@@ -110,15 +110,11 @@ class Manifest:
 
     def _clock(self) -> int | None:
         """Now, as the folder's file system has it (ns); None where nothing can be written."""
-        trial = Replacement(self.path.with_name(f"{MANIFEST}.clock"))
         try:
-            trial.__enter__().touch()
-            return trial.part.stat().st_mtime_ns
+            return file_system_time_ns(self.path.parent)
         except OSError as error:
             _log.info("%s cannot be written (%s): files are read again at each start", self.path, error)
             return None
-        finally:
-            trial.discard()
 
 
 def _identity(path: Path) -> tuple[int, int, int, int] | None:

@@ -23,11 +23,12 @@ def link_environment(folder: Path) -> None:
             place.symlink_to(path)
     for name, words in (("python", ""), ("torchrun", " -m torch.distributed.run")):
         script = own / "bin" / name
-        script.write_text(f'#!/bin/sh\nexport PYTHON_EXEC="{_python()}"\nexec "{_python()}"{words} "$@"\n', "utf-8")
+        script.write_text(f'#!/bin/sh\nexport PYTHON_EXEC="{python()}"\nexec "{python()}"{words} "$@"\n', "utf-8")
         script.chmod(0o755)
 
 
 @cache
-def _python() -> str:
+def python() -> str:
+    """What starts processes that begin with what takes long to import, for as long as this one is there."""
     found: str = runpy.run_path(str(ROOT / "tests" / "warm.py"))["python"]()
     return found

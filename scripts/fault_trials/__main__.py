@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from pathlib import Path
+from itertools import product
 
 from . import soak
-from .commands import BY_NAME, ROOT
+from .commands import BY_NAME
 from .disks import full, read_only
 from .faults import FAULTS, strike
 from .ground import Ground, GroundError
+from .holding import add_options, hold
 from .outcomes import Log
 from .processes import import_what_takes_long
 
@@ -42,17 +42,14 @@ def main() -> int:
 
 
 def _hold(options: argparse.Namespace, ground: Ground, log: Log) -> None:
-    for seed in range(options.seed, options.seed + options.trials):
-        for fault in options.what or _ALL:
-            for name in options.commands or BY_NAME:
-                if (fault, name, seed) in log.records and not options.again:
-                    continue
-                started = time.monotonic()
-                outcome = strike(ground, fault, BY_NAME[name], seed, _ALL[fault])
-                if outcome is not None:
-                    log.add(fault, name, seed, outcome, time.monotonic() - started)
-                    mark = "" if outcome.is_good else f"  NOT AS PROMISED: {outcome.detail}"
-                    print(f"{fault} {name} {seed}: {outcome.kind}{mark}", flush=True)
+    seeds = range(options.seed, options.seed + options.trials)
+    trials = product(seeds, options.what or _ALL, options.commands or BY_NAME)
+    hold(
+        ((fault, name, seed) for seed, fault, name in trials),
+        log,
+        lambda fault, name, seed: strike(ground, fault, BY_NAME[name], seed, _ALL[fault]),
+        options.again,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,10 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("what", nargs="*", metavar="FAULT", help="all where none is named; table: print the log; soak: the long runs")
     add("--commands", nargs="+", choices=list(BY_NAME), metavar="COMMAND", help="all where none is named")
-    add("--trials", type=int, default=1, help="of each fault on each command (1)")
-    add("--seed", type=int, default=0, help="of the first trial; the next ones follow (0)")
-    add("--again", action="store_true", help="also what is in the log")
-    add("--folder", type=Path, default=ROOT / "eval" / "faults", help="of cohort, log and broken trials (eval/faults)")
+    add_options(parser, "faults")
     add("--reads", type=int, default=10**6, help="soak: reads of the token store (10^6)")
     add("--regions", type=int, default=10**4, help="soak: regions through inference (10^4)")
     add("--epochs", type=int, default=200, help="soak: epochs of a training (200)")

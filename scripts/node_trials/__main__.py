@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-import time
-from pathlib import Path
+from functools import partial
+from itertools import product
 from random import Random
 
-from ..fault_trials.commands import ROOT
 from ..fault_trials.ground import Ground
-from ..fault_trials.outcomes import Log
+from ..fault_trials.holding import add_options, hold
+from ..fault_trials.outcomes import Log, Outcome
 from ..fault_trials.processes import import_what_takes_long
 from .faults import COMMANDS, FAULTS
 
@@ -31,23 +31,22 @@ def main() -> int:
 def _hold(options: argparse.Namespace, ground: Ground, log: Log) -> None:
     for name in options.commands:  # before agents begin: a fork of this process would end what they are forked from
         ground.unbroken(COMMANDS[name])
-    for seed in range(options.seed, options.seed + options.trials):
-        for name in options.commands:
-            for fault in options.what:
-                if (fault, name, seed) in log.records and not options.again:
-                    continue
-                started, command = time.monotonic(), COMMANDS[name]
-                folder = ground.trial(command, f"{fault} {name} {seed}")
-                outcome = FAULTS[fault](ground, command, Random(f"{fault} {name} {seed}"), folder)
-                if outcome is None:
-                    print(f"{fault} {name} {seed}: was over before", flush=True)
-                    continue
-                log.add(fault, name, seed, outcome, time.monotonic() - started)
-                mark = "" if outcome.is_good else f"  NOT AS PROMISED: {outcome.detail}"
-                print(f"{fault} {name} {seed}: {outcome.kind} ({outcome.detail}){mark}", flush=True)
-                if outcome.is_good:
-                    for path in folder.parent.glob(f"{folder.name}*"):
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    trials = product(range(options.seed, options.seed + options.trials), options.commands, options.what)
+    hold(((fault, name, seed) for seed, name, fault in trials), log, partial(_strike, ground), options.again)
+
+
+def _strike(ground: Ground, fault: str, name: str, seed: int) -> Outcome | None:
+    """One trial, in a folder that stays where it did not go well."""
+    title, command = f"{fault} {name} {seed}", COMMANDS[name]
+    folder = ground.trial(command, title)
+    outcome = FAULTS[fault](ground, command, Random(title), folder)
+    if outcome is None:
+        print(f"{title}: was over before", flush=True)
+    elif outcome.is_good:
+        print(f"{title}: {outcome.detail}", flush=True)
+        for path in folder.parent.glob(f"{folder.name}*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return outcome
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,10 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--commands", nargs="+", choices=list(COMMANDS), metavar="COMMAND", default=list(COMMANDS), help="all (default)"
     )
-    add("--trials", type=int, default=1, help="of each fault on each command (1)")
-    add("--seed", type=int, default=0, help="of the first trial; the next ones follow (0)")
-    add("--again", action="store_true", help="also what is in the log")
-    add("--folder", type=Path, default=ROOT / "eval" / "nodes", help="of cohort, log and broken trials (eval/nodes)")
+    add_options(parser, "nodes")
     return parser
 
 

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
+from ..docs_checking.quick_python import python
 from ..fault_trials.commands import ROOT
+from ..slurm_chain.cluster import free_ports
 
 _MARK = "SLPD_TRIAL_NODE"
 _PATIENCE_S = 240.0
 _LOOKS_S = 0.02
 # Seconds: a node that says nothing for three is lost; one that need not come is waited for as long.
 _WAITS = "keep_alive_interval=1,keep_alive_max_attempt=3,last_call_timeout=3"
-
-
-@cache
-def _python() -> str:
-    """Whose processes begin with what takes long to import."""
-    found: str = runpy.run_path(str(ROOT / "tests" / "warm.py"))["python"]()
-    return found
-
-
-def free_port() -> int:
-    """Of this machine, at the moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class Nodes:
@@ -47,7 +32,7 @@ class Nodes:
     """
 
     def __init__(self, words: Sequence[str], folder: Path, n_nodes: str = "2", n_processes: int = 2) -> None:
-        self.words, self.folder, self._port = list(words), folder, free_port()
+        self.words, self.folder, self._port = list(words), folder, free_ports(1)[0]
         self._options = [f"--nnodes={n_nodes}", f"--nproc_per_node={n_processes}", "--rdzv-backend=c10d"]
         self._options += [f"--rdzv-endpoint=127.0.0.1:{self._port}", "--rdzv-id=trial"]
         self._options += ["--local-addr=127.0.0.1", "--max-restarts=3", "--monitor-interval=0.2"]
@@ -55,10 +40,10 @@ class Nodes:
         self._agents = [self._start(node) for node in range(2)]
 
     def _start(self, node: int) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"PYTHON_EXEC": _python(), "PYTHONPATH": str(ROOT), _MARK: self._marks[node]}
+        environment = os.environ | {"PYTHON_EXEC": python(), "PYTHONPATH": str(ROOT), _MARK: self._marks[node]}
         environment |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         waits = f"--rdzv-conf={_WAITS},is_host={str(node == 0).lower()}"  # here both could be
-        words = [_python(), "-m", "torch.distributed.run", *self._options, waits, "-m", *self.words]
+        words = [python(), "-m", "torch.distributed.run", *self._options, waits, "-m", *self.words]
         with self.log(node).open("ab") as log:
             return subprocess.Popen(words, cwd=self.folder, env=environment, stdout=log, stderr=log)
 

@@ -76,7 +76,7 @@ def running(folder: Path, cpus: int) -> Iterator[None]:
     key = folder / "munge" / "key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
-    values = {"folder": folder, "host": socket.gethostname(), "user": getpass.getuser(), "ports": _free_ports(3)}
+    values = {"folder": folder, "host": socket.gethostname(), "user": getpass.getuser(), "ports": free_ports(3)}
     (folder / "slurm.conf").write_text(_CONF.format(**values, nodes=NODES, cpus=cpus))
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n" if Path("/sys/fs/cgroup/cpuset").is_dir() else "")
     os.environ |= {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
@@ -94,7 +94,8 @@ def running(folder: Path, cpus: int) -> Iterator[None]:
         yield
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Of this machine, at the moment."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
