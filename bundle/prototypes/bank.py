@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isfinite
 from typing import Literal
 
 import ignite.distributed as idist
@@ -115,7 +116,7 @@ class PrototypeBank:
         Raises:
             BundleError: a feature is not finite.
         """
-        if not bool(features.isfinite().all()):
+        if len(features) and not all(map(isfinite, torch.stack(features.aminmax()).tolist())):  # without a copy of them
             raise BundleError(
                 f"clustering needs finite features: {int((~features.isfinite().all(1)).sum())} of {len(features)} "
                 f"regions have a NaN or an infinity, so training has diverged; lower lr, or turn amp off."
@@ -126,7 +127,7 @@ class PrototypeBank:
         before = self.assignment.to(features.device) if self.is_fitted and is_same else None
         if before is not None:
             clusters = _renamed_after(clusters, before, slide_index)
-        self.vectors = normalize(clusters.centroids, dim=2) * clusters.valid[..., None]
+        self.vectors = normalize(clusters.centroids, dim=2, out=clusters.centroids).mul_(clusters.valid[..., None])
         self.valid, self.assignment, self.slide_index = clusters.valid, clusters.assignment, slide_index
         self._is_matched, self._tables = False, None
         return clustering_stats(clusters, slide_index, before)

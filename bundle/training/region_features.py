@@ -1,5 +1,7 @@
 """Bottleneck features of every region, in one streaming pass of the teacher."""
 
+from itertools import pairwise
+
 import ignite.distributed as idist
 import torch
 from monai.networks.utils import eval_mode
@@ -49,12 +51,13 @@ class RegionFeatures:
     @torch.inference_mode()
     def __call__(self) -> Tensor:
         """Features of all regions, float32 [N, d] on the device, the same on every rank."""
-        n_regions = len(self.dataset)  # type: ignore[arg-type]
-        shares = torch.arange(n_regions).tensor_split(idist.get_world_size())
-        local = self._embed(Subset(self.dataset, shares[idist.get_rank()].tolist()))
-        if idist.get_world_size() == 1:
+        n_regions, n_ranks = len(self.dataset), idist.get_world_size()  # type: ignore[arg-type]
+        bounds = [rank * n_regions // n_ranks for rank in range(n_ranks + 1)]
+        shares = [range(start, stop) for start, stop in pairwise(bounds)]
+        local = self._embed(Subset(self.dataset, shares[idist.get_rank()]))
+        if n_ranks == 1:
             return local
-        longest = len(shares[0])
+        longest = max(map(len, shares))
         padded = torch.nn.functional.pad(local, (0, 0, 0, longest - len(local)))
         parts = idist.all_gather(padded).split(longest)
         return torch.cat([part[: len(share)] for part, share in zip(parts, shares, strict=True)])
@@ -67,13 +70,17 @@ class RegionFeatures:
             collate_fn=collate_regions,
             worker_init_fn=outlive_signals,
         )
-        features = []
+        features, n_done = torch.empty(0), 0
         with eval_mode(self.encoder):
             for batch in Progress(loader, desc="teacher features", unit="batch", leave=False, disable=len(loader) < 50):
                 tokens, mask = self._crop(batch)
                 with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
-                    features.append(self.encoder.project(tokens.float(), mask).float())
-        return torch.cat(features)
+                    found = self.encoder.project(tokens.float(), mask)
+                if not n_done:  # all at once: parts that are put together are there twice
+                    features = found.new_empty((len(dataset), found.shape[1]), dtype=torch.float32)  # type: ignore[arg-type]
+                features[n_done : n_done + len(found)] = found
+                n_done += len(found)
+        return features
 
     def _crop(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         tokens = batch["features"].to(self.device, non_blocking=True)

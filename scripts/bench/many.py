@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -78,15 +79,26 @@ def start_of(kind: str, folder: Path) -> dict[str, float]:
 
 
 def simulated(part: str, n_slides: int) -> dict[str, float]:
-    """What a part takes in this process."""
+    """What a part takes in this process; memory without pages of files, which the system takes away where it must."""
     import torch
 
     from .many_simulated import PARTS
 
     torch.set_num_threads(1)
-    before = _memory("VmRSS")
-    found = PARTS[part](n_slides)
-    return {**found, "GiB": (_memory("VmHWM") - before) / 1024}
+    before, most, is_over = _memory("RssAnon"), [0.0], threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(0.05):
+            most[0] = max(most[0], _memory("RssAnon"))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        found = PARTS[part](n_slides)
+    finally:
+        is_over.set()
+        watcher.join()
+    return {**found, "GiB": (most[0] - before) / 1024}
 
 
 def _memory(name: str) -> float:
