@@ -75,9 +75,9 @@ class RegionFeatures:
             for batch in Progress(loader, desc="teacher features", unit="batch", leave=False, disable=len(loader) < 50):
                 tokens, mask = self._crop(batch)
                 with torch.autocast(self.device.type, torch.bfloat16, self.uses_bf16):
-                    found = self.encoder.project(tokens.float(), mask)
+                    found = self.encoder.project(tokens.float(), mask).float()
                 if not n_done:  # all at once: parts that are put together are there twice
-                    features = found.new_empty((len(dataset), found.shape[1]), dtype=torch.float32)  # type: ignore[arg-type]
+                    features = found.new_empty((len(dataset), found.shape[1]))  # type: ignore[arg-type]
                 features[n_done : n_done + len(found)] = found
                 n_done += len(found)
         return features
