@@ -8,6 +8,21 @@ from bundle.storage import TokenFileWriter
 from scripts.pins.token_files import token_attributes
 
 
+def write_tokens(path, n_regions=5, side=4, dim=6, dtype="float16", seed=0, **attributes):
+    """Write a file of random regions in random order; its tokens (zero outside the mask), mask and coordinates."""
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((n_regions, side, side, dim)).astype(dtype)
+    mask, coords = random.random((n_regions, side, side)) > 0.3, random.integers(0, 9999, (n_regions, 2))
+    features *= mask[..., None]
+    attributes = {"slide_id": Path(path).stem, "encoder": "vit sha256:aa", "mpp": 0.5, **attributes}
+    with TokenFileWriter(
+        path, region_patches=side, dim=dim, dtype=dtype, coords=coords, mask=mask, attributes=attributes
+    ) as writer:
+        for region in random.permutation(n_regions):
+            writer.write(region, features[region])
+    return features, mask, coords
+
+
 def write_cohort(
     folder: Path, regions=(3, 4, 1, 5), dim=12, seed=0, encoder="test", labels=("a", "b", "a", "b")
 ) -> Path:

@@ -1,5 +1,6 @@
 """Small region encoders as files, and slide tables, for tests of evaluations."""
 
+import csv
 from pathlib import Path
 
 import torch
@@ -24,3 +25,9 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     path.write_text("\n".join([*lines, ""]))
     return path
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,12 +1,24 @@
-"""Small real slides for tests: stained blocks on white glass, written as pyramidal TIFFs."""
+"""Small real slides for tests: stained blocks on white glass, written as pyramidal TIFFs; how they are read."""
 
 from pathlib import Path
 
 import numpy as np
 from pyramids import overwrite, tile_places, write_pyramid
+from torch import nn
 
 MPP = 2.0
 PATCH = 16  # px; a region of 4 x 4 such patches is 64 px
+READ = {"mpp": MPP, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
+
+
+class MeanColors(nn.Module):
+    """A patch encoder that can be checked by eye: the mean color of each quarter of a patch, D = 12."""
+
+    name, sha256 = "mean colors", "00"
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+    def forward(self, image):
+        return nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
 
 
 def draw_tissue(size=320, seed=0):

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from monai.bundle import ConfigWorkflow
 
-ROOT = Path(__file__).parents[1]
+from bundle.core import ROOT, user_error
 
 
 def workflow(*files, kind="infer", root=ROOT, **ids):
@@ -20,3 +21,12 @@ def workflow(*files, kind="infer", root=ROOT, **ids):
 def run_config(*files, **ids):
     """What the steps of a run return."""
     return workflow(*files, **ids).run()
+
+
+def refused(do, *arguments, **ids) -> str:
+    """The one message that it ends with."""
+    with pytest.raises(Exception) as caught:
+        do(*arguments, **ids)
+    mistake = user_error(caught.value)
+    assert mistake is not None, caught.value
+    return str(mistake)

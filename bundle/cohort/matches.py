@@ -37,20 +37,20 @@ def insist_on_one_each(found: Mapping[str, Found | None], path_of: Mapping[str, 
         _log.warning(text, source, name, len(ids), ", ".join(ids[:5]))
 
 
-def report_matches(found: Mapping[str, Found | None], names: Sequence[str], source: str) -> None:
+def report_matches(
+    found: Mapping[str, Found | None], strangers: Sequence[str], without: Sequence[str], source: str
+) -> None:
     """Say how slides found their rows; count and name rows without a slide, and slides without a row.
 
     Args:
         found: the row of each slide.
-        names: of all rows.
+        strangers: rows without a slide.
+        without: slides without a row.
         source: of the table, for messages.
     """
     how = Counter(row.how for row in found.values() if row is not None)
     ways = f" ({', '.join(f'{n} {way}' for way, n in how.most_common())})" if how else ""
     _log.info("%s: %d of %d slides have a row%s", source, sum(how.values()), len(found), ways)
-    taken = {row.name for row in found.values() if row is not None}
-    strangers = [name for name in names if name not in taken]
-    without = [slide_id for slide_id, row in found.items() if row is None]
     if strangers:
         _log.warning("%s: %d rows match no slide, such as %s", source, len(strangers), _listed(strangers))
     if without:

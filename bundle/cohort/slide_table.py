@@ -102,7 +102,7 @@ class SlideTable:
         self._found = self._names.find_all(list(zip(slide_ids, files, strict=True)))
         if self.rows:
             insist_on_one_each(self._found, dict(slides), str(self.path))
-            report_matches(self._found, list(self.rows), str(self.path))
+            report_matches(self._found, *self.strays(), str(self.path))
 
     def row(self, slide_id: str, path: str | Path | None = None) -> SlideRow:
         """The slide's row, see :class:`TableNames`; an empty row if there is none.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -160,7 +160,7 @@ def _disk(folder: Path) -> Iterator[Finding]:
             file.flush()
             os.fsync(file.fileno())
             rate = _PROBED_MB / (time.perf_counter() - started)
-            locks = _tried(lambda: _lock(file.fileno()))
+            locks = _can_lock(file.fileno())
     except OSError as error:
         advice = "give a folder that can be written: slpd doctor FOLDER"
         yield Finding("disk", f"nothing can be written ({error.strerror})", MISSING, advice)
@@ -171,16 +171,12 @@ def _disk(folder: Path) -> Iterator[Finding]:
     yield Finding("file locks", "work" if locks else "none here; a marker file takes their place")
 
 
-def _lock(descriptor: int) -> None:
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def _tried(action: Callable[[], None]) -> bool:
+def _can_lock(descriptor: int) -> bool:
     try:
-        action()
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
     except (OSError, ImportError):
         return False
     return True

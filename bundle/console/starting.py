@@ -24,14 +24,11 @@ def monai_words(command: Command, read: Words, values: Mapping[str, str]) -> lis
         run_id = command.without_first
     elif command.without_data and "dataset_dir" not in read.values and not Path(values["dataset_dir"]).exists():
         run_id = command.without_data
-    configs = [command.path, *([CONFIGS / _SEVERAL] if _is_shared_training(command, read) else []), *read.mixins]
+    is_shared_training = read.processes > 1 and command.run_id == "training"
+    configs = [command.path, *([CONFIGS / _SEVERAL] if is_shared_training else []), *read.mixins]
     shown = str(configs[0]) if len(configs) == 1 else str([str(path) for path in configs])
     ids = [f"--{name}={word}" for name, word in read.values.items()]
     return ["run", run_id, f"--config_file={shown}", f"--bundle_root={read.work_dir}", *ids]
-
-
-def _is_shared_training(command: Command, read: Words) -> bool:
-    return read.processes > 1 and command.run_id == "training"
 
 
 def equal_command(words: Sequence[str], processes: int = 1) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from pathlib import Path
 
 import h5py
@@ -27,7 +28,7 @@ def own_dataset(file: h5py.File, name: str, path: Path, kinds: str) -> h5py.Data
         BundleError: it is a link, a group, a virtual data set, stored outside, packed by a filter that HDF5 does not
             bring along, or of values of another kind.
     """
-    for part in _with_parents(name):
+    for part in accumulate(name.strip("/").split("/"), "{}/{}".format):  # a, a/b and a/b/c of a/b/c
         link = file.get(part, getlink=True)
         if isinstance(link, h5py.ExternalLink):
             raise _refused(path, part, f"is a link to another file, {link.filename!r}")
@@ -47,12 +48,6 @@ def own_dataset(file: h5py.File, name: str, path: Path, kinds: str) -> h5py.Data
     if found.shape is None or found.dtype.kind not in kinds:
         raise _refused(path, name, f"holds {found.dtype} of shape {found.shape}, no numbers that belong there")
     return found
-
-
-def _with_parents(name: str) -> list[str]:
-    """``a``, ``a/b`` and ``a/b/c`` of ``a/b/c``."""
-    parts = name.strip("/").split("/")
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def insist_on_size(path: Path, name: str, shape: tuple[int, ...], itemsize: int) -> None:

@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 
 import pytest
+from empty_files import touch
 
 from bundle.cohort import SlideTable, find_slides
 from bundle.cohort.slide_names import TableNames
@@ -70,11 +71,7 @@ def cohort(rng, folder):
     """Files that look like one another, some of them in folders."""
     shutil.rmtree(folder, ignore_errors=True)
     names = {f"{rng.choice(FOLDERS)}/{rng.choice(STEMS)}{rng.choice(SUFFIXES)}" for _ in range(rng.randint(2, 9))}
-    for name in names:
-        path = folder / name.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return find_slides(folder)
+    return find_slides(touch(folder, *(name.lstrip("/") for name in names)))
 
 
 def plain(name):
@@ -109,10 +106,8 @@ def rows_of(rng, slides, root):
     return rows
 
 
-def wrong(table, slides, owners, names_only):
+def wrong(table, slides, owners):
     """Slides whose row is another's, and slides that lost theirs."""
-    ids = [slide.slide_id for slide in slides]
-    table.match(ids, [slide.path.name for slide in slides] if names_only else [slide.path for slide in slides])
     got = {slide.slide_id: table.row(slide.slide_id, slide.path).values.get("owner", "") for slide in slides}
     return {i: owner for i, owner in got.items() if owner not in ("", i)}, [i for i in owners if not got[i]]
 
@@ -140,12 +135,10 @@ def test_a_row_never_reaches_another_slide(tmp_path, request, names_only):
         owners = [owner for owner in rows.values() if owner != "stranger"]
         try:
             if names_only:
-                others, missed = wrong(table, slides, owners, names_only)
+                table.match([slide.slide_id for slide in slides], [slide.path.name for slide in slides])
             else:
                 find_slides(tmp_path / "slides", table)
-                got = {s.slide_id: table.row(s.slide_id, s.path).values.get("owner", "") for s in slides}
-                others = {i: owner for i, owner in got.items() if owner not in ("", i)}
-                missed = [i for i in owners if not got[i]]
+            others, missed = wrong(table, slides, owners)
         except BundleError:
             n_refused += 1
             continue
@@ -161,9 +154,7 @@ def test_a_row_never_reaches_another_slide(tmp_path, request, names_only):
 
 def test_namesakes_share_a_row_that_gives_only_their_name(tmp_path, caplog):
     """That is said; a row with the whole path of one of them is its alone."""
-    for name in ("one/x.svs", "two/x.svs", "x.svs"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "one/x.svs", "two/x.svs", "x.svs")
     table = tmp_path / "t.csv"
     table.write_text("slide,mpp\nx.svs,0.25\n")
     rows = SlideTable.read(table)
@@ -178,9 +169,7 @@ def test_namesakes_share_a_row_that_gives_only_their_name(tmp_path, caplog):
 def test_what_matched_how_is_said(tmp_path, caplog):
     """Counts by the way of matching, rows without a slide and slides without a row by name."""
     caplog.set_level("INFO")
-    for name in ("a.svs", "b.svs", "x/c.svs", "d.svs"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "a.svs", "b.svs", "x/c.svs", "d.svs")
     (tmp_path / "t.csv").write_text("slide\na\nb.svs\nx/c.svs\nstranger\n")
     find_slides(tmp_path, SlideTable.read(tmp_path / "t.csv"))
     assert "3 of 4 slides have a row (1 by id, 1 by file name, 1 by path)" in caplog.text

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from empty_files import touch
 
 from bundle.console import chains, stepping
 from bundle.console.chains import demo_steps, slide_steps
@@ -108,9 +109,7 @@ def test_each_step_is_a_command_that_monai_takes(slides, tmp_path):
 
 def test_a_finished_patch_encoder_is_not_looked_at_again(slides, tmp_path):
     """Its run is complete, and its weights are there."""
-    for name in ("eval/patch_encoder/exported.json", "models/patch_encoder.pt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "eval/patch_encoder/exported.json", "models/patch_encoder.pt")
     assert "encoder" not in _by_name(slide_steps(str(slides), tmp_path, {"quick": "true"}))
 
 

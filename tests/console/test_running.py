@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+from empty_files import touch
 
 from bundle.console import running, talking
 from bundle.console.__main__ import main
@@ -21,9 +22,7 @@ def runs(monkeypatch):
 
 def test_slides_are_counted_before_monai_starts(runs, tmp_path, capsys):
     """What, from where with how many slides, to where; at the end where things are and what is next."""
-    slides = tmp_path / "my slides"
-    slides.mkdir()
-    (slides / "a.svs").touch()
+    slides = touch(tmp_path / "my slides", "a.svs")
     (tmp_path / "eval" / "check").mkdir(parents=True)
     (tmp_path / "eval" / "check" / "checks.csv").write_text("slide,problem\na,torn\nb,\n")
     assert main(["check", str(slides), "--work_dir", str(tmp_path)]) == 0
@@ -39,9 +38,7 @@ def test_slides_are_counted_before_monai_starts(runs, tmp_path, capsys):
 )
 def test_what_follows_a_check_is_what_it_has_found(runs, tmp_path, capsys, problems, following):
     """Slides with a problem are left out; nothing is advised where that would be all."""
-    folder = tmp_path / "slides"
-    folder.mkdir()
-    (folder / "a.svs").touch()
+    folder = touch(tmp_path / "slides", "a.svs")
     (tmp_path / "eval" / "check").mkdir(parents=True)
     rows = "".join(f"{number},{problem}\n" for number, problem in enumerate(problems))
     (tmp_path / "eval" / "check" / "checks.csv").write_text(f"slide,problem\n{rows}")
@@ -62,8 +59,7 @@ def test_token_files_are_checked_as_well(runs, tmp_path, capsys):
 def test_a_dry_run_runs_nothing_and_says_what_is_there(runs, tmp_path, capsys):
     """What would be read, and of each place to be made whether something is there."""
     (tmp_path / "tokens").mkdir()
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "model.pt").touch()
+    touch(tmp_path, "models/model.pt")
     assert main(["train", str(tmp_path / "tokens"), "--work_dir", str(tmp_path), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "-m monai.bundle run training" in said and f"--dataset_dir {tmp_path / 'tokens'}" in said

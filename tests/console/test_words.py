@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from empty_files import touch
 
 from bundle.console.commands import COMMANDS, ORDER, SUMMARIES
 from bundle.console.config_ids import ids_of
@@ -118,9 +119,7 @@ def test_missing_inputs_are_named_before_the_run(tmp_path):
 
     assert "slpd tokenize SLIDES" in told(str(tmp_path / "none"))
     assert "slpd encoder SLIDES" in told(str(tmp_path), "--work_dir", str(tmp_path))
-    weights = tmp_path / "models" / "patch_encoder.pt"
-    weights.parent.mkdir()
-    weights.touch()
+    touch(tmp_path, "models/patch_encoder.pt")
     assert "--slide_table is" in told(str(tmp_path), "--work_dir", str(tmp_path), "--slide_table", "none.csv")
     read = read_words(command, [str(tmp_path), "--work_dir", str(tmp_path), "--slide_table", "null"])
     check_inputs(command, read, with_places(command, read))

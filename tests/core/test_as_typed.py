@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from monai.bundle import ConfigParser, ConfigWorkflow, run
 from typed_values import IDS, KEPT, started, write_config
+from workflows import refused
 
 from bundle.comparing.pieces import Piece, parsed
-from bundle.core import BundleError, user_error
+from bundle.core import ROOT, BundleError, user_error
 from bundle.core.command_line import check_command_line
 from bundle.core.kinds import _IDS, FLAG, KIND_OF, MAY_BE_OPEN, NUMBER, TEXT, WORD, read_word
 
-ROOT = Path(__file__).parents[2]
 DRAWS = int(os.environ.get("TYPED_DRAWS", 10))
 N_COMMANDS = int(os.environ.get("TYPED_COMMANDS", 0))
 PROOF = "$__import__('pathlib').Path('{path}').touch()"
@@ -34,15 +34,6 @@ def config(tmp_path_factory):
 @pytest.fixture
 def start(config, monkeypatch):
     return lambda *words: started(config, *words, monkeypatch=monkeypatch)
-
-
-def refused(do, *arguments, **ids) -> str:
-    """The one message that it ends with."""
-    with pytest.raises(Exception) as caught:
-        do(*arguments, **ids)
-    mistake = user_error(caught.value)
-    assert mistake is not None, caught.value
-    return str(mistake)
 
 
 def tops():
@@ -122,9 +113,11 @@ def test_each_optional_id_of_each_config_is_left_open_by_any_of_these_words(path
 
 
 def test_names_that_look_so_stay_where_they_are_values(start):
-    """A class, an encoder, and a slide that is searched for."""
+    """A class, an encoder, and a slide that is searched for; an id that may be open is left so by the word."""
     got = start("--classes", "['None','null']", "--encoders", "{'none':'null'}", "--query", "none")
     assert (got["classes"], got["encoders"], got["query"]) == (["None", "null"], {"none": "null"}, "none")
+    got = start("--query=None", "--label=None")
+    assert (got["query"], got["label"]) == ("None", None)
 
 
 @pytest.mark.parametrize(
@@ -319,9 +312,3 @@ def test_a_word_is_read_by_its_kind_alone():
     for name, word in (("seed", "9" * 5000), ("classes", "[" * 500), ("encoders", "{" * 500)):
         with pytest.raises(BundleError, match=f"^--{name} is "):
             read_word(name, word)
-
-
-def test_a_slide_may_be_called_none(start):
-    """An id is left open by the word, a slide of that name is still found."""
-    got = start("--query=None", "--label=None")
-    assert (got["query"], got["label"]) == ("None", None)

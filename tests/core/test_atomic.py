@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from empty_files import touch
 
-from bundle.core import BundleError, Replacement, save_atomically, write_text
+from bundle.core import ROOT, BundleError, Replacement, save_atomically, write_text
 from bundle.core.atomic import remove_stale_parts, scratch_folder
 from bundle.networks import read_weights
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_roundtrip_and_folders(tmp_path):
@@ -30,8 +29,7 @@ def test_the_old_one_stays_until_the_new_one_is_complete(tmp_path, flush):
     """A file or a folder: an error in the middle leaves what was there, and nothing else; then it is replaced."""
     file, folder = tmp_path / "file", tmp_path / "folder"
     write_text(file, "old")
-    folder.mkdir()
-    (folder / "old").touch()
+    touch(folder, "old")
     for is_complete in (False, True):
         try:
             with Replacement(file, flush=flush) as part_of_file, Replacement(folder) as part_of_folder:
@@ -107,8 +105,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
 
 def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(tmp_path, monkeypatch):
     """The old folder was once removed first, and the new one after it where it could not be renamed."""
-    (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "old").touch()
+    touch(tmp_path, "maps/old")
     replace, refused = os.replace, []
 
     def refusing(source, target):
@@ -143,8 +140,7 @@ with scratch_folder(folder, "packaging") as scratch:
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_what_a_kill_left_goes_at_the_next_start(tmp_path):
     """Scratch folders stayed for ever, and a folder that had stepped aside for its successor was lost with it."""
-    (tmp_path / "maps").mkdir()
-    (tmp_path / "maps" / "old").touch()
+    touch(tmp_path, "maps/old")
     done = subprocess.run([sys.executable, "-c", DIES, str(tmp_path)], cwd=ROOT, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(list(tmp_path.iterdir())) == 3 and not (tmp_path / "maps").exists()

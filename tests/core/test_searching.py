@@ -3,15 +3,9 @@
 import os
 
 import pytest
+from empty_files import touch
 
 from bundle.core import files_below, readable, tells_no_names_apart
-
-
-def touch(folder, *names):
-    """Empty files."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
 
 
 def names(root, **how):

@@ -1,16 +1,15 @@
 """The demo's patch encoder: the file that comes along, and the script that makes such a file."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from bundle.core import ROOT
 from bundle.networks import load_patch_encoder
 from scripts.bench.learning.demo_encoder import MPP, PATCH_PX, draw_patches, teach, tokens, varied, write
 
-FILE = Path(__file__).parents[2] / "models" / "demo_patch_encoder.pt"
+FILE = ROOT / "models" / "demo_patch_encoder.pt"
 
 
 @pytest.fixture(scope="module")

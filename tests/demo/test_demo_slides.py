@@ -1,6 +1,5 @@
 """What the demo slides promise: readable, repeatable, fair."""
 
-import csv
 import runpy
 import sys
 from collections import Counter, defaultdict
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from region_models import read_table
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -28,14 +28,9 @@ def demo(tmp_path_factory) -> Path:
     return make_demo_slides(tmp_path_factory.mktemp("demo"), n_slides=4, seed=1, mpp=4.0, regions=2, n_workers=2)
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "slide_table.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_slide_table_names_the_slides(demo):
     """The table has one row a slide file, both labels, and the columns that the slide table knows."""
-    rows = _rows(demo)
+    rows = read_table(demo / "slide_table.csv")
     assert [row["slide"] for row in rows] == sorted(path.name for path in demo.glob("*.tif"))
     assert set(rows[0]) == {"slide", "label", "patient", "site"}
     assert Counter(row["label"] for row in rows) == {"nested": 2, "infiltrating": 2}

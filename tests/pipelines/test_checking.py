@@ -12,6 +12,7 @@ import tifffile
 from browser import probes
 from monai.bundle import ConfigParser
 from PIL import Image
+from region_models import read_table
 from tiny_slides import PATCH, damage_tiles, draw_tissue, write_slide
 from workflows import ROOT, workflow
 
@@ -60,8 +61,7 @@ def plant(good, folder):
     (folder / "empty.tif").touch()
     (folder / "text.svs").write_text("not a slide")
     (folder / "gone.tif").symlink_to(folder / "nowhere.tif")
-    with (folder / "slide_table.csv").open(newline="") as file:
-        rows = [list(row.values()) for row in csv.DictReader(file)]
+    rows = [list(row.values()) for row in read_table(folder / "slide_table.csv")]
     rows[1][2] = rows[0][2]  # a patient with two slides
     labels = [row[1] for row in rows]
     rows += [[name, labels[i % 2], f"p{i}", "site_a"] for i, name in enumerate([*PROBLEMS, *ODD, "not_there"])]
@@ -102,8 +102,7 @@ def test_what_is_planted_is_found_and_nothing_else(planted):
     good = [look for look in checks.looks if look.ref.slide_id.startswith("demo_")]
     assert len(good) == 4
     assert all(look.n_read == 8 and look.compared_with == "openslide" and look.codec == "jpeg" for look in good)
-    with (out / "checks.csv").open(newline="") as file:
-        lines = {row["slide"]: row for row in csv.DictReader(file)}
+    lines = {row["slide"]: row for row in read_table(out / "checks.csv")}
     assert (
         len(lines) == 16 and lines["empty"]["problem"] and lines["tiny"]["warnings"] and not lines["demo_00"]["problem"]
     )

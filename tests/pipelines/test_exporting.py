@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,7 +17,6 @@ from bundle.pipelines import FeatureExporter
 from bundle.pipelines.exporting import cohort_files
 from bundle.storage import write_embeddings
 
-ROOT = Path(__file__).parents[2]
 FORMATS = ["trident", "patho_bench", "stamp", "anndata", "spatialdata"]
 SIZES = {"s1": 12, "s2": 5, "s3": 1}
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from met import together
-from tiny_slides import PATCH, write_slide
-from torch import nn
+from tiny_slides import READ, MeanColors
 
 from bundle.cohort import TOKENIZED, find_slides
 from bundle.core import SettingError
@@ -15,10 +14,8 @@ from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
 from bundle.pipelines.jobs import Piece
 from bundle.storage import TokenFile
 
-READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2, "batch_size": 24}
 
-
-class Companionable(nn.Module):
+class Companionable(MeanColors):
     """Its tokens tell exactly which patches rode in the batch, and where; after ``n_batches`` it is stopped."""
 
     name, sha256 = "companionable", "00"
@@ -31,14 +28,14 @@ class Companionable(nn.Module):
         self.n_batches -= 1
         if self.n_batches < 0:
             raise KeyboardInterrupt
-        tokens = nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
+        tokens = super().forward(image)
         company = (tokens * torch.arange(1.0, 1 + len(tokens))[:, None]).sum(0)
         return tokens + company / 1024 + len(tokens)
 
 
 def tokenizer(folder, out, network=None, **options):
     """An engine over a folder of slides, or one."""
-    stream = PatchStream(find_slides(folder), out / "tokens", **READ, **options)
+    stream = PatchStream(find_slides(folder), out / "tokens", **READ, batch_size=24, **options)
     return SlidePipeline("cpu", stream, network or Companionable(), TokenSink("float32"), out)
 
 
@@ -51,15 +48,6 @@ def same(one, other):
     """Whether they are, to the bit; there must be the same files."""
     assert one.keys() == other.keys()
     return all(np.array_equal(one[name], other[name]) for name in one)
-
-
-@pytest.fixture(scope="module")
-def slides(tmp_path_factory):
-    """Three slides of different sizes, one smaller than a region."""
-    folder = tmp_path_factory.mktemp("slides")
-    for name, size, seed in (("a", 320, 0), ("b", 48, 1), ("c", 200, 2)):
-        write_slide(folder / f"{name}.tif", size, seed)
-    return folder
 
 
 @pytest.fixture(scope="module")

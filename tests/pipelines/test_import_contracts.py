@@ -5,8 +5,7 @@ import logging
 import pytest
 import yaml
 from imports import attempt
-from tiny_slides import PATCH, write_slide
-from torch import nn
+from tiny_slides import PATCH, READ, MeanColors, write_slide
 
 from bundle.cohort import find_slides
 from bundle.core import CONTRACT_ATTRIBUTES, BundleError, contract_difference
@@ -114,11 +113,11 @@ def test_um_px_outside_the_training_is_told(tmp_path, caplog):
     assert found["encoder_mpp"] == [0.5, 0.5] and found["read_mpp"] == 2.0
 
 
-class Colors(nn.Module):
-    """Mean color of a patch, repeated to D = 1024."""
+class Wide(MeanColors):
+    """As wide as UNI, D = 1024."""
 
     def forward(self, image):
-        return image.mean((2, 3)).repeat(1, 342)[:, :1024]
+        return super().forward(image).repeat(1, 86)[:, :1024]
 
 
 def test_imported_and_own_tokens_of_one_model_do_not_mix(tmp_path):
@@ -128,11 +127,10 @@ def test_imported_and_own_tokens_of_one_model_do_not_mix(tmp_path):
     write_trident(tmp_path / "in" / "a.h5", xy, theirs, "uni_v1", patch=PATCH, patch_level0=PATCH)
     attempt(tmp_path, default_mpp=2.0, region_patches=4)
     write_slide(tmp_path / "slides" / "b.tif", 160)
-    network = PatchTokenizer(Colors(), 1024, name="uni", sha256="00", contract=named_contract("uni"))
-    read = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
+    network = PatchTokenizer(Wide(), 1024, name="uni", sha256="00", contract=named_contract("uni"))
 
     def tokenize(folder):
-        stream = PatchStream(find_slides(tmp_path / "slides"), folder, batch_size=40, **read)
+        stream = PatchStream(find_slides(tmp_path / "slides"), folder, batch_size=40, **READ)
         SlidePipeline("cpu", stream, network, TokenSink(), tmp_path / "out2").run()
 
     with pytest.raises(

@@ -6,12 +6,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from imports import attempt
 
 from bundle.core import BundleError
-from bundle.pipelines import FeatureImporter
-from bundle.storage import TokenFile
 from scripts.pins.foreign_features import (
-    MPP,
     PITCH,
     features,
     lattice,
@@ -27,11 +25,9 @@ XY = lattice()
 VALUES = features(len(XY))
 
 
-def imported(tmp_path, root, **settings):
-    """Run an import; the token files by slide."""
-    given = {"default_mpp": MPP, "min_tissue_patches": 1, **settings}
-    FeatureImporter(root, tmp_path / "tokens", tmp_path / "out", **given).run()
-    return {path.stem: TokenFile(path) for path in (tmp_path / "tokens").glob("*.h5")}
+def imported(tmp_path, **settings):
+    """Run an import of ``in``; the token files by slide."""
+    return attempt(tmp_path, **settings)[1]
 
 
 def patches_of(file):
@@ -68,7 +64,7 @@ WRITERS = {
 def test_every_layout_gives_the_same_patches(tmp_path, layout):
     """The layout is found out and recorded; corners, features and the scale come through unchanged."""
     WRITERS[layout](tmp_path / "in")
-    files = imported(tmp_path, tmp_path / "in", encoder="resnet50" if "CLAM" in layout else None)
+    files = imported(tmp_path, encoder="resnet50" if "CLAM" in layout else None)
     assert set(files) == {"a"}
     assert_same(files["a"])
     found = files["a"].header.attributes
@@ -83,7 +79,7 @@ def test_whole_regions_stay_whole(tmp_path, is_npz):
     xy = np.array([[100, 40], [100 + 16 * PITCH, 40], [100, 40 + 16 * PITCH]])
     values = features(3 * 256).reshape(3, 256, -1)
     write_slide2vec(tmp_path / "in", "a", xy, values, is_npz)
-    file = imported(tmp_path, tmp_path / "in")["a"]
+    file = imported(tmp_path)["a"]
     np.testing.assert_array_equal(file.coords, xy)
     np.testing.assert_array_equal(file.read().reshape(values.shape).astype(np.float32), values)
     assert file.mask.all() and file.header.mpp == 0.5
@@ -98,7 +94,7 @@ def test_regions_of_hipt_take_their_names_as_coordinates(tmp_path, is_channel_fi
     (tmp_path / "in").mkdir()
     torch.save(torch.from_numpy(stored.copy()), tmp_path / "in" / "a.pt")
     (tmp_path / "in" / "a.csv").write_text("x,y\n" + "\n".join(f"{x},{y}" for x, y in xy))
-    file = imported(tmp_path, tmp_path / "in", encoder="vit256")["a"]
+    file = imported(tmp_path, encoder="vit256")["a"]
     np.testing.assert_array_equal(file.coords, xy)
     np.testing.assert_array_equal(file.read().reshape(values.shape).astype(np.float32), values)
     assert file.header.mpp == pytest.approx(0.5)
@@ -109,8 +105,8 @@ def test_an_encoder_of_several_is_chosen(tmp_path):
     other = features(len(XY), seed=1, dim=8)
     write_atlas(tmp_path / "in" / "a.h5", XY, {"uni": VALUES, "conch": other})
     with pytest.raises(BundleError, match="conch, uni.*--encoder"):
-        imported(tmp_path, tmp_path / "in")
-    assert_same(imported(tmp_path, tmp_path / "in", encoder="conch")["a"], values=other)
+        imported(tmp_path)
+    assert_same(imported(tmp_path, encoder="conch")["a"], values=other)
 
 
 def test_a_folder_of_several_encoders_asks_which(tmp_path):
@@ -118,8 +114,8 @@ def test_a_folder_of_several_encoders_asks_which(tmp_path):
     for name in ("theirs_v1", "another_v1"):
         write_trident(tmp_path / "in" / f"features_{name}" / "a.h5", XY, VALUES, encoder=name)
     with pytest.raises(BundleError, match="another_v1, theirs_v1.*--encoder"):
-        imported(tmp_path, tmp_path / "in")
-    assert "theirs_v1" in imported(tmp_path, tmp_path / "in", encoder="theirs_v1")["a"].header.encoder
+        imported(tmp_path)
+    assert "theirs_v1" in imported(tmp_path, encoder="theirs_v1")["a"].header.encoder
 
 
 def test_pt_files_of_trident_find_their_coordinates(tmp_path):
@@ -129,7 +125,7 @@ def test_pt_files_of_trident_find_their_coordinates(tmp_path):
         del file["features"]
     (tmp_path / "in" / "features_theirs_v1").mkdir()
     torch.save(torch.from_numpy(VALUES), tmp_path / "in" / "features_theirs_v1" / "a.pt")
-    file = imported(tmp_path, tmp_path / "in")["a"]
+    file = imported(tmp_path)["a"]
     assert_same(file)
     found = file.header.attributes
     assert file.header.encoder.startswith("theirs_v1") and file.header.mpp == 1.0 and found["region_size_px"] == 2048
@@ -138,11 +134,11 @@ def test_pt_files_of_trident_find_their_coordinates(tmp_path):
 def test_a_wrapped_axis_and_bfloat16_are_read(tmp_path):
     """Older TRIDENT files hold [1, N, D]; slide2vec may store bfloat16."""
     write_trident(tmp_path / "in" / "a.h5", XY, VALUES[None])
-    assert_same(imported(tmp_path, tmp_path / "in")["a"])
-    write_slide2vec(tmp_path / "two", "b", XY, VALUES)
+    assert_same(imported(tmp_path)["a"])
+    write_slide2vec(tmp_path / "two" / "in", "b", XY, VALUES)
     rounded = torch.from_numpy(VALUES).bfloat16()
-    torch.save(rounded, tmp_path / "two" / "tile_embeddings" / "b.pt")
-    file = imported(tmp_path / "second", tmp_path / "two", dtype="float32")["b"]
+    torch.save(rounded, tmp_path / "two" / "in" / "tile_embeddings" / "b.pt")
+    file = imported(tmp_path / "two", dtype="float32")["b"]
     assert_same(file, values=rounded.float().numpy())
 
 
@@ -150,7 +146,7 @@ def test_a_tensor_with_a_gradient_is_read(tmp_path):
     """Saved without detach: it used to be refused."""
     write_clam(tmp_path / "in", "a", XY, VALUES, h5=False, pt=True)
     torch.save(torch.from_numpy(VALUES).requires_grad_(), tmp_path / "in" / "pt_files" / "a.pt")
-    assert_same(imported(tmp_path, tmp_path / "in", encoder="resnet50")["a"])
+    assert_same(imported(tmp_path, encoder="resnet50")["a"])
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.zarr"])
@@ -167,4 +163,4 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, name):
         path.write_bytes(b"PAR1")
     extra = "wsidata" if name.endswith("zarr") else "parquet"
     with pytest.raises(BundleError, match=rf"pip install 'pathology-slpd\[{extra}\]'"):
-        imported(tmp_path, tmp_path / "in")
+        imported(tmp_path)

@@ -1,6 +1,5 @@
 """Another tool's features given to training, evaluating and inferring as they are: imported on first use, told so."""
 
-import csv
 import json
 import threading
 import time
@@ -10,11 +9,10 @@ import pytest
 from cohorts import write_cohort
 from imports import VALUES, XY, good
 from inferences import found, inference
-from region_models import write_encoder, write_table
-from workflows import workflow
+from region_models import read_table, write_encoder, write_table
+from workflows import refused, workflow
 
 from bundle.core import BundleError
-from bundle.core.command_line import user_error
 from bundle.core.lock import writer_lock
 from bundle.pipelines import FeatureImporter, token_files_of
 from bundle.pipelines.importing.import_table import read_records
@@ -90,7 +88,7 @@ def test_inferring_takes_features(trident, tmp_path):
     ids = {"region_encoder_ckpt": str(trident / "model.pt"), "dataset_dir": str(tmp_path / "in")}
     for status in ("done", "skipped"):
         started("inference.yaml", "infer", trident, out, **ids).run()
-        rows = list(csv.DictReader((out / "slides.csv").open(newline="")))
+        rows = read_table(out / "slides.csv")
         assert [row["status"] for row in rows] == [status] * 3 == list(statuses(out).values())
         assert [row["label"] for row in rows] == ["a", "b", "a"]
 
@@ -117,9 +115,8 @@ def test_what_files_do_not_say_is_asked_for(tmp_path):
     made = "does not say level 0's um/px.*configs/import.yaml.*docs/importing.md"
     with pytest.raises(BundleError, match=f"none of 2 slides.*{made}"):
         token_files_of(tmp_path / "in", tmp_path / "tokens")
-    with pytest.raises(Exception) as caught:
-        started("train.yaml", "train", tmp_path, tmp_path / "out", **TINY, slide_table=None).run()
-    assert "does not say level 0's um/px" in str(user_error(caught.value))
+    training = started("train.yaml", "train", tmp_path, tmp_path / "out", **TINY, slide_table=None)
+    assert "does not say level 0's um/px" in refused(training.run)
     write_trident(tmp_path / "in" / "features_b" / "c.h5", XY, VALUES)
     write_trident(tmp_path / "in" / "features_c" / "c.h5", XY, VALUES)
     with pytest.raises(BundleError, match="features of several encoders: b, c.*configs/import.yaml"):

@@ -1,23 +1,19 @@
 """An import as a run: resumed, shared by processes, flat in memory, started from its config."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import torch
+from encoder_files import own_file
 from met import together
 from tiny_slides import PATCH, write_slide
 from workflows import workflow
 
 import bundle.pipelines.importing.copying as copying
 from bundle.core import BundleError
-from bundle.networks import PatchViT
 from bundle.pipelines import FeatureImporter
 from bundle.pipelines.importing.import_table import read_records
 from bundle.storage import TokenDataset, TokenFile
 from scripts.pins.foreign_features import MPP, PITCH, features, lattice, write_clam, write_trident
 
-ROOT = Path(__file__).parents[2]
 XY = lattice(columns=40, rows=20)
 VALUES = features(len(XY))
 
@@ -52,10 +48,7 @@ def test_the_config_runs(tmp_path, source):
 def test_the_same_encoder_gives_the_same_tokens_either_way(tmp_path):
     """Our own tokens of a slide, written as TRIDENT writes, come back with equal features, corners and masks."""
     write_slide(tmp_path / "slides" / "a.tif", 320)
-    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(contents, tmp_path / "encoder.pt")
+    own_file(tmp_path / "encoder.pt")
     ids = {"dataset_dir": tmp_path / "slides", "tokens_dir": tmp_path / "own", "output_dir": tmp_path / "out"}
     ids |= {"patch_encoder_ckpt": tmp_path / "encoder.pt", "mpp": 2.0, "patch_size": PATCH, "region_patches": 4}
     workflow("tokenize.yaml", **ids, min_tissue_patches=2, num_workers=1, device="cpu").run()

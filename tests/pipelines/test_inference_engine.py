@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 from pathlib import Path
 
 import hipt_files
@@ -11,6 +10,7 @@ import pytest
 import torch
 from cohorts import write_cohort
 from edited_files import edited
+from full_disk import full_disk
 from inferences import found, inference, statuses
 from region_models import write_encoder
 from sklearn.cluster import KMeans
@@ -192,13 +192,8 @@ def test_an_interrupted_run_goes_on(tokens, tmp_path):
 def test_a_full_disk_stops_the_run(tokens, tmp_path):
     """Nothing of an unfinished file remains, and the message names it."""
     engine = inference(tokens, tmp_path / "out")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
-    try:
-        with pytest.raises(BundleError, match="embeddings cannot be written to .*slide_0.h5"):
-            engine.run()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(4000), pytest.raises(BundleError, match="embeddings cannot be written to .*slide_0.h5"):
+        engine.run()
     assert contents(tmp_path / "out") == {} and set(statuses(tmp_path / "out").values()) == {"waiting"}
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 from functools import partial
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,8 +13,7 @@ from cohorts import write_cohort
 from edited_files import edited
 from inferences import found, inference, statuses
 from region_models import write_encoder
-from tiny_slides import PATCH, damage_tiles, write_slide
-from torch import nn
+from tiny_slides import PATCH, READ, MeanColors, damage_tiles, write_slide
 
 from bundle.cohort import EMBEDDED, TOKENIZED
 from bundle.core import BundleError
@@ -23,45 +22,20 @@ from bundle.pipelines import InferenceInputs
 from bundle.slides import ReadSettings
 from bundle.storage import TokenDataset
 
-READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
 
-
-@pytest.fixture(scope="module")
-def slides(tmp_path_factory):
-    """Three slides, one smaller than a region."""
-    folder = tmp_path_factory.mktemp("slides")
-    for name, size in (("a", 320), ("b", 48), ("c", 200)):
-        write_slide(folder / f"{name}.tif", size, seed=ord(name))
-    return folder
-
-
-class MeanColors(nn.Module):
-    """The mean color of each quarter of a patch, 12 values."""
+class PatchEncoder(MeanColors):
+    """Of a file that holds the word "weights"."""
 
     name, sha256 = "patch_encoder", hashlib.sha256(b"weights").hexdigest()
-
-    def forward(self, image):
-        return nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
-
-
-class PatchEncoders:
-    """Makes patch encoders, and counts them."""
-
-    def __init__(self, path: Path):
-        path.write_bytes(b"weights")
-        self.n_made = 0
-
-    def __call__(self):
-        self.n_made += 1
-        return MeanColors()
 
 
 def run(folder, out, **options):
     """One run; how many patch encoders were made."""
     out.parent.mkdir(exist_ok=True)
-    make = PatchEncoders(out.parent / "patch_encoder.pt")
+    (out.parent / "patch_encoder.pt").write_bytes(b"weights")
+    make = Mock(side_effect=PatchEncoder)
     inference(folder, out, make_patch_encoder=make, **{**READ, **options}).run()
-    return make.n_made
+    return make.call_count
 
 
 def test_slides_and_their_tokens_give_the_same(slides, tmp_path):

@@ -8,28 +8,22 @@ import subprocess
 import sys
 import threading
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 from cohorts import write_cohort
 from inferences import inference
-from tiny_slides import PATCH, write_slide
-from torch import nn
+from tiny_slides import READ, MeanColors, write_slide
 
 from bundle.cohort import TOKENIZED, find_slides
-from bundle.core import BundleError, Claims, claims, sole_run
+from bundle.core import ROOT, BundleError, Claims, claims, sole_run
 from bundle.pipelines import PatchStream, SlideChecker, SlidePipeline, TokenSink
 from bundle.storage import TokenFile
 
-ROOT = Path(__file__).parents[2]
-READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2, "num_workers": 1}
 ME = f"process {os.getpid()} on {socket.gethostname()}"
 
 
-class Meeting(nn.Module):
-    """Mean colors; at a batch, once, something else happens."""
-
-    name, sha256 = "mean colors", "00"
+class Meeting(MeanColors):
+    """At a batch, once, something else happens."""
 
     def __init__(self, at=0, meanwhile=None):
         super().__init__()
@@ -39,12 +33,12 @@ class Meeting(nn.Module):
         self.n_batches += 1
         if self.meanwhile is not None and self.n_batches == self.at:
             self.meanwhile()
-        return nn.functional.adaptive_avg_pool2d(image.float() / 255, 2).flatten(1)
+        return super().forward(image)
 
 
 def tokenizer(folder, out, network=None, **options):
     """A run over a folder of slides; ``out`` has a table of its own, tokens lie beside it."""
-    stream = PatchStream(find_slides(folder), out.parent / "tokens", **{**READ, **options})
+    stream = PatchStream(find_slides(folder), out.parent / "tokens", **{**READ, "num_workers": 1, **options})
     return SlidePipeline("cpu", stream, network or Meeting(), TokenSink(), out)
 
 

@@ -3,31 +3,20 @@
 import hashlib
 import logging
 import os
-import resource
 import threading
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from tiny_slides import PATCH, write_slide
-from torch import nn
+from empty_files import touch
+from full_disk import full_disk
+from tiny_slides import READ, MeanColors, write_slide
 
 from bundle.cohort import find_slides
 from bundle.core import BundleError
 from bundle.core.stopping import StoppedError, heed
 from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
 from bundle.slides import LocalCopies
-
-READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2, "batch_size": 40}
-
-
-class Colors(nn.Module):
-    """A patch encoder whose tokens are mean colors."""
-
-    name, sha256 = "mean colors", "00"
-
-    def forward(self, image):
-        return image.float().mean((2, 3))
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +50,8 @@ def tokens_of(slides, out, copies):
                 most[0] = max(most[0], size_of(copies.folder))
             return regions
 
-    stream = Watched(find_slides(slides), out / "tokens", copies=copies, **READ)
-    SlidePipeline("cpu", stream, Colors(), TokenSink(), out).run()
+    stream = Watched(find_slides(slides), out / "tokens", copies=copies, batch_size=40, **READ)
+    SlidePipeline("cpu", stream, MeanColors(), TokenSink(), out).run()
     files = sorted((out / "tokens").glob("*.h5"))
     assert len(files) == 5
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}, opened, most[0]
@@ -83,8 +72,7 @@ def test_copies_are_read_and_removed(slides, plain, tmp_path):
     """Every slide is read from its copy, token files are the same to the byte, and what a dead process left goes."""
     folder = tmp_path / "cache"
     dead = folder / f".slides.x.{os.uname().nodename.replace('.', '_')}.{2**22 + 1}.tmp"
-    dead.mkdir(parents=True)
-    (dead / "old.tif").touch()
+    touch(dead, "old.tif")
     found, opened, most = tokens_of(slides, tmp_path, LocalCopies(folder, 1))
     assert found == plain and 0 < most
     assert all(folder in path.parents and path.name == f"{name}.tif" for name, path in opened.items())
@@ -105,14 +93,9 @@ def test_copies_keep_within_their_room(slides, plain, tmp_path, caplog, monkeypa
 def test_a_full_disk_falls_back_to_the_mount(slides, plain, tmp_path, caplog):
     """Copies that the disk takes no further go, one warning is given, and all slides are tokenized."""
     copies = LocalCopies(tmp_path / "cache", 1)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = min(path.stat().st_size for path in slides.iterdir()) // 2
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        with caplog.at_level(logging.WARNING):
-            found, opened, _ = tokens_of(slides, tmp_path, copies)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with full_disk(limit), caplog.at_level(logging.WARNING):
+        found, opened, _ = tokens_of(slides, tmp_path, copies)
     assert found == plain and {path.parent for path in opened.values()} == {slides}
     assert max(path.stat().st_size for path in (tmp_path / "tokens").glob("*.h5")) < limit  # slides alone are too large
     assert caplog.text.count("cannot be copied") == 1 and "File too large" in caplog.text
@@ -162,8 +145,7 @@ def test_processes_that_share_a_folder_know_nothing_of_one_another(slides, tmp_p
 
 def test_slides_of_several_files_are_left_where_they_are(tmp_path, caplog):
     """A copy of the first file alone would lack the pixels; each format is told once."""
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "Slidedat.ini").touch()
+    touch(tmp_path, "m/Slidedat.ini")
     (tmp_path / "m.mrxs").write_bytes(b"\xff\xd8\xff" + bytes(600))
     (tmp_path / "d.dcm").write_bytes(bytes(128) + b"DICM" + bytes(600))
     copies = LocalCopies(tmp_path / "cache")

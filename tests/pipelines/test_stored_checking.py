@@ -1,10 +1,9 @@
 """Checking a folder of tokens or embeddings: every region is read, and what is damaged can be left out."""
 
-import csv
-
 import h5py
 import pytest
 from cohorts import write_cohort
+from region_models import read_table
 from slide_embeddings import made_up_slide
 
 from bundle.cohort import read_quarantine
@@ -21,8 +20,7 @@ def damage(path, offset):
 
 def problems(folder, out):
     SlideChecker(folder, out).run()
-    with (out / "checks.csv").open(newline="") as file:
-        return {row["slide"]: row["problem"] for row in csv.DictReader(file)}
+    return {row["slide"]: row["problem"] for row in read_table(out / "checks.csv")}
 
 
 def test_a_damaged_region_is_found_and_left_out(tmp_path):

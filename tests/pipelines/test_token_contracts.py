@@ -3,31 +3,22 @@
 from pathlib import Path
 
 import pytest
-import torch
 from edited_files import edited
-from tiny_slides import PATCH, write_slide
-from torch import nn
+from encoder_files import own_file
+from tiny_slides import PATCH, READ, MeanColors, write_slide
 
 from bundle.cohort import TOKENIZED, find_slides
 from bundle.core import CONTRACT_ATTRIBUTES, BundleError
-from bundle.networks import EncoderContract, PatchTokenizer, PatchViT, contract_of, load_patch_encoder
+from bundle.networks import EncoderContract, PatchTokenizer, contract_of, load_patch_encoder
 from bundle.pipelines import PatchStream, SlidePipeline, TokenSink
 from bundle.storage import Provenance, TokenDataset, read_token_header
 
-READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
 OLD = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-
-class Colors(nn.Module):
-    """Mean color of a patch, D = 3."""
-
-    def forward(self, image):
-        return image.mean((2, 3))
 
 
 def tokenizing(folder, **prepared):
     """Tokens of the slides in ``folder`` by one encoder, whose pixels are ``prepared``."""
-    network = PatchTokenizer(Colors(), 3, name="colors", sha256="00", **prepared)
+    network = PatchTokenizer(MeanColors(), 12, name="colors", sha256="00", **prepared)
     stream = PatchStream(find_slides(folder / "slides"), folder / "tokens", batch_size=40, **READ)
     SlidePipeline("cpu", stream, network, TokenSink(), folder / "out").run()
     return [record.status for record in TOKENIZED.read(folder / "out" / "slides.csv")]
@@ -96,20 +87,16 @@ def test_embeddings_of_two_contracts_are_not_compared():
 
 def test_an_encoder_is_compared_before_it_is_made(folder):
     """Where it is made late, its contract is told from its file, and from what the user says."""
-    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {name: list(values) for name, values in OLD.items()}
-    weights = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(weights, folder / "encoder.pt")
+    path = own_file(folder / "encoder.pt", normalization={name: list(values) for name, values in OLD.items()})
 
     def run(**said):
         stream = PatchStream(find_slides(folder / "slides"), folder / "tokens", batch_size=40, **READ)
-        path = folder / "encoder.pt"
         sink = TokenSink(weights=path, contract=lambda: contract_of(path, PATCH, **said))
         made = SlidePipeline("cpu", stream, lambda: load_patch_encoder(path, PATCH, **said), sink, folder / "out")
         made.run()
         return sink.kind(stream)
 
     first = run()
-    assert first == {**first, **contract_of(folder / "encoder.pt").record(PATCH)} and run() == first
+    assert first == {**first, **contract_of(path).record(PATCH)} and run() == first
     with pytest.raises(BundleError, match=r"patch_std \[0.229, .*would use patch_std \[0.5"):
         run(std=0.5)

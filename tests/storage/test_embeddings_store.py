@@ -1,7 +1,6 @@
 """Embedding files: what is written is read, what is damaged says so."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +8,8 @@ from edited_files import edited
 from slide_embeddings import made_up_slide
 from warm import run_python
 
-from bundle.core import BundleError
+from bundle.core import ROOT, BundleError
 from bundle.storage import read_embeddings, read_embeddings_header, write_embeddings
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("has_attention", [True, False])

@@ -1,6 +1,7 @@
 """Damage is found and named: flipped bits, NaN, and files that are not what they say."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -35,22 +36,24 @@ def places_of(path: Path, part: str) -> range:
         if part == "attributes":
             start = path.read_bytes().index(str(file.attrs["encoder"]).encode())
             return range(start, start + len(file.attrs["encoder"]))
-        if part == "features" and file[part].chunks:
-            chunk = file[part].id.get_chunk_info(2)
-            return range(chunk.byte_offset, chunk.byte_offset + chunk.size)
         if file[part].chunks:
-            chunk = file[part].id.get_chunk_info(0)
+            chunk = file[part].id.get_chunk_info(2 if part == "features" else 0)
             return range(chunk.byte_offset, chunk.byte_offset + chunk.size)
         return range(file[part].id.get_offset(), file[part].id.get_offset() + file[part].nbytes)
+
+
+def flipped(path: Path, part: str) -> Iterator[None]:
+    """One bit after another of a part of a file."""
+    random, whole, places = np.random.default_rng(0), path.read_bytes(), places_of(path, part)
+    for _ in range(N_FLIPS):
+        path.write_bytes(whole)
+        yield flip(path, int(random.choice(places)), int(random.integers(8)))
 
 
 @pytest.mark.parametrize("part", ["features", "coords", "mask", "attributes"])
 def test_a_flipped_bit_of_tokens_is_named(path, part):
     """Fifty of fifty were trained on without a word."""
-    random, whole, places = np.random.default_rng(0), path.read_bytes(), places_of(path, part)
-    for _ in range(N_FLIPS):
-        path.write_bytes(whole)
-        flip(path, int(random.choice(places)), int(random.integers(8)))
+    for _ in flipped(path, part):
         with pytest.raises(BundleError) as error:
             TokenFile(path).read()
         assert str(path) in str(error.value) and ("region 2 of" in str(error.value)) == (part == "features")
@@ -63,10 +66,7 @@ def test_a_flipped_bit_of_embeddings_is_named(tmp_path, part):
     slide = made_up_slide()
     slide.attributes["encoder"] = "vit sha256:0123456789"
     write_embeddings(slide, path)
-    random, whole, places = np.random.default_rng(0), path.read_bytes(), places_of(path, part)
-    for _ in range(N_FLIPS):
-        path.write_bytes(whole)
-        flip(path, int(random.choice(places)), int(random.integers(8)))
+    for _ in flipped(path, part):
         with pytest.raises(BundleError, match="a.h5"):
             read_embeddings(path)
 

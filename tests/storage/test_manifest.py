@@ -9,21 +9,17 @@ import time
 import numpy as np
 import pytest
 import torch
+from cohorts import write_tokens
 
 from bundle.core import BundleError
-from bundle.storage import TokenDataset, TokenFile, TokenFileWriter, token_files, token_header
+from bundle.storage import TokenDataset, TokenFile, token_files, token_header
 from bundle.storage.manifest import MANIFEST
 
 
-def write(folder, name, n_regions=2, seed=0, dim=3, **attributes):
+def write(folder, name, n_regions=2, seed=0, **attributes):
     """A token file whose tokens, coordinates and masks are a function of name and seed."""
-    random = np.random.default_rng([seed, *name.encode()])
-    mask, coords = random.random((n_regions, 3, 3)) > 0.4, random.integers(0, 9999, (n_regions, 2))
-    attributes = {"slide_id": name, "encoder": "vit sha256:aa", "mpp": 0.5, "slide_path": f"{name}.tif", **attributes}
-    path = folder / f"{name}.h5"
-    with TokenFileWriter(path, region_patches=3, dim=dim, coords=coords, mask=mask, attributes=attributes) as file:
-        for region in range(n_regions):
-            file.write(region, random.standard_normal((3, 3, dim)))
+    path, attributes = folder / f"{name}.h5", {"slide_path": f"{name}.tif", **attributes}
+    write_tokens(path, n_regions, 3, 3, seed=[seed, *name.encode()], **attributes)
     return path
 
 

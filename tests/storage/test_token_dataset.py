@@ -1,37 +1,23 @@
 """The data set over token files: the same regions in the same order, however they are read."""
 
 import multiprocessing
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cohorts import write_tokens
 from torch.utils.data import DataLoader, Subset
 
 from bundle.core import BundleError
-from bundle.storage import RegionBatchSampler, TokenDataset, TokenFileWriter, collate_regions
+from bundle.storage import RegionBatchSampler, TokenDataset, collate_regions
 from bundle.storage.resident import DeviceCache, MemoryCache
 from bundle.storage.token_files import find_token_files
-
-
-def write_slide(path, n_regions, side=4, dim=6, dtype="float16", seed=0, **attributes):
-    """Write random tokens, and return them."""
-    random = np.random.default_rng(seed)
-    features = random.standard_normal((n_regions, side, side, dim)).astype(dtype)
-    attributes = {"slide_id": Path(path).stem, "encoder": "vit sha256:aa", "mpp": 0.5, **attributes}
-    mask, coords = random.random((n_regions, side, side)) > 0.3, random.integers(0, 9999, (n_regions, 2))
-    with TokenFileWriter(
-        path, region_patches=side, dim=dim, dtype=dtype, coords=coords, mask=mask, attributes=attributes
-    ) as writer:
-        for region, tokens in enumerate(features):
-            writer.write(region, tokens)
-    return features
 
 
 @pytest.fixture
 def cohort(tmp_path):
     """A folder of three slides with 3, 1 and 6 regions, and all their tokens."""
-    tokens = [write_slide(tmp_path / f"s{i}.h5", n, seed=i) for i, n in enumerate((3, 1, 6))]
+    tokens = [write_tokens(tmp_path / f"s{i}.h5", n, seed=i)[0] for i, n in enumerate((3, 1, 6))]
     return tmp_path, torch.from_numpy(np.concatenate(tokens))
 
 
@@ -120,7 +106,7 @@ def test_a_spawned_process_reads(cohort, cache, warm_spawn):
 def test_few_handles_are_open(tmp_path, monkeypatch):
     """More slides than handles: the oldest handle closes, and reading goes on."""
     monkeypatch.setattr("bundle.storage.token_files._MAX_OPEN_FILES", 2)
-    tokens = [write_slide(tmp_path / f"s{i}.h5", 2, seed=i) for i in range(5)]
+    tokens = [write_tokens(tmp_path / f"s{i}.h5", 2, seed=i)[0] for i in range(5)]
     data = TokenDataset(tmp_path, cache="none")
     read = collate_regions(data.__getitems__(list(range(10))))["features"]
     torch.testing.assert_close(read, torch.from_numpy(np.concatenate(tokens)))
@@ -154,7 +140,7 @@ def test_transforms_and_choice_of_slides(cohort):
 def test_files_that_do_not_belong_together_are_refused(cohort, change, message):
     """Another D, grid, mpp or encoder, or a slide twice: the error names both files and both values."""
     folder, _ = cohort
-    write_slide(folder / "x.h5", 2, **change)
+    write_tokens(folder / "x.h5", 2, **change)
     with pytest.raises(BundleError, match=message):
         TokenDataset(folder)
 
@@ -172,7 +158,7 @@ def test_a_replaced_file_is_noticed(cohort):
     """A file that is written again under a running job is an error, not a mixture of old places and new tokens."""
     folder, _ = cohort
     data = TokenDataset(folder, cache="none")
-    write_slide(folder / "s2.h5", 2)
+    write_tokens(folder / "s2.h5", 2)
     with pytest.raises(BundleError, match="s2.h5 was replaced while it was in use"):
         data[9]
 
@@ -185,14 +171,14 @@ def test_finding_files(tmp_path):
     with pytest.raises(BundleError, match="no token file .* found a.h5.host.1.part"):
         find_token_files(tmp_path)
     (tmp_path / "deep").mkdir()
-    write_slide(tmp_path / "deep" / "z.h5", 1)
+    write_tokens(tmp_path / "deep" / "z.h5", 1)
     assert [path.name for path in find_token_files(str(tmp_path))] == ["z.h5"]
 
 
 def test_float32_files_are_not_rounded(tmp_path):
     """A float32 store is read as float32, and mixed with float16 the wider type wins."""
-    wide = write_slide(tmp_path / "a.h5", 2, dtype="float32")
-    write_slide(tmp_path / "b.h5", 2)
+    wide, *_ = write_tokens(tmp_path / "a.h5", 2, dtype="float32")
+    write_tokens(tmp_path / "b.h5", 2)
     data = TokenDataset(tmp_path)
     torch.testing.assert_close(data[1]["features"], torch.from_numpy(wide[1]))
     assert data[3]["features"].dtype == torch.float32
@@ -220,7 +206,7 @@ def test_statistics_are_those_of_the_tokens_that_are_there(cohort):
 def test_statistics_begin_where_the_first_token_is(tmp_path):
     """Regions without any token, 64 and more of them at first, neither count nor spoil the rest."""
     for name, n, value in (("a", 70, 0), ("b", 3, 1)):
-        write_slide(tmp_path / f"{name}.h5", n, seed=value)
+        write_tokens(tmp_path / f"{name}.h5", n, seed=value)
     data = TokenDataset(tmp_path, cache="none")
     data.present[:70] = False
     mean, sd = data.statistics()

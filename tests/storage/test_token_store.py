@@ -1,42 +1,16 @@
 """Token files: what is written is read back, and nothing half-written has a name."""
 
 import os
-import resource
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from cohorts import write_tokens
+from full_disk import full_disk
 
 from bundle.core import BundleError, encoder_key, remove_stale_parts
 from bundle.storage import NoRoomError, TokenFile, TokenFileWriter, read_token_header
 from bundle.storage.token_header import FORMAT_VERSION
-
-
-def token_arrays(n_regions=5, side=4, dim=6, seed=0):
-    """Random tokens (zero outside the mask), mask and coordinates."""
-    random = np.random.default_rng(seed)
-    features = random.standard_normal((n_regions, side, side, dim)).astype(np.float32)
-    mask = random.random((n_regions, side, side)) > 0.3
-    return features * mask[..., None], mask, np.arange(2 * n_regions).reshape(-1, 2) * 100
-
-
-def writing(path, mask, coords):
-    """A writer of tokens as they are by default."""
-    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
-    return TokenFileWriter(path, region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes)
-
-
-def write_tokens(path, n_regions=5, side=4, dim=6, dtype="float16", seed=0, **attributes):
-    """Write random regions in random order; tokens, mask and coordinates."""
-    features, mask, coords = token_arrays(n_regions, side, dim, seed)
-    attributes = {"slide_id": Path(path).stem, "encoder": "vit sha256:aa", "mpp": 0.5, **attributes}
-    with TokenFileWriter(
-        path, region_patches=side, dim=dim, dtype=dtype, coords=coords, mask=mask, attributes=attributes
-    ) as writer:
-        for region in np.random.default_rng(seed).permutation(n_regions):
-            writer.write(region, features[region])
-    return features, mask, coords
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -45,12 +19,12 @@ def test_what_is_written_is_read_back(tmp_path, dtype):
     path = tmp_path / "a.h5"
     features, mask, coords = write_tokens(path, dtype=dtype, level0_mpp=0.25, mean=[0.1, 0.2])
     file = TokenFile(path)
-    np.testing.assert_array_equal(file.read(), features.astype(dtype))
-    np.testing.assert_array_equal(file.read([3, 1]), features.astype(dtype)[[3, 1]])
+    np.testing.assert_array_equal(file.read(), features)
+    np.testing.assert_array_equal(file.read([3, 1]), features[[3, 1]])
     np.testing.assert_array_equal(file.mask, mask)
     np.testing.assert_array_equal(file.coords, coords)
     with h5py.File(path) as plain:
-        np.testing.assert_array_equal(plain["features"][:], features.astype(dtype))
+        np.testing.assert_array_equal(plain["features"][:], features)
         assert plain["features"].chunks == (1, 4, 4, 6) and plain["coords"].dtype == np.int64
         assert plain["mask"].dtype == bool
     header = read_token_header(path)
@@ -67,7 +41,7 @@ def test_other_layouts_of_the_same_datasets_are_read(tmp_path, options):
         copy.attrs.update(source.attrs)
         copy["coords"], copy["mask"] = source["coords"][:], source["mask"][:]
         copy.create_dataset("features", data=source["features"][:], **options)
-    np.testing.assert_array_equal(TokenFile(tmp_path / "b.h5").read([4, 0]), features.astype(np.float16)[[4, 0]])
+    np.testing.assert_array_equal(TokenFile(tmp_path / "b.h5").read([4, 0]), features[[4, 0]])
 
 
 def test_a_file_gets_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
@@ -83,46 +57,41 @@ def test_a_file_gets_its_name_when_it_is_on_the_disk(tmp_path, monkeypatch):
     assert flushed == [(path.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-def test_an_error_leaves_nothing(tmp_path):
-    """A slide that fails in the middle leaves neither a file nor a part."""
-    features, mask, coords = token_arrays()
-    with pytest.raises(RuntimeError, match="decoder"):
-        with writing(tmp_path / "a.h5", mask, coords) as writer:
-            writer.write(0, features[0])
-            assert not (tmp_path / "a.h5").exists()
-            raise RuntimeError("decoder")
-    assert list(tmp_path.iterdir()) == []
+def fail(writer):
+    raise RuntimeError("decoder")
 
 
-def test_a_file_with_missing_regions_gets_no_name(tmp_path):
-    """Leaving the writer before every region is written is an error, not a file with zeros in it."""
-    features, mask, coords = token_arrays()
-    with pytest.raises(ValueError, match="4 regions of a.h5 were never written"):
-        with writing(tmp_path / "a.h5", mask, coords) as writer:
-            writer.write(0, features[0])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_tokens_beyond_float16_are_refused(tmp_path):
-    """70,000 would become infinity in float16 and poison training; the error says so before anything is kept."""
-    features, mask, coords = token_arrays()
-    features[2] = 7e4
-    with pytest.raises(BundleError, match="region 2 of a.h5 are not finite as float16.*float32"):
-        with writing(tmp_path / "a.h5", mask, coords) as writer:
-            writer.write(2, features[2])
+@pytest.mark.parametrize(
+    ("go_on", "error", "message"),
+    [
+        (fail, RuntimeError, "decoder"),
+        (lambda writer: None, ValueError, "4 regions of a.h5 were never written"),
+        (
+            lambda writer: writer.write(2, np.full((4, 4, 6), 7e4)),
+            BundleError,
+            "region 2 of a.h5 are not finite as float16.*float32",
+        ),
+    ],
+    ids=["in the middle", "missing regions", "beyond float16"],
+)
+def test_an_error_leaves_nothing(tmp_path, go_on, error, message):
+    """A slide that fails in the middle leaves neither a file nor a part; one that lacks regions is no file with zeros
+    in it; 70,000 would become infinity in float16 and poison training."""
+    attributes = {"slide_id": "a", "encoder": "e", "mpp": 0.5}
+    coords, mask, path = np.zeros((5, 2), int), np.ones((5, 4, 4), bool), tmp_path / "a.h5"
+    with pytest.raises(error, match=message):
+        with TokenFileWriter(path, region_patches=4, dim=6, coords=coords, mask=mask, attributes=attributes) as writer:
+            writer.write(0, np.ones((4, 4, 6)))
+            assert not path.exists()
+            go_on(writer)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_room_is_known_before_anything_is_encoded(tmp_path):
     """Where the file cannot grow to its size, entering the writer fails with the file's name and leaves nothing."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     write_tokens(tmp_path / "done.h5")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(NoRoomError, match="no room to write .*big.h5.*finished slides are kept"):
-            write_tokens(tmp_path / "big.h5", n_regions=200, dim=64)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(100_000), pytest.raises(NoRoomError, match="no room to write .*big.h5.*finished slides are kept"):
+        write_tokens(tmp_path / "big.h5", n_regions=200, dim=64)
     assert [path.name for path in tmp_path.iterdir()] == ["done.h5"]
 
 

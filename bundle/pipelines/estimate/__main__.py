@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from ...cohort import SlideTable
-from ...core import BundleError, as_whole, check_device, is_not_given
+from ...core import ROOT, BundleError, as_whole, check_device, is_not_given
 from ...networks import PatchTokenizer, PatchViT, StatedReading, load_patch_encoder
 from ...slides import ReadSettings, find_slides
 from .budget import Rates, budget, count_regions
@@ -25,7 +25,6 @@ from .preflight import Look, look_at_slides
 from .probes import TrainingProbe, probe_encoding, probe_reading, probe_training
 from .stage_one import probe_stage_one
 
-_ROOT = Path(__file__).parents[3]
 _MAX_PROBED = 4  # slides that the probe of reading takes patches from
 
 
@@ -167,7 +166,7 @@ def _say(text: str) -> None:
 
 
 def _files(configs: Sequence[Path]) -> list[Path]:
-    return [path if path.is_file() else _ROOT / path for path in configs]
+    return [path if path.is_file() else ROOT / path for path in configs]
 
 
 def _machine(device: torch.device) -> str:
@@ -196,7 +195,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--min_tissue_patches", type=int, default=8, help="a region needs as many (8)")
     add("--drop_fat", action="store_true", help="fat is background (keep_fat false)")
     add("--encode_background", action="store_true", help="all patches of a region are encoded")
-    add("--patch_encoder_ckpt", type=Path, default=_ROOT / "models" / "patch_encoder.pt", help="the one to be used")
+    add("--patch_encoder_ckpt", type=Path, default=ROOT / "models" / "patch_encoder.pt", help="the one to be used")
     add("--patch_encoder", help="name of the model, as for tokenizing")
     add("--patch_mean", help="of pixels in [0, 1], three numbers with commas, as for tokenizing")
     add("--patch_std", help="the same")

@@ -16,14 +16,13 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 from ...cohort import SlideRef, SlideTable
-from ...core import BundleError, quietly, scratch_folder, target_of
+from ...core import CONFIGS, BundleError, quietly, scratch_folder, target_of
 from ...networks import RegionDescriber
 from ...slides import ReadSettings
 from ...storage import TokenFileWriter
 from ..slide_source import PatchStream
 from .budget import Plan
 
-META_FILE = Path(__file__).parents[3] / "configs" / "metadata.json"
 _WORKING_HANDLERS = {"CrossSlideHandler", "ReclusterHandler", "dino_schedules", "dino_updates"}
 
 
@@ -103,17 +102,17 @@ def probe_training(
         _write_tokens(folder, 2 * n, token_dim, int(config["global_size"]))
         given = {"dataset_dir": str(folder), "output_dir": str(folder), "device": str(device), "batch_size": n}
         config.update({**given, "num_workers": 0, "max_epochs": 3, "prototype_warmup_epochs": 1, "slide_table": None})
-        keep_working_handlers(config)
-        parser = ConfigParser(config)
-        parser.read_meta(str(META_FILE))
-        parser.parse(True)
-        return _probe(parser, config | load_config(configs, ids), n, region_patches, device, seconds)
+        return _probe(parse_to_probe(config), config | load_config(configs, ids), n, region_patches, device, seconds)
 
 
-def keep_working_handlers(config: dict[str, Any]) -> None:
-    """Leave out, in place, the handlers of a training config that record, show and save."""
+def parse_to_probe(config: dict[str, Any]) -> ConfigParser:
+    """A training config, parsed, without the handlers that record, show and save: they are taken from it."""
     handlers = config["train"]["handlers"]
     config["train"]["handlers"] = [h for h in handlers if target_of(h).rpartition(".")[2] in _WORKING_HANDLERS]
+    parser = ConfigParser(config)
+    parser.read_meta(str(CONFIGS / "metadata.json"))
+    parser.parse(True)
+    return parser
 
 
 def _probe(

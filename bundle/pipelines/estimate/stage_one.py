@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from monai.bundle import ConfigParser
 from torch.utils.data import Dataset
 
 from ...core import as_bool, quietly, scratch_folder
 from .budget import Rates
-from .probes import META_FILE, keep_working_handlers, load_config, timed_steps
+from .probes import load_config, parse_to_probe, timed_steps
 
 _BATCH_ON_CPU = 4  # a step of it takes seconds; time is in proportion to the patches
 
@@ -84,11 +83,7 @@ def probe_stage_one(configs: Sequence[str | Path], patch_size: int, device: torc
         where = {"output_dir": str(folder), "device": str(device)}
         config.update({**where, "batch_size": n, "num_workers": 0, "max_epochs": 1})
         config["train"]["dataset"] = {"_target_": f"{__name__}.MadeUpPatches", "n": n_steps * n, "px": patch_size}
-        keep_working_handlers(config)
-        parser = ConfigParser(config)
-        parser.read_meta(str(META_FILE))
-        parser.parse(True)
-        trainer = parser.get_parsed_content("train#trainer")
+        trainer = parse_to_probe(config).get_parsed_content("train#trainer")
         steps = timed_steps(trainer, device)
         trainer.run()
         return stage._replace(train=n / min(steps[1:]))

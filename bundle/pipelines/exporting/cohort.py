@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,8 @@ class ExportCohort:
 
     def patients(self) -> dict[str, list[str]]:
         """Patients, sorted, and their slides."""
-        members: dict[str, list[str]] = {}
-        for slide_id in self.files:
-            members.setdefault(self.patient(slide_id), []).append(slide_id)
-        return dict(sorted(members.items()))
+        by_patient = groupby(sorted(self.files, key=self.patient), self.patient)
+        return {patient: list(slide_ids) for patient, slide_ids in by_patient}
 
     def vector(self, slide_ids: Sequence[str]) -> NDArray[np.float32]:
         """Mean over the regions of all these slides, [dim], as evaluating takes it of a patient."""

@@ -20,7 +20,6 @@ from ...core import (
     read_json_file,
     remove_stale_parts,
     sole_run,
-    write_bytes,
     write_text,
 )
 from ...storage import Provenance, embeddings_root
@@ -135,22 +134,23 @@ class FeatureExporter:
             _log.warning("%d files of slides that are not exported now are kept, such as %s", len(strays), strays[0])
 
 
-def _of_slides(folder: str, contents: Callable[..., bytes]) -> Callable[[ExportCohort, Path], Iterator[_File]]:
+def _of_slides(write: Callable[..., None], folder: str = "", suffix: str = "h5") -> Callable[..., Iterator[_File]]:
+    def make(cohort: ExportCohort, slide_id: str, path: Path) -> None:
+        write(cohort, cohort.read(slide_id), path)
+
     def files(cohort: ExportCohort, root: Path) -> Iterator[_File]:
         for slide_id in cohort.files:
-            path = root / folder / f"{slide_id}.h5"
-            make = partial(_write_slide, contents, cohort, slide_id, path)
-            yield _File(path, cohort.source([slide_id]), make)
+            path = root / folder / f"{slide_id}.{suffix}"
+            yield _File(path, cohort.source([slide_id]), partial(make, cohort, slide_id, path))
 
     return files
 
 
-def _of_patients(folder: str, contents: Callable[..., bytes]) -> Callable[[ExportCohort, Path], Iterator[_File]]:
+def _of_patients(write: Callable[..., None], folder: str) -> Callable[..., Iterator[_File]]:
     def files(cohort: ExportCohort, root: Path) -> Iterator[_File]:
         for patient, slide_ids in cohort.patients().items():
             path = root / folder / f"{patient}.h5"
-            make = partial(_write_patient, contents, cohort, slide_ids, path)
-            yield _File(path, cohort.source(slide_ids), make)
+            yield _File(path, cohort.source(slide_ids), partial(write, cohort, slide_ids, path))
 
     return files
 
@@ -164,37 +164,21 @@ def _of_cohort(suffix: str, **writers: Callable[[ExportCohort, Path], None]) -> 
     return files
 
 
-def _spatial_tables(cohort: ExportCohort, root: Path) -> Iterator[_File]:
-    for slide_id in cohort.files:
-        path = root / f"{slide_id}.h5ad"
-        make = partial(_write_spatial_table, cohort, slide_id, path)
-        yield _File(path, cohort.source([slide_id]), make)
-
-
-def _write_slide(contents: Callable[..., bytes], cohort: ExportCohort, slide_id: str, path: Path) -> None:
-    write_bytes(path, contents(cohort, cohort.read(slide_id)))
-
-
-def _write_patient(contents: Callable[..., bytes], cohort: ExportCohort, slide_ids: list[str], path: Path) -> None:
-    write_bytes(path, contents(cohort, slide_ids))
-
-
-def _write_spatial_table(cohort: ExportCohort, slide_id: str, path: Path) -> None:
-    cohort_files.write_spatial_table(cohort, cohort.read(slide_id), path)
-
-
 def _both(*parts: Callable[..., Iterator[_File]]) -> Callable[[ExportCohort, Path], Iterator[_File]]:
     return lambda cohort, root: (file for part in parts for file in part(cohort, root))
 
 
 FORMATS: dict[str, Callable[[ExportCohort, Path], Iterator[_File]]] = {
-    "trident": _of_slides("slide_features_slpd", slide_files.trident_slide),
+    "trident": _of_slides(slide_files.write_trident_slide, "slide_features_slpd"),
     "patho_bench": _both(
-        _of_slides("slides", slide_files.patho_bench_slide), _of_patients("patients", slide_files.patho_bench_patient)
+        _of_slides(slide_files.write_patho_bench_slide, "slides"),
+        _of_patients(slide_files.write_patho_bench_patient, "patients"),
     ),
-    "stamp": _both(_of_slides("tiles", slide_files.stamp_slide), _of_patients("patients", slide_files.stamp_patient)),
+    "stamp": _both(
+        _of_slides(slide_files.write_stamp_slide, "tiles"), _of_patients(slide_files.write_stamp_patient, "patients")
+    ),
     "anndata": _of_cohort("h5ad", regions=cohort_files.write_regions_h5ad, slides=cohort_files.write_slides_h5ad),
-    "spatialdata": _spatial_tables,
+    "spatialdata": _of_slides(cohort_files.write_spatial_table, suffix="h5ad"),
     "parquet": _of_cohort(
         "parquet", regions=cohort_files.write_regions_parquet, slides=cohort_files.write_slides_parquet
     ),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cohort import SlideRef, SlideRow, SlideTable
+from ...cohort import SlideRef, SlideTable
 from ...core import SlideError
 from ...slides import MPP_FROM_DEFAULT, MPP_FROM_TABLE, open_slide
 from .layouts.layout import FeatureFile, Said
@@ -37,17 +37,13 @@ class ScaleFinder:
     def __init__(self, table: SlideTable, slides: dict[str, SlideRef], default_mpp: float | None) -> None:
         self.table, self.slides, self.default_mpp = table, slides, default_mpp
 
-    def row(self, slide_id: str) -> SlideRow:
-        """The slide's row of the table."""
-        return self.table.row(slide_id)
-
     def find(self, file: FeatureFile, said: Said) -> Scale:
         """Scale and size of a slide.
 
         Raises:
             SlideError: nobody says um/px.
         """
-        row, ref = self.row(file.slide_id), self.slides.get(file.slide_id)
+        row, ref = self.table.row(file.slide_id), self.slides.get(file.slide_id)
         mpp, source, size = row.mpp, MPP_FROM_TABLE, said.size
         if mpp is None and said.level0_mpp is not None:
             mpp, source = said.level0_mpp, _MPP_FROM_FEATURES

@@ -23,7 +23,7 @@ from .import_table import ImportRecord, summary, write_records
 from .known_encoders import KnownEncoders, warn_of_mpp
 from .laying import Laid, lay
 from .layouts.layout import FOREIGN_DAMAGE, FeatureFile, Places, is_token_file
-from .looking import Look, attributes, fingerprint, look_at, record_of, record_of_stored
+from .looking import Look, attributes, fingerprint, look_at, record_of
 from .naming import insist_on_own, named_as_slides
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,8 @@ class FeatureImporter:
             )
             rows = np.where(np.isin(rows, bad), -1, rows)
             self._write(file, look, settings, laid, rows, [])
-        return record_of(file.slide_id, look, laid._replace(rows=rows))._replace(not_finite=len(bad))
+        recorded = {**attributes(look, laid), "not_finite": len(bad)}
+        return record_of(file.slide_id, "done", look, recorded, int((rows >= 0).sum()), len(laid.coords))
 
     def _write(
         self,
@@ -256,7 +257,7 @@ class FeatureImporter:
         if changes:
             logger.warning("slide %s is imported anew: %s changed", file.slide_id, ", ".join(changes))
             return None
-        return record_of_stored(file.slide_id, look, stored)
+        return record_of(file.slide_id, "skipped", look, found.attributes, int(stored.mask.sum()), len(stored))
 
     def _fail(self, file: FeatureFile, error: BaseException) -> None:
         reason = str(error) if isinstance(error, BundleError) else _unexpected(file, error)

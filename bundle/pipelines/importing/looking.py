@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from ...cohort import SlideRow
 from ...core import SlideError
 from ...networks import EncoderContract
 from ...slides import SlideReading
-from ...storage import TokenFile
 from .geometry import Scale, ScaleFinder, in_pixels
 from .identity import FeatureKind
 from .import_table import ImportRecord
@@ -125,38 +125,27 @@ def attributes(look: Look, laid: Laid) -> dict[str, Any]:
     }
 
 
-def record_of(slide_id: str, look: Look, laid: Laid) -> ImportRecord:
-    """The line of a slide whose token file was written."""
-    return ImportRecord(
-        slide_id,
-        "done",
-        look.layout,
-        look.kind.encoder,
-        look.kind.dim,
-        patches=int((laid.rows >= 0).sum()),
-        regions=len(laid.coords),
-        left_out=laid.n_left_out,
-        moved_share=laid.n_moved / look.said.n_rows,
-        moved_px=laid.moved_px,
-        pitch_level0=laid.pitch,
-        overlap=max(0.0, round(1 - laid.pitch / laid.patch_level0, 3)),
-        level0_mpp=look.scale.level0_mpp,
-        mpp=look.mpp,
-    )
+def record_of(
+    slide_id: str, status: str, look: Look, found: Mapping[str, Any], n_patches: int, n_regions: int
+) -> ImportRecord:
+    """The line of a slide whose token file was written, or was there, by what the file records.
 
-
-def record_of_stored(slide_id: str, look: Look, stored: TokenFile) -> ImportRecord:
-    """The line of a slide whose token file was there, with what it recorded when it was made."""
-    found = stored.header.attributes
+    Args:
+        slide_id: id.
+        status: ``done`` or ``skipped``.
+        look: by its headers.
+        found: what the token file recorded when it was made.
+        n_patches, n_regions: of the file.
+    """
     pitch = float(found.get("pitch_level0", 0.0))
     return ImportRecord(
         slide_id,
-        "skipped",
+        status,
         look.layout,
         look.kind.encoder,
         look.kind.dim,
-        patches=int(stored.mask.sum()),
-        regions=len(stored),
+        patches=n_patches,
+        regions=n_regions,
         left_out=int(found.get("left_out", 0)),
         not_finite=int(found.get("not_finite", 0)),
         moved_share=float(found.get("moved_share", 0.0)),

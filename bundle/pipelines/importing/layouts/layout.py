@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -122,15 +122,6 @@ class Places(NamedTuple):
         inside = self.root.resolve()
         folders = [folder.resolve() for folder in self.apart_from]
         return [self.root / folder.relative_to(inside) for folder in folders if inside in folder.parents]
-
-
-class Layout(Protocol):
-    """A way in which a tool lays out its files. ``name`` is printed and recorded."""
-
-    name: str
-
-    def slides(self, places: Places) -> list[FeatureFile]:
-        """The slides that are there; none where the folder is not of this layout."""
 
 
 class Rows:
