@@ -8,6 +8,7 @@ from torch import nn
 from bundle.core import save_atomically
 from bundle.networks import PatchViT
 
+HALF = {"mean": 0.5, "std": 0.5}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
