@@ -81,7 +81,7 @@ class PooledFeatures:
 
     def has_regions(self, encoder: str) -> bool:
         """Whether there are vectors of regions, and not of slides alone."""
-        return True
+        return "regions" in self.kinds(encoder)
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand, where they are not."""
@@ -151,10 +151,6 @@ class FeaturesAround(PooledFeatures):
     def kinds(self, encoder: str) -> list[str]:
         """Which features there are of an encoder."""
         return self._features.kinds(encoder)
-
-    def has_regions(self, encoder: str) -> bool:
-        """Whether there are vectors of regions, and not of slides alone."""
-        return self._features.has_regions(encoder)
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand, where they are not."""
