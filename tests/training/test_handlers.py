@@ -185,8 +185,7 @@ def test_tensorboard_gets_losses_records_and_pictures(tmp_path):
 
     board = TensorBoardHandler(tmp_path, Pictures(), every=1, pictures_every=1)
     make_engine(lambda e, b: outputs(), [EpochRecordHandler(), board]).run(range(3), max_epochs=2)
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
+    events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Scalars("iteration/loss")) == 6
     assert len(events.Scalars("epoch/teacher_entropy")) == 2
     assert events.Tags()["images"] == ["prototypes/a"]
