@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 WIDTHS = (390, 1280)  # a phone, a desk
+NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"  # for a name
 _LISTEN = """<script nonce="probe">
   window.refused = []; addEventListener("securitypolicyviolation", e => refused.push(e.violatedDirective));
 </script>"""

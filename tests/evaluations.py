@@ -1,7 +1,10 @@
 """Evaluations that have predicted nothing yet, for tests of what sums them up and shows them."""
 
+import re
+
 import numpy as np
 
+from bundle.evaluation import EvaluationReport
 from bundle.evaluation.findings import Evaluation
 
 
@@ -18,3 +21,15 @@ def bare_evaluation(targets, splits, **options) -> Evaluation:
         "split_kind": "folds",
     }
     return Evaluation(targets=np.asarray(targets), splits=splits, **{**given, **options})
+
+
+def write(evaluation: Evaluation, folder, **options) -> str:
+    """The page of an evaluation."""
+    return EvaluationReport(folder, **options)(evaluation).read_text(encoding="utf-8")
+
+
+def cells(page: str, label: str) -> list[list[str]]:
+    """Words of the cells of the body of the first table with this label, a list a row."""
+    body = page.split(f'aria-label="{label}"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("</tr>")[:-1]]
+    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in row] for row in rows]

@@ -11,11 +11,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import torch
+from encoder_files import own_file
 from region_models import write_encoder
 from tiny_slides import PATCH
-
-from bundle.networks import PatchViT
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-label" / "bin" / "python"
@@ -26,10 +24,7 @@ def write_models(folder: Path) -> dict[str, str]:
     """An untrained patch encoder (12 values) and an untrained region encoder (32), as ``--conf`` pairs."""
     folder.mkdir(parents=True, exist_ok=True)
     write_encoder(folder / "model.pt")
-    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(contents, folder / "patch_encoder.pt")
+    own_file(folder / "patch_encoder.pt")
     names = {"region_encoder_ckpt": "model.pt", "patch_encoder_ckpt": "patch_encoder.pt"}
     return {name: str(folder / file) for name, file in names.items()}
 

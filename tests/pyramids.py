@@ -6,6 +6,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+READERS = ("cucim", "openslide", "tifffile")
+
 
 def write_pyramid(
     path: Path,
@@ -43,13 +45,13 @@ def reduced(picture: np.ndarray, factor: int) -> np.ndarray:
     return picture if factor == 1 else np.asarray(Image.fromarray(picture).reduce(factor))
 
 
-def ramps(width: int, height: int, step: float) -> np.ndarray:
-    """RGB [height, width, 3] that tells where it is: red rises by ``step`` a px in x, green in y, with dithering.
+def ramps(width: int, height: int, x_step=1.0, y_step=1.0) -> np.ndarray:
+    """RGB [height, width, 3] that tells where it is: red rises by ``x_step`` a px in x, green in y, with dithering.
 
     The mean over a column of red / step is the x of the column's middle, to a fraction of a px.
     """
     random = np.random.default_rng(0)
-    x, y = np.meshgrid((np.arange(width) + 0.5) * step, (np.arange(height) + 0.5) * step)
+    x, y = np.meshgrid((np.arange(width) + 0.5) * x_step, (np.arange(height) + 0.5) * y_step)
     planes = np.stack([x, y, np.full_like(x, 128)], -1)
     return np.floor(planes + random.random(planes.shape)).clip(0, 255).astype(np.uint8)
 

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def units(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Random directions (..., d), drawn in float64 whatever the type."""
+    return torch.nn.functional.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).to(dtype)
+
+
 def unit_rows(weight: Tensor) -> Tensor:
     """Weight norm with a gain of 1."""
     return weight / weight.square().sum(1, keepdim=True).sqrt()
@@ -87,6 +92,11 @@ def prototype_loss(
                 total = total + cross_entropy(q, student[v, b], student_weight, student_temperature)
                 n_terms += 1
     return total / max(n_terms, 1)
+
+
+def chosen(prototypes, rows) -> list[Tensor]:
+    """The vectors of some rows of prototypes, where they are valid."""
+    return [vector for row in rows for vector in prototypes.vectors[row][prototypes.valid[row]]]
 
 
 def updated_center(center: Tensor, vectors: list[Tensor], weight: Tensor, momentum: float = 0.9) -> Tensor:

@@ -4,14 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, unit
 
 from bundle.explore import SearchIndex
 from bundle.explore.search.catalog import Entry
-
-
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def simulated_index(folder, n_slides, seed=0, dim=32, size=4):

@@ -1,8 +1,16 @@
 """Made-up slides, as inference writes them, for tests of what shows and searches them."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from bundle.storage import SlideEmbeddings
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32."""
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def made_up_slide(
@@ -14,15 +22,11 @@ def made_up_slide(
     has_attention: bool = True,
     side: int = 16,
     level0_mpp: float = 0.25,
+    **attributes: Any,
 ) -> SlideEmbeddings:
-    """Regions in rows of four around noisy prototypes."""
+    """Regions in rows of four around noisy prototypes; ``attributes`` stand in place of the usual ones."""
     rng = np.random.default_rng(seed)
-
-    def unit(*shape: int) -> np.ndarray:
-        rows = rng.standard_normal(shape)
-        return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-
-    prototypes = unit(n_prototypes, 32)
+    prototypes = unit(rng.standard_normal((n_prototypes, 32)))
     truth = np.arange(n_regions) % n_prototypes
     projection = prototypes[truth] + 0.05 * rng.standard_normal((n_regions, 32)).astype(np.float32)
     projection /= np.linalg.norm(projection, axis=1, keepdims=True)
@@ -32,7 +36,7 @@ def made_up_slide(
     attention = rng.random((n_regions, 6, side, side))
     attention /= 1.1 * attention.sum((2, 3), keepdims=True)
     columns, rows = cells.max(0) + 1
-    attributes = {
+    usual = {
         "mpp": 0.5,
         "level0_mpp": level0_mpp,
         "level0_width": int(columns * size),
@@ -55,5 +59,10 @@ def made_up_slide(
         prototypes=prototypes,
         assignment=truth.astype(np.int64),
         attention=attention.astype(np.float16) if has_attention else None,
-        attributes=attributes,
+        attributes=usual | attributes,
     )
+
+
+def without_prototypes(slide: SlideEmbeddings) -> SlideEmbeddings:
+    """The same with regions that belong to none."""
+    return replace(slide, prototypes=slide.prototypes[:0], assignment=np.full(len(slide), -1))

@@ -60,7 +60,6 @@ def test_the_encoder_of_the_page_works(tmp_path):
     assert encoder.contract == contract and tokens.shape == (2, 384) and tokens.isfinite().all()
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_the_program_of_the_page_works(tmp_path, monkeypatch):
     """ "My own encoder" that is no ViT: the page's line of TorchScript makes a file that tokenizes."""
     line = re.search(r"`(torch\.jit\.script\(network\)[^`]*)`", PAGE.read_text())[1]

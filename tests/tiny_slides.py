@@ -1,5 +1,6 @@
 """Small real slides for tests: stained blocks on white glass, written as pyramidal TIFFs; how they are read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,14 @@ def write_slide(path: Path, size=320, seed=0, mpp: float | None = MPP) -> Path:
     """A tiled TIFF of two levels; ``mpp`` None leaves the resolution out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_pyramid(path, draw_tissue(size, seed), mpp, factors=(1, 2), tile=(64, 64))
+
+
+def draw_square(path: Path, start: int, size: int) -> Path:
+    """A square region of interest as GeoJSON: from ``start`` to ``start + size`` px in x and in y."""
+    end = start + size
+    square = [[start, start], [end, start], [end, end], [start, end], [start, start]]
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
+    return path
 
 
 def damage_tiles(path: Path, share=0.5) -> Path:

@@ -99,11 +99,9 @@ def _index(
 
 
 def _regions(features: PooledFeatures, members: Sequence[Sequence[int]]) -> _Regions:
-    starts = np.searchsorted(features.slide_index, np.arange(len(features.slide_ids) + 1))
-    slides = [place for group in members for place in group]
-    sizes = np.diff(starts)[slides]
+    slides = [[place] for group in members for place in group]
+    places, sizes = features.regions_of(slides)
     owner = np.repeat(np.arange(len(members)), [len(group) for group in members])
-    places = np.concatenate([np.arange(starts[place], starts[place + 1]) for place in slides])
     return _Regions(places, np.repeat(owner, sizes), np.repeat(np.arange(len(slides)), sizes))
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core import as_whole
+from .vit import initialize_linear
 
 
 class ProjectionHead(nn.Module):
@@ -27,10 +28,7 @@ class ProjectionHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(in_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
         )
-        for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        self.apply(initialize_linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_dim) -> float32 unit vectors (B, bottleneck), under autocast, too."""

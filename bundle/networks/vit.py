@@ -62,7 +62,7 @@ class ClassTokenViT(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=_INIT_STD)
         if self.register_tokens is not None:
             nn.init.trunc_normal_(self.register_tokens, std=_INIT_STD)  # type: ignore[arg-type]
-        self.apply(_initialize_linear)
+        self.apply(initialize_linear)
 
     def encode(self, grid: Tensor, mask: Tensor | None = None, draws: Tensor | None = None) -> Tensor:
         """Embedded cells (B, H, W, dim) -> CLS after the final norm (B, dim).
@@ -284,7 +284,8 @@ def _keys(mask: Tensor | None, n_registers: int = 0) -> Tensor | None:
     return torch.cat([cells.new_ones(cells.shape[0], 1 + n_registers), cells], 1).unsqueeze(1).unsqueeze(1)
 
 
-def _initialize_linear(module: nn.Module) -> None:
+def initialize_linear(module: nn.Module) -> None:
+    """As DINO does, where the module is a linear layer."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=_INIT_STD)
         if module.bias is not None:

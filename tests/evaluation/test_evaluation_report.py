@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import pytest
 from browser import assert_fits
-from evaluations import bare_evaluation
+from evaluations import bare_evaluation, cells, write
 from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
@@ -129,11 +129,6 @@ def read(page: str) -> tuple[str, list[tuple[str, dict[str, str]]]]:
     return " ".join(" ".join(words).split()), tags
 
 
-def write(evaluation: Evaluation, folder, **options) -> str:
-    """The page of an evaluation."""
-    return EvaluationReport(folder, **options)(evaluation).read_text(encoding="utf-8")
-
-
 def without_pictures(evaluation: Evaluation) -> Evaluation:
     """The same with nothing to draw: its page is made in no time."""
     evaluation.predictions, evaluation.slide_vectors = [], {}
@@ -148,13 +143,6 @@ def only(evaluation: Evaluation, *methods: Method) -> Evaluation:
 
 
 SLPD = Method("SLPD", "region_embedding", "linear", 1.0)
-
-
-def cells(page: str, label: str) -> list[list[str]]:
-    """Words of the cells of the body of the first table with this label, a list a row."""
-    body = page.split(f'aria-label="{label}"')[1].split("<tbody>")[1].split("</tbody>")[0]
-    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("</tr>")[:-1]]
-    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in row] for row in rows]
 
 
 SECTIONS = {

@@ -4,10 +4,9 @@ import math
 import re
 
 import numpy as np
-from evaluations import bare_evaluation
+from evaluations import bare_evaluation, cells, write
 
 from bundle.cohort import Split
-from bundle.evaluation import EvaluationReport
 from bundle.evaluation.findings import Interval, Robustness
 from bundle.evaluation.report.evaluation_robustness import robustness_panels
 
@@ -33,18 +32,12 @@ def evaluation(n_encoders=1, settings=None):
     return found
 
 
-def page(found, folder):
-    return EvaluationReport(folder)(found).read_text(encoding="utf-8")
-
-
 def test_a_row_a_figure_with_what_is_random(tmp_path):
     """The index at its k, the probes, bounds where there are any, the encoder's name as text, and what it all means."""
-    text = page(evaluation(2), tmp_path)
+    text = write(evaluation(2), tmp_path)
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert headings[1:4] == ["Comparisons", "Robustness", "ROC curves"]
-    body = text.split('aria-label="robustness"')[1].split("<tbody>")[1].split("</tbody>")[0]
-    rows = [[" ".join(re.sub(r"<[^>]*>", " ", c).split()) for c in re.findall(r"<t[hd].*?</t[hd]>", row)]
-            for row in body.split("</tr>")[:-1]]  # fmt: skip
+    rows = [[" ".join(cell.split()) for cell in row] for row in cells(text, "robustness")]
     escaped = "&lt;b&gt;A&lt;/b&gt;"
     assert rows[0] == [f"{escaped} 0 region embedding", "robustness index, k = 3", "0.62 ± 0.00", "0.667"]
     assert rows[2] == [f"{escaped} 0 bag of regions", "slide identity", "0.75 ± 0.05 [0.65, 0.85]", "0.250"]
@@ -56,7 +49,7 @@ def test_a_row_a_figure_with_what_is_random(tmp_path):
 def test_what_was_harmonized_is_said(tmp_path):
     """With who was asked for; slides that are centered on their own learn from nobody."""
     by_site, by_slide = (
-        " ".join(page(evaluation(1, {"harmonize": method}), tmp_path).split()) for method in ("combat", "center_slide")
+        " ".join(write(evaluation(1, {"harmonize": method}), tmp_path).split()) for method in ("combat", "center_slide")
     )
     assert "Harmonized by combat" in by_site and "in the splits that test it" in by_site
     assert "whatever the splits, with slides centered" in by_slide and "Harmonized by" not in by_slide
@@ -64,7 +57,7 @@ def test_what_was_harmonized_is_said(tmp_path):
 
 def test_without_figures_there_is_no_part(tmp_path):
     """Nothing is promised that is not there."""
-    text = page(evaluation(0), tmp_path)
+    text = write(evaluation(0), tmp_path)
     assert "Robustness" not in text and text.count("<h2") == text.count('<a href="#part-')
 
 

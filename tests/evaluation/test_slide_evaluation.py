@@ -1,6 +1,7 @@
 """The evaluation as a whole: nothing leaks, metrics are those of the predictions, a killed run goes on."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -320,9 +321,7 @@ def test_many_encoders_are_compared_with_the_first_only(found):
     split = found.splits[0]
     scores = np.full((len(split.test), 2), 0.5)
     methods = [Method(f"E{i}", "region_embedding", "knn", 1.0) for i in range(6)]
-    many = type(found)(
-        **{**vars(found), "predictions": [Predictions(a, split.name, split.test, scores, 9) for a in methods]}
-    )
+    many = replace(found, predictions=[Predictions(a, split.name, split.test, scores, 9) for a in methods])
     pairs = comparisons(many, 100, 0)
     assert [c.a.encoder for c in pairs] == ["E1", "E2", "E3", "E4", "E5"] and {c.b.encoder for c in pairs} == {"E0"}
     assert all(isinstance(c.difference, Interval) and c.difference.value == 0 for c in pairs)

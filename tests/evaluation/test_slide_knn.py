@@ -8,11 +8,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from bundle.evaluation import SlideKNN
 
 
-def feed(metric, embeddings, slides, batch=3):
-    """Run the metric through a real engine, batch by batch."""
+def knn(embeddings, slides, labels, k, patients=None):
+    """What a real engine reports that feeds the metric batch by batch; every slide is of its own patient by default."""
+    patients = range(len(labels)) if patients is None else patients
     engine = Engine(lambda e, rows: {"embedding": embeddings[rows], "slide": slides[rows]})
-    metric.attach(engine, "knn_accuracy")
-    return engine.run(torch.arange(len(slides)).split(batch)).metrics
+    SlideKNN("embedding", labels, [str(patient) for patient in patients], k=k).attach(engine, "knn_accuracy")
+    return engine.run(torch.arange(len(slides)).split(3)).metrics
 
 
 def cohort(n_slides=12, seed=0, gap=1.0):
@@ -36,14 +37,14 @@ def test_it_is_leave_one_out_over_slide_means():
         rest = [i for i in range(12) if i != left_out]
         model = KNeighborsClassifier(1).fit(means[rest], [labels[i] for i in rest])
         right += model.predict(means[left_out : left_out + 1])[0] == labels[left_out]
-    got = feed(SlideKNN("embedding", labels, [str(i) for i in range(12)], k=1), embeddings, slides)
+    got = knn(embeddings, slides, labels, k=1)
     assert got["knn_accuracy"] == pytest.approx(right / 12)
 
 
 def test_separable_classes_are_separated():
     """Accuracy and AUC 1 where the classes point in opposite directions."""
     embeddings, slides, labels = cohort(gap=5.0)
-    got = feed(SlideKNN("embedding", labels, [str(i) for i in range(12)], k=3), embeddings, slides)
+    got = knn(embeddings, slides, labels, k=3)
     assert got["knn_accuracy"] == 1.0
     assert got["knn_auc"] == 1.0
 
@@ -52,8 +53,8 @@ def test_slides_of_one_patient_do_not_vote_for_each_other():
     """Two identical slides of one patient used to vouch for each other."""
     embeddings = torch.eye(4).repeat_interleave(2, 0)
     slides, labels = torch.arange(8), ["a", "a", "b", "b", "a", "a", "b", "b"]
-    alone = feed(SlideKNN("embedding", labels, [str(i) for i in range(8)], k=1), embeddings, slides)
-    grouped = feed(SlideKNN("embedding", labels, [str(i // 2) for i in range(8)], k=1), embeddings, slides)
+    alone = knn(embeddings, slides, labels, k=1)
+    grouped = knn(embeddings, slides, labels, k=1, patients=[i // 2 for i in range(8)])
     assert alone["knn_accuracy"] == 1.0
     assert grouped["knn_accuracy"] < 1.0
 
@@ -62,22 +63,17 @@ def test_unlabelled_slides_and_slides_without_regions_do_not_count():
     """Only labelled slides that were seen are voters and voted on."""
     embeddings, slides, labels = cohort(gap=5.0)
     labels = [None, *labels[1:], "a"]
-    got = feed(SlideKNN("embedding", labels, [str(i) for i in range(13)], k=1), embeddings, slides)
+    got = knn(embeddings, slides, labels, k=1)
     assert got["knn_accuracy"] == 1.0
 
 
 def test_three_classes_have_an_auc():
     """One against the rest."""
-    embeddings = torch.eye(3).repeat(4, 1) + 0.01
-    labels = ["a", "b", "c"] * 4
-    got = feed(SlideKNN("embedding", labels, [str(i) for i in range(12)], k=3), embeddings, torch.arange(12))
+    got = knn(torch.eye(3).repeat(4, 1) + 0.01, torch.arange(12), ["a", "b", "c"] * 4, k=3)
     assert got["knn_auc"] == 1.0
 
 
 def test_a_class_without_regions_is_left_out_of_the_auc():
     """Of three classes one has no region in this pass: it used to end the run."""
-    labels = ["a", "b"] * 5 + ["c"]
-    got = feed(
-        SlideKNN("embedding", labels, [str(i) for i in range(11)], k=3), torch.eye(2).repeat(5, 1), torch.arange(10)
-    )
+    got = knn(torch.eye(2).repeat(5, 1), torch.arange(10), ["a", "b"] * 5 + ["c"], k=3)
     assert got["knn_accuracy"] == 1.0 and got["knn_auc"] == 1.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser import assert_fits, screenshot
+from browser import NASTY, assert_fits, screenshot
 from PIL import Image
 
 from bundle.core import BundleError
@@ -13,8 +13,6 @@ from bundle.explore import Atlas, AtlasReport, AtlasSheets
 from bundle.explore.atlas.atlas_pictures import SheetCell, SheetRow, contact_sheet, draw_kinds, kind_color
 from bundle.explore.atlas.record import ApartRegions, AtlasKind, AtlasSlide
 from bundle.explore.search.answer import RegionPlace
-
-NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
 
 
 def rgb(number):

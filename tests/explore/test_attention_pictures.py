@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
-from ignite.engine import Engine
+from engines import make_engine
 from torch import nn
 
 from bundle.explore import AttentionPictures
@@ -67,13 +67,11 @@ def test_tensorboard_shows_them_over_epochs(dataset, tmp_path):
     """Every due epoch and the last one leave a picture a slide, at their steps."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    engine = Engine(lambda engine, batch: {"loss": 0.0})
-    engine.state.record = {}
     board = TensorBoardHandler(
         tmp_path / "log", maps=AttentionPictures(LooksAt(0, 0), dataset, n_slides=1), pictures_every=2
     )
-    board.attach(engine)
+    engine = make_engine(lambda engine, batch: {"loss": 0.0}, [board])
+    engine.state.record = {}
     engine.run([0, 1], max_epochs=5)
-    events = EventAccumulator(str(tmp_path / "log"))
-    events.Reload()
+    events = EventAccumulator(str(tmp_path / "log")).Reload()
     assert [event.step for event in events.Images(f"attention/{dataset.slide_ids[0]}")] == [4, 8, 10]

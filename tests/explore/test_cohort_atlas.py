@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, unit, without_prototypes
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
@@ -13,10 +13,6 @@ from bundle.explore import CohortAtlas, letters
 from bundle.explore.atlas.tissue_regions import regions_apart, without_apart
 from bundle.prototypes import matched_similarity
 from bundle.storage import tissue_shares, write_embeddings
-
-
-def unit(rows):
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def planted_cohort(folder, n_slides=10, noise=0.05):
@@ -199,11 +195,9 @@ def test_odd_slides_have_their_place(tmp_path):
     """A slide without prototypes, one with a single region, a damaged file and other weights: nothing fails, all is
     said."""
     planted_cohort(tmp_path, 4)
-    bare = made_up_slide("bare", 5, 1, seed=9)
-    write_embeddings(replace(bare, prototypes=bare.prototypes[:0], assignment=np.full(5, -1)), tmp_path / "bare.h5")
+    write_embeddings(without_prototypes(made_up_slide("bare", 5, 1, seed=9)), tmp_path / "bare.h5")
     write_embeddings(made_up_slide("one", 1, 1, seed=10), tmp_path / "one.h5")
-    other = made_up_slide("other")
-    write_embeddings(replace(other, attributes={**other.attributes, "encoder": "x sha256:1"}), tmp_path / "other.h5")
+    write_embeddings(made_up_slide("other", encoder="x sha256:1"), tmp_path / "other.h5")
     (tmp_path / "bad.h5").write_bytes(b"")
     atlas = CohortAtlas(tmp_path, group_by="stage").run()
     assert set(atlas.failed) == {"bad", "other"} and atlas.group_by == ""
@@ -218,10 +212,7 @@ def test_too_few_kinds_are_raised_to_what_slides_need(tmp_path, caplog):
     """Fewer kinds than a slide has prototypes: a warning, and as many as needed; no prototype at all: an error."""
     planted_cohort(tmp_path / "a", 3)
     assert len(CohortAtlas(tmp_path / "a", n_kinds=2).run().kinds) == 3 and "n_kinds is 2" in caplog.text
-    bare = made_up_slide("bare", 2, 1)
-    write_embeddings(
-        replace(bare, prototypes=bare.prototypes[:0], assignment=np.full(2, -1)), tmp_path / "b" / "bare.h5"
-    )
+    write_embeddings(without_prototypes(made_up_slide("bare", 2, 1)), tmp_path / "b" / "bare.h5")
     with pytest.raises(BundleError, match="has prototypes"):
         CohortAtlas(tmp_path / "b").run()
     with pytest.raises(BundleError, match="no embeddings"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from monai.transforms import LoadImage
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, without_prototypes
 
 from bundle.explore import (
     HeatMapTiff,
@@ -31,24 +31,21 @@ SCHEMA = json.loads((Path(__file__).parent / "qupath_objects.json").read_text())
 
 def small_biopsy():
     """One region, padded: the slide lies in its middle."""
-    slide = made_up_slide(n_regions=1, n_prototypes=1)
-    attributes = {**slide.attributes, "level0_width": 3000, "level0_height": 5001}
-    return replace(slide, coords=np.array([[-2596, -1595]]), attributes=attributes)
+    slide = made_up_slide(n_regions=1, n_prototypes=1, level0_width=3000, level0_height=5001)
+    return replace(slide, coords=np.array([[-2596, -1595]]))
 
 
-def without_prototypes():
-    """A slide whose regions have none, and no attention."""
-    slide = made_up_slide(n_regions=3, has_attention=False)
-    return replace(slide, prototypes=np.zeros((0, 32), np.float32), assignment=np.full(3, -1))
+def bare_slide():
+    """A slide whose regions have no prototype, and no attention."""
+    return without_prototypes(made_up_slide(n_regions=3, has_attention=False))
 
 
 def clipped_slide():
     """Regions reach beyond the slide's right and lower end."""
-    slide = made_up_slide(n_regions=12)
-    return replace(slide, attributes={**slide.attributes, "level0_width": 30001, "level0_height": 20077})
+    return made_up_slide(n_regions=12, level0_width=30001, level0_height=20077)
 
 
-SLIDES = {"small": small_biopsy, "bare": without_prototypes, "clipped": clipped_slide, "twelve": made_up_slide}
+SLIDES = {"small": small_biopsy, "bare": bare_slide, "clipped": clipped_slide, "twelve": made_up_slide}
 
 
 def features_of(slide, folder, **request):
@@ -77,8 +74,7 @@ def test_geojson_is_what_rfc_7946_and_qupath_want(kind, tmp_path):
 
 def test_positions_are_px_of_the_file_where_these_are_no_squares(tmp_path):
     """Level-0 px were made of oblong ones: QuPath, which shows the file, finds tiles and outlines in its own px."""
-    slide = made_up_slide()
-    made = replace(slide, attributes={**slide.attributes, "pixel_aspect": [1.0, 1.08]})
+    slide, made = made_up_slide(), made_up_slide(pixel_aspect=[1.0, 1.08])
     for name in ("region 4", "prototype 2"):
         as_read, in_file = (
             np.concatenate([np.ravel(ring) for ring in _rings(features_of(each, tmp_path)[0], name)])
@@ -131,7 +127,7 @@ def test_tokens_are_tiles_with_their_attention(tmp_path):
     assert measured["Attention"] == pytest.approx(heads.mean(), abs=1e-3)
     assert measured["Attention head 6"] == pytest.approx(heads[5], abs=1e-3)
     assert np.max(tiles, (0, 1)).tolist() == [x[-1], y[-1]] == [30001, 20077]
-    assert QuPathTokens()(without_prototypes(), MapRequest(), tmp_path) == []
+    assert QuPathTokens()(bare_slide(), MapRequest(), tmp_path) == []
 
 
 def test_a_prototypes_annotation_encloses_its_tissue(tmp_path):

@@ -19,9 +19,7 @@ from bundle.pages import NO_PROTOTYPE, prototype_colors
 def test_tokens_are_tinted_and_nothing_else():
     """On white, a token with tissue has its prototype's color, thinned; background stays white."""
     slide = made_up_slide(n_regions=4)
-    assignment = slide.assignment.copy()
-    assignment[3] = -1
-    slide = replace(slide, assignment=assignment)
+    slide.assignment[3] = -1
     raster = TokenRaster.of(slide)
     (layer,) = slide_layers(slide, raster, ["prototypes"])
     picture = tinted(np.full((32, 128, 3), 255, np.uint8), layer, raster)[::2, ::2]  # 2 px a token
@@ -35,11 +33,10 @@ def test_tokens_are_tinted_and_nothing_else():
 
 def test_a_padded_region_is_cut_at_the_slides_border():
     """Where the slide is smaller than its region, the picture is the slide."""
-    slide = made_up_slide(n_regions=1, n_prototypes=1)
+    slide = made_up_slide(n_regions=1, n_prototypes=1, level0_width=2 * 512, level0_height=2 * 512)
     slide.mask[:] = True
     slide.mask[0, 8, 8] = False
-    attributes = {**slide.attributes, "level0_width": 2 * 512, "level0_height": 2 * 512}
-    slide = replace(slide, coords=np.array([[-3584, -3584]]), attributes=attributes)
+    slide = replace(slide, coords=np.array([[-3584, -3584]]))
     raster = TokenRaster.of(slide)
     (layer,) = slide_layers(slide, raster, ["prototypes"])
     picture = tinted(slide_picture(raster, None, 20), layer, raster)

@@ -4,19 +4,17 @@ import csv
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from slide_embeddings import made_up_slide
 from tiny_slides import MPP, write_slide
 from warm import run_python
-from workflows import run_config
+from workflows import ROOT, run_config
 
 from bundle.core.command_line import user_error
 from bundle.storage import write_embeddings
 
-ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "maps.yaml")
 
 
@@ -25,10 +23,9 @@ def cohort(tmp_path_factory):
     """A slide of 320 px with embeddings of four regions of it, and embeddings whose slide is not at hand."""
     folder = tmp_path_factory.mktemp("cohort")
     write_slide(folder / "slides" / "a.tif")
-    slide = made_up_slide("a", 4, 2, side=4)
     size = {"level0_width": 320, "level0_height": 320, "region_size_level0": 160, "level0_mpp": MPP}
     coords = np.array([[0, 0], [160, 0], [0, 160], [160, 160]])
-    slide = replace(slide, coords=coords, attributes={**slide.attributes, **size})
+    slide = replace(made_up_slide("a", 4, 2, side=4, **size), coords=coords)
     write_embeddings(slide, folder / "embeddings" / "a.h5")
     write_embeddings(made_up_slide("b", 5, 2), folder / "embeddings" / "b.h5")
     return folder

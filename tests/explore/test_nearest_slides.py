@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from search_cohorts import brute_force, simulated_index, unit
+from search_cohorts import brute_force, simulated_index
+from slide_embeddings import unit
 
 from bundle.explore import NearestSlides
 from bundle.prototypes import SetSketch, nearest_sets

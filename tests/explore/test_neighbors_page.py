@@ -6,13 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from browser import assert_fits, screenshot
+from browser import NASTY, assert_fits, screenshot
 
 from bundle.core import BundleError
 from bundle.explore import NeighborsFiles, NeighborsReport
 from bundle.explore.search.answer import PrototypePair, RegionPlace, SearchAnswer, SimilarRegions, SimilarSlide
-
-NASTY = "</script><img src=x onerror=alert(1)><script>alert('x & \"y\"')</script>"
 
 SCALE = [i / 100 for i in range(101)]
 
@@ -35,13 +33,7 @@ def make_answer(query="query", n_neighbors=3, **options):
         neighbors.append(
             SimilarSlide(name, 0.75 - 0.05 * rank, {"slide": name, "site": "AB"[rank % 2]}, pairs, 3 + rank)
         )
-    about = {
-        "values": {"label": "nested"},
-        "n_compared": 40,
-        "n_prototypes": 3,
-        "scale": [i / 100 for i in range(101)],
-        "where": "site=A|B",
-    }
+    about = {"values": {"label": "nested"}, "n_compared": 40, "n_prototypes": 3, "scale": SCALE, "where": "site=A|B"}
     return SearchAnswer(query, "sets", neighbors=neighbors, **(about | options))
 
 

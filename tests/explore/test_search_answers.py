@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
-from search_cohorts import brute_force, unit
-from slide_embeddings import made_up_slide
+from search_cohorts import brute_force
+from slide_embeddings import made_up_slide, unit, without_prototypes
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError, SettingError
@@ -120,9 +120,7 @@ def test_filters_limit_what_is_found(tmp_path):
 def test_a_slide_without_prototypes_is_found_by_embedding_only(tmp_path):
     """It is no neighbor by sets, it cannot ask by sets, and by embedding it is as good as any."""
     small_cohort(tmp_path)
-    bare = made_up_slide("bare", 1, 1, seed=77)
-    bare = replace(bare, prototypes=bare.prototypes[:0], assignment=np.full(1, -1))
-    write_embeddings(bare, tmp_path / "embeddings" / "bare.h5")
+    write_embeddings(without_prototypes(made_up_slide("bare", 1, 1, seed=77)), tmp_path / "embeddings" / "bare.h5")
     Indexer(tmp_path / "embeddings", tmp_path / "index").run()
     by_sets = Searcher(tmp_path / "index", k=99).run("s0")[0]
     assert "bare" not in {n.slide_id for n in by_sets.neighbors}

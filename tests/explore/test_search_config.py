@@ -3,18 +3,16 @@
 import csv
 import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from slide_embeddings import made_up_slide
 from tiny_slides import write_slide
-from workflows import run_config
+from workflows import ROOT, run_config
 
 from bundle.core import BundleError
 from bundle.storage import write_embeddings
 
-ROOT = Path(__file__).parents[2]
 pytest.importorskip("faiss")
 
 
@@ -23,9 +21,8 @@ def cohort(tmp_path_factory):
     """Embeddings of slides at 2 um/px, the slides, and their table."""
     folder = tmp_path_factory.mktemp("cohort")
     for number in range(5):
-        slide = made_up_slide(f"s{number}", 4, 2, seed=number)
         size = {"level0_width": 320, "level0_height": 320, "region_size_level0": 160.0, "level0_mpp": 2.0}
-        slide.attributes.update(size)
+        slide = made_up_slide(f"s{number}", 4, 2, seed=number, **size)
         slide.coords[:] = np.array([[0, 0], [160, 0], [0, 160], [160, 160]])
         write_embeddings(slide, folder / "embeddings" / f"s{number}.h5")
         write_slide(folder / "slides" / f"s{number}.tif", seed=number)

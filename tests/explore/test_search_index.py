@@ -7,12 +7,11 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, without_prototypes
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError
@@ -24,14 +23,30 @@ pytest.importorskip("faiss")
 ROOT = Path(__file__).parents[2]
 
 
-def write_slides(folder, numbers, **options):
+def write_slides(folder, numbers):
     for number in numbers:
-        write_embeddings(made_up_slide(f"s{number}", seed=number, **options), folder / f"s{number}.h5")
+        write_embeddings(made_up_slide(f"s{number}", seed=number), folder / f"s{number}.h5")
     return folder
 
 
 def update(tmp_path, **options):
     return Indexer(tmp_path / "embeddings", tmp_path / "index", **options).run()
+
+
+def indexed(tmp_path, n_slides):
+    """An index of the slides s0, s1, ...; gives the folder of their embeddings."""
+    folder = write_slides(tmp_path / "embeddings", range(n_slides))
+    update(tmp_path)
+    return folder
+
+
+def rewrite(tmp_path):
+    """Replace three slides until the arrays are written anew and the old files are gone."""
+    for turn in range(3):
+        for number in range(3):
+            slide = made_up_slide(f"s{number}", seed=100 * turn + number)
+            write_embeddings(slide, tmp_path / "embeddings" / f"s{number}.h5")
+        update(tmp_path)
 
 
 def contents(folder):
@@ -43,7 +58,7 @@ def test_an_index_holds_what_the_files_hold(tmp_path):
     slides without prototypes, with one region, and with fewer prototypes than others."""
     kinds = {"a": (12, 3), "b": (1, 1), "c": (4, 0), "d": (30, 2)}
     slides = {name: made_up_slide(name, n, max(k, 1), seed=n) for name, (n, k) in kinds.items()}
-    slides["c"] = replace(slides["c"], prototypes=slides["c"].prototypes[:0], assignment=np.full(4, -1))
+    slides["c"] = without_prototypes(slides["c"])
     for name, slide in slides.items():
         write_embeddings(slide, tmp_path / "embeddings" / f"{name}.h5")
     done = update(tmp_path, n_examples=3)
@@ -78,14 +93,13 @@ def test_typical_regions_and_shares_are_what_they_say():
         expected = slide.mask[members].sum() / slide.mask.sum()
         assert tissue_shares(slide)[prototype] == pytest.approx(expected)
     assert (numbers < 0).sum() == 18 - 13 and np.isnan(cosine[numbers < 0]).all()
-    without = replace(slide, prototypes=slide.prototypes[:0], assignment=np.full(13, -1))
+    without = without_prototypes(slide)
     assert tissue_shares(without).shape == (0,) and typical_regions(without, 2)[0].shape == (0, 2)
 
 
 def test_extending_leaves_what_is_there_alone(tmp_path):
     """New slides come into files of their own: the old files are not written again, and old slides not read again."""
-    write_slides(tmp_path / "embeddings", range(5))
-    update(tmp_path)
+    indexed(tmp_path, 5)
     before = contents(tmp_path / "index")
     unreadable = tmp_path / "embeddings" / "s0.h5"
     status = unreadable.stat()
@@ -102,8 +116,7 @@ def test_extending_leaves_what_is_there_alone(tmp_path):
 
 def test_an_extended_index_answers_as_one_made_at_once(tmp_path):
     """In three steps, one of them replacing slides, or in one: the same neighbors with the same similarities."""
-    folder = write_slides(tmp_path / "embeddings", range(8))
-    update(tmp_path)
+    folder = indexed(tmp_path, 8)
     for number in (2, 3):
         write_embeddings(made_up_slide(f"s{number}", n_regions=9, seed=50 + number), folder / f"s{number}.h5")
     done = update(tmp_path)
@@ -121,8 +134,7 @@ def test_an_extended_index_answers_as_one_made_at_once(tmp_path):
 
 def test_slides_without_a_file_are_reported_and_removed_on_request(tmp_path):
     """A deleted embedding file: the slide stays and is named; with prune it goes, and can no longer be found."""
-    folder = write_slides(tmp_path / "embeddings", range(4))
-    update(tmp_path)
+    folder = indexed(tmp_path, 4)
     (folder / "s1.h5").unlink()
     done = update(tmp_path)
     assert done.missing == ["s1"] and "s1" in str(done) and len(SearchIndex.load(tmp_path / "index")) == 4
@@ -135,10 +147,7 @@ def test_slides_without_a_file_are_reported_and_removed_on_request(tmp_path):
 def test_replaced_slides_do_not_pile_up(tmp_path):
     """When more rows are dead than alive the arrays are written anew, old files go, and answers stay."""
     folder = write_slides(tmp_path / "embeddings", range(3))
-    for turn in range(3):
-        for number in range(3):
-            write_embeddings(made_up_slide(f"s{number}", seed=100 * turn + number), folder / f"s{number}.h5")
-        update(tmp_path)
+    rewrite(tmp_path)
     index = SearchIndex.load(tmp_path / "index")
     assert len(index) == 3 and len(index.slides) < 9
     assert {path.stem.split(".")[0] for path in (tmp_path / "index").glob("*.safetensors")} == set(index.catalog.parts)
@@ -150,9 +159,7 @@ def test_replaced_slides_do_not_pile_up(tmp_path):
 def test_a_table_may_know_slides_by_their_file(tmp_path, caplog):
     """An id that is not the file's name, as of two slides of one name in a cohort: values that were found by the file
     stay, in the same update and later; a changed table is taken over."""
-    slide = made_up_slide("site1__a")
-    slide = replace(slide, attributes={**slide.attributes, "slide_path": "a.svs"})
-    write_embeddings(slide, tmp_path / "embeddings" / "site1__a.h5")
+    write_embeddings(made_up_slide("site1__a", slide_path="a.svs"), tmp_path / "embeddings" / "site1__a.h5")
     table = tmp_path / "table.csv"
     for grade, changed in (("1", 0), ("1", 0), ("2", 1)):
         table.write_text(f"slide,grade\na.svs,{grade}\n")
@@ -161,20 +168,10 @@ def test_a_table_may_know_slides_by_their_file(tmp_path, caplog):
     assert "match no slide" not in caplog.text
 
 
-def rewrite(tmp_path, turns=3):
-    """Replace all slides until the arrays are written anew and the old files are gone."""
-    for turn in range(turns):
-        for number in range(3):
-            slide = made_up_slide(f"s{number}", seed=100 * turn + number)
-            write_embeddings(slide, tmp_path / "embeddings" / f"s{number}.h5")
-        update(tmp_path)
-
-
 @pytest.mark.parametrize("by", ["sets", "embedding", "regions"])
 def test_a_reader_does_not_mind_updates(tmp_path, by):
     """A searcher that has answered once goes on, with what it has read, when all files that it came from are gone."""
-    write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
+    indexed(tmp_path, 3)
     before = contents(tmp_path / "index")
     searcher = Searcher(tmp_path / "index", by, k=2)
     first = searcher.run(tmp_path / "embeddings" / "s0.h5")[0]
@@ -187,8 +184,7 @@ def test_a_reader_does_not_mind_updates(tmp_path, by):
 
 def test_an_update_while_an_index_is_read(tmp_path, monkeypatch):
     """Files that went between the table of contents and the arrays: both are read again, once."""
-    write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
+    indexed(tmp_path, 3)
     stale = SearchIndex.load(tmp_path / "index")
     rewrite(tmp_path)
     given = [stale, SearchIndex.load(tmp_path / "index")]
@@ -209,10 +205,8 @@ def test_an_update_while_an_index_is_read(tmp_path, monkeypatch):
 )
 def test_embeddings_of_other_weights_are_refused(tmp_path, attribute, value, word):
     """Another region encoder, patch encoder or resolution: not indexed, not searched with; the message says which."""
-    folder = write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
-    slide = made_up_slide("other")
-    slide = replace(slide, attributes={**slide.attributes, attribute: value})
+    folder = indexed(tmp_path, 3)
+    slide = made_up_slide("other", **{attribute: value})
     write_embeddings(slide, tmp_path / "query.h5")
     with pytest.raises(BundleError, match=word):
         Searcher(tmp_path / "index").run(tmp_path / "query.h5")
@@ -225,12 +219,8 @@ def test_embeddings_of_other_weights_are_refused(tmp_path, attribute, value, wor
 
 def test_a_renamed_file_of_weights_is_the_same_encoder(tmp_path):
     """The hash of the weights counts, not what their file was called."""
-    write_slides(tmp_path / "embeddings", range(2))
-    update(tmp_path)
-    slide = made_up_slide("other")
-    write_embeddings(
-        replace(slide, attributes={**slide.attributes, "region_encoder": "copy sha256:1"}), tmp_path / "q.h5"
-    )
+    indexed(tmp_path, 2)
+    write_embeddings(made_up_slide("other", region_encoder="copy sha256:1"), tmp_path / "q.h5")
     assert len(Searcher(tmp_path / "index").run(tmp_path / "q.h5")[0].neighbors) == 2
 
 
@@ -273,8 +263,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, array):
 
 def test_the_slide_table_can_change_later(tmp_path):
     """New values are taken over without reading a slide, and filters see them."""
-    write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
+    indexed(tmp_path, 3)
     table = tmp_path / "table.csv"
     table.write_text("slide,site\ns0,A\ns1,B\ns2.tiff,A\n")
     done = update(tmp_path, table=SlideTable.read(table))
@@ -287,8 +276,7 @@ def test_the_slide_table_can_change_later(tmp_path):
 @pytest.mark.parametrize("kind", ["slides", "regions"])
 def test_a_flipped_bit_of_an_index_is_found(tmp_path, kind):
     """It was searched with: whatever was changed, in an array or in what the file says of it, the file is named."""
-    write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
+    indexed(tmp_path, 3)
     path = next(p for p in (tmp_path / "index").glob("part*") if ("regions" in p.name) == (kind == "regions"))
     whole, random = path.read_bytes(), np.random.default_rng(0)
     start = 8 + int.from_bytes(whole[:8], "little")
@@ -303,8 +291,7 @@ def test_a_flipped_bit_of_an_index_is_found(tmp_path, kind):
 )
 def test_a_damaged_index_says_so(tmp_path, damage):
     """Whatever is broken, the message names the folder and the way out; nothing is unpickled."""
-    write_slides(tmp_path / "embeddings", range(3))
-    update(tmp_path)
+    indexed(tmp_path, 3)
     folder = tmp_path / "index"
     catalog, part = folder / "index.json", next(p for p in folder.glob("part*") if "regions" not in p.name)
     plain = json.loads(catalog.read_text())
@@ -437,8 +424,7 @@ def test_a_link_in_the_lock_s_place_is_refused(tmp_path):
 def test_another_users_lock_file_is_enough(tmp_path, monkeypatch):
     """It can be read only: the lock is taken all the same. A folder in which none can be made holds up nobody who has
     nothing to write."""
-    write_slides(tmp_path / "embeddings", range(2))
-    update(tmp_path)
+    indexed(tmp_path, 2)
     opened = os.open
 
     def read_only(path, flags, *mode, **options):

@@ -78,9 +78,8 @@ def test_maps_of_other_embeddings_are_made_anew(cohort, tmp_path, keys):
     there, whether or not the files record how they were made."""
     other = tmp_path / "other"
     for folder, prototypes in ((cohort, 2), (other, 3)):
-        slide = made_up_slide("a", 4, prototypes)
-        attributes = slide.attributes | {key: f"{key} {prototypes}" for key in keys}
-        write_embeddings(replace(slide, attributes=attributes), folder / "a.h5")
+        attributes = {key: f"{key} {prototypes}" for key in keys}
+        write_embeddings(made_up_slide("a", 4, prototypes, **attributes), folder / "a.h5")
     os.utime(other / "a.h5", ns=(10**9, 10**9))
     run(cohort, tmp_path, ["geojson"])
     drawn = tmp_path / "maps" / "a" / "a.geojson"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, without_prototypes
 
 from bundle.core import SettingError
 from bundle.explore import TokenRaster, slide_layers
@@ -12,11 +12,11 @@ from bundle.explore.maps.layers import LAYERS
 from bundle.storage.attention import attention_on_tissue, relative_attention
 
 
-def placed(coords, width, height, **options):
+def placed(coords, width, height):
     """A slide with regions of 4 x 4 tokens of 100 px at these places."""
-    slide = made_up_slide(n_regions=len(coords), side=4, level0_mpp=0.5, **options)
-    attributes = {**slide.attributes, "region_size_level0": 400, "level0_width": width, "level0_height": height}
-    return replace(slide, coords=np.asarray(coords, np.int64), attributes=attributes)
+    size = {"region_size_level0": 400, "level0_width": width, "level0_height": height}
+    slide = made_up_slide(n_regions=len(coords), side=4, level0_mpp=0.5, **size)
+    return replace(slide, coords=np.asarray(coords, np.int64))
 
 
 def test_the_raster_begins_at_the_slides_corner_and_covers_it():
@@ -56,11 +56,10 @@ def test_a_rounded_size_does_not_move_the_raster(mpp, first):
     """
     size = 4096 * 0.5 / mpp
     numbers = list(range(first, first + 4))
-    slide = made_up_slide(n_regions=4, level0_mpp=mpp)
     size_px = round((first + 4) * size)
     recorded = {"region_size_level0": round(size), "level0_width": size_px, "level0_height": size_px}
     coords = np.array([[round(i * size)] * 2 for i in numbers])
-    raster = TokenRaster.of(replace(slide, coords=coords, attributes={**slide.attributes, **recorded}))
+    raster = TokenRaster.of(replace(made_up_slide(n_regions=4, level0_mpp=mpp, **recorded), coords=coords))
     assert raster.origin == (0, 0)
     assert raster.first_cells.tolist() == [[16 * i, 16 * i] for i in numbers]
     x, y = raster.edges()
@@ -114,9 +113,7 @@ def test_the_share_of_attention_on_tissue():
 def test_layers_hold_what_they_say():
     """Prototypes count from 1 and leave out regions without; similarity is the cosine; attention has heads and mean."""
     slide = made_up_slide(n_regions=4)
-    assignment = slide.assignment.copy()
-    assignment[3] = -1
-    slide = replace(slide, assignment=assignment)
+    slide.assignment[3] = -1
     raster = TokenRaster.of(slide)
     layers = {layer.name: layer for layer in slide_layers(slide, raster)}
     assert list(layers) == ["prototypes", "similarity_1", "similarity_2", "similarity_3", "attention"] + [
@@ -131,8 +128,7 @@ def test_layers_hold_what_they_say():
 
 def test_layers_that_a_slide_has_not_are_left_out():
     """No prototypes, no attention: what remains is the map of regions without a prototype."""
-    slide = replace(made_up_slide(n_prototypes=1, has_attention=False), prototypes=np.zeros((0, 32), np.float32))
-    slide = replace(slide, assignment=np.full(len(slide), -1))
+    slide = without_prototypes(made_up_slide(n_prototypes=1, has_attention=False))
     assert [layer.name for layer in slide_layers(slide, TokenRaster.of(slide))] == ["prototypes"]
 
 

@@ -1,7 +1,5 @@
 """A patch encoder's pixels are those of its contract: by its file, by a name, by numbers; never by a guess."""
 
-import logging
-
 import hipt_files
 import numpy as np
 import pytest
@@ -35,7 +33,6 @@ def pillow(patch, side, how):
     return np.asarray(picture.resize((side, side), filters[how])).transpose(2, 0, 1)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_program_without_a_contract_is_refused(tmp_path):
     """TorchScript silently got ImageNet's mean and sd; now they are asked for, with the flags."""
     path = program(tmp_path / "theirs.pt")
@@ -44,7 +41,6 @@ def test_a_program_without_a_contract_is_refused(tmp_path):
             load_patch_encoder(path, 32, **given)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("half", [0.5, [0.5, 0.5, 0.5], "[0.5, .5, 0.5]", "0.5"])
 def test_given_numbers_are_a_transform_by_hand(tmp_path, half):
     """With mean and sd .5, in whatever form, tokens are those of x / 127.5 - 1, to 1e-5."""
@@ -145,8 +141,7 @@ def test_a_file_of_ones_own_extends_the_registry(tmp_path):
 
 def test_numbers_overrule_a_contract_aloud(tmp_path, caplog):
     """Who says other numbers than the file gets them, and reads which they replace."""
-    with caplog.at_level(logging.WARNING):
-        found = load_patch_encoder(own_file(tmp_path / "own.pt"), 16, std=0.5)
+    found = load_patch_encoder(own_file(tmp_path / "own.pt"), 16, std=0.5)
     assert found.std == (0.5, 0.5, 0.5) and "[0.25, 0.25, 0.25], which stage one was trained on" in caplog.text
 
 
@@ -175,14 +170,14 @@ def test_architectures_and_contracts_agree():
 
 def test_weights_alone_become_the_network_of_their_name(tmp_path):
     """A small ViT with registers under timm's names, known by a file of one's own: its tokens of the pixels by hand."""
-    sizes = {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "n_heads": 2, "mlp_hidden": 24}
-    network = build_vit_variant({**sizes, "n_registers": 2, "layer_scale": True, "positions": "patches"}).eval()
+    whole = {"image_size": 32, "patch_size": 8, "dim": 12, "depth": 2, "n_heads": 2, "mlp_hidden": 24}
+    whole |= {"n_registers": 2, "layer_scale": True, "positions": "patches"}
+    network = build_vit_variant(whole).eval()
     weights = {name.replace("registers", "reg_token"): t.normal_(0, 0.1) for name, t in network.state_dict().items()}
     for n in "12":
         weights = {name.replace(f"scale{n}", f"ls{n}.gamma"): tensor for name, tensor in weights.items()}
     (tmp_path / "small").mkdir()
     save_file(weights, tmp_path / "small" / "model.safetensors")
-    whole = {**sizes, "n_registers": 2, "layer_scale": True, "positions": "patches"}
     entry = {"mean": 0.5, "std": 0.5, "output": "class", "dim": 12, "repository": "us/small", "architecture": whole}
     (tmp_path / "my.yaml").write_text(yaml.safe_dump({"ours": entry}))
     encoder = load_patch_encoder(tmp_path / "small", 32, encoders_file=tmp_path / "my.yaml")
@@ -192,14 +187,9 @@ def test_weights_alone_become_the_network_of_their_name(tmp_path):
 
 def test_files_of_before_may_stand_beside_the_same():
     """What older files have, mean and sd or nothing, which was ImageNet's, is compared with a new run's contract."""
-    new = EncoderContract(
-        "x", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), output="class", interpolation="bicubic"
-    )
-    old = {
-        "normalization_mean": [0.485, 0.456, 0.406],
-        "normalization_std": [0.229, 0.224, 0.225],
-        "patch_size_px": 256,
-    }
+    colors = {name: tuple(values) for name, values in IMAGENET.items()}
+    new = EncoderContract("x", **colors, output="class", interpolation="bicubic")
+    old = {"normalization_mean": IMAGENET["mean"], "normalization_std": IMAGENET["std"], "patch_size_px": 256}
     for found in (old, {"patch_size_px": 256}, {}):
         assert (
             contract_difference(found, new.record(256)) is None and contract_difference(new.record(256), found) is None

@@ -1,7 +1,6 @@
 """Encoder, head, last layer, student and teacher."""
 
 import json
-import warnings
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from bundle.networks import (
     frozen_copy,
     make_student,
 )
-
-warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ import logging
 import hipt_files
 import pytest
 import torch
-from encoder_files import IMAGENET, own_file, program
+from encoder_files import HALF, IMAGENET, own_file, program
 from safetensors.torch import save_file
 
 from bundle.core import BundleError
 from bundle.networks import contract_of, load_patch_encoder, weights_file
 
-HALF = {"mean": 0.5, "std": 0.5}
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 1213000000\n"
 
 
@@ -28,7 +27,6 @@ def test_weights_of_another_architecture_than_the_name_says(tmp_path):
         load_patch_encoder(tmp_path / "weights.safetensors", 224, encoder="uni")
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_another_dimension_than_the_contract(tmp_path):
     """A program that is called UNI2-h and gives 12 values a patch is something else."""
     with pytest.raises(BundleError, match=r"gives 12 values a patch, uni2-h gives 1536: .*--patch_encoder"):
@@ -71,7 +69,6 @@ def test_a_snapshot_with_links_that_lead_nowhere(tmp_path):
         assert weights_file(path) == link and contract_of(path).name == "hipt"
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_folder_with_several_files_or_none(tmp_path):
     """Which one is asked; weights in parts are refused; a folder called "uni" says nothing of somebody's program."""
     folder = tmp_path / "uni"
@@ -91,7 +88,6 @@ def test_a_folder_with_several_files_or_none(tmp_path):
         load_patch_encoder(folder / "theirs.pt", 16)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [

@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 import torch
 import yaml
-from encoder_files import onnx_program, own_file
+from encoder_files import HALF, onnx_program, own_file
 from safetensors.torch import save_file
 from torch import nn
 from vit_reference import FAMILIES, published, random_weights, shrunk
@@ -16,7 +16,6 @@ from bundle.core import SettingError
 from bundle.networks import VIT_ARCHITECTURES, JoinedEncoders, PatchTokenizer, load_patch_encoder, registry
 
 REGISTRY = registry()
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit")
 
 
 class Means(nn.Module):
@@ -65,7 +64,7 @@ def test_loaded_by_its_name_without_the_network(tmp_path, name):
         assert dataclasses.replace(encoder.contract, dim=contract.dim).fingerprint == contract.fingerprint
     else:
         torch.jit.save(torch.jit.script(Means(contract.dim)), tmp_path / "theirs.pt")
-        numbers = {"mean": 0.5, "std": 0.5} if contract.mean is None else {}
+        numbers = HALF if contract.mean is None else {}
         encoder = load_patch_encoder(tmp_path / "theirs.pt", side, encoder=name, **numbers)
         assert encoder.dim == contract.dim
     tokens = encoder(patches.to(torch.uint8))
@@ -74,7 +73,7 @@ def test_loaded_by_its_name_without_the_network(tmp_path, name):
 
 def test_other_files_are_loaded_without_the_network(tmp_path):
     """What stage one wrote, an ONNX file, and both joined."""
-    onnx = load_patch_encoder(onnx_program(tmp_path / "theirs.onnx"), 32, mean=0.5, std=0.5)
+    onnx = load_patch_encoder(onnx_program(tmp_path / "theirs.onnx"), 32, **HALF)
     joined = JoinedEncoders([load_patch_encoder(own_file(tmp_path / "own.pt"), 32), onnx])
     assert joined(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 24)
 

@@ -1,11 +1,9 @@
 """Networks from files: HIPT's names all used and none missing, and errors that tell the way out."""
 
-import logging
-
 import hipt_files
 import pytest
 import torch
-from torch import nn
+from encoder_files import HALF, program
 
 from bundle.core import BundleError, save_atomically
 from bundle.networks import (
@@ -24,21 +22,6 @@ from bundle.networks import (
     write_pretraining,
 )
 from bundle.networks.from_weights import load_encoder
-
-HALF = {"mean": 0.5, "std": 0.5}
-
-
-class _Half(nn.Module):
-    """A patch encoder of somebody else's: mean color, twice, or whatever ``kind`` says."""
-
-    def __init__(self, kind: str = "vector"):
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        if self.kind == "map":
-            return image
-        return torch.cat([image.mean((2, 3)), image.mean((2, 3))], 1)
 
 
 def test_hipt_patch_encoder_loads(tmp_path):
@@ -92,8 +75,7 @@ def test_a_head_of_another_size_stays_fresh(tmp_path, caplog):
     """A backbone with a head that does not fit is used, and a warning says what stayed as it was."""
     hipt_files.save_checkpoint(tmp_path / "a.pth", hipt_files.region_backbone(32, 1, 8), hipt_files.head(32))
     student = Encoder(RegionViT(8, 32, 1, 1), ProjectionHead(32, 16, 4))
-    with caplog.at_level(logging.WARNING):
-        make_student(student, LastLayer(4, 40), tmp_path / "a.pth")
+    make_student(student, LastLayer(4, 40), tmp_path / "a.pth")
     assert "projection head stays" in caplog.text and "last layer stays" in caplog.text
 
 
@@ -152,17 +134,14 @@ def test_self_describing_file(tmp_path):
     assert load_patch_encoder(tmp_path / "patch_encoder.pt", 32, mean=(0, 0, 0)).mean == (0, 0, 0)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_torchscript_patch_encoder(tmp_path):
     """Any program that gives a vector a patch will do; its width is found by trying; other outputs are refused."""
-    torch.jit.save(torch.jit.script(_Half()), tmp_path / "other.pt")
-    encoder = load_patch_encoder(tmp_path / "other.pt", 32, mean=(0, 0, 0), std=(1, 1, 1))
+    encoder = load_patch_encoder(program(tmp_path / "other.pt"), 32, mean=(0, 0, 0), std=(1, 1, 1))
     image = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)
-    assert encoder.dim == 6
-    torch.testing.assert_close(encoder(image), torch.full((2, 6), 0.2))
-    torch.jit.save(torch.jit.script(_Half("map")), tmp_path / "map.pt")
+    assert encoder.dim == 12
+    torch.testing.assert_close(encoder(image), torch.full((2, 12), 0.2))
     with pytest.raises(BundleError, match=r"map.pt does not give one vector a patch.*gives \[2, 3, 32, 32\]"):
-        load_patch_encoder(tmp_path / "map.pt", 32, **HALF)
+        load_patch_encoder(program(tmp_path / "map.pt", "map"), 32, **HALF)
 
 
 def test_a_patch_size_that_does_not_fit(tmp_path):

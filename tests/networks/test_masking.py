@@ -1,6 +1,5 @@
 """Tokens that are missing: what stands in their place reaches nothing, and the others keep their places."""
 
-import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -20,8 +19,6 @@ from bundle.networks import (
     read_weights,
     select_backbone,
 )
-
-warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
 
 
 def _encoder(mask_missing=True, **options):
@@ -163,17 +160,12 @@ def test_a_student_masks_where_tokens_are_missing():
 
 def test_weights_of_the_other_kind_are_refused(tmp_path):
     """Both ways, with the file, what it was trained with, and what to do; auto follows the file."""
+    gaps = SimpleNamespace(has_missing=True)
     for trained in (True, False):
         path = tmp_path / f"{trained}.pt"
         save_atomically(_encoder(trained).state_dict(), path)
         with pytest.raises(BundleError, match=rf"{trained}\.pt was trained .* Set mask_missing to auto or {trained}"):
             make_student(_encoder(), LastLayer(6, 20), path, mask_missing=not trained)
         for given in ("auto", trained):
-            student = make_student(
-                _encoder(not trained),
-                LastLayer(6, 20),
-                path,
-                mask_missing=given,
-                dataset=SimpleNamespace(has_missing=True),
-            )
+            student = make_student(_encoder(not trained), LastLayer(6, 20), path, mask_missing=given, dataset=gaps)
             assert student.encoder.mask_missing is trained

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Engine
+from engines import make_engine
 from torch import nn
 
 from bundle.networks.pretraining import pretraining_file, read_about, read_pretraining, write_pretraining
@@ -13,9 +13,7 @@ from bundle.training import ExportHandler
 
 def export(path, slides, about=None):
     """What a run of one epoch exports."""
-    engine = Engine(lambda engine, batch: None)
-    ExportHandler(nn.Linear(2, 2), path, slides=slides, about=about).attach(engine)
-    engine.run([0], max_epochs=1)
+    make_engine(handlers=[ExportHandler(nn.Linear(2, 2), path, slides=slides, about=about)]).run([0], max_epochs=1)
 
 
 def test_exported_weights_know_their_slides(tmp_path):

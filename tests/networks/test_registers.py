@@ -1,7 +1,5 @@
 """Learned tokens beside CLS: in attention, in no output, and known from the weights."""
 
-import warnings
-
 import pytest
 import torch
 
@@ -16,8 +14,6 @@ from bundle.networks import (
     make_student,
     untrained_encoder,
 )
-
-warnings.filterwarnings("ignore", message="`torch.jit", category=DeprecationWarning)
 
 
 def _encoder(n_registers, mask_missing=True):

@@ -1,9 +1,11 @@
 """Pictures and tables of a run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bundle.core import BundleError, read_history
@@ -35,19 +37,18 @@ class Bank:
     assignment = np.array([0, 1])
 
 
+def dataset():
+    """Of the same slides."""
+    header = SimpleNamespace(attributes={"region_size_level0": 100, "level0_mpp": 0.5})
+    coords, index = torch.tensor([[-50, -50], [0, 0]]), torch.tensor([0, 1])
+    return SimpleNamespace(slide_ids=["a", "b"], headers=[header] * 2, coords=coords, slide_index=index)
+
+
 def test_pictures_use_the_thumbnail_where_there_is_one(tmp_path):
     """A slide that is not at hand is drawn on paper; negative coordinates (small biopsies) do no harm."""
     thumbnail = np.full((20, 20, 3), 10, np.uint8)
-    pictures = PrototypePictures(
-        Bank(),
-        ["a", "b"],
-        np.array([0, 1]),
-        np.array([[-50, -50], [0, 0]]),
-        [100, 100],
-        [0.5, 0.5],
-        thumbnail=lambda name: (thumbnail, 5.0) if name == "a" else None,
-        captions=["nested", None],
-    )
+    at_hand = lambda name: (thumbnail, 5.0) if name == "a" else None  # noqa: E731
+    pictures = PrototypePictures(Bank(), dataset(), at_hand, ["nested", None])
     drawn = pictures()
     assert drawn["prototypes/a"].shape == (20, 20, 3)
     assert drawn["prototypes/a"][19, 19].tolist() == [10, 10, 10]
@@ -60,7 +61,7 @@ def test_nothing_is_drawn_before_the_first_clustering(tmp_path):
     """No empty picture."""
     bank = Bank()
     bank.is_fitted = False
-    pictures = PrototypePictures(bank, ["a"], np.array([0]), np.array([[0, 0]]), [1], [1.0])
+    pictures = PrototypePictures(bank, dataset())
     pictures.save(tmp_path / "prototypes.png")
     assert pictures() == {} and list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,6 @@
 """The tokenizing config: what MONAI asks of an inference bundle, and the missing encoder as its first error."""
 
 import numpy as np
-import pytest
 import torch
 from encoder_files import onnx_program, own_file, program
 from inferences import found as embedded
@@ -97,7 +96,6 @@ def test_two_encoders_are_joined(tmp_path):
         assert said in refused(lambda: made(tmp_path, both, **given).run())  # noqa: B023
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_an_onnx_file_tokenizes_as_torchscript_does(tmp_path):
     """One encoder in both forms, patches scaled to its 32 px: the same tokens, and files say what was done."""
     own = {"patch_mean": "0.5", "patch_std": "[0.5, 0.25, 0.5]", "patch_input_px": 32}

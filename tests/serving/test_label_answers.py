@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from slide_embeddings import made_up_slide
+from slide_embeddings import made_up_slide, without_prototypes
 
 from bundle.core import BundleError
 from bundle.serving.annotations import NO_PROTOTYPE, rectangles_of
@@ -25,15 +25,13 @@ BOXES = [
 
 def small_slide():
     """A slide smaller than its only region, which lies around it."""
-    slide = made_up_slide(n_regions=1, n_prototypes=1)
-    attributes = {**slide.attributes, "level0_width": 5000, "level0_height": 3000}
-    return dataclasses.replace(slide, coords=np.array([[-1596, -2596]]), attributes=attributes)
+    slide = made_up_slide(n_regions=1, n_prototypes=1, level0_width=5000, level0_height=3000)
+    return dataclasses.replace(slide, coords=np.array([[-1596, -2596]]))
 
 
 def bare_slide():
     """A slide without prototypes."""
-    slide = made_up_slide(n_regions=3, n_prototypes=1)
-    return dataclasses.replace(slide, prototypes=slide.prototypes[:0], assignment=np.full(3, -1))
+    return without_prototypes(made_up_slide(n_regions=3, n_prototypes=1))
 
 
 def points(answer, but=()):
@@ -68,8 +66,7 @@ def test_every_point_lies_in_the_box_and_in_the_slide(model, box, make):
 
 def test_a_slide_of_oblong_px_is_refused():
     """A viewer sends and shows px of the file, and the slide was read in others: the answer would lie elsewhere."""
-    slide = made_up_slide()
-    slide = dataclasses.replace(slide, attributes={**slide.attributes, "pixel_aspect": [1.0, 1.05]})
+    slide = made_up_slide(pixel_aspect=[1.0, 1.05])
     for question in QUESTIONS.values():
         with pytest.raises(BundleError, match=r"slide slide_a has oblong pixels.*configs/maps.yaml"):
             question.answer(slide, {})

@@ -1,7 +1,6 @@
 """A saved head as one more question of a viewer."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,8 +47,7 @@ def test_risks_are_answered_and_other_slides_refused(tmp_path):
     assert answer["prediction"] in ("Risk low", "Risk high") and answer["risk"] == pytest.approx(
         float(made_up_slide().features[:, 0].mean()), abs=1e-5
     )
-    slide = made_up_slide()
-    foreign = replace(slide, attributes={**slide.attributes, "region_encoder": "x sha256:7"})
+    foreign = made_up_slide(region_encoder="x sha256:7")
     with pytest.raises(BundleError, match="x sha256:7"):
         head_questions(saved(tmp_path, ["a", "b"]))["head_prediction"].answer(foreign, WHOLE)
 

@@ -149,6 +149,11 @@ def given(command):
     return {word[2:]: command[i + 1] for i, word in enumerate(command) if word.startswith("--")}
 
 
+def step(name, code=""):
+    """A command of the form of a training's that runs this code."""
+    return [sys.executable, "-c", code, "run", name]
+
+
 def test_training_commands_have_what_the_client_asked_for(weights, tmp_path):
     """QuPath's dialog sends numbers of other apps along; they are left out, ours go through."""
     conf = {**weights, "mpp": "2.0", "device": "cpu", "train_configs": "configs/train.yaml,configs/demo_train.yaml"}
@@ -220,13 +225,7 @@ def test_numbers_of_a_request_are_written_as_numbers(weights, tmp_path):
 def test_a_failed_step_is_told_with_its_last_words(weights, tmp_path):
     """Progress says failed, and the error has what the command printed last."""
     run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path / "nowhere")
-    run.tokenizing = lambda folder: [
-        sys.executable,
-        "-c",
-        "print('a reason'); raise SystemExit(3)",
-        "run",
-        "tokenizing",
-    ]
+    run.tokenizing = lambda folder: step("tokenizing", "print('a reason'); raise SystemExit(3)")
     with pytest.raises(BundleError, match="tokenizing ended with code 3.*\n.*a reason"):
         run.start({"max_epochs": 2})
     assert run.progress()["state"] == "failed" and run.progress()["max_epochs"] == 2
@@ -246,8 +245,8 @@ def test_training_takes_slides_of_the_studies_only(weights, tmp_path):
     touch(*files, *slides)
     show = "import os, sys; print('found', sorted(os.listdir(sys.argv[-1])))"
     command = run.training
-    run.tokenizing = lambda folder: [sys.executable, "-c", "", "run", "tokenizing"]
-    run.training = lambda *asked: [sys.executable, "-c", show, "run", "training", given(command(*asked))["dataset_dir"]]
+    run.tokenizing = lambda folder: step("tokenizing")
+    run.training = lambda *asked: [*step("training", show), given(command(*asked))["dataset_dir"]]
     lines = []
     run._follow = lambda words: lines.append(subprocess.check_output(words, text=True))
     run.start({})
@@ -267,10 +266,8 @@ def test_runs_are_numbered_and_resumed(weights, tmp_path):
     run = PretrainingRun(LabelSettings.read(ROOT, tmp_path, weights), tmp_path)
     touch(tmp_path / "a.svs", run.settings.tokens_dir / "a.h5")
     seen = []
-    run.tokenizing = lambda folder: [sys.executable, "-c", "", "run", "tokenizing"]
-    run.training = lambda request, folder, resumes: (
-        seen.append((folder.name, resumes)) or [sys.executable, "-c", "", "run", "training"]
-    )
+    run.tokenizing = lambda folder: step("tokenizing")
+    run.training = lambda request, folder, resumes: seen.append((folder.name, resumes)) or step("training")
     assert run.progress() == {}
     for request in ({}, {}, {"resume": "true"}):
         assert run.start(request)["state"] == "done"

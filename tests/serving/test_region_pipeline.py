@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +11,13 @@ import yaml
 from label_server import READING, write_models
 from region_models import write_encoder
 from tiny_slides import PATCH, damage_tiles, write_slide
-from workflows import run_config
+from workflows import ROOT, run_config
 
 from bundle.core import BundleError, SlideError
 from bundle.networks import load_patch_encoder, load_region_encoder, weights_name, write_pretraining
 from bundle.serving.region_pipeline import encode_regions, insist_on_kind, load_regions, stated_settings
 from bundle.storage import Provenance, read_embeddings
 
-ROOT = Path(__file__).parents[2]
 READ = {"mpp": 2.0, "patch_size": PATCH, "min_tissue_patches": 2}
 
 

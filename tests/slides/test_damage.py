@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pyramids import overwrite, tile_places, write_pyramid
+from pyramids import READERS, overwrite, tile_places, write_pyramid
 from scipy import ndimage
 from warm import run_python
 
@@ -13,7 +13,6 @@ from bundle.core import SlideError
 from bundle.slides import open_slide
 from bundle.slides.jpeg_tiles import jpeg_damage
 
-READERS = ("cucim", "openslide", "tifffile")
 ROOT = Path(__file__).parents[2]
 
 

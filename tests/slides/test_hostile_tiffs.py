@@ -17,7 +17,7 @@ from bundle.slides.missing_tiles import _covered
 
 def test_pages_that_lead_in_a_circle(tmp_path):
     """The last page is followed by the first: tifffile read on for ever."""
-    path = write_pyramid(tmp_path / "a.tif", ramps(128, 128, 1.0), tile=(64, 64), factors=(1, 2))
+    path = write_pyramid(tmp_path / "a.tif", ramps(128, 128), tile=(64, 64), factors=(1, 2))
     whole = bytearray(path.read_bytes())
     first = at = struct.unpack_from("<I", whole, 4)[0]
     while at:
@@ -44,7 +44,7 @@ def test_windows_are_covered_as_one_by_one():
 
 def test_a_look_that_nobody_waits_for_ends(tmp_path):
     """Ctrl-C waited until a giant slide had been looked at to its end: now until the next piece of it."""
-    path, ended = write_pyramid(tmp_path / "a.tif", ramps(128, 128, 1.0), tile=(64, 64), factors=(1,)), []
+    path, ended = write_pyramid(tmp_path / "a.tif", ramps(128, 128), tile=(64, 64), factors=(1,)), []
     begun = threading.Event()
 
     def endless():
@@ -67,7 +67,7 @@ def test_other_threads_go_on(tmp_path):
     """Only threads of the pool that was stopped end."""
     stop = threading.Event()
     stop.set()
-    path = write_pyramid(tmp_path / "a.tif", ramps(128, 128, 1.0), tile=(64, 64), factors=(1,))
+    path = write_pyramid(tmp_path / "a.tif", ramps(128, 128), tile=(64, 64), factors=(1,))
     threading.Thread(target=heed, args=(stop,)).start()
     with open_slide(path) as slide:
         assert slide.read(0, 0, 16, 16, slide.mpp)[1].all()
@@ -77,7 +77,7 @@ def test_numbers_that_libraries_divide_by(tmp_path):
     """Too few tiles in an SVS ended the process within OpenSlide; a list as compression was a traceback."""
     words = "Aperio Image Library v1|MPP = 0.5"
     options = {"tile": (64, 64), "factors": (1, 2), "description": words}
-    path = write_pyramid(tmp_path / "a.svs", ramps(256, 256, 1.0), **options)
+    path = write_pyramid(tmp_path / "a.svs", ramps(256, 256), **options)
     whole = path.read_bytes()
     second = struct.unpack_from(
         "<I", whole, (at := struct.unpack_from("<I", whole, 4)[0]) + 2 + 12 * struct.unpack_from("<H", whole, at)[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
-from pyramids import reduced, write_pyramid
+from pyramids import READERS, reduced, write_pyramid
 
 from bundle.cohort import SlideRow, SlideTable
 from bundle.core import SlideError
@@ -150,7 +150,7 @@ def test_levels_that_ome_lists_as_images(tmp_path):
 def test_images_of_a_scanner(real_slide):
     """Each has its role, size and um/px, whichever reader opens the file."""
     expected = [(SLIDE, (2220, 2967)), (THUMBNAIL, (574, 768)), (LABEL, (387, 463)), (MACRO, (1280, 431))]
-    for reader in ("cucim", "openslide", "tifffile"):
+    for reader in READERS:
         with open_slide(real_slide, reader=reader) as slide:
             assert [(image.role, (image.width, image.height)) for image in slide.images] == expected
             assert slide.image.mpp == (0.499, 0.499) and slide.image.photometric == "rgb" and slide.image.z == 1

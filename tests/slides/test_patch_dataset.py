@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pyramids import overwrite, tile_places
-from tiny_slides import PATCH, damage_tiles, draw_tissue, write_slide
+from tiny_slides import PATCH, damage_tiles, draw_square, draw_tissue, write_slide
 from torch.utils.data import DataLoader
 
 from bundle.cohort import SlideTable, find_slides
@@ -107,8 +107,7 @@ def test_damage_found_later_costs_one_patch(tmp_path, caplog):
 def test_the_table_gives_mpp_and_roi(tmp_path):
     """A slide that does not say its resolution is read with the table's; its roi limits its patches."""
     write_slide(tmp_path / "a.tif", 320, mpp=None)
-    ring = [[50, 40], [114, 40], [114, 104], [50, 104]]
-    (tmp_path / "a.geojson").write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
+    draw_square(tmp_path / "a.geojson", 50, 64)
     (tmp_path / "t.csv").write_text("slide,mpp,roi\na,2.0,a.geojson\n")
     with pytest.raises(BundleError):
         PatchDataset(find_slides(tmp_path), **READ)

@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tifffile
-from pyramids import write_pyramid
+from pyramids import READERS, write_pyramid
 from scipy import ndimage
 
 from bundle.core import SlideError
 from bundle.slides import open_slide
 
-READERS = ("cucim", "openslide", "tifffile")
 OME = (
     '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels ID="Pixels:0" '
     'DimensionOrder="XYCZT" Type="uint8" SizeX="600" SizeY="520" SizeC="3" SizeZ="1" SizeT="1" PhysicalSizeX="{}" '

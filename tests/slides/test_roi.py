@@ -14,12 +14,12 @@ def square(left, top, size):
     return [[left, top], [left + size, top], [left + size, top + size], [left, top + size], [left, top]]
 
 
-def feature(kind, coordinates):
+def feature(kind, coordinates, **properties):
     """A GeoJSON feature as QuPath writes it."""
     return {
         "type": "Feature",
         "geometry": {"type": kind, "coordinates": coordinates},
-        "properties": {"objectType": "annotation"},
+        "properties": {"objectType": "annotation", **properties},
     }
 
 
@@ -87,13 +87,9 @@ def test_other_content_is_refused(tmp_path, content, message):
         roi_mask(tmp_path / "gone.geojson", 5, 5, 1.0)
 
 
-def classified(name, ring, kind="annotation"):
+def classified(name, ring):
     """A feature of a class of QuPath."""
-    return {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "properties": {"objectType": kind, "classification": {"name": name}},
-    }
+    return feature("Polygon", [ring], classification={"name": name})
 
 
 def test_what_qupath_ignores_is_left_out(tmp_path):

@@ -1,8 +1,7 @@
 """Whether what is stored of a slide was read as a run would read it now."""
 
-import json
-
 import pytest
+from tiny_slides import draw_square
 
 from bundle.cohort import SlideRow, SlideTable
 from bundle.slides.slide_reading import SlideReading
@@ -15,13 +14,6 @@ def slide(tmp_path):
     """A file of five bytes."""
     (tmp_path / "a.svs").write_bytes(b"slide")
     return tmp_path / "a.svs"
-
-
-def draw(path, size):
-    """A square region of interest."""
-    square = [[0, 0], [size, 0], [size, size], [0, size], [0, 0]]
-    path.write_text(json.dumps({"type": "Polygon", "coordinates": [square]}))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -78,14 +70,14 @@ def test_files_that_record_none_of_it_are_good(slide):
 
 def test_a_region_of_interest_is_known_by_its_contents(slide, tmp_path):
     """Drawn, moved, redrawn, withdrawn, left unsaid, and gone."""
-    roi = draw(tmp_path / "roi.geojson", 10)
+    roi = draw_square(tmp_path / "roi.geojson", 0, 10)
     drawn = SlideReading(slide, SlideRow(roi=roi))
     stored = {**STORED, **drawn.record()}
     assert drawn.change(stored) == ""
     assert drawn.change(STORED).startswith("its region of interest is roi.geojson (sha256 ")
     moved = roi.rename(tmp_path / "moved.geojson")
     assert SlideReading(slide, SlideRow(roi=moved)).change(stored) == ""
-    draw(moved, 11)
+    draw_square(moved, 0, 11)
     assert "it was read within roi.geojson (sha256" in SlideReading(slide, SlideRow(roi=moved)).change(stored)
     assert "is roi.geojson (No such file or directory)" in drawn.change(stored)
     withdrawn = SlideReading(slide, SlideRow(values={"slide": "a", "roi": ""}))

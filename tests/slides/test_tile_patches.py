@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from pyramids import overwrite, tile_places, write_pyramid
+from pyramids import READERS, overwrite, tile_places, write_pyramid
 from scipy import ndimage
 
 from bundle.core import SlideError
@@ -12,7 +12,6 @@ from bundle.slides import open_slide, read_patches
 from bundle.slides.resample import reduced
 from bundle.slides.tile_decoder import TileDecoder
 
-READERS = ("cucim", "openslide", "tifffile")
 APERIO = "Aperio Image Library v1\n611x523 (64x64) J2K|AppMag = 20|MPP = 0.5"
 TAGS = {"resolution": (20000.0, 20000.0), "resolutionunit": "CENTIMETER", "metadata": None}
 

@@ -15,10 +15,6 @@ def _case():
     return teacher, weight, PrototypeTargets(vectors, torch.rand(3, 5) < 0.5)
 
 
-def _chosen(prototypes, rows):
-    return [vector for row in rows for vector in prototypes.vectors[row][prototypes.valid[row]]]
-
-
 @pytest.mark.parametrize("update_per_loss", [False, True])
 def test_centers_follow_the_mean_logits(update_per_loss):
     """From zero, two updates equal the EMA of the mean logits; prototypes count where valid, together or in turn."""
@@ -31,7 +27,7 @@ def test_centers_follow_the_mean_logits(update_per_loss):
         loss.update_centers(teacher, weight, prototypes)
         own = reference.updated_center(own, list(teacher.flatten(0, 1)), weight)
         for rows in groups:
-            shared = reference.updated_center(shared, _chosen(prototypes, rows), weight)
+            shared = reference.updated_center(shared, reference.chosen(prototypes, rows), weight)
     torch.testing.assert_close(loss.dino.center.value, own)
     torch.testing.assert_close(loss.prototype.center.value, shared)
 
@@ -46,7 +42,7 @@ def test_the_prototype_center_may_start_where_the_views_center_is():
         own = reference.updated_center(own, list(teacher.flatten(0, 1)), weight)
         torch.testing.assert_close(loss.prototype.center.value, own)
     loss.update_centers(teacher, weight, prototypes)
-    shared = reference.updated_center(own, _chosen(prototypes, [0, 1, 2]), weight)
+    shared = reference.updated_center(own, reference.chosen(prototypes, [0, 1, 2]), weight)
     torch.testing.assert_close(loss.prototype.center.value, shared)
     loss = SLPDLoss(30).double()
     loss.update_centers(teacher, weight, None)

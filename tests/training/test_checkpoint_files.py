@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from engines import make_engine
 from ignite.engine import Engine
 from torch import nn
 
@@ -34,9 +35,8 @@ def train(folder, thing, epochs, best_at=(), every=0):
         if engine.state.epoch in best_at:
             evaluator.state.best_metric_epoch = engine.state.epoch
 
-    engine = Engine(step)
-    CheckpointHandler(RunState(folder, {"thing": thing}, {}, evaluator), every=every).attach(engine)
-    engine.run([0], max_epochs=epochs)
+    saver = CheckpointHandler(RunState(folder, {"thing": thing}, {}, evaluator), every=every)
+    make_engine(step, [saver]).run([0], max_epochs=epochs)
 
 
 def value(path):
@@ -91,12 +91,9 @@ def _finished():
 
 
 def _train(output_dir):
-    engine = Engine(lambda e, b: None)
     run_state = RunState(output_dir, {"network": nn.Linear(2, 2)}, {})
-    ResumeHandler(run_state).attach(engine)
-    CheckpointHandler(run_state).attach(engine)
     try:
-        engine.run([0], max_epochs=1)
+        make_engine(handlers=[ResumeHandler(run_state), CheckpointHandler(run_state)]).run([0], max_epochs=1)
     except BundleError as error:
         return str(error)
     return "done"

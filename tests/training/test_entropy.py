@@ -2,20 +2,16 @@
 
 import pytest
 import torch
-from reference import unit_rows
+from reference import unit_rows, units
 
 from bundle.training import distillation
 from bundle.training.losses import output_chunks
 
 
-def _unit(*shape, dtype=torch.float64):
-    return torch.nn.functional.normalize(torch.randn(*shape, dtype=dtype), dim=-1)
-
-
 def _case(n_views=4, n_targets=3, n_regions=3, dim=8, n_outputs=50, dtype=torch.float64):
-    student = _unit(n_views, n_regions, dim, dtype=dtype).requires_grad_()
+    student = units(n_views, n_regions, dim, dtype=dtype).requires_grad_()
     weight = torch.randn(n_outputs, dim, dtype=dtype).requires_grad_()
-    targets, teacher_weight = _unit(n_targets, n_regions, dim, dtype=dtype), torch.randn(n_outputs, dim, dtype=dtype)
+    targets, teacher_weight = units(n_targets, n_regions, dim, dtype=dtype), torch.randn(n_outputs, dim, dtype=dtype)
     centers = torch.randn(n_targets, n_outputs, dtype=dtype) * 0.1
     pairs = torch.rand(n_targets, n_views, n_regions, dtype=dtype)
     return student, weight, targets, teacher_weight, centers, pairs

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from cohorts import write_cohort
+from engines import make_engine
 from ignite.engine import Engine, Events
-from monai.engines.utils import IterationEvents
 from torch import nn
 
 from bundle.core import BundleError
@@ -22,16 +22,6 @@ from bundle.training import (
     TensorBoardHandler,
 )
 from bundle.training.handlers.gradients import clip_each_
-
-
-def make_engine(step=lambda engine, batch: {"loss": torch.tensor(1.0)}, handlers=()):
-    """An engine with the events and state that our trainer has."""
-    engine = Engine(step)
-    engine.register_events(*IterationEvents)
-    engine.state.device = torch.device("cpu")
-    for handler in handlers:
-        handler.attach(engine)
-    return engine
 
 
 def test_each_gradient_is_clipped_alone_whatever_its_size_and_layout(monkeypatch):
@@ -195,8 +185,7 @@ def test_tensorboard_gets_losses_records_and_pictures(tmp_path):
 
     board = TensorBoardHandler(tmp_path, Pictures(), every=1, pictures_every=1)
     make_engine(lambda e, b: outputs(), [EpochRecordHandler(), board]).run(range(3), max_epochs=2)
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
+    events = EventAccumulator(str(tmp_path)).Reload()
     assert len(events.Scalars("iteration/loss")) == 6
     assert len(events.Scalars("epoch/teacher_entropy")) == 2
     assert events.Tags()["images"] == ["prototypes/a"]

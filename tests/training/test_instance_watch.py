@@ -1,11 +1,11 @@
 """Instance identification: measured as said, and named when it lasts."""
 
-import logging
 import math
 
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from engines import make_engine
+from ignite.engine import Events
 
 from bundle.training import DivergenceHandler, EpochRecordHandler, InstanceHandler
 from bundle.training.handlers.instance_watch import instance_statistics
@@ -50,10 +50,8 @@ def run(bottlenecks, own_loss, n_epochs, every=2, n_steps=5):
         scalars = {"loss": 1.0, "self": own_loss, "teacher_entropy": 2.0, "teacher_spread": 0.5}
         return {name: torch.tensor(value) for name, value in scalars.items()}
 
-    engine, records = Engine(step), []
-    engine.state.device = torch.device("cpu")
-    for handler in in_turn([DivergenceHandler(out_dim=100), EpochRecordHandler(), InstanceHandler(every)]):
-        handler.attach(engine)
+    handlers = in_turn([DivergenceHandler(out_dim=100), EpochRecordHandler(), InstanceHandler(every)])
+    engine, records = make_engine(step, handlers), []
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: records.append(e.state.record))
     engine.run(range(n_steps), max_epochs=n_epochs)
     return records
@@ -71,8 +69,7 @@ def test_the_record_has_the_mean_of_the_looks():
 
 def warnings(caplog, bottlenecks, own_loss, n_epochs):
     caplog.clear()
-    with caplog.at_level(logging.WARNING):
-        run(bottlenecks, own_loss, n_epochs, every=1, n_steps=2)
+    run(bottlenecks, own_loss, n_epochs, every=1, n_steps=2)
     return [record.getMessage() for record in caplog.records if "instance identification" in record.getMessage()]
 
 

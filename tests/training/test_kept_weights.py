@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ignite.engine import Engine
+from engines import make_engine
 from torch import nn
 
 from bundle.core import BundleError
@@ -25,10 +25,8 @@ def export(path, output_dir, seed, slides=None, has_head=False):
     """What a run of one epoch in a folder exports."""
     torch.manual_seed(seed)
     output_dir.mkdir(exist_ok=True)
-    engine = Engine(lambda engine, batch: None)
     module = Encoder(RegionViT(6, 32, 1, 1), ProjectionHead(32, 8, 4)) if has_head else nn.Linear(2, 2)
-    ExportHandler(module, path, slides=slides, output_dir=output_dir).attach(engine)
-    engine.run([0], max_epochs=1)
+    make_engine(handlers=[ExportHandler(module, path, slides=slides, output_dir=output_dir)]).run([0], max_epochs=1)
     return sha256_of(path)
 
 

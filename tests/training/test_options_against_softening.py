@@ -3,6 +3,7 @@
 import pytest
 import reference
 import torch
+from reference import chosen, units
 
 from bundle.prototypes import PrototypeChoices, PrototypeTargets
 from bundle.training import SLPDLoss
@@ -13,18 +14,14 @@ STUDENT, TEACHER = 0.1, 0.04
 N_OUTPUTS, DIM = 40, 6
 
 
-def _unit(*shape):
-    return torch.nn.functional.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1)
-
-
 def _case(seed=0, n_regions=3, share_valid=0.7):
     """Student and teacher views, both last layers, prototypes of which some are missing."""
     torch.manual_seed(seed)
-    student, teacher = _unit(4, n_regions, DIM).requires_grad_(), _unit(2, n_regions, DIM)
+    student, teacher = units(4, n_regions, DIM).requires_grad_(), units(2, n_regions, DIM)
     weight, teacher_weight = (torch.randn(N_OUTPUTS, DIM, dtype=torch.float64) for _ in range(2))
     valid = torch.rand(3, n_regions) < share_valid
     valid[0, 0] = valid[1, 0] = True
-    return student, weight.requires_grad_(), teacher, teacher_weight, PrototypeTargets(_unit(3, n_regions, DIM), valid)
+    return student, weight.requires_grad_(), teacher, teacher_weight, PrototypeTargets(units(3, n_regions, DIM), valid)
 
 
 def _loss(**options):
@@ -33,10 +30,6 @@ def _loss(**options):
         loss.dino.center.value.normal_(0, 0.1)
         loss.prototype.center.value.normal_(0, 0.1)
     return loss
-
-
-def _chosen(prototypes, rows):
-    return [vector for row in rows for vector in prototypes.vectors[row][prototypes.valid[row]]]
 
 
 def _slow(loss, case, centers, temperature, share=1.0, koleo_weight=0.0):
@@ -75,7 +68,7 @@ def test_sinkhorn_targets_are_the_published_ones(n_iterations):
     case = _case()
     loss = _loss(centering="sinkhorn", sinkhorn_iterations=n_iterations)
     teacher, teacher_weight, prototypes = case[2:]
-    used = [list(teacher.flatten(0, 1)), _chosen(prototypes, range(3))]
+    used = [list(teacher.flatten(0, 1)), chosen(prototypes, range(3))]
     centers = [_balanced([rows], teacher_weight, TEACHER, n_iterations) for rows in used]
     got = _check(loss, case, _slow(loss, case, centers, TEACHER))
     loss.update_centers(teacher, teacher_weight, prototypes)
@@ -121,7 +114,7 @@ def test_a_matched_temperature_gives_prototypes_the_entropy_of_views(centering):
     """Bisection by numbers finds the same temperature; at it the targets are as sharp as the views are, on average."""
     case, loss = _case(n_regions=5), _loss(prototype_temperature="match", centering=centering)
     teacher, teacher_weight, prototypes = case[2:]
-    views, used = list(teacher.flatten(0, 1)), _chosen(prototypes, range(3))
+    views, used = list(teacher.flatten(0, 1)), chosen(prototypes, range(3))
 
     def center(rows, running, temperature):
         return running if centering == "center" else _balanced([rows], teacher_weight, temperature, 3)
@@ -152,8 +145,8 @@ def test_koleo_is_the_published_one():
 
 def test_koleo_of_what_has_no_neighbor_or_a_twin_is_finite():
     """One region gives 0; two alike a large number with a gradient that can be used."""
-    assert float(koleo(_unit(2, 1, DIM))) == 0.0
-    twins = _unit(1, 1, DIM).repeat(1, 2, 1).requires_grad_()
+    assert float(koleo(units(2, 1, DIM))) == 0.0
+    twins = units(1, 1, DIM).repeat(1, 2, 1).requires_grad_()
     value = koleo(twins)
     value.backward()
     assert 10 < float(value) < 20 and bool(twins.grad.isfinite().all())
@@ -175,7 +168,7 @@ def test_entropies_are_told_apart():
     case, loss = _case(), _loss()
     teacher, teacher_weight, prototypes = case[2:]
     got = loss(*case[:4], TEACHER, prototypes)
-    rows = [list(teacher.flatten(0, 1)), _chosen(prototypes, [0]), _chosen(prototypes, [1, 2])]
+    rows = [list(teacher.flatten(0, 1)), chosen(prototypes, [0]), chosen(prototypes, [1, 2])]
     centers = [loss.dino.center.value] + [loss.prototype.center.value] * 2
     for name, vectors, center in zip(("teacher", "intra", "inter"), rows, centers, strict=True):
         truth = reference.mean_entropy(vectors, teacher_weight, center, TEACHER)
@@ -209,7 +202,7 @@ def test_a_setting_out_of_range_is_refused(options, message):
 def _with_choices(case, n_prototypes=3, share_exists=0.6):
     """The case, with what each prototype was chosen from."""
     *rest, (vectors, valid, _) = case
-    of_slide, number = _unit(*valid.shape, n_prototypes, DIM), torch.randint(n_prototypes, valid.shape)
+    of_slide, number = units(*valid.shape, n_prototypes, DIM), torch.randint(n_prototypes, valid.shape)
     exists = (torch.rand(*valid.shape, n_prototypes) < share_exists).scatter_(-1, number[..., None], valid[..., None])
     return *rest, PrototypeTargets(vectors, valid, PrototypeChoices(of_slide, exists, number))
 

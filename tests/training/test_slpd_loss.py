@@ -3,6 +3,7 @@
 import pytest
 import reference
 import torch
+from reference import units
 
 from bundle.prototypes import PrototypeTargets
 from bundle.training import SLPDLoss
@@ -11,15 +12,11 @@ STUDENT_TEMPERATURE, TEACHER_TEMPERATURE = 0.1, 0.04
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
-def _unit(*shape, dtype):
-    return torch.nn.functional.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1).to(dtype)
-
-
 def _case(n_teacher=2, n_student=4, n_regions=3, n_rows=2, share_valid=1.0, dtype=torch.float64):
     torch.manual_seed(n_teacher + 10 * n_student + 100 * n_regions)
-    student = _unit(n_student, n_regions, 6, dtype=dtype).requires_grad_()
+    student = units(n_student, n_regions, 6, dtype=dtype).requires_grad_()
     weight, teacher_weight = torch.randn(40, 6, dtype=dtype).requires_grad_(), torch.randn(40, 6, dtype=dtype)
-    teacher, vectors = _unit(n_teacher, n_regions, 6, dtype=dtype), _unit(n_rows, n_regions, 6, dtype=dtype)
+    teacher, vectors = units(n_teacher, n_regions, 6, dtype=dtype), units(n_rows, n_regions, 6, dtype=dtype)
     prototypes = PrototypeTargets(vectors, torch.rand(n_rows, n_regions) < share_valid)
     return student, weight, teacher, teacher_weight, prototypes
 

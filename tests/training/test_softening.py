@@ -1,12 +1,11 @@
 """Prototypes that join: their ramp, and what is said where they make all targets one."""
 
-import logging
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Engine
+from engines import make_engine
 
 from bundle.training import DivergenceHandler, EpochRecordHandler, PrototypeRampHandler
 
@@ -24,13 +23,9 @@ def _output(entropy, terms=None):
 def _warnings(outputs, caplog):
     """What a run with one step an epoch says, and the record of its last epoch."""
     steps = iter(outputs)
-    engine = Engine(lambda e, b: next(steps))
-    engine.state.device = torch.device("cpu")
-    for handler in (EpochRecordHandler(), DivergenceHandler(500)):
-        handler.attach(engine)
-    with caplog.at_level(logging.WARNING):
-        engine.run([0], max_epochs=len(outputs))
-    return [record.getMessage() for record in caplog.records if "softened" in record.getMessage()], engine.state.record
+    engine = make_engine(lambda e, b: next(steps), [EpochRecordHandler(), DivergenceHandler(500)])
+    state = engine.run([0], max_epochs=len(outputs))
+    return [record.getMessage() for record in caplog.records if "softened" in record.getMessage()], state.record
 
 
 def test_softening_is_named_once_and_says_what_to_try(caplog):
@@ -68,28 +63,24 @@ def test_a_resumed_run_goes_by_how_near_to_uniform_targets_are(entropy, n_warnin
 def test_the_ramp_is_linear_after_the_warm_up():
     """Share 0 through the first of three epochs, then steps of an eighth over two, then 1; the record can show it."""
     loss, seen = SimpleNamespace(prototype_share=1.0), []
-    engine = Engine(lambda e, b: seen.append(loss.prototype_share))
-    PrototypeRampHandler(loss, prototype_warmup_epochs=1, prototype_ramp_epochs=2).attach(engine)
-    engine.run(range(4), max_epochs=4)
+    ramp = PrototypeRampHandler(loss, prototype_warmup_epochs=1, prototype_ramp_epochs=2)
+    state = make_engine(lambda e, b: seen.append(loss.prototype_share), [ramp]).run(range(4), max_epochs=4)
     assert seen == pytest.approx([0.0] * 4 + [i / 8 for i in range(8)] + [1.0] * 4)
-    assert engine.state.schedules == {"prototype_share": 1.0}
+    assert state.schedules == {"prototype_share": 1.0}
 
 
 def test_without_a_ramp_nothing_is_set():
     """0 epochs: the loss keeps its own share and schedules stay as they are."""
     loss = SimpleNamespace(prototype_share=0.5)
-    engine = Engine(lambda e, b: None)
-    PrototypeRampHandler(loss, prototype_warmup_epochs=1).attach(engine)
-    engine.run(range(2), max_epochs=2)
-    assert loss.prototype_share == 0.5 and not hasattr(engine.state, "schedules")
+    ramp = PrototypeRampHandler(loss, prototype_warmup_epochs=1)
+    state = make_engine(handlers=[ramp]).run(range(2), max_epochs=2)
+    assert loss.prototype_share == 0.5 and not hasattr(state, "schedules")
     with pytest.raises(ValueError, match="prototype_ramp_epochs is -1"):
         PrototypeRampHandler(loss, 1, -1)
 
 
 def test_numbers_of_a_run_that_has_diverged_are_recorded():
     """Whatever stands where an entropy should, the record is made: stopping the run is others' business."""
-    engine = Engine(lambda e, b: {"teacher_entropy": torch.tensor(1e6), "intra_entropy": torch.tensor(math.nan)})
-    engine.state.device = torch.device("cpu")
-    EpochRecordHandler().attach(engine)
-    engine.run([0], max_epochs=1)
-    assert engine.state.record["teacher_outputs"] == math.inf and math.isnan(engine.state.record["intra_outputs"])
+    output = {"teacher_entropy": torch.tensor(1e6), "intra_entropy": torch.tensor(math.nan)}
+    record = make_engine(lambda e, b: output, [EpochRecordHandler()]).run([0], max_epochs=1).record
+    assert record["teacher_outputs"] == math.inf and math.isnan(record["intra_outputs"])

@@ -1,6 +1,5 @@
 """A run that is told to stop, or killed, within an epoch: what it was is what it becomes."""
 
-import csv
 import multiprocessing
 import os
 import signal
@@ -9,8 +8,9 @@ import time
 import pytest
 import torch
 from cohorts import write_cohort
-from ignite.engine import Engine, Events
-from tiny_training import tiny_run
+from engines import make_engine
+from ignite.engine import Events
+from tiny_training import differences, history_of, tiny_run
 
 from bundle.core import ENDING, BundleError, as_number
 from bundle.core.lock import writer_lock
@@ -38,20 +38,7 @@ def train(tokens, output, event=Events.ITERATION_STARTED, at=None, do=None, **id
 
 def end_of(output):
     """What the run left, but for clocks."""
-    with (output / "history.csv").open() as file:
-        rows = [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)]  # as they stand
-    return torch.load(output / "last.pt", weights_only=True), rows
-
-
-def differences(a, b, path=""):
-    """Where nested dictionaries and lists differ by a bit."""
-    if torch.is_tensor(a):
-        return [] if torch.equal(a, b) else [path]
-    if isinstance(a, dict) and a.keys() == b.keys():
-        return [found for k in a for found in differences(a[k], b[k], f"{path}/{k}")]
-    if isinstance(a, list | tuple) and len(a) == len(b):
-        return [found for i, (x, y) in enumerate(zip(a, b, strict=True)) for found in differences(x, y, f"{path}/{i}")]
-    return [] if a == b else [path]
+    return torch.load(output / "last.pt", weights_only=True), history_of(output)
 
 
 @pytest.fixture(autouse=True)
@@ -93,8 +80,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(tokens, unbroken, tmp_path
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     assert saved["trainer"] == {"epoch": n_epochs, "iteration": at}
     train(tokens, tmp_path, resume=True)
-    state, rows = end_of(tmp_path)
-    assert differences((state, rows), unbroken) == []
+    assert differences(end_of(tmp_path), unbroken) == []
     assert (tmp_path / "model.pt").exists()
 
 
@@ -155,8 +141,7 @@ def test_minutes_write_a_run_down_within_an_epoch(tokens, unbroken, tmp_path):
         train(tokens, tmp_path, at=6, do=fail, checkpoint_minutes=1e-9)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 5
     train(tokens, tmp_path, resume=True)
-    state, rows = end_of(tmp_path)
-    assert differences((state, rows), unbroken) == []
+    assert differences(end_of(tmp_path), unbroken) == []
 
 
 def test_a_second_run_in_the_folder_is_refused_while_the_first_one_runs(tokens, tmp_path):
@@ -179,10 +164,8 @@ def test_a_second_run_in_the_folder_is_refused_while_the_first_one_runs(tokens, 
 
 def test_without_minutes_nothing_is_written_within_an_epoch(tmp_path):
     """0 is for those who do not want it."""
-    engine = Engine(lambda engine, batch: batch)
     state = RunState(tmp_path, {}, {})
-    StopHandler(state, as_number(0, "checkpoint_minutes")).attach(engine)
-    engine.run([1, 2], max_epochs=1)
+    make_engine(handlers=[StopHandler(state, as_number(0, "checkpoint_minutes"))]).run([1, 2], max_epochs=1)
     assert not state.last.exists()
 
 

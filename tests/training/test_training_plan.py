@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cohorts import write_cohort
-from ignite.engine import Engine
+from engines import make_engine
 
 from bundle.prototypes import Outlook, PrototypeBank, never_begins
 from bundle.storage import TokenDataset
@@ -24,8 +24,7 @@ def said(tmp_path, caplog, max_epochs, bank=None, **settings):
     state = RunState(tmp_path, {"student": student, "teacher": student}, {})
     handler = PlanHandler(bank, OF_SLIDES, SLPDLoss(out_dim=8, **weights), state, **settings)
     steps = []
-    engine = Engine(lambda _, batch: steps.append(len(caplog.records)))
-    handler.attach(engine)
+    engine = make_engine(lambda _, batch: steps.append(len(caplog.records)), [handler])
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="bundle.training.handlers.plan"):
         engine.run([0], max_epochs=max_epochs)

@@ -48,10 +48,6 @@ class BroughtFeatures(FeaturesAround):
         """Which features there are of an encoder."""
         return [SLIDE_VECTOR] if encoder in self._vectors else self._features.kinds(encoder)
 
-    def has_regions(self, encoder: str) -> bool:
-        """Whether it is one of the encoders, not a source of vectors."""
-        return encoder not in self._vectors
-
     def of_patients(self, encoder: str, features: str, members: Sequence[Sequence[int]]) -> Inputs:
         """Features of patients, from all their slides together."""
         if encoder not in self._vectors:

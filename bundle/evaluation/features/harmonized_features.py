@@ -69,7 +69,7 @@ class HarmonizedFeatures(FeaturesAround):
     def _harmonized(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         if self._method == "center_slide":
             return center_groups(values, self.slide_index)
-        regions, sizes = self._regions_of(self._members)
+        regions, sizes = self.regions_of(self._members)
         site_of = np.full(len(values), None, object)  # of no patient: no site
         site_of[regions] = np.repeat(np.array(self._sites, object), sizes)
         return self._maps(means_of(values[regions], sizes))(values, site_of.tolist())

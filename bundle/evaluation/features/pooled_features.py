@@ -81,7 +81,7 @@ class PooledFeatures:
 
     def has_regions(self, encoder: str) -> bool:
         """Whether there are vectors of regions, and not of slides alone."""
-        return True
+        return "regions" in self.kinds(encoder)
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand, where they are not."""
@@ -102,7 +102,7 @@ class PooledFeatures:
             features: one of ``kinds(encoder)``; those that are still to be pooled are bags.
             members: places in ``slide_ids`` of the slides of each of n patients.
         """
-        regions, sizes = self._regions_of(members)
+        regions, sizes = self.regions_of(members)
         if features == "prototypes":
             return self._prototypes(self.regions(encoder).projection[regions], sizes)
         values = self.regions(encoder).embedding[regions]
@@ -110,7 +110,7 @@ class PooledFeatures:
             return Bags(values, sizes)
         return Vectors(means_of(values, sizes).astype(np.float32))
 
-    def _regions_of(self, members: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def regions_of(self, members: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Regions of the patients one after the other, [M], and how many each has, [n]."""
         starts = np.searchsorted(self.slide_index, np.arange(len(self.slide_ids) + 1))
         groups = [np.concatenate([np.arange(starts[s], starts[s + 1]) for s in slides]) for slides in members]
@@ -151,10 +151,6 @@ class FeaturesAround(PooledFeatures):
     def kinds(self, encoder: str) -> list[str]:
         """Which features there are of an encoder."""
         return self._features.kinds(encoder)
-
-    def has_regions(self, encoder: str) -> bool:
-        """Whether there are vectors of regions, and not of slides alone."""
-        return self._features.has_regions(encoder)
 
     def embed(self) -> None:
         """Have the vectors of all regions at hand, where they are not."""

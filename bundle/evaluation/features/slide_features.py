@@ -89,7 +89,7 @@ class SlideFeatures(PooledFeatures):
         """Features of patients; patch tokens stay in their files until a protocol asks for them."""
         if features != PATCH_TOKENS:
             return super().of_patients(encoder, features, members)
-        regions, sizes = self._regions_of(members)
+        regions, sizes = self.regions_of(members)
         source = TissueTokens(self.dataset, self._key(TOKENS))
         return TokenBags(source, np.split(regions, np.cumsum(sizes)[:-1]))
 

@@ -12,6 +12,7 @@ from ..metrics.curves import discordant_share
 from .evaluation_rows import pooled
 
 _PICTURE_PX = 320
+_MOST = 8  # of them are shown
 _FEWEST_PAIRS = 5
 
 
@@ -23,22 +24,19 @@ class Mistake(NamedTuple):
     picture: str
 
 
-def worst_mistakes(
-    evaluation: Evaluation, method: Method, picture: SlidePicture | None, n_most: int = 8
-) -> list[Mistake]:
-    """A method's most confident errors; for survival the patients that stand farthest from their place.
+def worst_mistakes(evaluation: Evaluation, method: Method, picture: SlidePicture | None) -> list[Mistake]:
+    """A method's most confident errors; for survival the patients that stand farthest from their place. Each once.
 
     Args:
         evaluation: records.
         method: one with predictions.
         picture: thumbnail by slide id; the first slide of the patient that has one is shown.
-        n_most: as many as this, each patient once.
     """
     find = _misplaced if evaluation.task == "survival" else _misclassified
     found: dict[int, str] = {}
     for row, text in find(evaluation, method):
         found.setdefault(row, text)
-    worst = list(found.items())[:n_most]
+    worst = list(found.items())[:_MOST]
     return [Mistake(row, text, _first_picture(evaluation.slides[row], picture)) for row, text in worst]
 
 

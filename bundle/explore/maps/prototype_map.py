@@ -49,52 +49,24 @@ class PrototypePictures:
 
     Args:
         prototypes: a bank with ``is_fitted`` and ``assignment`` [N].
-        slide_ids: one a slide.
-        slide_index: slide of each region, int [N].
-        coords: level-0 px, int [N, 2].
-        region_sizes: side of a region in level-0 px, one a slide.
-        level0_mpps: um/px of level 0, one a slide.
+        dataset: the tokens of its N regions.
         thumbnail: slide id -> (RGB uint8 [H, W, 3], its um/px), or None where there is no such slide file.
-        captions: one a slide (labels), or None.
+        slide_labels: captions, one a slide, or None.
         n_slides: how many slides are drawn.
     """
 
     def __init__(
         self,
         prototypes: PrototypeBank,
-        slide_ids: Sequence[str],
-        slide_index: np.ndarray,
-        coords: np.ndarray,
-        region_sizes: Sequence[float],
-        level0_mpps: Sequence[float],
-        thumbnail: Callable[[str], Thumbnail | None] | None = None,
-        captions: Sequence[str | None] | None = None,
-        n_slides: int = 8,
-    ) -> None:
-        self.prototypes = prototypes
-        self.slide_ids = list(slide_ids)
-        self.slide_index = np.asarray(slide_index)
-        self.coords = np.asarray(coords)
-        self.region_sizes = region_sizes
-        self.level0_mpps = level0_mpps
-        self.thumbnail = thumbnail
-        self.captions = captions
-        self.n_slides = min(int(n_slides), len(self.slide_ids))
-
-    @classmethod
-    def of_dataset(
-        cls,
-        prototypes: PrototypeBank,
         dataset: TokenDataset,
         thumbnail: Callable[[str], Thumbnail | None] | None = None,
         slide_labels: Sequence[str | None] | None = None,
-    ) -> PrototypePictures:
-        """Of the slides of a data set of tokens; their labels are the captions."""
-        attributes = [header.attributes for header in dataset.headers]
-        sizes = [known.get("region_size_level0", 4096) for known in attributes]
-        mpps = [known.get("level0_mpp", 0.5) for known in attributes]
-        coords, index = dataset.coords.numpy(), dataset.slide_index.numpy()
-        return cls(prototypes, dataset.slide_ids, index, coords, sizes, mpps, thumbnail, slide_labels)
+        n_slides: int = 8,
+    ) -> None:
+        self.prototypes, self.thumbnail, self.captions = prototypes, thumbnail, slide_labels
+        self.slide_ids, self.attributes = list(dataset.slide_ids), [header.attributes for header in dataset.headers]
+        self.slide_index, self.coords = dataset.slide_index.numpy(), dataset.coords.numpy()
+        self.n_slides = min(int(n_slides), len(self.slide_ids))
 
     def __call__(self) -> dict[str, np.ndarray]:
         """Name -> RGB picture; empty before the first clustering."""
@@ -132,13 +104,13 @@ class PrototypePictures:
 
     def _draw(self, slide: int) -> np.ndarray:
         rows = self.slide_index == slide
-        coords, size = self.coords[rows], float(self.region_sizes[slide])
+        coords, size = self.coords[rows], float(self.attributes[slide].get("region_size_level0", 4096))
         found = self.thumbnail(self.slide_ids[slide]) if self.thumbnail is not None else None
         if found is None:
             downsample = size / 32
             width, height = np.ceil((coords.max(0) + size) / downsample).astype(int)
             background = np.full((height, width, 3), _PAPER, np.uint8)
         else:
-            background, downsample = found[0], found[1] / self.level0_mpps[slide]
+            background, downsample = found[0], found[1] / self.attributes[slide].get("level0_mpp", 0.5)
         assignment = self._assignment()[rows]
         return draw_prototypes(coords, size, assignment, background, downsample)
