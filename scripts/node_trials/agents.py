@@ -15,7 +15,7 @@ from ..fault_trials.commands import ROOT
 from ..slurm_chain.cluster import free_ports
 
 _MARK = "SLPD_TRIAL_NODE"
-_PATIENCE_S = 240.0
+_PATIENCE_S = 400.0  # torchrun's agents wait 300 s for one that does not end with them
 _LOOKS_S = 0.02
 # Seconds: a node that says nothing for three is lost; one that need not come is waited for as long.
 _WAITS = "keep_alive_interval=1,keep_alive_max_attempt=3,last_call_timeout=3"

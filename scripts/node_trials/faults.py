@@ -58,7 +58,12 @@ def agent(ground: Ground, command: Command, draw: Random, folder: Path) -> Outco
         said.append(f"at {step} with {n_workers} processes")
         time.sleep(draw.uniform(0, 2))
         nodes.start_again(1)
-    return _judged(ground, command, folder, nodes, "went on as unbroken", said)
+    what = "went on as unbroken"
+    if said and any(nodes.wait()) and _differences(ground, command, folder):  # torchrun gives up where agents meet
+        nodes, what = nodes_of(command, folder), "all ended, the same command went on as unbroken"
+    elif said and any(nodes.wait()):
+        return Outcome("its result was there, agents waited for the killed one", True, "; ".join(said), len(said))
+    return _judged(ground, command, folder, nodes, what, said)
 
 
 def worker(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:
@@ -127,11 +132,16 @@ def _judged(
         return Outcome(f"ended with {statuses}", False, f"{said}: {nodes.said()[-_SAID:]}", len(said))
     if not said and what != _UNDISTURBED:
         return None
-    differences = ground.differences(command, folder)
+    return as_unbroken(_differences(ground, command, folder), what, len(said), "; ".join(said))
+
+
+def _differences(ground: Ground, command: Command, folder: Path) -> list[Difference]:
+    """From the unbroken run, beyond rounding."""
+    found = ground.differences(command, folder)
     if command.name == "train":
         unbroken = ground.unbroken(command)
-        differences = [each for each in differences if not _is_rounding(each, unbroken / "out", folder / "out")]
-    return as_unbroken(differences, what, len(said), "; ".join(said))
+        found = [each for each in found if not _is_rounding(each, unbroken / "out", folder / "out")]
+    return found
 
 
 def _is_rounding(difference: Difference, first: Path, second: Path) -> bool:
