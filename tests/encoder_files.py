@@ -40,9 +40,9 @@ def program(path, trouble=""):
     return path
 
 
-def own_file(path, width=12, normalization=None, **contract):
+def own_file(path, width=12, normalization=None, image_size=16, patch_size=8, **contract):
     """What stage one writes; without ``contract`` as older ones are."""
-    net = PatchViT(image_size=16, patch_size=8, dim=width, depth=1, n_heads=2)
+    net = PatchViT(image_size=image_size, patch_size=patch_size, dim=width, depth=1, n_heads=2)
     contents = {"teacher": net.state_dict(), "architecture": net.architecture}
     contents |= {"normalization": normalization or {"mean": [0.5] * 3, "std": [0.25] * 3}}
     save_atomically(contents | ({"contract": contract} if contract else {}), path)

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 
+def linear(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a layer's weight and bias."""
+    return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+
 def backbone(dim: int, depth: int, n_positions: int, first: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Tensors of a ViT under the published names."""
     shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, dim), "pos_embed": (1, n_positions, dim), **first}
     for i in range(depth):
         shapes |= {f"blocks.{i}.norm{n}.{kind}": (dim,) for n in (1, 2) for kind in ("weight", "bias")}
-        for name, rows, columns in (
-            ("attn.qkv", 3 * dim, dim),
-            ("attn.proj", dim, dim),
-            ("mlp.fc1", 4 * dim, dim),
-            ("mlp.fc2", dim, 4 * dim),
-        ):
-            shapes |= {f"blocks.{i}.{name}.weight": (rows, columns), f"blocks.{i}.{name}.bias": (rows,)}
+        shapes |= linear(f"blocks.{i}.attn.qkv", 3 * dim, dim) | linear(f"blocks.{i}.attn.proj", dim, dim)
+        shapes |= linear(f"blocks.{i}.mlp.fc1", 4 * dim, dim) | linear(f"blocks.{i}.mlp.fc2", dim, 4 * dim)
     shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
     return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
 
@@ -32,21 +32,13 @@ def patch_backbone(dim: int = 384, depth: int = 12, n_positions: int = 197) -> d
 
 def region_backbone(dim: int = 192, depth: int = 6, in_dim: int = 384) -> dict[str, Tensor]:
     """vit4k_xs_dino: tokens to a region's embedding."""
-    return backbone(dim, depth, 197, {"phi.0.weight": (dim, in_dim), "phi.0.bias": (dim,)})
+    return backbone(dim, depth, 197, linear("phi.0", dim, in_dim))
 
 
 def head(dim: int, hidden: int = 64, bottleneck: int = 256, out_dim: int = 32) -> dict[str, Tensor]:
     """DINO's head, last layer included."""
-    shapes = {
-        "mlp.0.weight": (hidden, dim),
-        "mlp.0.bias": (hidden,),
-        "mlp.2.weight": (hidden, hidden),
-        "mlp.2.bias": (hidden,),
-        "mlp.4.weight": (bottleneck, hidden),
-        "mlp.4.bias": (bottleneck,),
-        "last_layer.weight_g": (out_dim, 1),
-        "last_layer.weight_v": (out_dim, bottleneck),
-    }
+    shapes = linear("mlp.0", hidden, dim) | linear("mlp.2", hidden, hidden) | linear("mlp.4", bottleneck, hidden)
+    shapes |= {"last_layer.weight_g": (out_dim, 1), "last_layer.weight_v": (out_dim, bottleneck)}
     return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
 
 

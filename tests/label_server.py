@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,6 +13,8 @@ import pytest
 from encoder_files import own_file
 from region_models import write_encoder
 from tiny_slides import PATCH
+
+from scripts.slurm_chain.cluster import end, free_ports
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".venv-label" / "bin" / "python"
@@ -42,9 +43,7 @@ class LabelServer:
     def __init__(self, app_dir: Path, studies: Path, conf: dict[str, str], python_path: str = "") -> None:
         if not PYTHON.is_file():
             pytest.skip("MONAI Label is not installed: run scripts/label --install, or scripts/test --label")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_ports(1)[0]
         self.log_path = app_dir.parent / f"{app_dir.name}.log"
         words = [word for name, value in conf.items() for word in ("--conf", name, value)]
         command = [PYTHON, "-m", "monailabel.main", "start_server", "--app", app_dir, "--studies", studies]
@@ -102,12 +101,7 @@ class LabelServer:
         return self.ask("POST", f"/infer/wsi_v2/{model}?{query}", form, kind)
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 def link_app(folder: Path) -> Path:

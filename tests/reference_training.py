@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import reference
 import torch
 from reference_network import Weights, bottlenecks, drop_rates
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 SEEDING_STREAM = 101  # of K-means
 DEPTH_STREAM = 1 << 20  # of stochastic depth, and one more for each view
@@ -95,22 +95,13 @@ def n_distinct(points: Tensor) -> int:
     return sum(all(float((point - other).norm()) > 1e-9 for other in points[:i]) for i, point in enumerate(points))
 
 
-def match(a: Tensor, b: Tensor) -> tuple[float, list[int]]:
-    """Mean cosine of the best pairs of two prototype sets, and the partner of each of the first (-1: none)."""
-    cosines = [[float(one @ other) for other in b] for one in a]
-    rows, columns = linear_sum_assignment(cosines, maximize=True)
-    partner = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    return sum(cosines[i][j] for i, j in partner.items()) / len(partner), [partner.get(i, -1) for i in range(len(a))]
-
-
 def nearest_slides(prototypes: list[Tensor], n_neighbors: int) -> list[list[tuple[float, int, list[int]]]]:
     """Each slide is compared with every other that has prototypes."""
-    lists = []
-    for i, own in enumerate(prototypes):
-        others = [j for j, other in enumerate(prototypes) if j != i and len(other) and len(own)]
-        found = [(similarity, j, partner) for j in others for similarity, partner in [match(own, prototypes[j])]]
-        lists.append(sorted(found, key=lambda entry: -entry[0])[:n_neighbors])
-    return lists
+    padded = pad_sequence(prototypes, batch_first=True)
+    valid = torch.arange(padded.shape[1]) < torch.tensor([[len(own)] for own in prototypes])
+    lists = reference.nearest_slides(padded, valid, n_neighbors)
+    sizes = map(len, prototypes)
+    return [[(*found, partner[:n]) for *found, partner in row] for n, row in zip(sizes, lists, strict=True)]
 
 
 def is_decayed(name: str) -> bool:

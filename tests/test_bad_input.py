@@ -16,8 +16,10 @@ import pytest
 import tifffile
 import torch
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
+from encoder_files import own_file
 from tiny_slides import PATCH, damage_tiles, write_slide
+from tiny_training import NETWORK
+from workflows import run_config
 
 from bundle.cohort import SlideTable
 from bundle.core import BundleError, SettingError, as_number, as_whole, begin, check_device
@@ -28,18 +30,10 @@ from bundle.storage import RegionBatchSampler
 from bundle.training import HistoryHandler, RunState, ScheduleHandler, SLPDLoss, TensorBoardHandler
 from bundle.training.transforms.image_crops import RandImageCrops
 from bundle.training.transforms.token_crops import RandTokenCrops
+from scripts.bench.processes import bundle_command
 
 ROOT = Path(__file__).parents[1]
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 4, "min_tissue_patches": 2}
-NETWORK = {
-    "embed_dim": 12,
-    "depth": 1,
-    "n_heads": 2,
-    "out_dim": 32,
-    "hidden_dim": 16,
-    "bottleneck_dim": 8,
-    "n_local": 2,
-}
 STAGE_ONE = {"vit_patch_size": 8, "global_size": 16, "local_size": 8, "num_workers": 0, "patches_per_slide": 8, **READ}
 CONFIGS = ("tokenize", "train_patch_encoder", "train")
 
@@ -51,29 +45,21 @@ def inputs(tmp_path_factory):
     write_slide(folder / "slides" / "a.tif", 200)
     write_slide(folder / "slides" / "b.tif", 200, seed=1)
     write_cohort(folder / "tokens")
-    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(contents, folder / "encoder.pt")
+    own_file(folder / "encoder.pt")
     return folder
 
 
 def run(name, inputs, out, **ids):
     """Run a config in this process."""
-    given = {"bundle_root": ROOT, "output_dir": out, "device": "cpu", "amp": False, "batch_size": 8}
+    given = {"output_dir": out, "device": "cpu", "amp": False, "batch_size": 8}
     if name == "tokenize":
         given |= {"dataset_dir": inputs / "slides", "tokens_dir": out / "tokens", "num_workers": 1, **READ}
         given |= {"patch_encoder_ckpt": inputs / "encoder.pt"}
     else:
-        given |= {"model_path": out / "model.pt", "max_epochs": 1, "lr_warmup_epochs": 0, **NETWORK}
+        given |= {"model_path": out / "model.pt", "max_epochs": 1, "lr_warmup_epochs": 0, "n_local": 2, **NETWORK}
         given |= {"dataset_dir": inputs / "slides", **STAGE_ONE} if name != "train" else {}
         given |= {"dataset_dir": inputs / "tokens", "prototype_warmup_epochs": 0} if name == "train" else {}
-    texts = {key: str(value) if isinstance(value, Path) else value for key, value in {**given, **ids}.items()}
-    config, kind = str(ROOT / "configs" / f"{name}.yaml"), "infer" if name == "tokenize" else "train"
-    made = ConfigWorkflow(config_file=config, workflow_type=kind, logging_file=False, **texts)
-    made.initialize()
-    made.run()
-    return made
+    run_config(f"{name}.yaml", kind="infer" if name == "tokenize" else "train", **{**given, **ids})
 
 
 def test_a_run_in_another_s_process_leaves_its_hooks_alone(monkeypatch):
@@ -415,11 +401,9 @@ def test_a_history_that_is_none_is_not_written_over(tmp_path):
 def test_ctrl_c_is_one_message_and_loses_nothing(inputs, tmp_path):
     """Through the command line: no traceback, the exit of an interrupted program, the last epoch on disk."""
     ids = {"dataset_dir": inputs / "tokens", "output_dir": tmp_path, "model_path": tmp_path / "model.pt", **NETWORK}
-    ids |= {"device": "cpu", "batch_size": 6, "max_epochs": 5000}
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    config = str(ROOT / "configs" / "train.yaml")
+    ids |= {"device": "cpu", "n_local": 2, "batch_size": 6, "max_epochs": 5000}
     process = subprocess.Popen(
-        [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config, *words],
+        bundle_command("training", ["configs/train.yaml"], **ids),
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,

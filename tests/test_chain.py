@@ -1,27 +1,22 @@
 """The main job, whole: slides to patch encoder, tokens, region encoder, embeddings, by the README's commands."""
 
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from warm import run_python
+from warm import ENVIRONMENT, run_python
 
 from bundle.networks import contract_of, load_region_encoder
 from bundle.storage import TokenDataset, read_embeddings, read_token_header
+from scripts.bench.processes import bundle_command
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def run(task, configs, **ids):
     """One command of the README, from the root."""
-    files = [f"configs/{name}.yaml" for name in configs]
-    config = files[0] if len(files) == 1 else str(files)
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", task, "--config_file", config, *words]
+    command = bundle_command(task, [f"configs/{name}.yaml" for name in configs], **ids)
     done = run_python(command, cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr

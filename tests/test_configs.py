@@ -7,6 +7,7 @@ import pytest
 import yaml
 from cohorts import write_cohort
 from monai.bundle import ConfigExpression
+from tiny_training import NETWORK
 from workflows import workflow
 
 from bundle.core.from_ids import located, taken_from_ids
@@ -16,15 +17,7 @@ from scripts.pins.wiring import shared_blocks
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
-TINY = {
-    "embed_dim": 24,
-    "depth": 2,
-    "n_heads": 3,
-    "out_dim": 64,
-    "hidden_dim": 16,
-    "bottleneck_dim": 8,
-    "device": "cpu",
-}
+TINY = {**NETWORK, "depth": 2, "device": "cpu"}
 RUNNABLE = {
     "train.yaml",
     "train_patch_encoder.yaml",

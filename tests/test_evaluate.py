@@ -2,20 +2,19 @@
 
 import csv
 import json
-import os
-import sys
 from pathlib import Path
 
 import pytest
 from cohorts import write_cohort
 from inferences import inference
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
-from warm import run_python
+from warm import ENVIRONMENT, run_python
+from workflows import workflow
+
+from scripts.bench.processes import bundle_command
 
 ROOT = Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "evaluate.yaml")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +39,23 @@ def cohort(tmp_path_factory):
     return root
 
 
+def with_paths(cohort, output, ids):
+    """All ids of an evaluation."""
+    paths = {"dataset_dir": cohort / "tokens", "slide_table": cohort / "table.csv", "output_dir": output}
+    return {**paths, "encoders": {"SLPD": str(cohort / "model.pt")}, "device": "cpu", **ids}
+
+
 def run(cohort, output, **ids):
     """One evaluation, to its end."""
-    ids = {
-        "bundle_root": ROOT,
-        "dataset_dir": cohort / "tokens",
-        "slide_table": cohort / "table.csv",
-        "output_dir": output,
-        "encoders": {"SLPD": str(cohort / "model.pt")},
-        "device": "cpu",
-        **ids,
-    }
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", CONFIG, *words]
+    command = bundle_command("evaluating", [CONFIG], bundle_root=ROOT, **with_paths(cohort, output, ids))
     return run_python(command, cwd=output, env=ENVIRONMENT)
+
+
+def evaluating(cohort, output, **ids):
+    """The same in this process, ready to run."""
+    made = workflow("evaluate.yaml", **with_paths(cohort, output, ids))
+    assert made.check_properties() == []
+    return made
 
 
 def test_an_evaluation_leaves_what_was_promised(cohort, tmp_path):
@@ -92,50 +94,19 @@ def test_survival_by_a_file_of_splits(cohort, tmp_path):
 
 def test_embeddings_are_evaluated_as_their_tokens_are(cohort, tmp_path):
     """dataset_dir may be what inference wrote: the encoder's methods, and their figures, are those from token files."""
-    weights = cohort / "model.pt"
-    inference(cohort / "tokens", tmp_path / "inference", weights).run()
+    inference(cohort / "tokens", tmp_path / "inference", cohort / "model.pt").run()
     found = {}
     for name, folder in (("tokens", cohort / "tokens"), ("embeddings", tmp_path / "inference")):
-        made = ConfigWorkflow(
-            config_file=CONFIG,
-            workflow_type="infer",
-            logging_file=False,
-            bundle_root=str(ROOT),
-            dataset_dir=str(folder),
-            slide_table=str(cohort / "table.csv"),
-            output_dir=str(tmp_path / name),
-            encoders={"SLPD": str(weights)},
-            protocols=["knn"],
-            train_fractions=[1.0],
-            device="cpu",
-        )
-        made.initialize()
-        assert made.check_properties() == []
-        made.run()
+        evaluating(cohort, tmp_path / name, dataset_dir=folder, protocols=["knn"], train_fractions=[1.0]).run()
         results = json.loads((tmp_path / name / "results.json").read_text())["results"]
         found[name] = {r["features"]: r["summary"] for r in results if r["encoder"] == "SLPD"}
     assert found["tokens"] == found["embeddings"] and set(found["tokens"]) == {"region_embedding", "prototypes"}
 
 
-def workflow(cohort, output, **ids):
-    """Evaluating in this process, of what :func:`run` takes on the command line."""
-    return ConfigWorkflow(
-        config_file=CONFIG,
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(cohort / "tokens"),
-        slide_table=str(cohort / "table.csv"),
-        output_dir=str(output),
-        encoders={"SLPD": str(cohort / "model.pt")},
-        **ids,
-    )
-
-
 def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others(cohort, tmp_path):
     """By ids of the config alone: three more features of every encoder, and an encoder that is a table of vectors."""
     vectors = [{"slide": f"slide_{i}", "v0": i % 2, "v1": i} for i in range(20)]
-    made = workflow(
+    made = evaluating(
         cohort,
         tmp_path,
         slide_vectors={"TITAN": str(write_table(tmp_path / "vectors.csv", vectors))},
@@ -143,10 +114,7 @@ def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others
         n_cohort_prototypes=3,
         protocols=["knn"],
         train_fractions=[1.0],
-        device="cpu",
     )
-    made.initialize()
-    assert made.check_properties() == []
     made.run()
     found = json.loads((tmp_path / "results.json").read_text())
     pooled = {(encoder, kind) for encoder in ("tokens", "SLPD") for kind in ("mixture", "composition", "transport")}
@@ -159,7 +127,7 @@ def test_prototypes_of_the_cohort_and_brought_vectors_are_rows_beside_the_others
 
 def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
     """Attention MIL on tokens, MLP and an untrained encoder, with two seeds; settings say so."""
-    made = workflow(
+    made = evaluating(
         cohort,
         tmp_path,
         features=["mean_token", "region_embedding", "patch_tokens"],
@@ -169,9 +137,7 @@ def test_what_people_would_do_instead_is_in_the_same_table(cohort, tmp_path):
         n_seeds=2,
         mil_max_patches=100,
         n_folds=2,
-        device="cpu",
     )
-    made.initialize()
     made.run()
     found = json.loads((tmp_path / "results.json").read_text())
     methods = {(r["encoder"], r["features"], r["protocol"]): r for r in found["results"]}
@@ -217,21 +183,6 @@ def test_a_user_s_mistake_is_one_message(cohort, tmp_path):
 )
 def test_it_has_all_that_monai_asks_for(cohort, tmp_path, ids):
     """check_properties finds nothing missing, and every part is built."""
-    made = ConfigWorkflow(
-        config_file=CONFIG,
-        workflow_type="infer",
-        logging_file=False,
-        **{
-            "bundle_root": str(ROOT),
-            "dataset_dir": str(cohort / "tokens"),
-            "slide_table": str(cohort / "table.csv"),
-            "output_dir": str(tmp_path),
-            "encoders": {"SLPD": str(cohort / "model.pt")},
-            "device": "cpu",
-            **ids,
-        },
-    )
-    made.initialize()
-    assert made.check_properties() == []
+    made = evaluating(cohort, tmp_path, **ids)
     assert len(made.evaluator.splits.splits) == 10
     assert made.evaluator.rows.task == ("ordinal" if "ordered" in ids else "classification")

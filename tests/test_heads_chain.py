@@ -3,20 +3,18 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from cohorts import write_cohort
 from edited_files import edited
 from inferences import inference
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder, write_table
+from workflows import run_config
 
 from bundle.core import BundleError, user_error
 from bundle.heads import load_head, name_key
 
-ROOT = Path(__file__).parents[1]
 N_FIRST, N_SECOND = 14, 6
 
 
@@ -51,29 +49,14 @@ def cohorts(tmp_path_factory):
     return root
 
 
-def run(config, cohorts, dataset, **ids):
-    """A config to its end."""
-    made = ConfigWorkflow(
-        config_file=str(ROOT / "configs" / config),
-        workflow_type="infer",
-        logging_file=False,
-        bundle_root=str(ROOT),
-        dataset_dir=str(cohorts / dataset),
-        device="cpu",
-        **ids,
-    )
-    made.initialize()
-    made.run()
-
-
 def evaluated(cohorts, dataset, output, **ids):
     """`evaluating` to its end."""
-    run(
+    run_config(
         "evaluate.yaml",
-        cohorts,
-        dataset,
-        slide_table=str(cohorts / "table.csv"),
-        output_dir=str(output),
+        dataset_dir=cohorts / dataset,
+        device="cpu",
+        slide_table=cohorts / "table.csv",
+        output_dir=output,
         encoders={"SLPD": str(cohorts / "model.pt")},
         train_fractions=[1.0],
         n_bootstrap=100,
@@ -84,8 +67,8 @@ def evaluated(cohorts, dataset, output, **ids):
 
 def inferred(cohorts, output, head, dataset="b_tokens", **ids):
     """`inferring` with a head, to its end: rows of predictions.csv."""
-    ids = {"region_encoder_ckpt": str(cohorts / "model.pt"), "slide_table": str(cohorts / "table.csv"), **ids}
-    run("inference.yaml", cohorts, dataset, output_dir=str(output), head=str(head), attention=False, **ids)
+    ids = {"region_encoder_ckpt": cohorts / "model.pt", "slide_table": cohorts / "table.csv", "device": "cpu", **ids}
+    run_config("inference.yaml", dataset_dir=cohorts / dataset, output_dir=output, head=head, attention=False, **ids)
     return read(output / "predictions.csv")
 
 

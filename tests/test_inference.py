@@ -1,27 +1,24 @@
 """Inference through MONAI's own entry points, as users and servers start it."""
 
 import csv
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
+from encoder_files import own_file
 from region_models import write_encoder
 from tiny_slides import PATCH, write_slide
-from warm import run_python
+from warm import ENVIRONMENT, run_python
+from workflows import run_config, workflow
 
 from bundle.core import BundleError
 from bundle.core.command_line import user_error
-from bundle.networks import PatchViT
 from bundle.storage import read_embeddings
+from scripts.bench.processes import bundle_command
 
 ROOT = Path(__file__).parents[1]
-CONFIG = str(ROOT / "configs" / "inference.yaml")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 READ = {"mpp": 2.0, "patch_size": PATCH, "region_patches": 16, "min_tissue_patches": 2}
 
 
@@ -30,32 +27,15 @@ def models(tmp_path_factory):
     """A folder with an untrained patch encoder (12 values) and an untrained region encoder for its tokens."""
     folder = tmp_path_factory.mktemp("models")
     write_encoder(folder / "model.pt")
-    sizes = {"image_size": PATCH, "patch_size": 8, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(contents, folder / "patch_encoder.pt")
+    own_file(folder / "patch_encoder.pt")
     return folder
 
 
-def workflow(models, dataset_dir, output_dir, **overrides):
+def inferring(models, dataset_dir, output_dir, **overrides):
     """The config, initialized."""
-    made = ConfigWorkflow(
-        config_file=CONFIG,
-        workflow_type="infer",
-        logging_file=False,
-        **{
-            "bundle_root": str(ROOT),
-            "dataset_dir": str(dataset_dir),
-            "output_dir": str(output_dir),
-            "tokens_dir": str(output_dir / "tokens"),
-            "region_encoder_ckpt": str(models / "model.pt"),
-            "patch_encoder_ckpt": str(models / "patch_encoder.pt"),
-            "device": "cpu",
-            **overrides,
-        },
-    )
-    made.initialize()
-    return made
+    paths = {"dataset_dir": dataset_dir, "output_dir": output_dir, "tokens_dir": output_dir / "tokens"}
+    weights = {"region_encoder_ckpt": models / "model.pt", "patch_encoder_ckpt": models / "patch_encoder.pt"}
+    return workflow("inference.yaml", **{**paths, **weights, "device": "cpu", **overrides})
 
 
 def index(output_dir):
@@ -65,7 +45,7 @@ def index(output_dir):
 
 def test_it_has_all_that_monai_asks_for(models, tmp_path):
     """check_properties finds nothing missing, and the ids that MONAI Label takes are built."""
-    made = workflow(models, write_cohort(tmp_path / "tokens"), tmp_path / "out")
+    made = inferring(models, write_cohort(tmp_path / "tokens"), tmp_path / "out")
     assert made.check_properties() == []
     item = made.preprocessing({"features": np.ones((16, 16, 12), np.float16)})
     found = made.inferer(item["image"][None], made.network_def)
@@ -79,7 +59,7 @@ def test_slides_become_embeddings(models, tmp_path):
         write_slide(tmp_path / "slides" / f"{name}.tif", 320, seed=ord(name))
     (tmp_path / "table.csv").write_text("slide,label\na.tif,benign\n")
     out = tmp_path / "out"
-    workflow(models, tmp_path / "slides", out, slide_table=str(tmp_path / "table.csv"), file_type="both", **READ).run()
+    inferring(models, tmp_path / "slides", out, slide_table=tmp_path / "table.csv", file_type="both", **READ).run()
     rows = index(out)
     assert [(row["status"], row["label"]) for row in rows.values()] == [("done", "benign"), ("done", "")]
     slide = read_embeddings(out / rows["a"]["file"])
@@ -93,14 +73,10 @@ def test_slides_become_embeddings(models, tmp_path):
 def test_slides_that_were_tokenized_are_not_encoded_again(models, tmp_path):
     """Tokenizing and then inferring, neither with a folder for tokens: inferring used to encode every slide again."""
     write_slide(tmp_path / "slides" / "a.tif", 320)
-    root = {"bundle_root": str(tmp_path), "tokens_dir": None, **READ}
-    given = {"dataset_dir": str(tmp_path / "slides"), "output_dir": str(tmp_path / "tokenize"), "device": "cpu"}
-    given["patch_encoder_ckpt"] = str(models / "patch_encoder.pt")
-    config = str(ROOT / "configs" / "tokenize.yaml")
-    made = ConfigWorkflow(config, workflow_type="infer", logging_file=False, **{**given, **root})
-    made.initialize()
-    made.run()
-    workflow(models, tmp_path / "slides", tmp_path / "out", **root).run()
+    root = {"bundle_root": tmp_path, "tokens_dir": None, **READ}
+    given = {"dataset_dir": tmp_path / "slides", "output_dir": tmp_path / "tokenize", "device": "cpu"}
+    run_config("tokenize.yaml", patch_encoder_ckpt=models / "patch_encoder.pt", **given, **root)
+    inferring(models, tmp_path / "slides", tmp_path / "out", **root).run()
     assert {row["status"] for row in index(tmp_path / "out" / "tokenize").values()} == {"skipped"}
     assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
     assert [path.name for path in (tmp_path / "tokens").glob("*.h5")] == ["a.h5"]
@@ -115,9 +91,7 @@ def test_the_command_of_the_documents(models, tmp_path):
         "region_encoder_ckpt": models / "model.pt",
         "device": "cpu",
     }
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", CONFIG, *words]
-    done = run_python(command, cwd=ROOT, env=ENVIRONMENT)
+    done = run_python(bundle_command("inferring", ["configs/inference.yaml"], **ids), cwd=ROOT, env=ENVIRONMENT)
     assert done.returncode == 0 and "4 done" in done.stdout, done.stderr
     assert {row["status"] for row in index(tmp_path / "out").values()} == {"done"}
 
@@ -126,7 +100,7 @@ def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_pa
     """The Model Zoo and MONAI Label build the network before they load weights; a run without them says what to do."""
     monkeypatch.setattr("bundle.networks.region_encoder._OWN_WEIGHTS", tmp_path / "none.pt")  # the demo leaves some
     tokens = write_cohort(tmp_path / "tokens")
-    made = workflow(models, tokens, tmp_path / "out", region_encoder_ckpt=str(tmp_path / "none.pt"))
+    made = inferring(models, tokens, tmp_path / "out", region_encoder_ckpt=tmp_path / "none.pt")
     scripted = torch.jit.script(made.network_def)
     assert scripted(torch.zeros(2, 384, 16, 16)).shape == (2, 192)
     with pytest.raises(Exception) as caught:
@@ -138,11 +112,8 @@ def test_without_weights_the_network_is_built_and_the_run_refuses(models, tmp_pa
 
 def test_a_real_slide(models, real_slide, tmp_path):
     """CMU-1-Small-Region.svs at 0.5 um/px: one region, padded, with its tissue and a prototype of its own."""
-    sizes = {"image_size": 256, "patch_size": 64, "dim": 12, "depth": 1, "n_heads": 2}
-    colors = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    contents = {"teacher": PatchViT(**sizes).state_dict(), "architecture": sizes, "normalization": colors}
-    torch.save(contents, tmp_path / "patch_encoder.pt")
-    workflow(models, real_slide, tmp_path, patch_encoder_ckpt=str(tmp_path / "patch_encoder.pt")).run()
+    encoder = own_file(tmp_path / "patch_encoder.pt", image_size=256, patch_size=64)
+    inferring(models, real_slide, tmp_path, patch_encoder_ckpt=encoder).run()
     slide = read_embeddings(tmp_path / "embeddings" / "CMU-1-Small-Region.h5")
     assert len(slide) == 1 and slide.n_prototypes == 1 and slide.level0_size == (2220, 2967)
     assert (slide.coords < 0).all() and 30 < slide.mask.sum() < 120

@@ -1,7 +1,6 @@
 """Runs through MONAI's command line, as users start them: killed, resumed, on two processes, from elsewhere."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -9,17 +8,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_training
 import torch
 from cohorts import write_cohort
-from warm import run_python
+from warm import ENVIRONMENT, run_python
+
+from bundle.core import read_history
+from scripts.bench.processes import bundle_command
+from scripts.golden_results.reading import items_of
 
 ROOT = Path(__file__).parents[1]
 TRAIN = str(ROOT / "configs" / "train.yaml")
 MULTI = str(ROOT / "configs" / "multi_gpu_train.yaml")
 TINY = {**tiny_training.TINY, "depth": 2, "max_epochs": 4, "checkpoint_interval": 1}
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def settings(tokens, output, **ids):
@@ -30,9 +33,8 @@ def settings(tokens, output, **ids):
 
 def command(tokens, output, *launcher, config=TRAIN, **ids):
     """The command line of a training run."""
-    ids = settings(tokens, output, **ids)
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    return [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", "--config_file", config, *words]
+    python, *words = bundle_command("training", [config], **settings(tokens, output, **ids))
+    return [python, *launcher, *words]
 
 
 def run(words, cwd=ROOT):
@@ -42,9 +44,9 @@ def run(words, cwd=ROOT):
 
 def losses(output):
     """The `self`, `intra` and `inter` columns of a run's history."""
-    header, *rows = [line.split(",") for line in (output / "history.csv").read_text().splitlines()]
-    columns = [header.index(name) for name in ("loss", "self", "intra", "inter")]
-    return torch.tensor([[float(row[c]) for c in columns] for row in rows if row[columns[0]]], dtype=torch.float64)
+    rows = [row for row in read_history(output / "history.csv") if "loss" in row]
+    columns = ("loss", "self", "intra", "inter")
+    return torch.tensor([[row[name] for name in columns] for row in rows], dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -103,20 +105,8 @@ def test_a_killed_run_resumed_ends_with_the_same_weights(tokens, unbroken, tmp_p
     done = run(command(tokens, tmp_path, slide_table=table, resume="true"))
     assert done.returncode == 0, done.stderr
     assert "resumed" in done.stdout + done.stderr
-    ours = torch.load(tmp_path / "last.pt", weights_only=True)
-    theirs = torch.load(unbroken / "last.pt", weights_only=True)
-    assert equal(ours, theirs)
-
-
-def equal(a, b):
-    """Nested dictionaries and lists of tensors, bit for bit."""
-    if torch.is_tensor(a):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
-    return a == b
+    ours, theirs = (dict(items_of("last.pt", (folder / "last.pt").read_bytes())) for folder in (tmp_path, unbroken))
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.slow

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 from cohorts import write_cohort
-from monai.bundle import ConfigWorkflow
 from region_models import write_encoder
 from tiny_slides import write_slide
+from tiny_training import NETWORK
+from workflows import run_config
 
 ROOT = Path(__file__).parents[1]
-TINY = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8, "n_local": 2}
-SHORT = {"max_epochs": 1, "lr_warmup_epochs": 0, "prototype_warmup_epochs": 0, "batch_size": 8}
+SHORT = {"n_local": 2, "max_epochs": 1, "lr_warmup_epochs": 0, "prototype_warmup_epochs": 0, "batch_size": 8}
 COMMANDS = {
     "checking": ("check", {"dataset_dir": "slides", "mpp": 2.0}),
-    "training": ("train", {**TINY, **SHORT, "dataset_dir": "tokens", "model_path": "elsewhere.pt"}),
+    "training": ("train", {**NETWORK, **SHORT, "dataset_dir": "tokens", "model_path": "elsewhere.pt"}),
     "inferring": ("inference", {"dataset_dir": "tokens", "region_encoder_ckpt": "given.pt"}),
     "mapping": ("maps", {"dataset_dir": "inferring/embeddings", "formats": ["geojson"]}),
     "charting": ("atlas", {"dataset_dir": "inferring/embeddings"}),
@@ -47,15 +47,11 @@ def root(tmp_path_factory):
 def test_weights_survive(root, verb):
     """Each command with all else as it is by default; they run in this order, on what the others have made."""
     name, ids = COMMANDS[verb]
-    given = {key: str(root / value) if key in PATHS else value for key, value in ids.items()}
+    given = {key: root / value if key in PATHS else value for key, value in ids.items()}
     if "encoders" in given:
         given["encoders"] = {"A": str(root / "given.pt")}
-    given |= {"bundle_root": str(root), "output_dir": str(root / verb), "device": "cpu"}
-    kind = "train" if verb == "training" else "infer"
-    config = str(ROOT / "configs" / f"{name}.yaml")
-    made = ConfigWorkflow(config, workflow_type=kind, run_id=verb, logging_file=False, **given)
-    made.initialize()
-    made.run()
+    given |= {"bundle_root": root, "output_dir": root / verb, "device": "cpu"}
+    run_config(f"{name}.yaml", kind="train" if verb == "training" else "infer", run_id=verb, **given)
     assert any((root / ("index" if verb == "indexing" else verb)).iterdir())
     left = {path.name: path.read_text() for path in (root / "models").iterdir()}
     assert left == {name: f"mine: {name}" for name in left} and len(left) == 5

@@ -5,13 +5,9 @@ import csv
 import torch
 from workflows import workflow
 
+NETWORK = {"embed_dim": 24, "depth": 1, "n_heads": 3, "out_dim": 64, "hidden_dim": 16, "bottleneck_dim": 8}
 TINY = {
-    "embed_dim": 24,
-    "depth": 1,
-    "n_heads": 3,
-    "out_dim": 64,
-    "hidden_dim": 16,
-    "bottleneck_dim": 8,
+    **NETWORK,
     "n_local": 2,
     "batch_size": 6,
     "lr": 0.01,

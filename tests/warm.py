@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 _CLIENT, _SERVER = (Path(__file__).with_name(f"warm_{name}.py") for name in ("client", "server"))
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # one thread and no GPU
 _running: list[tuple[subprocess.Popen, tempfile.TemporaryDirectory]] = []
 
 

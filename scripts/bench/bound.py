@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from torch.utils.flop_counter import flop_registry
 from bundle.training.losses import output_chunks
 
 from .launches import _KNOWN
+from .measure import seconds_of
 
 _TRIES = 5
 _FILL = {"copy_", "fill_", "zero_"}  # what they write they do not read
@@ -43,14 +43,7 @@ class Rates(NamedTuple):
 
 def _seconds(run: Callable[[], Any]) -> float:
     run()
-    tries = []
-    for _ in range(_TRIES):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        tries.append(time.perf_counter() - start)
-    return min(tries)
+    return min(seconds_of(run, "cuda") for _ in range(_TRIES))
 
 
 class Bound(TorchDispatchMode):

@@ -9,7 +9,6 @@ finds tissue and patches of the same slides, in its own Python: nothing of it is
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -28,6 +27,7 @@ from bundle.core import ROOT
 from bundle.pipelines import PatchStream
 from bundle.slides import find_slides
 
+from ..pins.records import read_rows, write_rows
 from . import report
 from .processes import CommandError, run_measured
 from .scaling import exponent
@@ -60,8 +60,8 @@ def write_table(source: Path, slides: Path, path: Path, label: str) -> None:
     Raises:
         SystemExit: a slide has no row.
     """
-    with source.open(newline="", encoding="utf-8") as file:
-        rows = [{"slide": row.pop("image", row.get("slide")), **row} for row in csv.DictReader(file)]
+    rows: list[dict[str, Any]]
+    rows = [{"slide": row.pop("image", row.get("slide")), **row} for row in read_rows(source)]
     here = {entry.name for entry in slides.iterdir()}
     rows = [row for row in rows if row["slide"] in here]
     if len(rows) != len(here):
@@ -69,10 +69,7 @@ def write_table(source: Path, slides: Path, path: Path, label: str) -> None:
     patients = defaultdict[str, set[str]](set)
     for row in rows:
         patients[row[label]].add(row.get("patient", row["slide"]))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({**row, label: row[label] if len(patients[row[label]]) > 1 else ""} for row in rows)
+    write_rows(path, [{**row, label: row[label] if len(patients[row[label]]) > 1 else ""} for row in rows])
 
 
 def measured(n_slides: int, options: argparse.Namespace, folder: Path, before: dict[str, Any]) -> dict[str, Any]:

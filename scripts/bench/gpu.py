@@ -26,11 +26,11 @@ from bundle.training.losses import entropy
 
 from .bound import Rates, bound_of
 from .gpu_page import page
-from .gpu_trials import attention, loss, norm, tokenizing
+from .gpu_trials import Row, attention, loss, norm, tokenizing
+from .measure import seconds_of
 from .report import failure
 from .step import our_step, reference_step
 
-Row = dict[str, Any]
 _MINUTES = 7.6
 
 
@@ -49,9 +49,9 @@ class Size(NamedTuple):
 TINY = Size(2, 128, 1, 1, 64, 1 << 16, 1)
 
 
-def compiled(mode: str | None) -> Callable[[Distiller], None]:
-    """Compiles a network's backbone for each size of crops, in a mode of inductor's."""
-    return lambda module: module.encoder.backbone.compile(dynamic=False, mode=mode)
+def with_less_overhead(module: Distiller) -> None:
+    """The backbone compiled for each size of crops, in inductor's mode of that name."""
+    module.encoder.backbone.compile(dynamic=False, mode="reduce-overhead")
 
 
 def by_blocks(module: Distiller) -> None:
@@ -83,7 +83,7 @@ def graph(size: Size) -> Iterator[Row]:
     long = size._replace(n_steps=max(size.n_steps, 4))  # until there is a graph
     yield _of_step("graph", long, lambda: _ours(long, graphed=True))
     yield _of_step("graph, blocks compiled", long, lambda: _ours(long, by_blocks, graphed=True))
-    yield _of_step("reduce-overhead", size, lambda: _ours(size, compiled("reduce-overhead")))
+    yield _of_step("reduce-overhead", size, lambda: _ours(size, with_less_overhead))
 
 
 def savers(size: Size) -> Iterator[Row]:
@@ -144,11 +144,7 @@ def _insist_on_graph(run: Callable[[], Any]) -> None:
 
 
 def _wall(run: Callable[[], Any], n_steps: int) -> float:
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / n_steps
+    return seconds_of(run, "cuda") / n_steps
 
 
 def _busy(run: Callable[[], Any], n_steps: int) -> tuple[float | None, float | None]:

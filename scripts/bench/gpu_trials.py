@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,8 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from bundle.demo.demo_slides import make_demo_slides
 
+from .loss import in_bf16
+from .measure import seconds_of
 from .report import failure
 from .rivals import compare
 from .tokenizing import profile, write_vit_s
@@ -32,20 +33,12 @@ def attention(size: Any) -> Iterator[Row]:
         "SDPA, torch's choice": F.scaled_dot_product_attention
     }
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION):
-        ways[f"SDPA, {backend.name}"] = _by(backend)
+        ways[f"SDPA, {backend.name}"] = sdpa_kernel(backend)(F.scaled_dot_product_attention)
     ways["SDPA, heads padded to 64"] = _padded
     ways["flex attention, compiled"] = torch.compile(flex_attention, dynamic=False)
     shapes = [(2 * size.n_regions, _HEADS, 197, _HEAD), (8 * size.n_regions, _HEADS, 37, _HEAD)]
     for name, way in ways.items():
         yield _row(name, [_with_gradients(way, [_made(shape) for _ in range(3)]) for shape in shapes], size)
-
-
-def _by(backend: SDPBackend) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    def way(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(q, k, v)
-
-    return way
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -59,15 +52,7 @@ def norm(size: Any) -> Iterator[Row]:
     part = nn.Sequential(nn.LayerNorm(192), nn.Linear(192, 768)).cuda()
     n_tokens = size.n_regions * (2 * 197 + 8 * 37)
     for name, way in (("as they are", part), ("compiled into one", torch.compile(part, dynamic=False))):
-        yield _row(name, [_with_gradients(_in_bf16(way), [_made((n_tokens, 192), torch.float32)])], size)
-
-
-def _in_bf16(way: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(x: Tensor) -> Tensor:
-        with torch.autocast("cuda", torch.bfloat16):
-            return way(x)
-
-    return run
+        yield _row(name, [_with_gradients(in_bf16(way, "cuda"), [_made((n_tokens, 192), torch.float32)])], size)
 
 
 def _made(shape: tuple[int, ...], dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -89,15 +74,7 @@ def _row(name: str, runs: list[Callable[[], Any]], size: Any) -> Row:
         found = []
         for run in runs:
             run()
-            tries = []
-            for _ in range(tries_of_each):
-                torch.cuda.synchronize()
-                start = time.perf_counter()
-                for _ in range(repeats):
-                    run()
-                torch.cuda.synchronize()
-                tries.append((time.perf_counter() - start) / repeats)
-            found.append(1e3 * statistics.median(tries))
+            found.append(1e3 * statistics.median(seconds_of(run, "cuda", repeats) for _ in range(tries_of_each)))
         return {"name": name, "ms": found}
     except Exception as error:  # the others go on
         return {"name": name, "failed": failure(error)}

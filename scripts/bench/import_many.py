@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from collections import Counter
@@ -14,8 +13,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..pins.foreign_features import MPP, random_slide
+from ..pins.records import read_rows
 from . import report
-from .processes import CommandError, Usage, bundle_command, run_measured, status_of
+from .processes import CommandError, Usage, bundle_command, mib_of, run_measured
 
 _SHARES = (0.01, 0.1, 0.5, 1.0)
 _COLUMNS, _ROWS = 10, 8  # cells of a slide, half of them tissue
@@ -49,7 +49,7 @@ class Cohort:
         samples: list[tuple[int, float]] = []
 
         def look(pid: int) -> bool:
-            samples.append((_n_finished(self.tokens("whole")), _resident_mib(pid)))
+            samples.append((_n_finished(self.tokens("whole")), mib_of(pid, "VmRSS")))
             return False
 
         usage = self._import("whole", look)
@@ -67,8 +67,7 @@ class Cohort:
         before = {path: path.stat() for path in tokens.glob("*.h5")}
         n_parts = len(list(tokens.glob(".*.tmp")))
         self._import("killed")
-        with (self.folder / "killed" / "slides.csv").open(newline="") as file:
-            statuses = Counter(row["status"] for row in csv.DictReader(file))
+        statuses = Counter(row["status"] for row in read_rows(self.folder / "killed" / "slides.csv"))
         changed = [path for path, old in before.items() if path.stat().st_mtime_ns != old.st_mtime_ns]
         return {
             "finished before the kill": len(before),
@@ -130,11 +129,6 @@ def main() -> int:
 
 def _n_finished(tokens: Path) -> int:
     return sum(not name.startswith(".") for name in os.listdir(tokens)) if tokens.is_dir() else 0
-
-
-def _resident_mib(pid: int) -> float:
-    """0 for a process that has ended."""
-    return int(status_of(pid).get("VmRSS", "0").split()[0]) / 1024
 
 
 def _last_words(folder: Path) -> str:

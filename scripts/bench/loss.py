@@ -96,11 +96,6 @@ def cases(device: str, threads: int) -> list[Case]:
     return found
 
 
-def in_bf16(run: Callable[[], Any], device: str) -> Callable[[], Any]:
+def in_bf16(run: Callable[..., Any], device: str) -> Callable[..., Any]:
     """``run`` under autocast to bfloat16."""
-
-    def wrapped() -> Any:
-        with torch.autocast(device, torch.bfloat16):
-            return run()
-
-    return wrapped
+    return torch.autocast(device, torch.bfloat16)(run)

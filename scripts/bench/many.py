@@ -17,33 +17,25 @@ from typing import Any
 import numpy as np
 
 from . import report
-from .processes import ROOT, status_of
+from .processes import ROOT, mib_of
 
-_SIDE, _DIM = 16, 4
+_DIM = 4
 _WRITERS = 4  # they wait for the disk most of the time
 _A_PIECE = 500
 
 
 def write_files(span: range, folder: Path) -> None:
     """Token files of two to six regions, those that are not there."""
-    from bundle.storage import TokenFileWriter
+    from ..pins.token_files import write_tokens
 
-    about = {"encoder": "made up sha256:0", "mpp": 0.5, "level0_mpp": 0.25, "region_size_px": 4096}
+    about: dict[str, Any] = {"encoder": "made up sha256:0", "mpp": 0.5, "level0_mpp": 0.25, "region_size_px": 4096}
     about |= {"region_size_level0": 8192, "patch_size_px": 256, "level0_width": 80_000, "level0_height": 60_000}
     about |= {"reader": "cucim", "decoder": "imagecodecs", "encode_background": False}
     for number in span:
-        path, draws = folder / f"slide_{number:06d}.h5", np.random.default_rng(number)
-        if path.exists():
-            continue
-        n = int(draws.integers(2, 7))
-        mask, cells = draws.random((n, _SIDE, _SIDE)) < 0.6, draws.permutation(70)[:n]
-        coords = np.stack([cells % 10, cells // 10], 1) * 8192
-        attributes = {**about, "slide_id": path.stem, "slide_path": f"{path.stem}.svs", "slide_bytes": number}
-        with TokenFileWriter(
-            path, region_patches=_SIDE, dim=_DIM, coords=coords, mask=mask, attributes=attributes
-        ) as file:
-            for region in range(n):
-                file.write(region, draws.normal(size=(_SIDE, _SIDE, _DIM)) * mask[region, ..., None])
+        path = folder / f"slide_{number:06d}.h5"
+        if not path.exists():
+            n_regions = int(np.random.default_rng(number).integers(2, 7))
+            write_tokens(path, n_regions, _DIM, number, slide_bytes=number, **about)
 
 
 def make_folder(folder: Path, n_files: int) -> None:
@@ -68,10 +60,10 @@ def start_of(kind: str, folder: Path) -> dict[str, float]:
         make(self, name, *arguments, **options)
 
     h5py.File.__init__ = counted
-    before, cpu, start = _memory("VmRSS"), time.process_time(), time.perf_counter()
+    before, cpu, start = mib_of("self", "VmRSS"), time.process_time(), time.perf_counter()
     data = TokenDataset(folder, cache="none") if kind == "training" else evaluation_dataset(folder)
     found = {"seconds": time.perf_counter() - start, "CPU seconds": time.process_time() - cpu, "opened": opened[0]}
-    found |= {"MiB": _memory("VmHWM") - before, "regions": len(data)}  # type: ignore[arg-type]
+    found |= {"MiB": mib_of("self", "VmHWM") - before, "regions": len(data)}  # type: ignore[arg-type]
     draws, start, before_reading = np.random.default_rng(0), time.perf_counter(), _handles()
     for _ in range(100):
         data.read(draws.integers(0, len(data), 256))  # type: ignore[arg-type,union-attr]
@@ -85,11 +77,12 @@ def simulated(part: str, n_slides: int) -> dict[str, float]:
     from .many_simulated import PARTS
 
     torch.set_num_threads(1)
-    before, most, is_over = _memory("RssAnon"), [0.0], threading.Event()
+    before, is_over = mib_of("self", "RssAnon"), threading.Event()
+    most = [before]  # of a part that is over before anybody looks
 
     def look() -> None:
         while not is_over.wait(0.05):
-            most[0] = max(most[0], _memory("RssAnon"))
+            most[0] = max(most[0], mib_of("self", "RssAnon"))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -99,10 +92,6 @@ def simulated(part: str, n_slides: int) -> dict[str, float]:
         is_over.set()
         watcher.join()
     return {**found, "GiB": (most[0] - before) / 1024}
-
-
-def _memory(name: str) -> float:
-    return int(status_of("self")[name].split()[0]) / 1024
 
 
 def _handles() -> int:

@@ -43,7 +43,7 @@ def sampler_order(n_slides: int) -> dict[str, float]:
             len(slide_index), _BATCH, slide_index=slide_index, slides_per_batch=per_batch, world_size=8
         )
         sampler.set_epoch(1)
-        found[name], _ = _timed(partial(deque, sampler, 0))
+        found[name] = _timed(partial(deque, sampler, 0))
     return found
 
 
@@ -56,10 +56,10 @@ def bank_fit(n_slides: int) -> dict[str, float]:
         features = torch.from_file(path, shared=True, size=size).view(-1, DIM)
         for number, part in enumerate(features.split(_MADE_AT_ONCE)):
             part.copy_(_unit_rows(len(part), number))
-        seconds, _ = _timed(lambda: bank.fit(features, slide_index, n_slides))
+        seconds = _timed(lambda: bank.fit(features, slide_index, n_slides))
     batch = torch.randint(len(slide_index), (_BATCH,), generator=torch.Generator().manual_seed(0))
-    first, _ = _timed(lambda: bank.targets(batch, "cpu"))
-    again, _ = _timed(lambda: bank.targets(batch, "cpu"))
+    first = _timed(lambda: bank.targets(batch, "cpu"))
+    again = _timed(lambda: bank.targets(batch, "cpu"))
     own = {"seconds": seconds, "seconds, first targets": first, "seconds, targets": again}
     return {**own, "GiB of features": features.nbytes / 2**30}
 
@@ -67,7 +67,7 @@ def bank_fit(n_slides: int) -> dict[str, float]:
 def atlas_merge(n_slides: int) -> dict[str, float]:
     """The merging of all slides' prototypes to twice as many kinds as a slide has."""
     prototypes = slide_prototypes(n_slides, KINDS, DIM)
-    seconds, _ = _timed(lambda: merge_sets(prototypes, torch.ones(n_slides, KINDS, dtype=torch.bool), 2 * KINDS))
+    seconds = _timed(lambda: merge_sets(prototypes, torch.ones(n_slides, KINDS, dtype=torch.bool), 2 * KINDS))
     return {"seconds": seconds}
 
 
@@ -80,7 +80,7 @@ def atlas_rest(n_slides: int) -> dict[str, float]:
             return found, {}
 
     atlas = Drawn(".", SlideTable({}), n_neighbors=0, n_kinds=2 * KINDS)
-    seconds, _ = _timed(atlas.run)
+    seconds = _timed(atlas.run)
     return {"seconds": seconds}
 
 
@@ -94,7 +94,7 @@ def search_index(n_slides: int) -> dict[str, float]:
             start = time.process_time()
             index.add(batch, entries)
             added += time.process_time() - start
-        tidied, _ = _timed(index.tidy)
+        tidied = _timed(index.tidy)
         ends = (".safetensors", ".regions.safetensors")
         n_bytes = sum((folder / f"{part}{end}").stat().st_size for part in index.catalog.parts for end in ends)
         found = {"seconds": added, "seconds, tidied": tidied, "GB on disk": n_bytes / 1e9}
@@ -107,8 +107,8 @@ def search_index(n_slides: int) -> dict[str, float]:
             "regions": lambda: nearest.by_regions(nearest.index.regions.features[:1].astype(np.float32), 5, allowed),
         }
         for by, ask in ways.items():
-            found[f"seconds, start of {by}"], _ = _timed(partial(nearest.prepare, by))
-            found[f"seconds, search by {by}"] = min(_timed(ask)[0] for _ in range(10))
+            found[f"seconds, start of {by}"] = _timed(partial(nearest.prepare, by))
+            found[f"seconds, search by {by}"] = min(_timed(ask) for _ in range(10))
         return found
 
 
@@ -138,10 +138,10 @@ def _unit_rows(n: int, seed: int = 0) -> torch.Tensor:
     return normalize(rows, dim=1, out=rows)
 
 
-def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(run: Callable[[], Any]) -> float:
     start = time.process_time()
-    answer = run()
-    return time.process_time() - start, answer
+    run()
+    return time.process_time() - start
 
 
 PARTS: dict[str, Callable[[int], dict[str, float]]] = {

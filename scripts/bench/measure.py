@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from .processes import status_of
+from .processes import mib_of
 
 _LEAST_SECONDS = 0.1
 _MIB = 1 << 20
@@ -123,6 +123,11 @@ def _repeats(run: Callable[[], Any], device: str) -> int:
 
 def _seconds(run: Callable[[], Any], repeats: int, device: str) -> float:
     gc.collect()
+    return seconds_of(run, device, repeats)
+
+
+def seconds_of(run: Callable[[], Any], device: str, repeats: int = 1) -> float:
+    """Of one run, of several in a row that a GPU is waited for at both ends."""
     _wait(device)
     start = time.perf_counter()
     for _ in range(repeats):
@@ -149,13 +154,8 @@ def _peak_mib(run: Callable[[], Any], device: str) -> float | None:
     libc.mallopt(_MMAP_THRESHOLD, 1 << 16)  # freed blocks go back to the system, or old peaks would hide new ones
     libc.malloc_trim(0)
     _CLEAR.write_text("5")  # Linux: the peak starts anew
-    before = _status("VmRSS")
+    resident = mib_of("self", "VmRSS")
     kept = run()
-    peak = _status("VmHWM") - before
+    peak = mib_of("self", "VmHWM") - resident
     del kept
-    return peak / 1024
-
-
-def _status(name: str) -> int:
-    """kB of this process."""
-    return int(status_of("self")[name].split()[0])
+    return peak

@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bundle.core import BundleError, write_text
+from bundle.core import ROOT, BundleError, write_text
 
 from ..golden_results.steps import option_words
 
-ROOT = Path(__file__).resolve().parents[2]
 _PER_MIB = 1 << (20 if sys.platform == "darwin" else 10)  # of ru_maxrss, which has bytes there and KiB elsewhere
 
 
-def status_of(process: int | str) -> dict[str, str]:
-    """What Linux says of a process, by number or "self": ``VmRSS`` and the like, by name; little where it has ended."""
+def mib_of(process: int | str, name: str) -> float:
+    """MiB that Linux says of a process, by number or "self": ``VmRSS`` and the like; 0 of one that has ended."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    values = dict(line.split(":", 1) for line in lines)
+    return int(values.get(name, "0").split()[0]) / 1024
 
 
 class Usage(NamedTuple):

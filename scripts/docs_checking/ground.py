@@ -15,7 +15,7 @@ import numpy as np
 
 from ..pins import foreign_features as theirs
 from ..pins.changes import copy_repository
-from ..pins.records import made_once
+from ..pins.records import made_once, read_rows
 from .printed import ROOT
 from .quick_python import link_environment
 
@@ -90,25 +90,20 @@ class Ground:
 
     def _write_table(self, place: Path) -> None:
         """One table for all slides: those of the demo, the larger ones, and those of other tools' features."""
-        with open(self.source("demo/slides/slide_table.csv"), newline="", encoding="utf-8") as file:
-            rows = [{**row, "mpp": "4"} for row in csv.DictReader(file)]
+        rows = [{**row, "mpp": "4"} for row in read_rows(self.source("demo/slides/slide_table.csv"))]
         classes = sorted({row["label"] for row in rows})
         for number in range(N_FEATURES):
             own = {"slide": f"theirs_{number}", "patient": f"theirs_{number}", "site": "site_d", "mpp": str(_MPP)}
             rows.append({**own, "label": classes[number % 2]})
-        with open(self.source("quick_slides/slide_table.csv"), newline="", encoding="utf-8") as file:
-            named = (
-                row | {name: f"quick_{row[name]}" for name in ("slide", "patient")} for row in csv.DictReader(file)
-            )
-            rows += [{**row, "mpp": "2"} for row in named]
+        for row in read_rows(self.source("quick_slides/slide_table.csv")):
+            rows.append({**row, **{name: f"quick_{row[name]}" for name in ("slide", "patient")}, "mpp": "2"})
         with open(place, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(["slide", "label", "diagnosis", "patient", "site", "mpp"])
             table.writerows([r["slide"], r["label"], r["label"], r["patient"], r["site"], r["mpp"]] for r in rows)
 
     def _write_splits(self, place: Path) -> None:
-        with open(self.source("demo/slides/slide_table.csv"), newline="", encoding="utf-8") as file:
-            patients = sorted({row["patient"] for row in csv.DictReader(file)})
+        patients = sorted({row["patient"] for row in read_rows(self.source("demo/slides/slide_table.csv"))})
         lines = [f"{patient},{'test' if number % 3 == 0 else 'train'}" for number, patient in enumerate(patients)]
         place.write_text("\n".join(["patient,split", *lines, ""]), encoding="utf-8")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,8 @@ def run(one: Printed, plan: Plan, folder: Path, log: Path) -> tuple[bool, float]
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """What the command has started and left behind ends with it."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

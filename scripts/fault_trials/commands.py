@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Command:
     resume: Mapping[str, Any] = field(default_factory=dict)
     locks: str | None = None
     grows: bool = False
-    damaged: tuple[str, ...] | None = None
+    damaged: Sequence[str] | None = None
 
     def words(self, is_again: bool = False) -> list[str]:
         """What follows ``python -m``; ``is_again``: goes on with what an earlier start has made."""
@@ -39,13 +39,5 @@ class Command:
         return ["monai.bundle", "run", verb, *option_words(given | options)]
 
 
-def _command(**entry: Any) -> Command:
-    damaged = entry.pop("damaged", None)
-    return Command(**entry, damaged=None if damaged is None else tuple(damaged))
-
-
-COMMANDS = [
-    _command(**entry)
-    for entry in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))["commands"]
-]
-BY_NAME = {command.name: command for command in COMMANDS}
+_LISTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))["commands"]
+BY_NAME = {entry["name"]: Command(**entry) for entry in _LISTED}

@@ -44,14 +44,12 @@ class Limits(NamedTuple):
         file_bytes: a file may have no more; 0: any size.
         more_bytes: address space beyond what it begins with; 0: any.
         clock_s: by how much its clock jumps, at its third change.
-        user: id that it runs as; 0: this one's.
     """
 
     die_at: int = 0
     file_bytes: int = 0
     more_bytes: int = 0
     clock_s: float = 0.0
-    user: int = 0
 
 
 FREE = Limits()
@@ -120,9 +118,6 @@ def _become(words: list[str], folder: Path, log: Path, counter: Path, limits: Li
         for stream, path in enumerate((Path(os.devnull), log, log)):
             flags = os.O_RDONLY if stream == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND
             os.dup2(os.open(path, flags, 0o666), stream)
-        if limits.user:
-            os.setgid(limits.user)
-            os.setuid(limits.user)
         sys.addaudithook(_Watch(counter, limits))
         _limit(limits)
         os.environ["PYTHONPATH"] = str(ROOT)

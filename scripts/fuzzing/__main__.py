@@ -7,7 +7,6 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,8 +67,7 @@ def _apart(target: Target, n_draws: int, number: int, output: Path) -> Count:
     context = multiprocessing.get_context("fork")
     for trial in range(_TRIES):
         ours, theirs = context.Pipe(duplex=False)
-        own = partial(_send, theirs, target, n_draws, number + trial, output)
-        process = context.Process(target=own)
+        process = context.Process(target=_send, args=(theirs, target, n_draws, number + trial, output))
         process.start()
         theirs.close()
         try:

@@ -18,12 +18,11 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from bundle.core import BundleError
+from bundle.core import ROOT, BundleError
 
 _SLOW_S = 5.0  # of the processor in Python code, which is stopped then
 _HANG_S = 60.0  # of native code, at which the process ends
 _JUMP_MIB = 1024
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Target(NamedTuple):

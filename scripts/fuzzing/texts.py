@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,9 @@ _YAML = [
 def text_targets(folder: Path) -> Iterator[Target]:
     """Parsers of text; ``folder`` is theirs."""
     yield from _table_targets()
-    yield Target("roi GeoJSON", ".geojson", changed_json(_GEOJSON), _roi)
-    yield Target("roi XML", ".xml", changed_bytes(_XML), _roi)
+    roi = partial(roi_mask, width=64, height=64, downsample=16.0)
+    yield Target("roi GeoJSON", ".geojson", changed_json(_GEOJSON), roi)
+    yield Target("roi XML", ".xml", changed_bytes(_XML), roi)
     yaml = changed_bytes(_YAML) | st.builds(_bomb, st.integers(2, 40), st.integers(2, 12)) | _yaml_entries()
     yield Target("encoders YAML", ".yaml", yaml, lambda path: registry(path))
     weights = folder / "weights.pt"
@@ -150,10 +152,6 @@ def _excluded(path: Path) -> None:
     read_quarantine(path)
     refs = [SlideRef(slide, path.parent / name, name) for slide, name in zip(_IDS, _FILES, strict=True)]
     without_excluded(refs, path, path.parent)
-
-
-def _roi(path: Path) -> None:
-    roi_mask(path, 64, 64, 16.0)
 
 
 def _bomb(n_levels: int, n_each: int) -> bytes:

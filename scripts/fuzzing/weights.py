@@ -7,6 +7,7 @@ import importlib.util
 import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,14 @@ def weights_targets(_folder: Path) -> Iterator[Target]:
     yield Target("region weights .pt", ".pt", _changed_checkpoint(of_region), load_region_encoder)
     yield Target("patch weights .pt", ".pt", _changed_checkpoint(of_patch), lambda path: load_patch_encoder(path, 16))
     tensors = st.builds(_safetensors, st.just(patch.state_dict()), _CHANGES) | changed_bytes([save(patch.state_dict())])
-    yield Target(
-        "weights safetensors", ".safetensors", tensors, lambda path: load_patch_encoder(path, 16, mean=0.5, std=0.5)
-    )
+    load = partial(load_patch_encoder, patch_size=16, mean=0.5, std=0.5)
+    yield Target("weights safetensors", ".safetensors", tensors, load)
     program = io.BytesIO()
     torch.jit.save(torch.jit.script(_Mean()), program)
-    yield Target(
-        "TorchScript",
-        ".pt",
-        changed_bytes([program.getvalue()]),
-        lambda path: load_patch_encoder(path, 16, mean=0.5, std=0.5),
-    )
+    yield Target("TorchScript", ".pt", changed_bytes([program.getvalue()]), load)
     if importlib.util.find_spec("onnx"):
         graphs = changed_bytes([_onnx(shape) for shape in (("b", 3, 16, 16), ("b", 3, "h", "w"))])
-        yield Target("ONNX", ".onnx", graphs, lambda path: load_patch_encoder(path, 16, mean=0.5, std=0.5))
+        yield Target("ONNX", ".onnx", graphs, load)
 
 
 def _changed_checkpoint(contents: Mapping[str, Any]) -> st.SearchStrategy[bytes]:

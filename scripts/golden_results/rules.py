@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
 
-class Rule(NamedTuple):
+@dataclass(eq=False)
+class Rule:
     """Files, or items of files, that are not compared: an entry of ``rules.yaml``, which says what the fields are."""
 
     name: str
     reason: str
-    files: tuple[str, ...]
-    items: tuple[str, ...] | None = None
+    files: list[str]
+    items: list[str] | None = None
 
 
-def _rule(name: str, reason: str, files: list[str], items: list[str] | None = None) -> Rule:
-    return Rule(name, reason, tuple(files), None if items is None else tuple(items))
-
-
-RULES = [_rule(**rule) for rule in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))]
+RULES = [Rule(**rule) for rule in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))]
 _EVENTS = re.compile(r"(events\.out\.tfevents)\.\d+\.[^/]*\.(\d+)$")
 _SIZE = re.compile(r"(?m)(?<=  )\d+\.\d MB(?=, for )")
 

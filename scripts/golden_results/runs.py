@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ..pins.records import read_rows, write_rows
 from .steps import COHORT, Paths, Step, draw_slides, fingerprint, steps_for
 
 _FEW = ("demo_00.tif", "demo_05.tif")
@@ -119,16 +119,12 @@ def _draw_once(bench: Bench, tree: Path) -> None:
         return
     shutil.rmtree(slides, ignore_errors=True)
     bench.run([Step("slides for all runs", draw_slides(tree, slides.name, *COHORT))], tree, bench.results)
-    with (slides / "slide_table.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(slides / "slide_table.csv")
     patients = {row["patient"]: i for i, row in enumerate(rows)}
     for row in rows:  # what is the same for all slides of a patient
         i = patients[row["patient"]]
         row |= {"grade": str(i % 2 + 1), "time": str(5 + 7 * i % 23), "event": str(int(i % 4 != 3))}
-    with (slides / "cohort.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(slides / "cohort.csv", rows)
 
 
 def _run_chain(bench: Bench, paths: Paths, folder: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from functools import partial
 from itertools import product
-from random import Random
 
+from ..fault_trials.faults import strike
 from ..fault_trials.ground import Ground
 from ..fault_trials.holding import add_options, hold
 from ..fault_trials.outcomes import Log, Outcome
@@ -36,16 +35,10 @@ def _hold(options: argparse.Namespace, ground: Ground, log: Log) -> None:
 
 
 def _strike(ground: Ground, fault: str, name: str, seed: int) -> Outcome | None:
-    """One trial, in a folder that stays where it did not go well."""
-    title, command = f"{fault} {name} {seed}", COMMANDS[name]
-    folder = ground.trial(command, title)
-    outcome = FAULTS[fault](ground, command, Random(title), folder)
-    if outcome is None:
-        print(f"{title}: was over before", flush=True)
-    elif outcome.is_good:
-        print(f"{title}: {outcome.detail}", flush=True)
-        for path in folder.parent.glob(f"{folder.name}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """One trial; says at what it was struck."""
+    outcome = strike(ground, fault, COMMANDS[name], seed, FAULTS[fault])
+    if outcome is None or outcome.is_good:
+        print(f"{fault} {name} {seed}: {outcome.detail if outcome else 'was over before'}", flush=True)
     return outcome
 
 

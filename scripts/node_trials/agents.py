@@ -96,9 +96,7 @@ class Nodes:
 
     def wait(self) -> list[int]:
         """The statuses of the agents; those that do not end are killed with all that they have started."""
-        until = time.monotonic() + _PATIENCE_S
-        while not self.are_over and time.monotonic() < until:
-            time.sleep(_LOOKS_S)
+        self.wait_until(lambda: False)
         for node in range(2):
             if self._agents[node].poll() is None or self._processes(node):
                 self.kill(node)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from ..fault_trials.commands import BY_NAME, Command
 from ..fault_trials.ground import Ground
 from ..fault_trials.outcomes import Outcome, as_unbroken
 from ..golden_results.compare import Difference
+from ..pins.records import read_rows
 from .agents import Nodes
 
 _EPOCHS = 8  # so that there are several with prototypes, and time for a kill
@@ -160,5 +160,4 @@ def _is_rounding(difference: Difference, first: Path, second: Path) -> bool:
 
 
 def _column(path: Path, name: str) -> list[float]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [float(row[name] or "nan") for row in csv.DictReader(file)]
+    return [float(row[name] or "nan") for row in read_rows(path)]

@@ -70,17 +70,15 @@ def write_trident(
     return path
 
 
-def write_atlas(path: Path, xy: NDArray[Any], encoders: Mapping[str, NDArray[Any]], mpp: float | None = MPP) -> Path:
+def write_atlas(path: Path, xy: NDArray[Any], encoders: Mapping[str, NDArray[Any]]) -> Path:
     """AtlasPatch: a group of encoders, five columns of coordinates, attributes on the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         file["coords"] = np.column_stack([xy, np.full((len(xy), 2), 256), np.ones(len(xy))]).astype(np.int32)
         for name, values in encoders.items():
             file[f"features/{name}"] = values
-        sizes = {"level0_width": SIZE[0], "level0_height": SIZE[1], "overlap": 0}
+        sizes = {"level0_width": SIZE[0], "level0_height": SIZE[1], "overlap": 0, "mpp": MPP}
         file.attrs.update({"patch_size": 256, "patch_size_level0": PITCH, **sizes})
-        if mpp:
-            file.attrs["mpp"] = mpp
     return path
 
 

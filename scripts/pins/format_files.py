@@ -16,6 +16,7 @@ from scripts.pins.dicom_files import write_wsi
 Picture = NDArray[np.uint8]
 _WIDTH, _HEIGHT, _MPP = 640, 480, 0.5
 _TILED = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
+_SCALE: dict[str, Any] = {"resolution": (1e4 / _MPP,) * 2, "resolutionunit": "CENTIMETER"}
 _JPEG = {**_TILED, "compression": "jpeg", "compressionargs": {"level": 95}}
 _APERIO = f"Aperio Image Library v11.2.1\r\n{_WIDTH}x{_HEIGHT} (128x128) JPEG/RGB Q=95|AppMag = 20|MPP = {_MPP}"
 _SCN = "http:" + "//www.leica-microsystems.com/scn/2010/10/01"  # the name of its XML, no address
@@ -63,18 +64,14 @@ def _reduced(picture: Picture, factor: int) -> Picture:
 
 def _levels(path: Path, how: dict[str, Any] = _JPEG) -> None:
     """Three levels as pages, the finest with um/px."""
-    tags = {"resolution": (1e4 / _MPP,) * 2, "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(path) as file:
         for factor in (1, 2, 4):
-            file.write(
-                _reduced(painted(0), factor), subfiletype=int(factor > 1), **how, **(tags if factor == 1 else {})
-            )
+            tags = _SCALE if factor == 1 else {}
+            file.write(_reduced(painted(0), factor), subfiletype=int(factor > 1), **how, **tags)
 
 
 def _strips(path: Path) -> None:
-    with tifffile.TiffWriter(path) as file:
-        tags = {"resolution": (1e4 / _MPP,) * 2, "resolutionunit": "CENTIMETER"}
-        file.write(painted(0), photometric="rgb", rowsperstrip=16, compression="zlib", metadata=None, **tags)
+    tifffile.imwrite(path, painted(0), photometric="rgb", rowsperstrip=16, compression="zlib", metadata=None, **_SCALE)
 
 
 def _ome(path: Path, images: list[tuple[Picture, float | None, int]]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -14,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.core import SlideError
+from bundle.core import ROOT, SlideError
 from bundle.slides import open_slide
 from bundle.slides.formats import Format
 from bundle.slides.recognizing import recognized
 from scripts.pins.format_files import SmallFile, write_small_files
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "slides.md"
 BEGIN, END = "<!-- made by scripts/formats -->", "<!-- end -->"
 READERS = ("auto", "cucim", "openslide", "tifffile")
@@ -57,14 +55,8 @@ def small_rows() -> list[tuple[str, ...]]:
     rows = []
     with TemporaryDirectory(prefix="formats-") as folder:
         for file in write_small_files(Path(folder)):
-            rows += _rows(file.what, _kind(file.path), *_tried(file))
+            rows += _rows(file)
     return rows
-
-
-def _tried(file: SmallFile) -> tuple[list[Trial], Callable[[Trial], str]]:
-    height, width = file.picture.shape[:2]
-    trials = [trial(file.path, reader, (width, height), file.section) for reader in READERS]
-    return trials, lambda one: f"{np.abs(one.picture.astype(int) - file.picture).mean():.1f}"
 
 
 def real_rows(what: str, paths: Sequence[Path], mpp: float | None = None) -> list[tuple[str, ...]]:
@@ -105,18 +97,21 @@ def _kind(path: Path) -> Format | None:
         return None
 
 
-def _rows(what: str, kind: Format | None, trials: list[Trial], colors: Callable[[Trial], str]) -> list[tuple[str, ...]]:
+def _rows(file: SmallFile) -> list[tuple[str, ...]]:
     """A row a reader; readers that refuse a file for one reason share it."""
+    what, kind, (height, width) = file.what, _kind(file.path), file.picture.shape[:2]
     reasons: dict[str, list[str]] = {}
     rows: list[tuple[str, ...]] = []
-    for asked, one in zip(READERS, trials, strict=True):
+    for asked in READERS:
+        one = trial(file.path, asked, (width, height), file.section)
         if one.picture is None:
             reasons.setdefault(one.reason, []).append(asked)
             continue
         name = f"auto: {one.reader}" if asked == "auto" else asked
         odd = "" if kind is None or asked == "auto" else kind.wrong.get(asked, "")
         levels = ", ".join(map(str, one.levels))
-        rows.append((what, name, "yes", f"{one.mpp:.4g}", levels, colors(one), odd))
+        colors = f"{np.abs(one.picture.astype(int) - file.picture).mean():.1f}"
+        rows.append((what, name, "yes", f"{one.mpp:.4g}", levels, colors, odd))
     rows += [(what, ", ".join(names), "no", "", "", "", reason) for reason, names in reasons.items()]
     return rows
 
@@ -136,7 +131,7 @@ def write_page(table: str, page: Path = PAGE) -> None:
     page.write_text(f"{before}{BEGIN}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
-def main() -> int:
+def main() -> None:
     """The command line: see ``scripts/formats --help``."""
     parser = argparse.ArgumentParser(prog="scripts/formats", description="Which reader opens which format, and how.")
     beside = Path(os.environ.get("SLIDES_DIR", ROOT.parent / "shared" / "slides"))
@@ -154,8 +149,7 @@ def main() -> int:
         write_page(as_table(rows))
     else:
         print(as_table(rows), end="")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,10 +1,11 @@
-"""What long calls keep, so that a second one goes on: lines of JSON, and folders that are whole or not there."""
+"""What long calls keep, so that a second one goes on: lines of JSON, folders that are whole or not there; tables."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ class JsonLines:
 
     def _key_of(self, record: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(record[name] for name in self._key)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file, by its header."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """A CSV file with a header; without ``columns`` that of the first row."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns or list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def made_once(place: Path, make: Callable[[Path], Any]) -> Path:

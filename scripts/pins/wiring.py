@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import combinations
@@ -89,7 +88,7 @@ def _compare() -> None:
             print("\n  --\n".join("\n".join(f"  {line}" for line in block) for block in blocks))
 
 
-def main() -> int:
+def main() -> None:
     """The command line: see ``scripts/wiring``."""
     parser = argparse.ArgumentParser(prog="scripts/wiring", description="How the configs are wired.")
     parser.add_argument("config", nargs="?", type=Path, help="one config, written out; without: what they share")
@@ -98,8 +97,7 @@ def main() -> int:
         _compare()
     else:
         _show(options.config)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bundle.demo.demo_slides import make_demo_slides
 
+from ..pins.records import read_rows
 from .cluster import asked, missing_programs, running, wait_until
 from .sameness import differences
 
 ROOT = Path(__file__).resolve().parents[2]
-_PATIENCE_S = 1200.0
+_wait = partial(wait_until, patience_s=1200.0)
 _PLAN = """work_dir: {work}
 slides: slides
 slide_table: slides/slide_table.csv
@@ -76,56 +76,53 @@ class _Trial:
     def run(self) -> int:
         make_demo_slides(self.folder / "slides", n_slides=self.options.slides, seed=1, mpp=4.0)
         self._write_plan("plan.yaml", "by slurm")
-        _slpd(self.folder, "plan.yaml")
+        _slpd(self.folder, "slurm", "plan.yaml")
         jobs = self._jobs()
-        _slpd(self.folder, "plan.yaml", "--again")
+        _slpd(self.folder, "slurm", "plan.yaml", "--again")
         assert self._jobs() == jobs, "a chain that is at work was submitted once more"
         asked("scancel", jobs["evaluate"]["jobs"]["0"])
         train = jobs["train"]["jobs"]["0"]
         if self.options.time_limit:
-            self._wait(lambda: "turn 2" in self._log(train), "a second turn of training")
+            _wait(lambda: "turn 2" in self._log(train), "a second turn of training")
         else:
             self._interrupt(train)
-        self._wait(lambda: not asked("squeue", "--noheader").strip(), "the end of all jobs")
-        assert _slpd(self.folder, "plan.yaml", status=1).count("gone cancelled") == 1, (
+        _wait(lambda: not asked("squeue", "--noheader").strip(), "the end of all jobs")
+        assert _slpd(self.folder, "slurm", "plan.yaml", status=1).count("gone cancelled") == 1, (
             "the cancelled step alone is missing"
         )
-        _slpd(self.folder, "plan.yaml", "--again")
-        self._wait(lambda: not asked("squeue", "--noheader").strip(), "the end of the step that was cancelled")
-        print(_slpd(self.folder, "plan.yaml"))
+        _slpd(self.folder, "slurm", "plan.yaml", "--again")
+        _wait(lambda: not asked("squeue", "--noheader").strip(), "the end of the step that was cancelled")
+        print(_slpd(self.folder, "slurm", "plan.yaml"))
         turns = [line for line in self._log(train).splitlines() if line.startswith("slpd slurm: ")]
         print("\n".join(turns))
-        return self._compare(train)
+        return self._compare()
 
     def _interrupt(self, train: str) -> None:
         """A turn ends by SIGUSR1, as it comes before the end of the time; the next one by a job that is preferred."""
-        self._wait(lambda: self._epochs() >= 3, "training")
+        _wait(lambda: self._epochs() >= 3, "training")
         asked("scancel", "--batch", "--signal=USR1", train)
-        took = self._wait(lambda: "is over; it goes on" in self._log(train), "training to save")
+        took = _wait(lambda: "is over; it goes on" in self._log(train), "training to save")
         print(f"SIGUSR1 after epoch {self._epochs()}: saved, and asked for another turn, in {took:.1f} s")
-        took = self._wait(lambda: "turn 2" in self._log(train), "a second turn")
+        took = _wait(lambda: "turn 2" in self._log(train), "a second turn")
         reached = self._epochs()
-        self._wait(lambda: self._epochs() > reached + 4, "training to go on")
+        _wait(lambda: self._epochs() > reached + 4, "training to go on")
         asked("sbatch", "--partition=high", "--nodes=2", "--ntasks=4", "--time=1", f"--output={self.folder / 'urgent'}",
               "--wrap=sleep 3")  # fmt: skip
-        took = self._wait(lambda: "DUE TO PREEMPTION" in self._log(train), "the preferred job")
+        took = _wait(lambda: "DUE TO PREEMPTION" in self._log(train), "the preferred job")
         print(f"preempted after epoch {self._epochs()}, {took:.1f} s after the preferred job came")
-        self._wait(lambda: "turn 3" in self._log(train), "a third turn")
+        _wait(lambda: "turn 3" in self._log(train), "a third turn")
 
-    def _compare(self, train: str) -> int:
+    def _compare(self) -> int:
         print("the same commands without Slurm", flush=True)
         alone = self.folder / "alone"
         self._write_plan("alone.yaml", "alone")
         started = time.monotonic()
-        for words in self._commands():
-            _slpd_words(self.folder, [word.replace(str(self.work), str(alone)) for word in words])
+        for job in self._jobs().values():
+            _slpd(self.folder, *(word.replace(str(self.work), str(alone)) for word in job["command"]))
         print(f"took {time.monotonic() - started:.0f} s")
         found = differences(self.work, alone)
         print("\n".join(f"{'same' if not what else 'DIFFERENT: ' + what}  {name}" for name, what in found.items()))
         return int(any(found.values()))
-
-    def _commands(self) -> list[list[str]]:
-        return [each["command"] for each in self._jobs().values()]
 
     def _write_plan(self, name: str, work: str) -> None:
         values = {"work": work, "encoder": ROOT / "models" / "demo_patch_encoder.pt", "epochs": self.options.epochs}
@@ -144,18 +141,10 @@ class _Trial:
     def _epochs(self) -> int:
         if not self.history.exists():
             return 0
-        with self.history.open(newline="") as file:
-            return max(0, sum(1 for row in csv.DictReader(file)) - 1)  # the first row is of the untrained encoder
-
-    def _wait(self, is_so: Callable[[], bool], what: str) -> float:
-        return wait_until(is_so, what, _PATIENCE_S)
+        return max(0, len(read_rows(self.history)) - 1)  # the first row is of the untrained encoder
 
 
 def _slpd(folder: Path, *words: str, status: int = 0) -> str:
-    return _slpd_words(folder, ["slurm", *words], status)
-
-
-def _slpd_words(folder: Path, words: list[str], status: int = 0) -> str:
     done = subprocess.run([str(ROOT / "scripts" / "slpd"), *words], cwd=folder, capture_output=True, text=True)
     if done.returncode != status:
         raise RuntimeError(f"slpd {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -106,10 +106,11 @@ def free_ports(count: int) -> list[int]:
 def _start(held: ExitStack, folder: Path, *words: str) -> None:
     said = held.enter_context((folder / f"{words[0]}_{len(list(folder.glob('*.out')))}.out").open("w"))
     process = subprocess.Popen(words, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-    held.callback(_end, process)
+    held.callback(end, process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Tell it to end, and kill it where it does not."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(15)

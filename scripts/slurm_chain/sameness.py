@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
+
+from ..golden_results.reading import items_of
+from ..pins.records import read_rows
 
 _BY_BYTES = ("tokens/*.h5", "eval/inference/embeddings/*.h5")
 _TABLES = ("eval/slpd/history.csv", "eval/slide_level/results.csv", "eval/slide_level/predictions.csv",
@@ -33,24 +34,15 @@ def _bytes(first: Path, second: Path, pattern: str) -> str:
 
 
 def _weights(first: Path, second: Path) -> str:
-    one, other = (_flat(torch.load(path, map_location="cpu", weights_only=True)) for path in (first, second))
+    one, other = (dict(items_of(path.name, path.read_bytes())) for path in (first, second))
     if one.keys() != other.keys() or not one:
         return "other names"
-    return ", ".join(name for name in one if not torch.equal(one[name], other[name]))
-
-
-def _flat(value: Any, name: str = "") -> dict[str, torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return {name: value}
-    parts = value.items() if isinstance(value, dict) else ()
-    return {below: tensor for key, part in parts for below, tensor in _flat(part, f"{name}.{key}").items()}
+    return ", ".join(name for name in one if not np.array_equal(one[name], other[name]))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: word for name, word in row.items() if not name.endswith(_TAKES_TIME)} for row in csv.DictReader(file)
-        ]
+    rows = read_rows(path)
+    return [{name: word for name, word in row.items() if not name.endswith(_TAKES_TIME)} for row in rows]
 
 
 def _tables(first: Path, second: Path) -> str:

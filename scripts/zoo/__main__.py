@@ -6,13 +6,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from bundle.core import BundleError
+from bundle.core import ROOT, BundleError
 
 from .build import Package, PackageOptions, build_package
 from .contents import size_of
 from .verification import table
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
@@ -22,7 +20,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     chosen = PackageOptions(
         model=None if options.untrained else options.model,
-        patch_encoder=chosen_patch_encoder(options.patch_encoder, None if options.untrained else _ROOT / "models"),
+        patch_encoder=chosen_patch_encoder(options.patch_encoder, None if options.untrained else ROOT / "models"),
         weights_url=options.weights_url,
         with_slide_ids=options.with_slide_ids,
         notes=options.notes,
@@ -30,7 +28,7 @@ def main() -> None:
         is_verified=not options.no_verify,
     )
     try:
-        package = build_package(_ROOT, options.output_dir, chosen)
+        package = build_package(ROOT, options.output_dir, chosen)
     except BundleError as error:
         parser.exit(1, f"Stopped: {error}\n")
     print("\n".join(_summary(package, options.output_dir)))
@@ -52,14 +50,14 @@ def chosen_patch_encoder(given: Path | None, models: Path | None) -> Path | None
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/package", description="Packages the bundle with trained weights.")
     add = parser.add_argument
-    add("--model", type=Path, default=_ROOT / "models" / "model.pt", help="weights; default: models/model.pt")
+    add("--model", type=Path, default=ROOT / "models" / "model.pt", help="weights; default: models/model.pt")
     add("--untrained", action="store_true", help="random weights, to try the packaging; the card says so")
     add(
         "--patch_encoder",
         type=Path,
         help="of stage one; default: models/patch_encoder.pt where it exists; none: leave out",
     )
-    add("--output_dir", type=Path, default=_ROOT / "dist", help="default: dist")
+    add("--output_dir", type=Path, default=ROOT / "dist", help="default: dist")
     add("--weights_url", default="", help="address of the folder in which files over 25 MB and the zip will lie")
     add("--with_slide_ids", action="store_true", help="ship the ids of the training slides (models/model.json)")
     add("--notes", type=Path, help="Markdown file on the weights' data and results, for the model card")

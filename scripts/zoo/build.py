@@ -189,8 +189,7 @@ def _write_hipt_files(folder: Path, model: RegionModel, patch: dict[str, Any] | 
     if patch is not None:
         paths.append(export_patch_encoder(patch, folder))
     for path in paths:
-        differences = differences_from_published(path)
-        if differences:
+        if differences := differences_from_published(path):
             package.remarks.append(
                 f"hipt/{path.name} has HIPT's names, but not its sizes, which HIPT's scripts have built in: "
                 f"{', '.join(differences)}"

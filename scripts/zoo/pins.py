@@ -52,13 +52,11 @@ def missing_pins(requirements: Sequence[str], python: str, *options: str) -> dic
 
 def _unfit(found: Sequence[Mapping[str, Any]], python: str) -> dict[str, str]:
     """Wheels whose own metadata refuse a Python; pip compares them with the Python that it runs on."""
-    asked = {
-        f"{e['metadata']['name']}=={e['metadata']['version']}": e["metadata"].get("requires_python") for e in found
-    }
+    wheels = (each["metadata"] for each in found)
     return {
-        pin: f"requires Python {needs}"
-        for pin, needs in asked.items()
-        if not SpecifierSet(needs or "").contains(python)
+        f"{wheel['name']}=={wheel['version']}": f"requires Python {wheel['requires_python']}"
+        for wheel in wheels
+        if not SpecifierSet(wheel.get("requires_python") or "").contains(python)
     }
 
 

@@ -36,6 +36,7 @@ from scripts.bench.processes import Record
 from scripts.bench.tissue.cohort import Cohort
 
 ROOT = Path(__file__).parents[2]
+COLUMNS = ["encoder", "features", "protocol", "train_fraction", "split", "patient", "label"]
 
 
 @pytest.fixture
@@ -71,7 +72,6 @@ def test_an_interval_is_that_of_the_resamples_alone():
 
 
 def test_predictions_are_read_by_method_and_patient(tmp_path):
-    columns = ["encoder", "features", "protocol", "train_fraction", "split", "patient", "label"]
     rows = [
         ["A", "region_embedding", "knn", 1.0, "fold 1", "p2", "x", 0.75, 0.25],
         ["A", "region_embedding", "knn", 1.0, "fold 0", "p1", "y", 0.5, 0.5],
@@ -79,7 +79,7 @@ def test_predictions_are_read_by_method_and_patient(tmp_path):
     ]
     with (tmp_path / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([[*columns, "probability of x", "probability of y"], *rows])
+        writer.writerows([[*COLUMNS, "probability of x", "probability of y"], *rows])
     ((method, found),) = read_predictions(tmp_path / "predictions.csv").items()
     assert method == ("A", "region_embedding", "knn")
     assert found.truth.tolist() == [1, 0] and found.scores.tolist() == [[0.5, 0.5], [0.75, 0.25]]
@@ -111,14 +111,8 @@ def test_methods_set_ids_that_training_has():
 
 
 def _options(tmp_path):
-    return _parsed(
-        *["--slides", "s", "--slide_table", "t.csv", "--patch_encoder", "p.pt", "--output", str(tmp_path)],
-        *["--seeds", "0", "1"],
-    )
-
-
-def _parsed(*words):
-    options = evidence_options(words)
+    words = ["--slides", "s", "--slide_table", "t.csv", "--patch_encoder", "p.pt", "--output", str(tmp_path)]
+    options = evidence_options([*words, "--seeds", "0", "1"])
     options.tokens = options.output / "tokens"
     return options
 
@@ -154,8 +148,7 @@ def test_the_table_is_of_what_there_is(tmp_path, predicted):
         folder.mkdir(parents=True)
         with (folder / "predictions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            columns = ["encoder", "features", "protocol", "train_fraction", "split", "patient", "label"]
-            writer.writerow([*columns, *(f"probability of {name}" for name in "abc")])
+            writer.writerow([*COLUMNS, *(f"probability of {name}" for name in "abc")])
             for name in names:
                 kind = "mean_token" if name == "tokens" else "region_embedding"
                 for i, (truth, scores) in enumerate(zip(predicted.truth, predicted.scores, strict=True)):

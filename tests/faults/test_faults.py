@@ -1,14 +1,13 @@
 """The fault suite in small: two commands are struck and go on; what is not as promised is found, with its seed."""
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from warm import run_python
+from warm import ENVIRONMENT, run_python
 
 from scripts.fault_trials.commands import BY_NAME
 from scripts.fault_trials.outcomes import Log, Outcome, as_unbroken, verdict
@@ -16,7 +15,6 @@ from scripts.fault_trials.processes import Ended
 from scripts.golden_results.compare import Difference
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def faults(folder, *words):

@@ -1,6 +1,5 @@
 """Training and tokenizing on a GPU, as users start them. Skipped, saying so, where there is no GPU."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from cohorts import write_cohort
 from ignite.engine import Events
 from warm import run_python
 
+from bundle.core import read_history
 from bundle.networks import Distiller, Encoder, LastLayer, ProjectionHead, RegionViT, frozen_copy, read_weights
 from bundle.prototypes import PrototypeBank, PrototypeTargets
 from bundle.storage import TokenDataset
@@ -24,6 +24,7 @@ from bundle.training import (
     TeacherUpdateHandler,
     make_optimizer,
 )
+from scripts.bench.processes import bundle_command
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing was tried on CUDA")
 ROOT = Path(__file__).parents[2]
@@ -46,9 +47,7 @@ TINY = {
 
 def run(config, folder, **ids):
     """A run through MONAI's command line; its standard error."""
-    ids = {"bundle_root": ROOT, "output_dir": folder, **ids}
-    words = [word for name, value in ids.items() for word in (f"--{name}", str(value))]
-    call = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / config), *words]
+    call = bundle_command("run", [f"configs/{config}"], bundle_root=ROOT, output_dir=folder, **ids)
     done = run_python(call, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -62,9 +61,8 @@ def tokens(tmp_path_factory):
 
 def losses(folder):
     """The loss of each epoch."""
-    header, *rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
-    column = header.index("loss")
-    return torch.tensor([float(row[column]) for row in rows if row[column]], dtype=torch.float64)
+    rows = read_history(folder / "history.csv")
+    return torch.tensor([row["loss"] for row in rows if "loss" in row], dtype=torch.float64)
 
 
 def test_a_run_is_that_of_the_cpu_and_goes_on_where_it_was_cut(tokens, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_files import own_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -13,20 +14,14 @@ ROOT = Path(__file__).parents[2]
 def weights(tmp_path_factory):
     """A folder with model.pt and its head (tokens of 12 to 32 values, 2 heads), what is known of it, and
     patch_encoder.pt."""
-    from bundle.networks import Encoder, PatchViT, ProjectionHead, RegionViT, save_encoder, sha256_of, write_pretraining
+    from bundle.networks import Encoder, ProjectionHead, RegionViT, save_encoder, sha256_of, write_pretraining
 
     folder = tmp_path_factory.mktemp("weights")
     encoder = Encoder(RegionViT(in_dim=12, dim=32, depth=1, n_heads=2), ProjectionHead(32, 16, 8))
     for parameter in encoder.parameters():  # positions and biases start at 0, which would hide mistakes
         parameter.data += 0.05 * torch.randn_like(parameter)
     save_encoder(encoder.state_dict(), folder / "model.pt")
-    patch_encoder = PatchViT(image_size=16, patch_size=8, dim=12, depth=1, n_heads=2)
-    contents = {
-        "teacher": patch_encoder.state_dict(),
-        "architecture": patch_encoder.architecture,
-        "normalization": {"mean": [0.5] * 3, "std": [0.5] * 3},
-    }
-    torch.save(contents, folder / "patch_encoder.pt")
+    own_file(folder / "patch_encoder.pt")
     about = {"n_heads": 2, "patch_encoder": f"test sha256:{sha256_of(folder / 'patch_encoder.pt')}", "mpp": 0.5}
     write_pretraining(folder / "model.pt", ["secret_slide_1", "secret_slide_2"], about)
     return folder

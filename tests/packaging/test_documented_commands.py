@@ -1,7 +1,6 @@
 """The commands of docs/README.md, run as they stand there, in a package."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -9,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from warm import run_python
+from warm import ENVIRONMENT, run_python
 
 from bundle.console.commands import COMMANDS
 from bundle.console.words import read_words
+from scripts.bench.processes import bundle_command
 
 ROOT = Path(__file__).parents[2]
 # One process starts MONAI's command line for all of them: importing it takes longer than most commands.
@@ -60,9 +60,7 @@ def as_monai(line):
     command = COMMANDS[name]
     read = read_words(command, words)
     files = [f"configs/{path.name}" for path in (command.path, *read.mixins)]
-    ids = [word for name, value in read.values.items() for word in (f"--{name}", value)]
-    config = files[0] if len(files) == 1 else str(files)
-    return shlex.join(["python", "-m", "monai.bundle", "run", command.run_id, "--config_file", config, *ids])
+    return shlex.join(["python", *bundle_command(command.run_id, files, **read.values)[1:]])
 
 
 def prepared(line, names, run):
@@ -98,8 +96,7 @@ def test_the_commands_of_the_page_run(package, demo_slides, tmp_path):
     runs = [words[3:] for words in commands if words[0] == "python" and words[3] == "run"]
     assert len(exports) >= 3 and len(runs) >= 7, "the page has lost commands"
     (folder / "commands.json").write_text(json.dumps([*exports, *runs]))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    options = {"cwd": folder, "env": environment, "timeout": 600}
+    options = {"cwd": folder, "env": ENVIRONMENT, "timeout": 600}
     done = run_python([sys.executable, "-c", STARTER], **options)
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count("DONE:") == len(exports) + len(runs)

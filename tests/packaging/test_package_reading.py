@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoder_files import own_file
 from region_models import write_encoder
 from tiny_slides import write_slide
 from workflows import workflow
 
 from bundle.core.command_line import user_error
-from bundle.networks import PatchViT, sha256_of, write_pretraining
+from bundle.networks import sha256_of, write_pretraining
 from bundle.storage import read_embeddings
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +22,8 @@ def packaged(tmp_path_factory, options):
     from scripts.zoo import build
 
     folder = tmp_path_factory.mktemp("coarse")
-    net = PatchViT(image_size=64, patch_size=16, dim=12, depth=1, n_heads=2)
-    contents = {"teacher": net.state_dict(), "architecture": net.architecture}
-    contents |= {"normalization": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-    contents |= {"contract": {"name": "stage one", "input_px": 64, "mpp": 2.0, "dim": 12}}
-    torch.save(contents, folder / "patch_encoder.pt")
+    contract = {"name": "stage one", "input_px": 64, "mpp": 2.0, "dim": 12}
+    own_file(folder / "patch_encoder.pt", image_size=64, patch_size=16, **contract)
     name = f"patch_encoder sha256:{sha256_of(folder / 'patch_encoder.pt')}"
     about = {"n_heads": 1, "patch_encoder": name, "mpp": 2.0}  # as before sizes were noted
     write_pretraining(write_encoder(folder / "model.pt"), [], about)

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from pretend_graph import graphs_are_pretended
+from pretend_graph import WAITS, graphs_are_pretended
 from torch.utils._python_dispatch import TorchDispatchMode
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 _MEET = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put_", "aten::_index_put_impl_"}  # on two devices
-_WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
 _is_strict = False
 
 
@@ -128,7 +127,7 @@ def _check(func: Any, leaves: list[Any], ours: list[Any], others: list[torch.Ten
     name = func._schema.name
     if ours and any(other.dim() for other in others) and name not in _MEET:
         raise RuntimeError(f"tensors of cuda:0 and of the CPU meet in {func}: {[tuple(x.shape) for x in others]}")
-    if ours and name in _WAITS:
+    if ours and name in WAITS:
         _wait(name)
     if name in _MEET and name.startswith(("aten::index", "aten::_index")) and ours:
         if not isinstance(leaves[0], PretendTensor):

@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-_WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2"}
 
 
 class PretendGraph:
@@ -45,7 +45,7 @@ class pretend_capture(TorchDispatchMode):  # noqa: N801
         name, tensors = func._schema.name, [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         device = kwargs.get("device")
         comes_over = device is not None and any(x.device.type != torch.device(device).type for x in tensors)
-        if name in _WAITS or comes_over or len({x.device for x in tensors if x.dim()}) > 1:
+        if name in WAITS or comes_over or len({x.device for x in tensors if x.dim()}) > 1:
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
         for argument, value in zip(func._schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:

@@ -64,7 +64,9 @@ def write_tokens(folder, n_slides=3, n_regions=3):
         table.write("\n".join(["slide,label", *rows, ""]))
 
 
-class TestPathologySLPD(unittest.TestCase):
+class OnTokens(unittest.TestCase):
+    """With token files, and a folder for results."""
+
     def setUp(self):
         sys.path.insert(0, BUNDLE_ROOT)
         self.dataset_dir = tempfile.mkdtemp()
@@ -76,6 +78,8 @@ class TestPathologySLPD(unittest.TestCase):
         shutil.rmtree(self.dataset_dir)
         shutil.rmtree(self.output_dir)
 
+
+class TestPathologySLPD(OnTokens):
     def workflow(self, kind, config, **override):
         return ConfigWorkflow(
             workflow_type=kind,

@@ -10,28 +10,14 @@
 # limitations under the License.
 
 import os
-import shutil
-import sys
-import tempfile
 import unittest
 
 import torch
-from test_pathology_slpd import BUNDLE_ROOT, TRAIN, write_tokens
+from test_pathology_slpd import BUNDLE_ROOT, TRAIN, OnTokens
 from utils import export_config_and_run_mgpu_cmd
 
 
-class TestPathologySLPDMGPU(unittest.TestCase):
-    def setUp(self):
-        sys.path.insert(0, BUNDLE_ROOT)
-        self.dataset_dir = tempfile.mkdtemp()
-        self.output_dir = tempfile.mkdtemp()
-        write_tokens(self.dataset_dir)
-
-    def tearDown(self):
-        sys.path.remove(BUNDLE_ROOT)
-        shutil.rmtree(self.dataset_dir)
-        shutil.rmtree(self.output_dir)
-
+class TestPathologySLPDMGPU(OnTokens):
     def test_train_mgpu_config(self):
         model = os.path.join(self.output_dir, "trained.pt")
         override = {

@@ -9,7 +9,6 @@ of what there is.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from bundle.core import BundleError
 
+from ...pins.records import read_rows
 from .. import report
 from ..processes import CommandError, Record
 from ..tissue.cohort import Cohort, make_cohort
@@ -80,8 +80,7 @@ def _pieces(options: argparse.Namespace, cohort: Cohort, methods: Methods) -> It
 
 def _rows(cohort: Cohort, label: str) -> list[dict[str, str]]:
     """Rows of the slides whose class is told apart; a slide without a patient is one."""
-    with cohort.table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row[label] in cohort.classes]
+    rows = [row for row in read_rows(cohort.table) if row[label] in cohort.classes]
     return [{**row, "patient": row.get("patient") or row["slide"]} for row in rows]
 
 

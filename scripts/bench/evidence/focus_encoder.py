@@ -10,7 +10,6 @@ tissue. It comes as data in a wheel, so it can be had where no hub is reached:
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ def _is_late(name: str, n_blocks: int) -> bool:
     return parts[1] == "encoder" and int(parts[3]) >= n_blocks
 
 
-def main() -> int:
+def main() -> None:
     """Write the TorchScript file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("onnx", type=Path, help="vit_s_focus.onnx")
@@ -78,8 +77,7 @@ def main() -> int:
     images = torch.zeros(2, 3, options.input_px, options.input_px)
     with torch.inference_mode():
         torch.jit.trace(network, images).save(str(options.output))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

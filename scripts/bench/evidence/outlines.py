@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from bundle.core import write_text
@@ -14,7 +13,7 @@ from bundle.storage import TokenDataset
 from ..learning.probes import outline
 
 
-def main() -> int:
+def main() -> None:
     """R2 of the share of tissue and of its center, for the mean token and each encoder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokens", type=Path, help="token files")
@@ -28,8 +27,7 @@ def main() -> int:
     masks, slides = dataset.masks.numpy(), dataset.slide_index.numpy()
     found = {name: outline(features.regions(name).embedding, masks, slides) for name in features.names}
     write_text(options.evaluation / "outline.json", json.dumps(found, indent=1) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,13 +6,14 @@ of training. A resample draws patients within each class, the same ones for all 
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...pins.records import read_rows
 
 Floats = NDArray[np.float64]
 METHOD = ("encoder", "features", "protocol")
@@ -37,10 +38,9 @@ class Score(NamedTuple):
 def read_predictions(path: Path) -> dict[tuple[str, ...], Predicted]:
     """Predictions of every method that learned from all training patients, from ``predictions.csv``."""
     rows: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if float(row["train_fraction"]) == 1:
-                rows[tuple(row[name] for name in METHOD)].append(row)
+    for row in read_rows(path):
+        if float(row["train_fraction"]) == 1:
+            rows[tuple(row[name] for name in METHOD)].append(row)
     columns = [name for name in next(iter(rows.values()))[0] if name.startswith("probability of ")]
     number = {name.removeprefix("probability of "): i for i, name in enumerate(columns)}
     found = {}

@@ -6,7 +6,6 @@ of which everything is known: what an embedding tells of it is not the tissue's.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from PIL import Image, ImageFilter
 from bundle.demo.pyramid import write_pyramid
 from bundle.demo.stain import EOSIN, HEMATOXYLIN
 from bundle.slides import open_slide
+
+from ...pins.records import write_rows
 
 ORIGINAL, RENDERED = "first", "second"
 _STRIP_ROWS = 1024
@@ -71,13 +72,10 @@ def second_cohort(slides: Path, rows: list[dict[str, str]], label: str, output: 
             picture, _ = slide.read(0, 0, width, height, mpp)
         write_pyramid(made, rendered(picture, seed, number), mpp, jpeg_quality=_JPEG_QUALITY)
     table = output / "slides.csv"
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys([*rows[0], "mpp", "site"])))
-        writer.writeheader()
-        for row in rows:
-            is_rendered = row["patient"] in chosen
-            made_at = {"mpp": str(mpp), "site": RENDERED} if is_rendered else {"site": ORIGINAL}
-            writer.writerow({**row, **made_at})
+    found = [
+        row | ({"mpp": str(mpp), "site": RENDERED} if row["patient"] in chosen else {"site": ORIGINAL}) for row in rows
+    ]
+    write_rows(table, found, list(dict.fromkeys([*rows[0], "mpp", "site"])))
     return table
 
 

@@ -9,7 +9,6 @@ tissues away whatever the stain. Slides are drawn from seeds that no demo and no
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,7 +149,7 @@ def write(backbone: PatchViT, path: Path) -> None:
     save_atomically(contents, path)
 
 
-def main() -> int:
+def main() -> None:
     """Draw, teach, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="file to write")
@@ -163,8 +162,7 @@ def main() -> int:
     accuracy, commonest = probe(backbone, seen, held_out)
     print(f"tissue of a patch on held-out slides, linear probe: {accuracy:.3f} (commonest tissue: {commonest:.3f})")
     write(backbone, options.output)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

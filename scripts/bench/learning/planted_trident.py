@@ -6,8 +6,6 @@ Regions are planted: ``configs/import.yaml --region_patches 8`` finds them again
 from __future__ import annotations
 
 import argparse
-import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from bundle.demo import PlantedSlide
 
 from ...pins.foreign_features import MPP, PITCH, write_trident
+from ...pins.records import write_rows
 from .cohorts import LEVELS, plant
 
 _ENCODER = "planted"
@@ -24,7 +23,7 @@ _REGION_PX = 4096  # by which planted slides count
 _CLASSES = ("coarse", "fine")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write ``features_planted/<slide>.h5`` and ``slides.csv`` with slide, patient, label and mpp."""
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.learning.planted_trident", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder of features_planted and slides.csv")
@@ -47,11 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         | {"mpp": MPP}
         for i, slide in enumerate(cohort.slides)
     ]
-    with (options.output / "slides.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    return 0
+    write_rows(options.output / "slides.csv", rows)
 
 
 def write_slide(path: Path, slide: PlantedSlide) -> None:
@@ -65,4 +60,4 @@ def write_slide(path: Path, slide: PlantedSlide) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -38,15 +38,11 @@ def plot(results: Results, methods: Sequence[Method], path: Path) -> None:
 
 def plot_pairs(results: Results, methods: Sequence[Method], path: Path) -> None:
     """Each SLPD beside the DINO that it was forked from, a line a seed: a row of axes a pair, a column a score."""
+    forked = [method for method in methods if method.name.startswith("SLPD") and method.parent]
     pairs = [
         (level, method)
         for level in results.levels()
-        for method in methods
-        if method.name.startswith("SLPD") and method.parent
-    ]
-    pairs = [
-        (level, method)
-        for level, method in pairs
+        for method in forked
         if results.difference(level, method.name, str(method.parent), "linear").n_seeds
     ]
     if not pairs:

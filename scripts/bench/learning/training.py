@@ -14,14 +14,13 @@ from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from torch import nn
 
-from bundle.core import BundleError, quietly, target_of
+from bundle.core import CONFIGS, BundleError, quietly, target_of
 
 from ..cohort import MadeUpTokens
 from .cohorts import PlantedTokens
 from .methods import Method
 from .probes import probe
 
-_ROOT = Path(__file__).parents[3]
 # Pictures, logs and exports take time and tell nothing here; a collapse is a result.
 _LEFT_OUT = {"TensorBoardHandler", "ValidationHandler", "export_handler", "watching_handlers"}
 _WATCHED = (
@@ -44,7 +43,7 @@ def parse(
     Raises:
         BundleError: an id is not in the config.
     """
-    config = ConfigParser.load_config_files([str(_ROOT / "configs" / "train.yaml")])
+    config = ConfigParser.load_config_files([str(CONFIGS / "train.yaml")])
     given = {**ids, "bundle_root": str(folder), "output_dir": str(folder), "device": "cpu", "amp": False}
     unknown = sorted(set(given) - set(config))
     if unknown:

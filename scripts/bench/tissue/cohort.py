@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from bundle.cohort import find_slides
 from bundle.core import BundleError
+
+from ...pins.records import read_rows, write_rows
 
 
 class Cohort(NamedTuple):
@@ -41,8 +42,7 @@ def make_cohort(slides: Path, table: Path, column: str, label: str, n_folds: int
     Raises:
         BundleError: no such column, no slide that both have, or fewer than two classes with enough patients.
     """
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(table)
     for name in (column, label):
         if not rows or name not in rows[0]:
             raise BundleError(f"{table} has no column {name!r}: choose with --slide_column and --label.")
@@ -61,10 +61,7 @@ def make_cohort(slides: Path, table: Path, column: str, label: str, n_folds: int
             (folder / name).symlink_to(path.resolve())
     kept = [{**row, "slide": name} for name, (_, row) in sorted(known.items())]
     written = output / "slides.csv"
-    with written.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["slide", *(name for name in kept[0] if name != "slide")])
-        writer.writeheader()
-        writer.writerows(kept)
+    write_rows(written, kept, ["slide", *(name for name in kept[0] if name != "slide")])
     return Cohort(folder, written, _classes(kept, label, n_folds), len(kept))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from bundle.core import read_history
 
 from ..processes import bundle_command
 from .cohort import Cohort
@@ -145,5 +146,4 @@ def epochs_of(history: Path) -> list[int]:
     """Epochs of the rows of a run's ``history.csv``; none where it is not there yet."""
     if not history.exists():
         return []
-    with history.open(newline="") as file:
-        return [int(float(row["epoch"])) for row in csv.DictReader(file)]
+    return [int(row["epoch"]) for row in read_history(history)]
