@@ -139,11 +139,11 @@ def _forward_pass(chunks: Chunks, shelf: Shelf | None) -> tuple[Tensor, Tensor, 
     is_fused = fuses(chunks.student, chunks.sum_dtype)
     dtype = chunks.product_dtype if is_fused else chunks.sum_dtype
     for number, outputs in enumerate(chunks.ranges()):
-        weight = chunks.operand(chunks.student_rows.of(outputs))
+        weight = chunks.operand(chunks.rows(chunks.student_rows, outputs, "student"))
         products = chunks.products(outputs, weight)
         place = None if shelf is None else shelf.place(number, products.shape)
         is_direct = place is not None and place.dtype == dtype
-        exponentials = place if is_direct and place is not None else torch.empty_like(products, dtype=dtype)
+        exponentials = chunks.memory("exponentials", products.shape, dtype) if not is_direct or place is None else place
         if is_fused:
             decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
@@ -171,7 +171,7 @@ def _backward_pass(
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
     grad_weight = shelf.gradient if needs[1] else None
     for number, outputs in enumerate(chunks.ranges()):
-        exact = chunks.student_rows.of(outputs)
+        exact = chunks.rows(chunks.student_rows, outputs, "student")
         weight, pulls, scale = chunks.operand(exact), rows, None
         if number < len(shelf.kept):
             exponentials, peak = shelf.kept[number]
@@ -184,8 +184,9 @@ def _backward_pass(
             pulled = exponentials[: chunks.n_guesses] @ weight
             expected += pulled if scale is None else pulled * scale[: chunks.n_guesses]
         if grad_weight is not None:
-            pull = (exponentials.T @ chunks.operand(pulls)).to(chunks.sum_dtype)
-            radial = (pull * exact).sum(1, keepdim=True)
+            pull = chunks.memory("pull", weight.shape, chunks.product_dtype)
+            pull = torch.mm(exponentials.T, chunks.operand(pulls), out=pull).to(chunks.sum_dtype)
+            radial = torch.mul(pull, exact, out=chunks.memory("radial", exact.shape, exact.dtype)).sum(1, keepdim=True)
             pull.addcmul_(exact, radial, value=-1)  # a row's length does not count
             torch.mul(pull, chunks.student_rows.scale[outputs], out=grad_weight[outputs])
     return expected, grad_weight

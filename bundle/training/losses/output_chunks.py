@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .fused_softmax import add_chunk
 
-CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
+CHUNK_ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 26}
 KEPT_BYTES = {"cpu": 24 << 20, "cuda": 1 << 30}  # beside what lies in the memory of the weight's gradient
 _ALIGNMENT = 64  # outputs; odd widths leave a GPU's quickest products out
 _LEAST_NORM = 1e-12  # as torch.nn.functional.normalize has it
@@ -38,6 +38,7 @@ class Chunks:
         self.n_outputs = len(student_weight)
         self.student_rows = UnitRows(student_weight, self.sum_dtype)
         self.teacher_rows = UnitRows(teacher_weight, self.sum_dtype)
+        self._memory: dict[str, Tensor] = {}
         self.width = _even_width(
             self.n_outputs, CHUNK_ELEMENTS.get(device, CHUNK_ELEMENTS["cuda"]) // max(1, self.n_rows)
         )
@@ -51,11 +52,23 @@ class Chunks:
         for start in range(0, self.n_outputs, self.width):
             yield slice(start, min(start + self.width, self.n_outputs))
 
+    def memory(self, name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Not initialized, and the same for the same name: fresh memory costs a CPU a twentieth of the loss."""
+        if name not in self._memory or len(self._memory[name]) < shape.numel():
+            self._memory[name] = self.student.new_empty(shape.numel(), dtype=dtype)
+        return self._memory[name][: shape.numel()].view(shape)
+
+    def rows(self, of: UnitRows, outputs: slice, name: str) -> Tensor:
+        """Rows (C, d) of unit length of a last layer, in the dtype of sums."""
+        shape = torch.Size((outputs.stop - outputs.start, self.student.shape[1]))
+        return of.of(outputs, out=self.memory(name, shape, self.sum_dtype))
+
     def products(self, outputs: slice, weight: Tensor) -> Tensor:
         """Logits (S B + T B, C) before centers are taken out, given the student's rows of unit length (C, d)."""
-        products = weight.new_empty((self.n_rows, len(weight)))
+        products = self.memory("products", torch.Size((self.n_rows, len(weight))), self.product_dtype)
+        teacher = self.operand(self.rows(self.teacher_rows, outputs, "teacher"))
         torch.mm(self.student, weight.T, out=products[: self.n_guesses])
-        torch.mm(self.targets, self.operand(self.teacher_rows.of(outputs)).T, out=products[self.n_guesses :])
+        torch.mm(self.targets, teacher.T, out=products[self.n_guesses :])
         return products
 
     def logits(self, outputs: slice, products: Tensor) -> Tensor:
@@ -86,8 +99,8 @@ class UnitRows:
         self.scale = self._weight.new_empty((len(weight), 1), dtype=sum_dtype)
         self._n_known = 0
 
-    def of(self, outputs: slice) -> Tensor:
-        """Rows (C, d) of unit length.
+    def of(self, outputs: slice, out: Tensor) -> Tensor:
+        """Write rows of unit length to ``out`` (C, d).
 
         Ranges come in order when they are first asked for; ``scale`` then has what their rows are multiplied by.
         """
@@ -96,7 +109,7 @@ class UnitRows:
             torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=scale.dtype, out=scale)
             scale.clamp_(min=_LEAST_NORM).reciprocal_()
             self._n_known = outputs.stop
-        return rows * scale
+        return torch.mul(rows, scale, out=out)
 
 
 class Kept(NamedTuple):
