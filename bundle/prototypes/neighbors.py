@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..parallel import full_precision
-from .matching import assign_cosines
+from .matching import assign_cosines, best_assignment
 from .neighbor_search import NeighborSearch, slices
 
 _BLOCK_ELEMENTS = 1 << 21
@@ -106,12 +106,16 @@ def _partners(prototypes: Tensor, valid: Tensor, index: Tensor, match: str) -> T
     partner = torch.full((*index.shape, valid.shape[1]), -1, dtype=torch.long, device=index.device)
     if partner.numel() == 0:
         return partner
+    is_whole = bool(valid.all()) and bool((index >= 0).all())
     for rows in slices(0, len(index), max(1, _BLOCK_ELEMENTS // (index.shape[1] * prototypes[0].numel()))):
         others = index[rows].clamp(min=0)
-        cosines = torch.einsum("skd,srld->srkl", prototypes[rows], prototypes[others]).flatten(0, 1)
+        neighbors = prototypes.index_select(0, others.flatten()).view(*others.shape, *prototypes.shape[1:])
+        cosines = torch.einsum("skd,srld->srkl", prototypes[rows], neighbors).flatten(0, 1)
         own = valid[rows, None].expand_as(partner[rows]).flatten(0, 1)
         theirs = (valid[others] & (index[rows, :, None] >= 0)).flatten(0, 1)
-        if match == "assignment":
+        if match == "assignment" and is_whole:
+            found = best_assignment(cosines)[1]
+        elif match == "assignment":
             found = assign_cosines(cosines, own, theirs)[1]
         else:
             nearest = cosines.masked_fill(~theirs[:, None], -torch.inf).argmax(2)
