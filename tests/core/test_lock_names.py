@@ -13,7 +13,9 @@ OURS = f"process {os.getpid()} on {socket.gethostname()}\n"
 THEIRS = f"process {2**22 + 1} on {socket.gethostname()}\n"  # a number beyond those that Linux gives to processes
 
 
-@pytest.mark.parametrize(("before", "after"), [("", OURS), (THEIRS, OURS), (THEIRS, THEIRS)])
+@pytest.mark.parametrize(
+    ("before", "after"), [("", OURS), (THEIRS, OURS), (THEIRS, THEIRS)], ids=["none", "another", "unseen"]
+)  # workers of a test run have other processes, and have to name tests alike
 def test_a_name_that_is_not_written_yet_is_waited_for(tmp_path, before, after):
     """A second run, a moment after the first had got the lock, was told of "another process", or of the one before. A
     process that cannot be seen is told of, too: those of a container have numbers of their own."""
