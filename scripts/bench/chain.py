@@ -175,9 +175,9 @@ def page(found: dict[str, Any]) -> str:
     )
     about += " `scripts/benchmark chain --slides SLIDES` makes this page of any folder with a table."
     loads = ", ".join(f"{run['load']:.1f}" for run in found["runs"])
-    state = "quiet" if found["load"] < 0.5 else "busy with other work, so that seconds are too many"
+    state = "quiet" if found["load"] < 0.5 else "perhaps busy with other work, which makes seconds too many"
     machine = f"{found['threads']} thread(s) on {found['cores']} cores. The machine was {state}: load "
-    machine += f"{found['load']:.1f} before, {loads} after each."
+    machine += f"{found['load']:.1f} in the minute before, {loads} after each."
     return f"# The whole chain\n\n{about}\n\n{machine}\n\n{tables(found)}"
 
 
