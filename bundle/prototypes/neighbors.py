@@ -111,11 +111,12 @@ def _partners(prototypes: Tensor, valid: Tensor, index: Tensor, match: str) -> T
         others = index[rows].clamp(min=0)
         neighbors = prototypes.index_select(0, others.flatten()).view(*others.shape, *prototypes.shape[1:])
         cosines = torch.einsum("skd,srld->srkl", prototypes[rows], neighbors).flatten(0, 1)
+        if match == "assignment" and is_whole:  # no masks
+            partner[rows] = best_assignment(cosines)[1].view_as(partner[rows])
+            continue
         own = valid[rows, None].expand_as(partner[rows]).flatten(0, 1)
         theirs = (valid[others] & (index[rows, :, None] >= 0)).flatten(0, 1)
-        if match == "assignment" and is_whole:
-            found = best_assignment(cosines)[1]
-        elif match == "assignment":
+        if match == "assignment":
             found = assign_cosines(cosines, own, theirs)[1]
         else:
             nearest = cosines.masked_fill(~theirs[:, None], -torch.inf).argmax(2)

@@ -58,12 +58,12 @@ def agent(ground: Ground, command: Command, draw: Random, folder: Path) -> Outco
         said.append(f"at {step} with {n_workers} processes")
         time.sleep(draw.uniform(0, 2))
         nodes.start_again(1)
-    what = "went on as unbroken"
-    if said and any(nodes.wait()) and _differences(ground, command, folder):  # torchrun gives up where agents meet
-        nodes, what = nodes_of(command, folder), "all ended, the same command went on as unbroken"
-    elif said and any(nodes.wait()):
+    if not said or not any(nodes.wait()):
+        return _judged(ground, command, folder, nodes, "went on as unbroken", said)
+    if not _differences(ground, command, folder):
         return Outcome("its result was there, agents waited for the killed one", True, "; ".join(said), len(said))
-    return _judged(ground, command, folder, nodes, what, said)
+    again = nodes_of(command, folder)  # torchrun gives up where an agent is lost while they meet
+    return _judged(ground, command, folder, again, "all ended, the same command went on as unbroken", said)
 
 
 def worker(ground: Ground, command: Command, draw: Random, folder: Path) -> Outcome | None:

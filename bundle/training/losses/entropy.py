@@ -139,17 +139,17 @@ def _forward_pass(chunks: Chunks, shelf: Shelf | None) -> tuple[Tensor, Tensor, 
     is_fused = fuses(chunks.student, chunks.sum_dtype)
     dtype = chunks.product_dtype if is_fused else chunks.sum_dtype
     for number, outputs in enumerate(chunks.ranges()):
-        weight = chunks.operand(chunks.rows(chunks.student_rows, outputs, "student"))
+        weight = chunks.operand(chunks.student_rows.of(outputs))
         products = chunks.products(outputs, weight)
         place = None if shelf is None else shelf.place(number, products.shape)
-        is_direct = place is not None and place.dtype == dtype
-        exponentials = chunks.memory("exponentials", products.shape, dtype) if not is_direct or place is None else place
+        direct = place if place is not None and place.dtype == dtype else None
+        exponentials = chunks.memory("exponentials", products.shape, dtype) if direct is None else direct
         if is_fused:
             decay = softmax.add_fused(products, chunks.centers[:, outputs], chunks.n_regions, out=exponentials)
         else:
             decay = softmax.add(chunks.logits(outputs, products), out=exponentials)
         if shelf is not None and place is not None:
-            exponentials = exponentials if is_direct else place.copy_(exponentials)
+            exponentials = place.copy_(exponentials) if direct is None else direct
             shelf.kept.append(Kept(place, softmax.peak))
         pulled.mul_(decay[wanted]).add_(chunks.operand(exponentials[wanted]) @ weight)
     norms, total = softmax.log_normalizer(), softmax.total[wanted]
@@ -171,7 +171,7 @@ def _backward_pass(
     expected = torch.zeros_like(chunks.student, dtype=chunks.sum_dtype) if needs[0] else None
     grad_weight = shelf.gradient if needs[1] else None
     for number, outputs in enumerate(chunks.ranges()):
-        exact = chunks.rows(chunks.student_rows, outputs, "student")
+        exact = chunks.student_rows.of(outputs)
         weight, pulls, scale = chunks.operand(exact), rows, None
         if number < len(shelf.kept):
             exponentials, peak = shelf.kept[number]

@@ -58,17 +58,11 @@ class Chunks:
             self._memory[name] = self.student.new_empty(shape.numel(), dtype=dtype)
         return self._memory[name][: shape.numel()].view(shape)
 
-    def rows(self, of: UnitRows, outputs: slice, name: str) -> Tensor:
-        """Rows (C, d) of unit length of a last layer, in the dtype of sums."""
-        shape = torch.Size((outputs.stop - outputs.start, self.student.shape[1]))
-        return of.of(outputs, out=self.memory(name, shape, self.sum_dtype))
-
     def products(self, outputs: slice, weight: Tensor) -> Tensor:
         """Logits (S B + T B, C) before centers are taken out, given the student's rows of unit length (C, d)."""
         products = self.memory("products", torch.Size((self.n_rows, len(weight))), self.product_dtype)
-        teacher = self.operand(self.rows(self.teacher_rows, outputs, "teacher"))
         torch.mm(self.student, weight.T, out=products[: self.n_guesses])
-        torch.mm(self.targets, teacher.T, out=products[self.n_guesses :])
+        torch.mm(self.targets, self.operand(self.teacher_rows.of(outputs)).T, out=products[self.n_guesses :])
         return products
 
     def logits(self, outputs: slice, products: Tensor) -> Tensor:
@@ -97,10 +91,10 @@ class UnitRows:
     def __init__(self, weight: Tensor, sum_dtype: torch.dtype) -> None:
         self._weight = weight.detach()
         self.scale = self._weight.new_empty((len(weight), 1), dtype=sum_dtype)
-        self._n_known = 0
+        self._n_known, self._rows = 0, self.scale.new_empty((0, weight.shape[1]))
 
-    def of(self, outputs: slice, out: Tensor) -> Tensor:
-        """Write rows of unit length to ``out`` (C, d).
+    def of(self, outputs: slice) -> Tensor:
+        """Rows (C, d) of unit length, in memory that the next ones take.
 
         Ranges come in order when they are first asked for; ``scale`` then has what their rows are multiplied by.
         """
@@ -109,7 +103,9 @@ class UnitRows:
             torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=scale.dtype, out=scale)
             scale.clamp_(min=_LEAST_NORM).reciprocal_()
             self._n_known = outputs.stop
-        return torch.mul(rows, scale, out=out)
+        if len(self._rows) < len(rows):
+            self._rows = self.scale.new_empty(rows.shape)
+        return torch.mul(rows, scale, out=self._rows[: len(rows)])
 
 
 class Kept(NamedTuple):
